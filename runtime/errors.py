@@ -1,0 +1,37 @@
+"""Everything that can go wrong while a plan runs, each with the exit status the command line gives it.
+
+    RuntimeFault
+    ├── BadInput        2   the user's input has the wrong name, shape, type or range
+    ├── PeerMismatch    4   the two sides hold different plans, versions or parameters
+    ├── BadPlan         4   a plan or weights file that is damaged or not ours
+    ├── NetworkFault    5   the peer went away, or never came
+    └── RangeFault      6   a value that its fixed-point format cannot hold
+"""
+
+from __future__ import annotations
+
+
+class RuntimeFault(Exception):
+    """Base of all faults of a run; the message is one clear line without secrets."""
+
+    exit_status = 1
+
+
+class BadInput(RuntimeFault):
+    exit_status = 2
+
+
+class PeerMismatch(RuntimeFault):
+    exit_status = 4
+
+
+class BadPlan(RuntimeFault):
+    exit_status = 4
+
+
+class NetworkFault(RuntimeFault):
+    exit_status = 5
+
+
+class RangeFault(RuntimeFault):
+    exit_status = 6

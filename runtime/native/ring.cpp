@@ -1,0 +1,83 @@
+// Ring kernels: packing of elements to bits. No sockets, no policy; every function releases the GIL.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+
+namespace nb = nanobind;
+
+using U64 = nb::ndarray<const uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using U8 = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+static nb::ndarray<nb::numpy, T, nb::ndim<1>> owned(std::unique_ptr<T[]> data, size_t n) {
+    T* p = data.release();
+    nb::capsule owner(p, [](void* q) noexcept { delete[] static_cast<T*>(q); });
+    return nb::ndarray<nb::numpy, T, nb::ndim<1>>(p, {n}, owner);
+}
+
+static uint64_t mask_of(int bits) { return bits == 64 ? ~0ull : (1ull << bits) - 1; }
+
+static auto pack(U64 x, int bits) {
+    if (bits < 1 || bits > 64) throw nb::value_error("bits must be 1 to 64");
+    const size_t n = x.shape(0), size = (n * size_t(bits) + 7) / 8;
+    auto out = std::make_unique<uint8_t[]>(size + 16);
+    {
+        nb::gil_scoped_release release;
+        const uint64_t m = mask_of(bits);
+        const uint64_t* in = x.data();
+        uint8_t* to = out.get();
+        unsigned __int128 acc = 0;
+        int have = 0;
+        for (size_t i = 0; i < n; ++i) {
+            acc |= (unsigned __int128)(in[i] & m) << have;
+            have += bits;
+            if (have >= 64) {
+                const uint64_t word = (uint64_t)acc;
+                std::memcpy(to, &word, 8);
+                to += 8;
+                acc >>= 64;
+                have -= 64;
+            }
+        }
+        const uint64_t word = (uint64_t)acc;
+        std::memcpy(to, &word, 8);
+    }
+    return owned(std::move(out), size);
+}
+
+static auto unpack(U8 data, int bits, size_t count) {
+    if (bits < 1 || bits > 64) throw nb::value_error("bits must be 1 to 64");
+    if (data.shape(0) != (count * size_t(bits) + 7) / 8) throw nb::value_error("packed data has the wrong length");
+    auto out = std::make_unique<uint64_t[]>(count ? count : 1);
+    {
+        nb::gil_scoped_release release;
+        const uint64_t m = mask_of(bits);
+        const uint8_t* from = data.data();
+        const uint8_t* end = from + data.shape(0);
+        unsigned __int128 acc = 0;
+        int have = 0;
+        for (size_t i = 0; i < count; ++i) {
+            if (have < bits) {
+                uint64_t word = 0;
+                const size_t left = size_t(end - from), take = left < 8 ? left : 8;
+                std::memcpy(&word, from, take);
+                from += take;
+                acc |= (unsigned __int128)word << have;
+                have += 64;
+            }
+            out[i] = (uint64_t)acc & m;
+            acc >>= bits;
+            have -= bits;
+        }
+    }
+    return owned(std::move(out), count);
+}
+
+NB_MODULE(_ring, m) {
+    m.doc() = "Kernels over Z/2^l for l <= 64.";
+    m.def("pack", &pack, nb::arg("x"), nb::arg("bits"));
+    m.def("unpack", &unpack, nb::arg("data"), nb::arg("bits"), nb::arg("count"));
+}

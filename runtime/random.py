@@ -1,0 +1,41 @@
+"""Secret randomness: seeds from the operating system, expanded by AES-128 in counter mode."""
+
+from __future__ import annotations
+
+import os
+from math import prod
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from numpy.typing import NDArray
+
+from .ring import Ring
+
+SEED_BYTES = 16
+
+
+class Prg:
+    """A stream of pseudo-random bytes. A fresh seed comes from ``os.urandom``."""
+
+    def __init__(self, seed: bytes | None = None) -> None:
+        key = os.urandom(SEED_BYTES) if seed is None else seed
+        if len(key) != SEED_BYTES:
+            raise ValueError(f"a seed has {SEED_BYTES} bytes, not {len(key)}")
+        self._stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+
+    def __repr__(self) -> str:
+        return "Prg(<secret>)"
+
+    def bytes(self, count: int) -> NDArray[np.uint8]:
+        out = np.zeros(count, np.uint8)
+        if count:
+            data = self._stream.update(memoryview(out))
+            out = np.frombuffer(bytearray(data), np.uint8)
+        return out
+
+    def ring(self, bits: int, shape: tuple[int, ...]) -> Ring:
+        """Uniform elements of Z/2^bits, shape ``shape``."""
+        count = prod(shape)
+        width = 1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8
+        raw = self.bytes(count * width).view(f"<u{width}")
+        return (raw.astype(np.uint64) & np.uint64((1 << bits) - 1)).reshape(shape)
