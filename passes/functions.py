@@ -1,0 +1,254 @@
+"""The functions that transformers need as piecewise quadratics: which, where, how exact, how many knots.
+
+Each is a minimax fit (``spline_fit``) made when it is asked for; ``docs/functions.md`` tabulates the
+default ones. A knot costs a comparison on every element, so the defaults of the functions on large tensors
+(GELU, exp) stop at the error from which a model's output no longer changes visibly, and those on one value
+a row are exact to 5e-4.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+from ppc.frontend.ir.spline import SplineSpec
+from ppc.passes.spline_fit import Floats, Function, Piece, error, fit, measured
+
+ZERO: Piece = (0.0, 0.0, 0.0)
+ONE: Piece = (1.0, 0.0, 0.0)
+LINE: Piece = (0.0, 1.0, 0.0)
+
+GELU_ERROR = 1.2e-3
+EXP_ERROR = 1e-3
+BOUNDED_ERROR = 1e-3
+RELATIVE_ERROR = 5e-4
+
+EXP_SLACK = 0.5
+"""exp is fitted up to here, because the maximum that is subtracted may be short by a little."""
+
+_erf_each = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def erf_(x: Floats) -> Floats:
+    return np.asarray(_erf_each(x), np.float64)
+
+
+def gelu_(x: Floats) -> Floats:
+    return x * (1 + erf_(x / math.sqrt(2))) / 2
+
+
+def gelu_tanh_(x: Floats) -> Floats:
+    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+def sigmoid_(x: Floats) -> Floats:
+    return (1 + np.tanh(x / 2)) / 2
+
+
+def silu_(x: Floats) -> Floats:
+    return x * sigmoid_(x)
+
+
+def relu() -> SplineSpec:
+    """max(x, 0), exactly: one comparison and one gate."""
+    return SplineSpec(
+        knots=(0.0,),
+        pieces=(ZERO, ZERO),
+        gates=((0, 1.0),),
+        domain=(-math.inf, math.inf),
+        max_error=0.0,
+        function="relu",
+    )
+
+
+def clip(lo: float, hi: float) -> SplineSpec:
+    """min(max(x, lo), hi), exactly."""
+    if not lo < hi:
+        raise ValueError(f"clip to [{lo:g}, {hi:g}], which is empty")
+    return SplineSpec(
+        knots=(lo, hi),
+        pieces=((lo, 0.0, 0.0), ZERO, (hi, 0.0, 0.0)),
+        gates=((0, 1.0), (1, -1.0)),
+        domain=(-math.inf, math.inf),
+        max_error=0.0,
+        function="clip",
+    )
+
+
+@lru_cache
+def gelu(max_error: float = GELU_ERROR, approx: str = "none") -> SplineSpec:
+    """x·Φ(x), or its tanh form: 0 and x outside [−T, T], absolute error."""
+    f = {"none": gelu_, "tanh": gelu_tanh_}[approx]
+    name = "gelu" if approx == "none" else "gelu_tanh"
+    return _with_gate(_tailed(f, max_error, name, left=ZERO, right=LINE, grid=2.0**-3), f)
+
+
+@lru_cache
+def silu(max_error: float = 2e-3) -> SplineSpec:
+    """x·sigmoid(x): 0 and x outside [−T, T], absolute error."""
+    return _with_gate(_tailed(silu_, max_error, "silu", left=ZERO, right=LINE, grid=2.0**-2), silu_)
+
+
+@lru_cache
+def sigmoid(max_error: float = BOUNDED_ERROR) -> SplineSpec:
+    """1/(1+e^−x): 0 and 1 outside [−T, T], absolute error."""
+    return _tailed(sigmoid_, max_error, "sigmoid", left=ZERO, right=ONE, grid=2.0**-2)
+
+
+@lru_cache
+def tanh(max_error: float = BOUNDED_ERROR) -> SplineSpec:
+    """tanh x: −1 and 1 outside [−T, T], absolute error."""
+    return _tailed(np.tanh, max_error, "tanh", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+
+
+@lru_cache
+def erf(max_error: float = BOUNDED_ERROR) -> SplineSpec:
+    """erf x: −1 and 1 outside [−T, T], absolute error."""
+    return _tailed(erf_, max_error, "erf", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+
+
+@lru_cache
+def exp(max_error: float = EXP_ERROR) -> SplineSpec:
+    """e^x for x ≤ 1/2, as softmax needs it: 0 below −T ≈ log(error), absolute error."""
+    start = -math.ceil(-math.log(max_error))
+    return fit(
+        np.exp,
+        start,
+        EXP_SLACK,
+        max_error,
+        name="exp",
+        grid=2.0**-3,
+        left=ZERO,
+        domain=(start - 16.0, EXP_SLACK),
+    )
+
+
+@lru_cache
+def reciprocal(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> SplineSpec:
+    """1/x on [lo, hi], lo > 0, relative error."""
+    return _on_positives(lambda x: 1 / x, lo, hi, max_error, "reciprocal")
+
+
+@lru_cache
+def rsqrt(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> SplineSpec:
+    """1/√x on [lo, hi], lo > 0, relative error."""
+    return _on_positives(lambda x: 1 / np.sqrt(x), lo, hi, max_error, "rsqrt")
+
+
+@lru_cache
+def sqrt(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> SplineSpec:
+    """√x on [lo, hi], lo > 0, relative error."""
+    return _on_positives(np.sqrt, lo, hi, max_error, "sqrt")
+
+
+def _on_positives(f: Function, lo: float, hi: float, max_error: float, name: str) -> SplineSpec:
+    if not 0 < lo < hi:
+        raise ValueError(f"{name} needs a range above 0, not [{lo:g}, {hi:g}]")
+    grid = 2.0 ** (math.floor(math.log2(lo)) - 3)
+    return fit(f, lo, hi, max_error, name=name, relative=True, grid=grid)
+
+
+def _tailed(
+    f: Function, max_error: float, name: str, *, left: Piece, right: Piece, grid: float
+) -> SplineSpec:
+    """A fit between tails that begin as near to 0 as the error allows, or one or two steps further out.
+
+    Further out the last piece is longer but need not meet the tail at the full error, which may spare a knot.
+    """
+    nearest = grid
+    while any(
+        abs(float(f(np.array([x]))[0]) - (c[0] + c[1] * x)) > max_error
+        for x, c in ((-nearest, left), (nearest, right))
+    ):
+        nearest += grid
+    wide = 2 * nearest + 8
+    fits = [
+        fit(f, -t, t, max_error, name=name, left=left, right=right, grid=grid, domain=(-wide, wide))
+        for t in (nearest, nearest + grid, nearest + 2 * grid)
+    ]
+    return min(fits, key=lambda spec: (len(spec.knots), spec.max_error))
+
+
+def _with_gate(spec: SplineSpec, f: Function) -> SplineSpec:
+    """Take x·[x ≥ k] out of the pieces at the knot nearest to 0: what is left is bounded by about abs(k),
+    and so fits a small ring however large x is."""
+    at = min(range(len(spec.knots)), key=lambda i: abs(spec.knots[i]))
+    pieces = tuple((c[0], c[1] - 1.0, c[2]) if i > at else c for i, c in enumerate(spec.pieces))
+    return measured(replace(spec, pieces=pieces, gates=((at, 1.0),)), f)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of docs/functions.md."""
+
+    formula: str
+    kind: str
+    spec: SplineSpec
+
+
+def table() -> list[Row]:
+    """The default fits, and for GELU and exp what more or fewer knots would give."""
+    return [
+        *(Row("x·Φ(x)", "absolute", gelu(e)) for e in (4e-3, 2e-3, GELU_ERROR, 5e-4)),
+        Row("x·Φ(x), tanh form", "absolute", gelu(approx="tanh")),
+        *(Row("eˣ, x ≤ 1/2", "absolute", exp(e)) for e in (4e-3, 2e-3, EXP_ERROR, 5e-4)),
+        Row("x/(1+e⁻ˣ)", "absolute", silu()),
+        Row("1/(1+e⁻ˣ)", "absolute", sigmoid()),
+        Row("tanh x", "absolute", tanh()),
+        Row("erf x", "absolute", erf()),
+        *(Row("1/x", "relative", reciprocal(1.0, hi)) for hi in (8.0, 32.0, 128.0)),
+        *(Row("1/√x", "relative", rsqrt(lo, hi)) for lo, hi in ((0.1, 2.0), (0.01, 1.0))),
+        Row("√x", "relative", sqrt(0.1, 2.0)),
+        Row("max(x, 0)", "absolute", relu()),
+    ]
+
+
+def markdown() -> str:
+    """docs/functions.md."""
+    lines = [
+        "# Functions as piecewise quadratics",
+        "",
+        "Made by `passes/functions.py`; regenerate with",
+        "`PPC_UPDATE=1 pytest tests/passes/test_functions.py`. Beyond the domain the error only shrinks where a",
+        "function has tails (all but 1/x, 1/√x and √x, whose domain is the calibrated range). Knots lie on the",
+        "grid named; a `gate` is x·[x ≥ k], computed exactly.",
+        "",
+        "| function | formula | domain | max. error | | knots | grid | gates |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in table():
+        spec = row.spec
+        lo, hi = (f"{end:g}".replace("inf", "∞") for end in spec.domain)
+        lines.append(
+            f"| {spec.function} | {row.formula} | [{lo}, {hi}] | {spec.max_error:.2g} | {row.kind} "
+            f"| {len(spec.knots)} | {_grid(spec):g} | {len(spec.gates)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _grid(spec: SplineSpec) -> float:
+    """The coarsest power of two of which every knot is a multiple."""
+    grid = 2.0**8
+    while any((k / grid) % 1 for k in spec.knots):
+        grid /= 2
+    return grid
+
+
+__all__ = [
+    "clip",
+    "erf",
+    "error",
+    "exp",
+    "gelu",
+    "markdown",
+    "reciprocal",
+    "relu",
+    "rsqrt",
+    "sigmoid",
+    "silu",
+    "sqrt",
+    "table",
+    "tanh",
+]

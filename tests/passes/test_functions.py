@@ -1,0 +1,80 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ppc.passes import functions
+from scipy import special
+
+DOC = Path(__file__).parents[2] / "docs" / "functions.md"
+
+EXACT = {
+    "gelu": lambda x: x * special.ndtr(x),
+    "exp": np.exp,
+    "silu": lambda x: x * special.expit(x),
+    "sigmoid": special.expit,
+    "tanh": np.tanh,
+    "erf": special.erf,
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_default_fit_against_scipy(name):
+    spec = getattr(functions, name)()
+    x = np.linspace(-40, 0.5 if name == "exp" else 40, 40_001)
+    assert np.max(np.abs(spec.evaluate(x) - EXACT[name](x))) <= spec.max_error * 1.001 <= 2.1e-3
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_error_asked_for_is_kept(name):
+    assert getattr(functions, name)(5e-3).max_error <= 5e-3
+    assert getattr(functions, name)(5e-4).max_error <= 5e-4
+
+
+def test_costs_on_the_large_tensors_stay_low():
+    assert len(functions.gelu().knots) <= 8
+    assert len(functions.exp().knots) <= 6
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_gate_leaves_a_bounded_remainder(name):
+    spec = getattr(functions, name)()
+    (at, slope), *more = spec.gates
+    assert slope == 1
+    assert not more
+    x = np.linspace(-30, 30, 6001)
+    rest = spec.evaluate(x) - x * (x >= spec.knots[at])
+    assert np.max(np.abs(rest)) < 1
+    assert not np.any(rest[np.abs(x) > 15])
+
+
+def test_exp_is_zero_far_below():
+    assert functions.exp().evaluate(np.array([-7.001, -50.0, -1e6])).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(1, 32), (0.02, 3)])
+def test_relative_errors(lo, hi):
+    x = np.linspace(lo, hi, 9999)
+    for name, exact in (("reciprocal", 1 / x), ("rsqrt", x**-0.5), ("sqrt", x**0.5)):
+        spec = getattr(functions, name)(lo, hi)
+        assert np.max(np.abs(spec.evaluate(x) / exact - 1)) <= spec.max_error * 1.001 <= 5.01e-4
+
+
+@pytest.mark.parametrize("name", ["reciprocal", "rsqrt", "sqrt"])
+def test_ranges_that_touch_zero_are_refused(name):
+    with pytest.raises(ValueError, match="above 0"):
+        getattr(functions, name)(0.0, 1.0)
+
+
+def test_relu_and_clip_are_exact():
+    x = np.linspace(-9, 9, 181)
+    assert np.array_equal(functions.relu().evaluate(x), np.maximum(x, 0))
+    np.testing.assert_allclose(functions.clip(-1, 2.5).evaluate(x), np.clip(x, -1, 2.5), atol=1e-15)
+    with pytest.raises(ValueError, match="empty"):
+        functions.clip(1, 1)
+
+
+def test_documented_table():
+    if os.environ.get("PPC_UPDATE"):
+        DOC.write_text(functions.markdown())
+    assert DOC.read_text() == functions.markdown(), "docs/functions.md is stale; see its head"
