@@ -1,0 +1,194 @@
+// The module `_ot`: checks sizes, releases the GIL, calls the kernels. No sockets, no policy.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+
+#include "ot.h"
+
+namespace nb = nanobind;
+using ppc::allocate;
+using ppc::block;
+
+using Bytes = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Blocks = nb::ndarray<const uint64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using BlocksInPlace = nb::ndarray<uint64_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutBytes = nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>;
+using OutRows = nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>;
+using OutBlocks = nb::ndarray<nb::numpy, uint64_t, nb::ndim<2>>;
+
+static constexpr size_t kMost = size_t(1) << 40;  // no array of ours is longer; keeps products below 2^64
+
+static void need(bool good, const char* why) {
+    if (!good) throw nb::value_error(why);
+}
+
+static const block* as_block(const Bytes& x) { return reinterpret_cast<const block*>(x.data()); }
+
+static const block* blocks_of(const Blocks& x) {
+    need(x.shape(1) == 2, "blocks have the shape (n, 2)");
+    return reinterpret_cast<const block*>(x.data());
+}
+
+static block one_block(const Bytes& x) {
+    need(x.shape(0) == 16, "a seed or key has 16 bytes");
+    return _mm_loadu_si128(as_block(x));
+}
+
+static block delta_of(const Blocks& x) {
+    need(x.shape(0) == 1, "Delta is one block, shape (1, 2)");
+    const block delta = _mm_loadu_si128(blocks_of(x));
+    need(ppc::low_word(delta) & 1, "Delta's lowest bit must be set");
+    return delta;
+}
+
+static nb::capsule owner_of(void* p) { return nb::capsule(p, &ppc::release); }
+
+static OutBlocks as_blocks(block* p, size_t n) {
+    return OutBlocks(reinterpret_cast<uint64_t*>(p), {n, 2}, owner_of(p));
+}
+
+static OutBytes as_bytes(void* p, size_t n) { return OutBytes(static_cast<uint8_t*>(p), {n}, owner_of(p)); }
+
+static OutBytes aes_encrypt(Bytes key, Bytes data) {
+    const block k = one_block(key);
+    const size_t size = data.shape(0);
+    need(size % 16 == 0, "data must be whole 16-byte blocks");
+    auto* out = static_cast<block*>(allocate(size));
+    {
+        nb::gil_scoped_release release;
+        ppc::aes_blocks(ppc::aes_key(&k), as_block(data), out, size / 16);
+    }
+    return as_bytes(out, size);
+}
+
+static OutBytes aes_ctr(Bytes key, uint64_t counter, size_t count) {
+    const block k = one_block(key);
+    need(count < kMost, "too many blocks");
+    auto* out = static_cast<block*>(allocate(16 * count));
+    {
+        nb::gil_scoped_release release;
+        ppc::aes_ctr(ppc::aes_key(&k), counter, out, count);
+    }
+    return as_bytes(out, 16 * count);
+}
+
+static std::pair<OutBytes, OutBlocks> iknp_receive(Bytes seeds0, Bytes seeds1, uint64_t counter, Bytes choices) {
+    need(seeds0.shape(0) == 16 * ppc::kColumns && seeds1.shape(0) == 16 * ppc::kColumns,
+         "127 seeds of 16 bytes are needed on each side");
+    const size_t words = choices.shape(0) / 16;
+    need(choices.shape(0) % 16 == 0 && words < kMost, "choices must be whole groups of 128 bits");
+    auto* message = static_cast<block*>(allocate(16 * ppc::kColumns * words));
+    auto* out = static_cast<block*>(allocate(16 * 128 * words));
+    {
+        nb::gil_scoped_release release;
+        ppc::iknp_receive(seeds0.data(), seeds1.data(), counter, as_block(choices), words, message, out);
+    }
+    return {as_bytes(message, 16 * ppc::kColumns * words), as_blocks(out, 128 * words)};
+}
+
+static OutBlocks iknp_send(Bytes seeds, Blocks delta, uint64_t counter, Bytes message) {
+    need(seeds.shape(0) == 16 * ppc::kColumns, "127 seeds of 16 bytes are needed");
+    const block d = delta_of(delta);
+    const size_t words = message.shape(0) / (16 * ppc::kColumns);
+    need(message.shape(0) == 16 * ppc::kColumns * words, "the message must be whole groups of 127 columns");
+    auto* out = static_cast<block*>(allocate(16 * 128 * words));
+    {
+        nb::gil_scoped_release release;
+        ppc::iknp_send(seeds.data(), d, counter, as_block(message), words, out);
+    }
+    return as_blocks(out, 128 * words);
+}
+
+static OutRows hash_keys(const block* blocks, size_t n, block offset, uint64_t first, size_t nbytes) {
+    need(nbytes >= 1 && nbytes <= 1 << 20, "a key has 1 to 2^20 bytes");
+    need(first + n >= first, "the index of a COT must stay below 2^64");
+    auto* out = static_cast<uint8_t*>(allocate(n * nbytes + 16));
+    {
+        nb::gil_scoped_release release;
+        ppc::hash_keys(blocks, offset, first, n, nbytes, out);
+    }
+    return OutRows(out, {n, nbytes}, owner_of(out));
+}
+
+static std::pair<OutRows, OutRows> sender_keys(Blocks blocks, Blocks delta, uint64_t first, size_t nbytes) {
+    const block* q = blocks_of(blocks);
+    const block d = delta_of(delta);
+    return {hash_keys(q, blocks.shape(0), _mm_setzero_si128(), first, nbytes),
+            hash_keys(q, blocks.shape(0), d, first, nbytes)};
+}
+
+static OutRows receiver_keys(Blocks blocks, uint64_t first, size_t nbytes) {
+    return hash_keys(blocks_of(blocks), blocks.shape(0), _mm_setzero_si128(), first, nbytes);
+}
+
+static OutBytes choice_bits(Blocks blocks) {
+    blocks_of(blocks);
+    const size_t n = blocks.shape(0);
+    const uint64_t* words = blocks.data();
+    auto* out = static_cast<uint8_t*>(allocate(n));
+    {
+        nb::gil_scoped_release release;
+        for (size_t i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(words[2 * i] & 1);
+    }
+    return as_bytes(out, n);
+}
+
+static void check_trees(const Blocks& cots, size_t trees, int depth) {
+    need(depth >= 1 && depth <= 24, "a tree has 1 to 24 levels");
+    need(trees < kMost && cots.shape(0) == trees * static_cast<size_t>(depth), "one COT a level and tree is needed");
+}
+
+static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Blocks delta, Blocks cots, size_t trees, int depth) {
+    const block s = one_block(seed), d = delta_of(delta);
+    const block* q = blocks_of(cots);
+    check_trees(cots, trees, depth);
+    const size_t size = 16 * trees * static_cast<size_t>(depth);
+    auto* message = static_cast<block*>(allocate(size));
+    auto* leaves = static_cast<block*>(allocate(16 * (trees << depth)));
+    {
+        nb::gil_scoped_release release;
+        ppc::ggm_send(ppc::aes_key(&s), d, q, trees, depth, leaves, message);
+    }
+    return {as_bytes(message, size), as_blocks(leaves, trees << depth)};
+}
+
+static OutBlocks ggm_receive(Blocks cots, Bytes message, size_t trees, int depth) {
+    const block* t = blocks_of(cots);
+    check_trees(cots, trees, depth);
+    need(message.shape(0) == 16 * cots.shape(0), "the message has one block a level and tree");
+    auto* leaves = static_cast<block*>(allocate(16 * (trees << depth)));
+    {
+        nb::gil_scoped_release release;
+        ppc::ggm_receive(t, as_block(message), trees, depth, leaves);
+    }
+    return as_blocks(leaves, trees << depth);
+}
+
+static void lpn_encode(Bytes seed, Blocks secret, BlocksInPlace x) {
+    const block s = one_block(seed);
+    const block* u = blocks_of(secret);
+    const size_t k = secret.shape(0);
+    need(k >= 2 && k <= size_t(1) << 30 && (k & (k - 1)) == 0, "the secret's length must be a power of two");
+    need(x.shape(1) == 2, "blocks have the shape (n, 2)");
+    nb::gil_scoped_release release;
+    ppc::lpn_encode(ppc::aes_key(&s), u, __builtin_ctzll(k), reinterpret_cast<block*>(x.data()), x.shape(0));
+}
+
+NB_MODULE(_ot, m) {
+    if (!ppc::has_aes())
+        throw nb::import_error("ppc needs a processor with AES-NI and SSE4.1; this one reports neither or only one");
+    m.doc() = "Kernels of oblivious transfer over AES-NI. Blocks are uint64 arrays of shape (n, 2).";
+    m.attr("COLUMNS") = ppc::kColumns;
+    m.def("wide_aes", &ppc::has_vaes);
+    m.def("aes_encrypt", &aes_encrypt, nb::arg("key"), nb::arg("data"));
+    m.def("aes_ctr", &aes_ctr, nb::arg("key"), nb::arg("counter"), nb::arg("count"));
+    m.def("iknp_receive", &iknp_receive, nb::arg("seeds0"), nb::arg("seeds1"), nb::arg("counter"), nb::arg("choices"));
+    m.def("iknp_send", &iknp_send, nb::arg("seeds"), nb::arg("delta"), nb::arg("counter"), nb::arg("message"));
+    m.def("sender_keys", &sender_keys, nb::arg("blocks"), nb::arg("delta"), nb::arg("first"), nb::arg("nbytes"));
+    m.def("receiver_keys", &receiver_keys, nb::arg("blocks"), nb::arg("first"), nb::arg("nbytes"));
+    m.def("choice_bits", &choice_bits, nb::arg("blocks"));
+    m.def("ggm_send", &ggm_send, nb::arg("seed"), nb::arg("delta"), nb::arg("cots"), nb::arg("trees"),
+          nb::arg("depth"));
+    m.def("ggm_receive", &ggm_receive, nb::arg("cots"), nb::arg("message"), nb::arg("trees"), nb::arg("depth"));
+    m.def("lpn_encode", &lpn_encode, nb::arg("seed"), nb::arg("secret"), nb::arg("x"));
+}

@@ -1,0 +1,48 @@
+// Kernels of oblivious transfer: plain pointers in, plain pointers out; sizes are checked by the caller.
+// A block is 16 bytes; Delta has its lowest bit set, a sender's block q has it clear, and the receiver's
+// block is t = q ^ c * Delta, so that the lowest bit of t is the choice bit c.
+#pragma once
+
+#include <memory>
+#include <new>
+
+#include "aes.h"
+
+namespace ppc {
+
+// Memory on a cache line, uninitialised.
+inline void* allocate(size_t size) { return ::operator new(size ? size : 1, std::align_val_t(64)); }
+inline void release(void* p) noexcept { ::operator delete(p, std::align_val_t(64)); }
+
+struct Release {
+    void operator()(void* p) const noexcept { release(p); }
+};
+template <class T>
+using Buffer = std::unique_ptr<T[], Release>;
+template <class T>
+Buffer<T> buffer(size_t n) {
+    return Buffer<T>(static_cast<T*>(allocate(n * sizeof(T))));
+}
+
+inline block lowest_bit() { return _mm_set_epi64x(0, 1); }
+inline uint64_t low_word(block x) { return static_cast<uint64_t>(_mm_cvtsi128_si64(x)); }
+// All ones where bit is 1, else zero, without a branch on the secret bit.
+inline block spread(uint64_t bit) { return _mm_set1_epi64x(-static_cast<long long>(bit & 1)); }
+
+// ot_iknp.cpp: IKNP over 127 columns; `words` is the number of 128-row groups, message 127 * words blocks.
+constexpr size_t kColumns = 127;
+void iknp_receive(const uint8_t* seeds0, const uint8_t* seeds1, uint64_t counter, const block* choices,
+                  size_t words, block* message, block* out);
+void iknp_send(const uint8_t* seeds, block delta, uint64_t counter, const block* message, size_t words,
+               block* out);
+
+// ot_hash.cpp: out has n * nbytes bytes and 16 of slack.
+void hash_keys(const block* blocks, block offset, uint64_t first, size_t n, size_t nbytes, uint8_t* out);
+
+// ot_silent.cpp
+void ggm_send(const AesKey& roots, block delta, const block* q, size_t trees, int depth, block* leaves,
+              block* message);
+void ggm_receive(const block* t, const block* message, size_t trees, int depth, block* leaves);
+void lpn_encode(const AesKey& matrix, const block* secret, int log_secret, block* x, size_t n);
+
+}  // namespace ppc

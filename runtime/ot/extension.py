@@ -1,0 +1,86 @@
+"""IKNP: correlated OTs from 127 base OTs and 127 bits each on the wire.
+
+    receiver -> sender   for each column j: PRG(k_j0) ^ PRG(k_j1) ^ c
+
+Ishai, Kilian, Nissim, Petrank, "Extending oblivious transfers efficiently" (CRYPTO 2003), in the form with
+random choices. The sender's Delta has its lowest bit set and the receiver's choice bits are column 0, which
+therefore needs neither a base OT nor a message.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _ot
+from ..ledger import Role
+from ..party import Party
+from ..ring import Ring
+from .base import BaseOts, base_ots
+
+COLUMNS = _ot.COLUMNS
+BLOCK = 16
+
+
+def message_size(n: int) -> int:
+    """Bytes that the receiver sends for ``n`` COTs."""
+    return COLUMNS * BLOCK * _groups(n)
+
+
+class Iknp:
+    """COTs from ``sender`` to the other role, after one `setup`.
+
+    Attributes:
+        delta: the sender's correlation, uint64 (1, 2) with the lowest bit set; None elsewhere.
+        tag: 16 public bytes unique to this session and direction; None while pricing.
+    """
+
+    def __init__(self, sender: Role) -> None:
+        self.sender = sender
+        self.delta: Ring | None = None
+        self.tag: bytes | None = None
+        self._seeds: tuple[NDArray[np.uint8], ...] | None = None
+        self._counter = 0
+
+    def __repr__(self) -> str:
+        return f"Iknp(sender={self.sender.value}, {self._counter * 128} made)"
+
+    def setup(self, p: Party) -> None:
+        """127 base OTs, in which the COT sender is the receiver and its choices are Delta."""
+        base = base_ots(p, self.sender.other, COLUMNS)
+        self.tag = base.tag
+        self.delta = _delta(base)
+        seeds = (base.seeds,) if base.seeds is not None else (base.seeds0, base.seeds1)
+        self._seeds = tuple(np.ascontiguousarray(s).ravel() for s in seeds if s is not None)
+
+    def extend(self, p: Party, n: int) -> Ring | None:
+        """The next ``n`` blocks, uint64 (n, 2); None while pricing. One message from the receiver."""
+        if self._seeds is None:
+            raise RuntimeError("IKNP was asked for COTs before its base OTs were made")
+        groups, counter = _groups(n), self._counter
+        self._counter += groups
+        made: list[Ring] = []
+
+        def message() -> memoryview:
+            zero, one = self._seeds or ()
+            columns, blocks = _ot.iknp_receive(zero, one, counter, p.prg.bytes(BLOCK * groups))
+            made.append(blocks)
+            return memoryview(columns)
+
+        columns = p.tell_bytes(self.sender.other, message_size(n), message)
+        if columns is None:
+            return None
+        if self.delta is not None:
+            made.append(_ot.iknp_send(self._seeds[0], self.delta, counter, np.frombuffer(columns, np.uint8)))
+        return made[0][:n]
+
+
+def _groups(n: int) -> int:
+    return -(-n // 128)
+
+
+def _delta(base: BaseOts) -> Ring | None:
+    if base.choices is None:
+        return None
+    bits = np.concatenate([np.ones(1, np.uint8), base.choices])
+    return np.packbits(bits, bitorder="little").view("<u8").reshape(1, 2).astype(np.uint64)
