@@ -1,0 +1,186 @@
+"""Walks a plan: setup, offline, online. The same walk with nobody at home is its price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BadInput
+from .he import HeSession
+from .ledger import CLIENT, SERVER, Ledger, Role
+from .local import run_local
+from .ot.pool import CountingPool, Pool
+from .party import Party
+from .plan import Plan, Weights
+from .share import Share
+from .steps import Form, Output, Step
+
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+"""Called with (phase, steps done, steps in all)."""
+
+
+class Run:
+    """The state of one inference at one party."""
+
+    def __init__(self, plan: Plan, weights: Weights | None = None, local: list[Array] | None = None) -> None:
+        self.plan = plan
+        self.forms: list[Form] = plan.forms
+        self.local = local or []
+        self._weights = weights
+        self._values: dict[int, Any] = {}
+        self._index = {id(step): i for i, step in enumerate(plan.steps)}
+        self._last = {j: i for i, step in enumerate(plan.steps) for j in step.reads()}
+
+    def weight(self, name: str) -> NDArray[np.int64]:
+        if self._weights is None:
+            raise RuntimeError("only the server holds weights")
+        return self._weights[name]
+
+    def form_of(self, step: Step) -> Form:
+        return self.forms[self._index[id(step)]]
+
+    def share(self, index: int) -> Share:
+        value: Share = self._values[index]
+        return value
+
+    def clear(self, index: int) -> NDArray[np.int64]:
+        value: NDArray[np.int64] = self._values[index]
+        return value
+
+    def put(self, index: int, value: Any) -> None:
+        """Store value ``index`` and forget those that nothing later reads."""
+        self._values[index] = value
+        for j in self.plan.steps[index].reads():
+            if self._last[j] == index:
+                self._values.pop(j, None)
+        if index not in self._last and not isinstance(self.plan.steps[index], Output):
+            self._values.pop(index, None)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Correlated OTs that one inference takes, by sender."""
+
+    server: int
+    client: int
+
+
+def count_ots(plan: Plan) -> Counts:
+    """Walk the plan once without data and see what it asks of the pools."""
+    party = Party(None)
+    pools = {role: CountingPool() for role in Role}
+    party.pools = pools  # type: ignore[assignment]
+    _offline(party, Run(plan), None)
+    return Counts(pools[SERVER].taken, pools[CLIENT].taken)
+
+
+def price(plan: Plan) -> Ledger:
+    """Bytes and flights of every step, as `run` will measure them."""
+    party = Party(None)
+    run_phases(party, plan, None, None)
+    return party.ledger
+
+
+def setup(p: Party, plan: Plan) -> None:
+    """Base OTs both ways and the client's public HE keys."""
+    counts = count_ots(plan)
+    p.pools = {SERVER: Pool(SERVER, counts.server), CLIENT: Pool(CLIENT, counts.client)}
+    for role, pool in p.pools.items():
+        with p.ledger.at("setup", f"base OTs, sender {role.value}"):
+            pool.setup(p)
+    with p.ledger.at("setup", "HE public keys"):
+        p.he = HeSession(p, plan.products)
+
+
+def offline(p: Party, run: Run, progress: Progress | None = None) -> list[Any]:
+    return _offline(p, run, progress)
+
+
+def _offline(p: Party, run: Run, progress: Progress | None) -> list[Any]:
+    """Material for every step: all uploads in one flight, then step by step."""
+    plan, begun = run.plan, []
+    for i, step in enumerate(plan.steps):
+        with p.ledger.at("offline", plan.label(i)):
+            begun.append(step.begin(p, run.forms))
+    made: list[Any] = []
+    for i, step in enumerate(plan.steps):
+        with p.ledger.at("offline", plan.label(i)):
+            made.append(step.offline(p, run, begun[i]))
+            begun[i] = None
+        if progress:
+            progress("offline", i + 1, len(plan.steps))
+    return made
+
+
+def online(p: Party, run: Run, made: list[Any], progress: Progress | None = None) -> dict[str, Array] | None:
+    """The outputs by name, at the client."""
+    plan, results = run.plan, {}
+    for i, step in enumerate(plan.steps):
+        with p.ledger.at("online", plan.label(i)):
+            value = step.online(p, run, made[i])
+            made[i] = None
+            run.put(i, value)
+            if isinstance(step, Output) and p.role is CLIENT:
+                results[i] = value.num.decode(value.ring)
+        if progress:
+            progress("online", i + 1, len(plan.steps))
+    if p.role is not CLIENT:
+        return None
+    return {o.name: results[o.value].reshape(o.shape) for o in plan.outputs}
+
+
+def run_phases(
+    p: Party,
+    plan: Plan,
+    weights: Weights | None,
+    feeds: Mapping[str, Array] | None,
+    progress: Progress | None = None,
+) -> dict[str, Array] | None:
+    """Setup, offline and online in one go."""
+    local = run_local(plan.local, check_inputs(plan, feeds)) if feeds is not None else None
+    setup(p, plan)
+    run = Run(plan, weights, local)
+    return online(p, run, offline(p, run, progress), progress)
+
+
+def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, Array], keep: bool = False) -> dict[int, Array]:
+    """The plan's integer meaning in the clear: outputs by step, or with ``keep`` every value, decoded."""
+    run = Run(plan, weights, run_local(plan.local, check_inputs(plan, feeds)))
+    values: dict[int, Array] = {}
+    for i, step in enumerate(plan.steps):
+        num = run.forms[i].num
+        value = num.signed(num.wrap(step.clear(run)))
+        run.put(i, value)
+        if keep or isinstance(step, Output):
+            values[i] = value.astype(np.float64) * 2.0**-num.scale
+    return values
+
+
+def check_inputs(plan: Plan, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The client's inputs as the plan wants them; BadInput names the first that is not."""
+    wanted = [i.name for i in plan.inputs]
+    for name in feeds:
+        if name not in wanted:
+            raise BadInput(f"input {name!r} is not one of the plan's: {', '.join(wanted)}")
+    checked = {}
+    for spec in plan.inputs:
+        if spec.name not in feeds:
+            raise BadInput(f"input {spec.name!r} is missing; the plan wants {', '.join(wanted)}")
+        value = np.asarray(feeds[spec.name])
+        if value.dtype.kind not in {"int": "iub", "bool": "iub", "float": "fiub"}[spec.kind]:
+            raise BadInput(f"input {spec.name!r} holds {value.dtype}, the plan wants {spec.kind}")
+        if value.shape != spec.shape:
+            raise BadInput(f"input {spec.name!r} has shape {value.shape}, the plan wants {spec.shape}")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BadInput(f"input {spec.name!r} holds a value that is not finite")
+        for bound, bad in ((spec.low, np.less), (spec.high, np.greater)):
+            if bound is not None and bad(value, bound).any():
+                where = value[bad(value, bound)].ravel()[0]
+                raise BadInput(f"input {spec.name!r} holds {where}, outside [{spec.low}, {spec.high}]")
+        checked[spec.name] = value
+    return checked

@@ -1,0 +1,129 @@
+"""What the client computes alone, in floating point: mask arithmetic, one-hot rows, counts.
+
+A list of records in single assignment, like the steps; each names one function of the table below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BadInput
+
+Array = NDArray[Any]
+
+
+class LocalOp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``op`` of earlier local values ``args``; ``ints`` and ``floats`` are its attributes."""
+
+    op: str
+    args: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    ints: tuple[int, ...] = ()
+    floats: tuple[float, ...] = ()
+    text: str = ""
+
+
+def _one_hot(op: LocalOp, ids: Array) -> Array:
+    depth = op.ints[0]
+    whole = ids.astype(np.int64)
+    if whole.size and (whole.min() < -depth or whole.max() >= depth):
+        raise BadInput(f"{op.text or 'an index'} must lie in [0, {depth - 1}], not {_extreme(whole, depth)}")
+    return (np.where(whole < 0, whole + depth, whole)[..., None] == np.arange(depth)).astype(np.float64)
+
+
+def _extreme(ids: Array, depth: int) -> int:
+    return int(ids.max()) if ids.max() >= depth else int(ids.min())
+
+
+def _slice(op: LocalOp, x: Array) -> Array:
+    cuts = np.array(op.ints).reshape(-1, 3)
+    return x[tuple(slice(int(a), int(b), int(s)) for a, b, s in cuts)]
+
+
+def _divide(op: LocalOp, a: Array, b: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return a / b
+
+
+# Attributes: axes and keepdims last in ``ints`` for reductions, bounds in ``floats`` for Clip.
+TABLE: dict[str, Callable[..., Array]] = {
+    "Const": lambda op: np.array(op.floats, np.float64).reshape(op.shape),
+    "Add": lambda op, a, b: a + b,
+    "Sub": lambda op, a, b: a - b,
+    "Mul": lambda op, a, b: a * b,
+    "Div": _divide,
+    "Neg": lambda op, a: -a,
+    "Abs": lambda op, a: np.abs(a),
+    "Floor": lambda op, a: np.floor(a),
+    "Sqrt": lambda op, a: np.sqrt(a),
+    "Exp": lambda op, a: np.exp(a),
+    "Reciprocal": lambda op, a: _divide(op, np.ones(()), a),
+    "Square": lambda op, a: a * a,
+    "Pow": lambda op, a, b: np.power(a, b),
+    "Min": lambda op, a, b: np.minimum(a, b),
+    "Max": lambda op, a, b: np.maximum(a, b),
+    "Mod": lambda op, a, b: np.mod(a, b),
+    "Clip": lambda op, a: np.clip(a, op.floats[0], op.floats[1]),
+    "Equal": lambda op, a, b: (a == b).astype(np.float64),
+    "Less": lambda op, a, b: (a < b).astype(np.float64),
+    "Greater": lambda op, a, b: (a > b).astype(np.float64),
+    "LessOrEqual": lambda op, a, b: (a <= b).astype(np.float64),
+    "GreaterOrEqual": lambda op, a, b: (a >= b).astype(np.float64),
+    "Not": lambda op, a: (a == 0).astype(np.float64),
+    "And": lambda op, a, b: ((a != 0) & (b != 0)).astype(np.float64),
+    "Or": lambda op, a, b: ((a != 0) | (b != 0)).astype(np.float64),
+    "IsNaN": lambda op, a: np.isnan(a).astype(np.float64),
+    "Where": lambda op, c, a, b: np.where(c != 0, a, b),
+    "Truncate": lambda op, a: np.trunc(a),
+    "Boolean": lambda op, a: (a != 0).astype(np.float64),
+    "CumSum": lambda op, a: np.cumsum(a, axis=op.ints[0]),
+    "MatMul": lambda op, a, b: a @ b,
+    "OneHot": _one_hot,
+    "Gather": lambda op, a, i: np.take(a, i.astype(np.int64), axis=op.ints[0]),
+    "Reshape": lambda op, a: a.reshape(op.shape),
+    "Transpose": lambda op, a: a.transpose(op.ints),
+    "Broadcast": lambda op, a: np.broadcast_to(a, op.shape),
+    "Slice": _slice,
+    "Concat": lambda op, *parts: np.concatenate(parts, axis=op.ints[0]),
+    "Sum": lambda op, a: a.sum(axis=op.ints[:-1], keepdims=bool(op.ints[-1])),
+    "Mean": lambda op, a: a.mean(axis=op.ints[:-1], keepdims=bool(op.ints[-1])),
+    "Maximum": lambda op, a: a.max(axis=op.ints[:-1], keepdims=bool(op.ints[-1])),
+}
+
+MAX_LOCAL = 2**28
+
+
+def infer_local(ops: Sequence[LocalOp], inputs: Mapping[str, tuple[int, ...]]) -> None:
+    """Check the records without data: known functions, earlier arguments, inputs that exist."""
+    for i, op in enumerate(ops):
+        if any(not 0 <= a < i for a in op.args):
+            raise ValueError(f"local value {i} reads one that does not exist yet")
+        if op.op == "Input":
+            if op.text not in inputs:
+                raise ValueError(f"local value {i} reads an input {op.text!r} that the plan does not name")
+        elif op.op not in TABLE:
+            raise ValueError(f"local value {i} is an unknown function {op.op!r}")
+        size = 1
+        for d in op.shape:
+            size *= d
+        if size > MAX_LOCAL or any(d < 0 for d in op.shape):
+            raise ValueError(f"local value {i} has shape {op.shape}")
+
+
+def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Array]:
+    """Every local value, in float64, from the client's checked inputs."""
+    values: list[Array] = []
+    for op in ops:
+        if op.op == "Input":
+            values.append(np.asarray(feeds[op.text], np.float64))
+        else:
+            try:
+                values.append(np.asarray(TABLE[op.op](op, *(values[a] for a in op.args)), np.float64))
+            except (ValueError, IndexError, TypeError) as error:
+                raise BadInput(f"the client's own {op.op} cannot be computed: {error}") from None
+    return values

@@ -1,0 +1,209 @@
+"""The plan: the public protocol of one model, and the server's weights beside it.
+
+`plan.bin` is a magic word, the BLAKE2b-256 of the body, and the body in MessagePack, decoded into
+typed records and nothing else. It may come from a stranger: every step is checked before any runs.
+`plan.weights` is a safetensors file of integers whose metadata names the plan it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import BadPlan
+from .local import LocalOp, infer_local
+from .packing import Product
+from .steps import AnyStep, Form, Linear, MatMul, Output, Scaled, Step
+from .steps import Weight as WeightStep
+
+MAGIC = b"PPCPLAN1"
+VERSION = 1
+DIGEST = 32
+MAX_FILE = 256 * 2**20
+MAX_STEPS = 100_000
+
+
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input of the client's. Integers are checked against [low, high] where given."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str  # "int", "float" or "bool"
+    low: int | None = None
+    high: int | None = None
+
+
+class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    value: int  # the Output step
+    shape: tuple[int, ...]
+
+
+class WeightSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shape of a server tensor, and the bits that hold each of its signed integers."""
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
+    """What both parties do, in order. Holds shapes, formats and public constants; no weight."""
+
+    version: int = VERSION
+    model: str
+    profile: str
+    options: dict[str, str]
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    weights: tuple[WeightSpec, ...]
+    local: tuple[LocalOp, ...]
+    steps: tuple[AnyStep, ...]
+
+    @cached_property
+    def body(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    @cached_property
+    def hash(self) -> str:
+        """BLAKE2b-256 of the body, in hex: what the handshake compares."""
+        return hashlib.blake2b(self.body, digest_size=DIGEST).hexdigest()
+
+    @cached_property
+    def forms(self) -> list[Form]:
+        """Format and shape of every value. Raises BadPlan at the first step that is ill-formed."""
+        forms: list[Form] = []
+        for i, step in enumerate(self.steps):
+            try:
+                if any(not 0 <= j < i for j in step.reads()):
+                    raise ValueError("it reads a value that does not exist yet")
+                forms.append(step.infer(forms))
+            except (ValueError, TypeError, IndexError) as error:
+                raise BadPlan(f"step {i} ({type(step).__name__} {step.name}) is ill-formed: {error}") from None
+        return forms
+
+    @property
+    def products(self) -> list[Product]:
+        """Every product under HE, in order."""
+        return [s.product for s in self.steps if isinstance(s, (Linear, MatMul))]
+
+    def label(self, index: int) -> str:
+        step = self.steps[index]
+        return f"{index:04d} {type(step).__name__}" + (f" {step.name}" if step.name else "")
+
+
+def save(plan: Plan, path: Path) -> None:
+    digest = hashlib.blake2b(plan.body, digest_size=DIGEST).digest()
+    path.write_bytes(MAGIC + digest + plan.body)
+
+
+def load(path: Path) -> Plan:
+    """Read and check a plan; BadPlan names what is wrong with it."""
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise BadPlan(f"{path}: larger than {MAX_FILE >> 20} MiB, which no plan is")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadPlan(f"{path}: cannot be read: {error.strerror}") from None
+    if data[: len(MAGIC)] != MAGIC:
+        raise BadPlan(f"{path}: not a plan of ppc version {VERSION}")
+    digest, body = data[len(MAGIC) : len(MAGIC) + DIGEST], data[len(MAGIC) + DIGEST :]
+    if hashlib.blake2b(body, digest_size=DIGEST).digest() != digest:
+        raise BadPlan(f"{path}: damaged, its checksum does not match; copy or compile it again")
+    return decode(body, str(path))
+
+
+def decode(body: bytes, source: str = "plan") -> Plan:
+    try:
+        plan = msgspec.msgpack.decode(body, type=Plan)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadPlan(f"{source}: not a well-formed plan: {error}") from None
+    if plan.version != VERSION:
+        raise BadPlan(f"{source}: written for protocol version {plan.version}, this is {VERSION}; compile it again")
+    _check(plan, source)
+    return plan
+
+
+def _check(plan: Plan, source: str) -> None:
+    if len(plan.steps) > MAX_STEPS:
+        raise BadPlan(f"{source}: {len(plan.steps)} steps, more than {MAX_STEPS}")
+    forms = plan.forms
+    names = Counter(w.name for w in plan.weights)
+    if any(n > 1 for n in names.values()):
+        raise BadPlan(f"{source}: two weights of one name")
+    shapes = {w.name: w.shape for w in plan.weights}
+    for i, step in enumerate(plan.steps):
+        want = _weight_of(step, forms)
+        if want is not None and shapes.get(want[0]) != want[1]:
+            raise BadPlan(f"{source}: step {i} wants weight {want[0]!r} of shape {want[1]}, it is {shapes.get(want[0])}")
+    outputs = [i for i, step in enumerate(plan.steps) if isinstance(step, Output)]
+    if sorted(o.value for o in plan.outputs) != outputs:
+        raise BadPlan(f"{source}: its steps reveal other values than the outputs it names")
+    for out in plan.outputs:
+        if np.prod(out.shape) != forms[out.value].size:
+            raise BadPlan(f"{source}: output {out.name!r} of shape {out.shape} from {forms[out.value].shape}")
+    try:
+        infer_local(plan.local, {i.name: i.shape for i in plan.inputs})
+    except ValueError as error:
+        raise BadPlan(f"{source}: the client's own part is ill-formed: {error}") from None
+    for i, step in enumerate(plan.steps):
+        if hasattr(step, "local") and not 0 <= step.local < len(plan.local):
+            raise BadPlan(f"{source}: step {i} encodes local value {step.local}, of {len(plan.local)}")
+
+
+def _weight_of(step: Step, forms: list[Form]) -> tuple[str, tuple[int, ...]] | None:
+    match step:
+        case Linear():
+            return step.weight, (step.product.k, step.product.n)
+        case Scaled():
+            return step.weight, forms[step.x].shape[-1:]
+        case WeightStep():
+            return step.weight, step.shape
+    return None
+
+
+Weights = dict[str, NDArray[np.int64]]
+
+
+def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
+    """The server's integers, in the narrowest type that holds each tensor."""
+    from safetensors.numpy import save_file
+
+    narrow = {}
+    for spec in plan.weights:
+        kind = next(t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8)
+        narrow[spec.name] = np.ascontiguousarray(weights[spec.name].astype(kind))
+    save_file(narrow, str(path), metadata={"plan": plan.hash})
+
+
+def load_weights(path: Path, plan: Plan) -> Weights:
+    """Read and check the weights of ``plan``; BadPlan where they belong to another."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            belongs = (file.metadata() or {}).get("plan")
+            if belongs != plan.hash:
+                raise BadPlan(f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…")
+            names = set(file.keys())
+            missing = [w.name for w in plan.weights if w.name not in names]
+            if missing:
+                raise BadPlan(f"{path}: weight {missing[0]!r} is missing")
+            weights = {w.name: file.get_tensor(w.name).astype(np.int64) for w in plan.weights}
+    except FileNotFoundError:
+        raise BadPlan(f"{path}: no such file; the server needs the weights that `ppc compile` wrote") from None
+    except (SafetensorError, OSError) as error:
+        raise BadPlan(f"{path}: not a readable weights file: {error}") from None
+    for w in plan.weights:
+        held = weights[w.name]
+        if held.shape != w.shape:
+            raise BadPlan(f"{path}: weight {w.name!r} has shape {held.shape}, the plan says {w.shape}")
+        if held.size and int(np.abs(held).max()) > 1 << (w.bits - 1):
+            raise BadPlan(f"{path}: weight {w.name!r} does not fit the {w.bits} bits that the plan says")
+    return weights

@@ -1,0 +1,133 @@
+"""XOR-shared bits: AND with a shared factor, and selection of ring elements.
+
+AND needs no message offline. Where the sender's two random keys are k0, k1 and the receiver's choice
+is u, k0 xor k_u = u·(k0 xor k1): a random product of a receiver's and a sender's bit. Two of them, one
+each way, and local terms make a triple (Beaver, CRYPTO 1991).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ledger import CLIENT, SERVER
+from ..party import Party
+from ..ring import Fixed, Ring
+from ..share import Share
+from .random_ot import RandomOt, keyed_ot, random_ot
+
+Bits = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, repr=False)
+class AndMade:
+    """Shares of u (0/1), v and u·v (``width`` bits each), shape (count,)."""
+
+    width: int
+    count: int
+    u: Bits | None
+    v: Bits | None
+    uv: Bits | None
+
+
+def and_offline(p: Party, count: int, width: int) -> AndMade:
+    """``count`` triples u·(v_1 … v_width) with one u each; width at most 8."""
+    ours = keyed_ot(p, SERVER, count, 1)
+    theirs = keyed_ot(p, CLIENT, count, 1)
+    if p.pricing:
+        return AndMade(width, count, None, None, None)
+    sent, got = (ours, theirs) if p.role is SERVER else (theirs, ours)
+    assert sent.k0 is not None and sent.k1 is not None and got.k is not None and got.choice is not None
+    keep = np.uint8((1 << width) - 1)
+    k0, k1, k = (x[:, 0] & keep for x in (sent.k0, sent.k1, got.k))
+    u, v = got.choice.astype(np.uint8), k0 ^ k1
+    return AndMade(width, count, u, v, (u * v) ^ k0 ^ k)
+
+
+def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> list[Bits | None]:
+    """Shares of x·y for each batch of ``made``: x (0/1) and y (``width`` bits), concatenated.
+
+    both -> both    x - u and y - v, 1 + width bits each, all batches in one flight
+    """
+    total = sum(m.count * (1 + m.width) for m in made)
+
+    def bits_of(values: Bits, width: int) -> Bits:
+        return ((values[:, None] >> np.arange(width, dtype=np.uint8)) & np.uint8(1)).reshape(-1)
+
+    masked: list[tuple[Bits, Bits]] = []
+
+    def opening() -> Ring:
+        assert x is not None and y is not None
+        at, flat = 0, []
+        for m in made:
+            assert m.u is not None and m.v is not None
+            masked.append((x[at : at + m.count] ^ m.u, y[at : at + m.count] ^ m.v))
+            flat += [masked[-1][0], bits_of(masked[-1][1], m.width)]
+            at += m.count
+        return np.concatenate(flat).astype(np.uint64)
+
+    other = p.swap(1, (total,), opening)
+    if other is None:
+        return [None] * len(made)
+    at, out = 0, []
+    flat = other.astype(np.uint8)
+    for m, (dx, dy) in zip(made, masked, strict=True):
+        assert m.u is not None and m.v is not None and m.uv is not None
+        d = dx ^ flat[at : at + m.count]
+        at += m.count
+        bits = flat[at : at + m.count * m.width].reshape(m.count, m.width)
+        at += m.count * m.width
+        e = dy ^ np.bitwise_or.reduce(bits << np.arange(m.width, dtype=np.uint8), axis=1).astype(np.uint8)
+        z = (d * m.v) ^ (m.u * e) ^ m.uv
+        out.append(z ^ (d * e) if p.role is SERVER else z)
+    return out
+
+
+@dataclass(frozen=True, repr=False)
+class SelectMade:
+    sent: RandomOt
+    got: RandomOt
+
+
+def select_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SelectMade:
+    """Two random OTs, one each way, for each place of ``shape``."""
+    ours = random_ot(p, SERVER, num.bits, shape)
+    theirs = random_ot(p, CLIENT, num.bits, shape)
+    return SelectMade(ours, theirs) if p.role is SERVER else SelectMade(theirs, ours)
+
+
+def select(p: Party, bit: Share, x: Share, made: SelectMade) -> Share:
+    """[bit·x] <- [bit] in Z/2, [x] in Z/2^l, of one shape.
+
+    With b = b0 xor b1: b·x0 = b0·x0 + b1·(1 - 2·b0)·x0, the last term by a correlated OT chosen with b1.
+
+    both -> both    choice bits, corrected
+    both -> both    t0 - t1 + (1 - 2b)·x, l bits an element
+    """
+    num = x.num
+    flip = p.swap(1, x.shape, lambda: bit.ring ^ _is(made.got.choice))
+
+    def message() -> Ring:
+        t0, t1 = _turned(made.sent, _is(flip))
+        return num.wrap(t0 - t1 + (np.uint64(1) - np.uint64(2) * bit.ring) * x.ring)
+
+    tau = p.swap(num.bits, x.shape, message)
+
+    def mine() -> Ring:
+        t0, _ = _turned(made.sent, _is(flip))
+        return num.wrap(bit.ring * x.ring - t0 + _is(made.got.t) + bit.ring * _is(tau))
+
+    return x.like(p.both(mine))
+
+
+def _turned(sent: RandomOt, flip: Ring) -> tuple[Ring, Ring]:
+    t0, t1 = _is(sent.t0), _is(sent.t1)
+    swap = flip.astype(bool)
+    return np.where(swap, t1, t0), np.where(swap, t0, t1)
+
+
+def _is(x: Ring | None) -> Ring:
+    assert x is not None
+    return x

@@ -1,0 +1,218 @@
+"""[x >= t_1], …, [x >= t_s] as bit shares, for public thresholds.
+
+x - t is negative when the top bits of the shares and the carry out of their low bits XOR to one, and
+the carry is a millionaires' comparison of what each side knows. After Rathee et al. (CrypTFlow2,
+CCS 2020): digits of four bits by 1-of-16 OT, a tree of ANDs above. The client's digits do not depend
+on the threshold, so one OT serves all of them; and where the thresholds are multiples of 2^g, neither
+do the server's digits below bit g, which are compared once.
+
+    client -> server   digits xor random digits              1 bit for each bit of x
+    server -> client   (greater, equal) for all 16 digits    2s·16 bits a digit above the grid
+    both -> both       log2(digits) levels of ANDs
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..ledger import CLIENT, SERVER
+from ..party import Party
+from ..ring import BIT, Fixed, Ring
+from ..share import Share
+from .booleans import AndMade, Bits, and_offline, and_rows
+from .leaf import LeafMade, leaf_answer, leaf_offline, leaf_point
+
+DIGIT = 4
+MAX_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Public thresholds in units of the compared ring, ascending, and the bits dropped before.
+
+    x is compared at 2^drop units: the outcome may differ from the exact one where x is less than
+    2^drop below a threshold, never elsewhere.
+    """
+
+    values: tuple[int, ...]
+    drop: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.values or list(self.values) != sorted(set(self.values)):
+            raise ValueError(f"thresholds must ascend, not {self.values}")
+        if any(t % (1 << self.drop) for t in self.values):
+            raise ValueError(f"thresholds {self.values} are not multiples of 2^{self.drop}")
+
+    @property
+    def grid(self) -> int:
+        """The largest g such that every dropped threshold is a multiple of 2^g."""
+        merged = 0
+        for t in self.values:
+            merged |= t >> self.drop
+        return 64 if merged == 0 else (merged & -merged).bit_length() - 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Digits from the lowest bit up: (first bit, bits, shared by all thresholds)."""
+
+    digits: tuple[tuple[int, int, bool], ...]
+
+    @staticmethod
+    def of(bits: int, thresholds: Thresholds) -> Layout:
+        top = bits - thresholds.drop - 1
+        if top < 1:
+            raise ValueError(f"no bits are left to compare: ring {bits}, dropped {thresholds.drop}")
+        grid = min(thresholds.grid, top)
+        cuts = [*range(0, grid, DIGIT), *range(grid, top, DIGIT), top]
+        return Layout(tuple((a, b - a, b <= grid) for a, b in zip(cuts, cuts[1:], strict=False) if b > a))
+
+
+@dataclass(frozen=True, repr=False)
+class CompareMade:
+    leaves: list[LeafMade]
+    ands: list[list[AndMade]]
+
+
+def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Thresholds) -> CompareMade:
+    n, s = prod(shape), len(thresholds.values)
+    layout = Layout.of(num.bits, thresholds)
+    leaves = []
+    for i, (_, k, common) in enumerate(layout.digits):
+        width = (1 if common else s) * (1 if i == 0 else 2)
+        leaves.append(leaf_offline(p, SERVER, n, k, width))
+    ands = [
+        [and_offline(p, n * (1 if common else s), width) for common, width in level]
+        for level in _levels(layout)
+    ]
+    return CompareMade(leaves, ands)
+
+
+def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Share:
+    """Shape of x with a last axis of s bits. Needs |x - t| < 2^(bits-1) for every threshold t."""
+    n, s = x.size, len(thresholds.values)
+    layout = Layout.of(x.num.bits, thresholds)
+    drop, top = np.uint64(thresholds.drop), x.num.bits - thresholds.drop - 1
+    low = np.uint64((1 << top) - 1)
+
+    def server_side() -> Ring:  # (n, s): the server's share of x - t, in the dropped ring
+        ts = np.array([(t >> thresholds.drop) % (1 << (top + 1)) for t in thresholds.values], np.uint64)
+        return ((x.ring.reshape(-1, 1) >> drop) - ts) & np.uint64((1 << (top + 1)) - 1)
+
+    mine = p.each(client=lambda: x.ring.reshape(-1) >> drop, server=server_side)
+
+    # leaves: all the client's digits, then all the server's tables
+    turns = []
+    for leaf, (at, k, _) in zip(made.leaves, layout.digits, strict=True):
+        digit = lambda at=at, k=k: ((mine >> np.uint64(at)) & np.uint64((1 << k) - 1)).astype(np.uint8)  # noqa: E731
+        turns.append(leaf_point(p, leaf, digit))
+    nodes: list[_Node] = []
+    for i, (leaf, turn, (at, k, common)) in enumerate(zip(made.leaves, turns, layout.digits, strict=True)):
+        rows = 1 if common else s
+        masks = p.each(server=lambda leaf=leaf: p.prg.ring(leaf.width, (n,)))
+
+        def table(at: int = at, k: int = k, rows: int = rows, first: bool = i == 0, masks: Ring = masks) -> Ring:
+            bound = low ^ (mine[:, :rows] & low)  # 2^top - 1 - share: carry iff the client's part exceeds it
+            digit = (bound >> np.uint64(at)) & np.uint64((1 << k) - 1)
+            value = np.arange(1 << k, dtype=np.uint64)[None, :]
+            out = np.broadcast_to(masks[:, None], (n, 1 << k)).copy()
+            for j in range(rows):
+                out ^= (value > digit[:, j, None]).astype(np.uint64) << np.uint64(j)
+                if not first:
+                    out ^= (value == digit[:, j, None]).astype(np.uint64) << np.uint64(rows + j)
+            return out
+
+        entry = leaf_answer(p, leaf, turn, table)
+        held = masks if p.role is SERVER else entry
+        nodes.append(_Node.of(held, rows, common, equal=i > 0))
+
+    carry = _reduce(p, nodes, layout, s, made.ands)
+
+    def signs() -> Ring:
+        assert carry is not None
+        bits = carry.reshape(n, -1).astype(np.uint64)
+        msb = mine.reshape(n, -1) >> np.uint64(top) & np.uint64(1)
+        out = np.broadcast_to(bits ^ msb, (n, s))
+        return (out ^ np.uint64(p.role is SERVER)).reshape(*x.shape, s)
+
+    return Share(BIT, (*x.shape, s), p.both(lambda: np.ascontiguousarray(signs())))
+
+
+@dataclass(frozen=True, repr=False)
+class _Node:
+    """Shares of (greater, equal) of a run of digits, each (n·rows,) or None; lowest runs have no equal."""
+
+    greater: Bits | None
+    equal: Bits | None
+
+    @staticmethod
+    def of(held: Ring | None, rows: int, common: bool, equal: bool) -> _Node:
+        del common
+        if held is None:
+            return _Node(None, None)
+        at = np.arange(rows, dtype=np.uint64)
+        split = lambda shift: ((held[:, None] >> (at + np.uint64(shift))) & np.uint64(1)).astype(np.uint8).reshape(-1)  # noqa: E731
+        return _Node(split(0), split(rows) if equal else None)
+
+
+def _levels(layout: Layout) -> list[list[tuple[bool, int]]]:
+    """For each level the ANDs it holds: (shared by all thresholds, payload bits)."""
+    out: list[list[tuple[bool, int]]] = []
+    runs = [(common, i == 0) for i, (_, _, common) in enumerate(layout.digits)]
+    while len(runs) > 1:
+        pairs, runs = _pairs(runs)
+        out.append([(common, 1 if lowest else 2) for common, lowest in pairs])
+    return out
+
+
+def _pairs(runs: list[tuple[bool, bool]]) -> tuple[list[tuple[bool, bool]], list[tuple[bool, bool]]]:
+    """Join neighbours (low, high), from the lowest up; a last odd one waits for the next level."""
+    pairs = [
+        (runs[i][0] and runs[i + 1][0], runs[i][1]) for i in range(0, len(runs) - 1, 2)
+    ]
+    rest = [runs[-1]] if len(runs) % 2 else []
+    return pairs, pairs + rest
+
+
+def _reduce(p: Party, nodes: list[_Node], layout: Layout, s: int, made: list[list[AndMade]]) -> Bits | None:
+    """The carry of all digits: greater_high xor equal_high·greater_low, level by level."""
+    runs = [(common, i == 0) for i, (_, _, common) in enumerate(layout.digits)]
+    for level in made:
+        pairs, after = _pairs(runs)
+        xs, ys, keep = [], [], []
+        for i, (common, lowest) in enumerate(pairs):
+            low, high = nodes[2 * i], nodes[2 * i + 1]
+            if low.greater is None:
+                continue
+            if not common:  # a run below the grid meets one above it
+                low = _spread(low, s) if runs[2 * i][0] else low
+                high = _spread(high, s) if runs[2 * i + 1][0] else high
+            assert low.greater is not None and high.equal is not None
+            xs.append(high.equal)
+            ys.append(low.greater if lowest else low.greater | (_bits(low.equal) << np.uint8(1)))
+            keep.append(high)
+        z = and_rows(p, np.concatenate(xs) if xs else None, np.concatenate(ys) if ys else None, level)
+        joined = []
+        for (_, lowest), high, product in zip(pairs, keep or [_Node(None, None)] * len(pairs), z, strict=True):
+            if product is None:
+                joined.append(_Node(None, None))
+                continue
+            equal = None if lowest else product >> np.uint8(1)
+            joined.append(_Node(_bits(high.greater) ^ (product & np.uint8(1)), equal))
+        nodes = joined + ([nodes[-1]] if len(runs) % 2 else [])
+        runs = after
+    return nodes[0].greater
+
+
+def _spread(node: _Node, s: int) -> _Node:
+    assert node.greater is not None
+    equal = None if node.equal is None else np.repeat(node.equal, s)
+    return _Node(np.repeat(node.greater, s), equal)
+
+
+def _bits(x: Bits | None) -> Bits:
+    assert x is not None
+    return x

@@ -1,0 +1,178 @@
+"""Elementwise products of shared tensors.
+
+square      [x^2]     one opening of x - r, with r and r^2 shared offline
+multiply    [a·b]     b may be constant along axes of a: its OTs then serve whole rows
+scaled      [x·w]     w at the server, one number for each place of the last axis
+
+After Beaver (CRYPTO 1991), with the products of random numbers made by `cross`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from ..ledger import CLIENT, SERVER
+from ..party import Party
+from ..ring import Fixed, Ring
+from ..share import Share
+from .cross import cross_given, cross_random
+
+
+@dataclass(frozen=True, repr=False)
+class SquareMade:
+    r: Ring | None
+    rr: Ring | None
+
+
+def square_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SquareMade:
+    n = prod(shape)
+    r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))
+    c, cross = cross_random(p, CLIENT, num.bits, n, 1, lambda: r)
+    mine = r if p.role is SERVER else c
+    if cross is None or mine is None:
+        return SquareMade(None, None)
+    rr = num.wrap(mine * mine + np.uint64(2) * cross.reshape(n))
+    return SquareMade(mine.reshape(shape), rr.reshape(shape))
+
+
+def square(p: Party, x: Share, made: SquareMade) -> Share:
+    """both -> both    x - r, l bits an element"""
+    num = x.num
+    other = p.swap(num.bits, x.shape, lambda: num.wrap(x.ring - _is(made.r)))
+
+    def mine() -> Ring:
+        d = num.wrap(x.ring - _is(made.r) + _is(other))
+        out = np.uint64(2) * d * _is(made.r) + _is(made.rr)
+        return num.wrap(out + d * d if p.role is SERVER else out)
+
+    return x.like(p.both(mine), num.times(num))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How b repeats along a: b's groups first, then the axes along which it is constant."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        ok = len(self.a) == len(self.b) and all(n in (m, 1) for m, n in zip(self.a, self.b, strict=False))
+        if not ok:
+            raise ValueError(f"shape {self.b} does not repeat along {self.a}; broadcast the larger one first")
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        kept = [i for i, (m, n) in enumerate(zip(self.a, self.b, strict=True)) if m == n]
+        return (*kept, *(i for i in range(len(self.a)) if i not in kept))
+
+    @property
+    def groups(self) -> int:
+        return prod(self.b)
+
+    @property
+    def length(self) -> int:
+        return prod(self.a) // max(1, self.groups)
+
+    def split(self, a: Ring) -> Ring:
+        """(groups, length)"""
+        return np.ascontiguousarray(a.transpose(self.order)).reshape(self.groups, self.length)
+
+    def join(self, rows: Ring) -> Ring:
+        turned = rows.reshape([self.a[i] for i in self.order])
+        return np.ascontiguousarray(turned.transpose(np.argsort(self.order)))
+
+
+@dataclass(frozen=True, repr=False)
+class MultiplyMade:
+    """Masks of a (groups, length) and b (groups,), and shares of the cross products of the masks."""
+
+    u: Ring | None
+    v: Ring | None
+    uv: Ring | None
+
+
+def multiply_offline(p: Party, num: Fixed, rows: Rows) -> MultiplyMade:
+    g, n, bits = rows.groups, rows.length, num.bits
+    u = p.random(bits, (g, n))
+    first_v, first = cross_random(p, CLIENT, bits, g, n, lambda: _is(u))
+    second_v, second = cross_random(p, SERVER, bits, g, n, lambda: _is(u))
+    if p.pricing:
+        return MultiplyMade(None, None, None)
+    v = first_v if p.role is CLIENT else second_v
+    return MultiplyMade(u, v, num.wrap(_is(u) * _is(v)[:, None] + _is(first) + _is(second)))
+
+
+def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:
+    """both -> both    a - u and b - v, l bits an element, in one flight"""
+    num = a.num.times(b.num)
+    rows = Rows(a.shape, b.shape)
+    cut = rows.groups * rows.length
+
+    def masked() -> Ring:
+        return num.wrap(
+            np.concatenate([(rows.split(a.ring) - _is(made.u)).ravel(), rows.split(b.ring).ravel() - _is(made.v)])
+        )
+
+    kept: list[Ring] = []
+    other = p.swap(num.bits, (cut + rows.groups,), lambda: _keep(kept, masked()))
+
+    def mine() -> Ring:
+        both = kept[0] + _is(other)
+        d, e = both[:cut].reshape(rows.groups, rows.length), both[cut:, None]
+        out = d * _is(made.v)[:, None] + _is(made.u) * e + _is(made.uv)
+        return num.wrap(rows.join(out + d * e if p.role is SERVER else out))
+
+    return Share(num, a.shape, p.both(mine))
+
+
+@dataclass(frozen=True, repr=False)
+class ScaledMade:
+    """The client's mask r, shape of x, and shares of r·w."""
+
+    r: Ring | None
+    rw: Ring | None
+
+
+def scaled_offline(
+    p: Party, num: Fixed, shape: tuple[int, ...], weight_bits: int, weight: Callable[[], Ring]
+) -> ScaledMade:
+    """``weight()``: signed int64 of the last axis, |w| < 2^(weight_bits-1); called at the server only."""
+    n, rows = shape[-1], prod(shape[:-1])
+    half = 1 << (weight_bits - 1)
+    r = p.each(client=lambda: p.prg.ring(num.bits, (rows, n)))
+    made = cross_given(
+        p, SERVER, num.bits, weight_bits, n, rows,
+        choices=lambda: (weight() + half).astype(np.uint64),
+        rows=lambda: np.ascontiguousarray(r.T),
+    )  # fmt: skip
+    if made is None:
+        return ScaledMade(None, None)
+    share = made.T
+    if p.role is CLIENT:  # the choice was w + half
+        share = share - np.uint64(half) * r
+    return ScaledMade(None if r is None else r.reshape(shape), np.ascontiguousarray(num.wrap(share)).reshape(shape))
+
+
+def scaled(p: Party, x: Share, scale: int, weight: Callable[[], Ring], made: ScaledMade) -> Share:
+    """client -> server    x - r, l bits an element; the product has ``scale`` more fraction bits"""
+    num = Fixed(x.num.bits, x.num.scale + scale)
+    opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - _is(made.r)))
+    mine = p.each(
+        client=lambda: _is(made.rw),
+        server=lambda: num.wrap((x.ring + _is(opened)) * weight().view(np.uint64) + _is(made.rw)),
+    )
+    return x.like(mine, num)
+
+
+def _keep(kept: list[Ring], value: Ring) -> Ring:
+    kept.append(value)
+    return value
+
+
+def _is(x: Ring | None) -> Ring:
+    assert x is not None
+    return x

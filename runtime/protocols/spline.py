@@ -1,0 +1,168 @@
+"""Functions of one variable, as quadratics between knots.
+
+    y = q_0(x) + sum_j [x >= k_j]·(q_j - q_{j-1})(x)  +  sum_g [x >= k_g]·slope_g·x
+
+The quadratics are integer polynomials over a ring that need only hold y: everything telescopes modulo
+it, so x^2 may wrap outside the pieces that use it. The second sum, the *gates*, carries the tails
+that grow (ReLU, GELU, SiLU) at x's own precision. Cost: one comparison for all knots, one square,
+one selection for each knot, one truncation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..party import Party
+from ..ring import BIT, Fixed, Ring
+from ..share import Share
+from .booleans import SelectMade, select, select_offline
+from .compare import CompareMade, Thresholds, compare, compare_offline
+from .multiply import SquareMade, square, square_offline
+from .truncate import TruncateMade, truncate, truncate_offline
+
+
+@dataclass(frozen=True)
+class SplineSpec:
+    """Public integers of one spline.
+
+    Attributes:
+        thresholds: the knots, in units of x; ``compare_bits`` is the ring they are compared in, which
+            must hold x - t for every knot t.
+        quad: ring and scale of the quadratics; scale is x's twice, plus that of the coefficients.
+        pieces: (knots + 1) rows (c0, c1, c2) with c0 + c1·x + c2·x^2 in units of ``quad``.
+        gates: (knot index, integer slope).
+        out: format of y.
+    """
+
+    thresholds: Thresholds
+    compare_bits: int
+    quad: Fixed
+    pieces: tuple[tuple[int, int, int], ...]
+    gates: tuple[tuple[int, int], ...]
+    out: Fixed
+
+    def __post_init__(self) -> None:
+        if len(self.pieces) != len(self.thresholds.values) + 1:
+            raise ValueError(f"{len(self.thresholds.values)} knots need one piece more, not {len(self.pieces)}")
+        if any(not 0 <= g < len(self.thresholds.values) for g, _ in self.gates):
+            raise ValueError(f"gates {self.gates} name knots that are not there")
+
+    def check(self, num: Fixed) -> None:
+        """Raise ValueError unless an argument of format ``num`` has the bits that this spline reads."""
+        if self.compare_bits > num.bits:
+            raise ValueError(f"a spline compares in {self.compare_bits} bits, more than its argument's {num}")
+        if self.jumps and self.quad.bits > num.bits:
+            raise ValueError(f"a spline over {self.quad} needs its argument in that ring, not {num}")
+
+    @property
+    def curved(self) -> bool:
+        return any(c2 for _, _, c2 in self.pieces)
+
+    @property
+    def jumps(self) -> tuple[int, ...]:
+        """Knots where the quadratic changes; the others only gate."""
+        return tuple(j for j in range(len(self.pieces) - 1) if self.pieces[j] != self.pieces[j + 1])
+
+
+@dataclass(frozen=True, repr=False)
+class SplineMade:
+    compare: CompareMade
+    square: SquareMade | None
+    jumps: SelectMade | None
+    gates: SelectMade | None
+    quad: TruncateMade | None
+    gated: TruncateMade | None
+
+
+def spline_offline(p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpec) -> SplineMade:
+    spec.check(num)
+    return SplineMade(
+        compare=compare_offline(p, Fixed(spec.compare_bits), shape, spec.thresholds),
+        square=square_offline(p, Fixed(spec.quad.bits), shape) if spec.curved else None,
+        jumps=select_offline(p, spec.quad, (*shape, len(spec.jumps))) if spec.jumps else None,
+        gates=select_offline(p, num, (*shape, len(spec.gates))) if spec.gates else None,
+        quad=truncate_offline(p, spec.quad, spec.out, shape) if spec.jumps else None,
+        gated=truncate_offline(p, num, spec.out, shape) if spec.gates else None,
+    )
+
+
+def spline(p: Party, x: Share, spec: SplineSpec, made: SplineMade) -> Share:
+    """[y] in ``spec.out``; within one unit a truncation of the integer spline (`spline_clear`)."""
+    spec.check(x.num)
+    small = Fixed(spec.compare_bits)
+    bits = compare(p, x.like(p.both(lambda: small.wrap(x.ring)), small), spec.thresholds, made.compare)
+    out = Share(spec.out, x.shape, p.both(lambda: np.zeros(x.shape, np.uint64)))
+    if made.jumps is not None and made.quad is not None:
+        out = _plus(p, out, truncate(p, _quadratics(p, x, bits, spec, made), spec.out, made.quad))
+    if made.gates is not None and made.gated is not None:
+        where = [g for g, _ in spec.gates]
+        slopes = np.array([s for _, s in spec.gates], np.int64).view(np.uint64)
+        tiled = (*x.shape, len(where))
+        chosen = select(
+            p,
+            Share(BIT, tiled, p.both(lambda: np.ascontiguousarray(bits.ring[..., where]))),
+            Share(x.num, tiled, p.both(lambda: x.num.wrap(x.ring[..., None] * slopes))),
+            made.gates,
+        )
+        summed = x.like(p.both(lambda: x.num.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64))))
+        out = _plus(p, out, truncate(p, summed, spec.out, made.gated))
+    return out
+
+
+def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineMade) -> Share:
+    quad = spec.quad
+    narrow = Fixed(quad.bits)
+    reduced = x.like(p.both(lambda: narrow.wrap(x.ring)), narrow)
+    squared = square(p, reduced, made.square) if made.square is not None else None
+    table = np.array(spec.pieces, object)
+    jumps = list(spec.jumps)
+
+    def combine(rows: np.ndarray) -> Ring:  # type: ignore[type-arg]
+        """The party's share of each row's quadratic; constants are the server's."""
+        c0, c1, c2 = (np.array([int(c) % 2**64 for c in rows[:, i]], np.uint64) for i in range(3))
+        out = reduced.ring[..., None] * c1
+        if squared is not None:
+            out += squared.ring[..., None] * c2
+        return quad.wrap(out + c0 if p.role == "server" else out)
+
+    assert made.jumps is not None
+    tiled = (*x.shape, len(jumps))
+    steps = table[[j + 1 for j in jumps]] - table[jumps]
+    chosen = select(
+        p,
+        Share(BIT, tiled, p.both(lambda: np.ascontiguousarray(bits.ring[..., jumps]))),
+        Share(quad, tiled, p.both(lambda: combine(steps))),
+        made.jumps,
+    )
+    return Share(
+        quad,
+        x.shape,
+        p.both(lambda: quad.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64) + combine(table[:1])[..., 0])),
+    )
+
+
+def spline_clear(x: np.ndarray, num: Fixed, spec: SplineSpec) -> np.ndarray:  # type: ignore[type-arg]
+    """The integer meaning: signed x in, signed y in ``spec.out``, truncations rounded to nearest."""
+    x = x.astype(np.int64)
+    ts = np.array(spec.thresholds.values, np.int64)
+    piece = np.searchsorted(ts, x, side="right")
+    ux = x.view(np.uint64)
+    c0, c1, c2 = (np.array([int(row[i]) % 2**64 for row in spec.pieces], np.uint64)[piece] for i in range(3))
+    quad = spec.quad.signed(spec.quad.wrap(c0 + ux * (c1 + ux * c2)))
+    out = rounded(quad, spec.quad.scale - spec.out.scale)
+    for g, slope in spec.gates:
+        out = out + rounded(np.where(x >= ts[g], slope * x, 0), num.scale - spec.out.scale)
+    return out
+
+
+def rounded(x: np.ndarray, drop: int) -> np.ndarray:  # type: ignore[type-arg]
+    """x / 2^drop to the nearest integer."""
+    if drop == 0:
+        return x
+    return (x + (1 << (drop - 1))) >> drop
+
+
+def _plus(p: Party, a: Share, b: Share) -> Share:
+    return a.like(p.both(lambda: a.num.wrap(a.ring + b.ring)))
