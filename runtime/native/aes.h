@@ -25,10 +25,14 @@ using block = __m128i;
 inline bool has_aes() { return __builtin_cpu_supports("aes") && __builtin_cpu_supports("sse4.1"); }
 
 inline bool has_vaes() {
-    static const bool yes = __builtin_cpu_supports("vaes") && __builtin_cpu_supports("avx512f") &&
-                            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-                            __builtin_cpu_supports("avx512dq");
-    return yes;
+    return __builtin_cpu_supports("vaes") && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+}
+
+// Whether the wide path is taken. Both give the same bytes; tests and benchmarks switch it off.
+inline bool& wide_aes() {
+    static bool wide = has_vaes();
+    return wide;
 }
 
 struct AesKey {
@@ -99,7 +103,7 @@ PPC_VAES inline void aes_blocks_vaes(const AesKey& k, const block* in, block* ou
 
 // out[i] = AES_k(in[i]); in == out is allowed.
 inline void aes_blocks(const AesKey& k, const block* in, block* out, size_t n) {
-    if (has_vaes())
+    if (wide_aes())
         aes_blocks_vaes(k, in, out, n);
     else
         aes_blocks_ni(k, in, out, n);

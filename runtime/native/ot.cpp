@@ -49,6 +49,14 @@ static OutBlocks as_blocks(block* p, size_t n) {
 
 static OutBytes as_bytes(void* p, size_t n) { return OutBytes(static_cast<uint8_t*>(p), {n}, owner_of(p)); }
 
+// Returns what was set before. For tests and benchmarks; not meant to be called while kernels run.
+static bool set_wide_aes(bool wide) {
+    need(!wide || ppc::has_vaes(), "this processor has no VAES");
+    const bool before = ppc::wide_aes();
+    ppc::wide_aes() = wide;
+    return before;
+}
+
 static OutBytes aes_encrypt(Bytes key, Bytes data) {
     const block k = one_block(key);
     const size_t size = data.shape(0);
@@ -176,10 +184,11 @@ static void lpn_encode(Bytes seed, Blocks secret, BlocksInPlace x) {
 
 NB_MODULE(_ot, m) {
     if (!ppc::has_aes())
-        throw nb::import_error("ppc needs a processor with AES-NI and SSE4.1; this one reports neither or only one");
+        throw nb::import_error("ppc needs a processor with AES-NI and SSE4.1; this one lacks them");
     m.doc() = "Kernels of oblivious transfer over AES-NI. Blocks are uint64 arrays of shape (n, 2).";
     m.attr("COLUMNS") = ppc::kColumns;
-    m.def("wide_aes", &ppc::has_vaes);
+    m.def("has_wide_aes", &ppc::has_vaes);
+    m.def("set_wide_aes", &set_wide_aes, nb::arg("wide"));
     m.def("aes_encrypt", &aes_encrypt, nb::arg("key"), nb::arg("data"));
     m.def("aes_ctr", &aes_ctr, nb::arg("key"), nb::arg("counter"), nb::arg("count"));
     m.def("iknp_receive", &iknp_receive, nb::arg("seeds0"), nb::arg("seeds1"), nb::arg("counter"), nb::arg("choices"));

@@ -65,7 +65,7 @@ class Iknp:
             zero, one = self._seeds or ()
             columns, blocks = _ot.iknp_receive(zero, one, counter, p.prg.bytes(BLOCK * groups))
             made.append(blocks)
-            return memoryview(columns)
+            return columns.data
 
         columns = p.tell_bytes(self.sender.other, message_size(n), message)
         if columns is None:

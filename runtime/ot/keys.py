@@ -1,9 +1,9 @@
 """Keys from correlated OTs: random OT of strings, by a tweakable correlation-robust hash.
 
-The sender of COT number i gets k_0 = H(q_i, i) and k_1 = H(q_i ^ Delta, i), the receiver k_c = H(t_i, i), with
-H(x, i) = π(π(x) ^ i) ^ π(x) and π AES under a fixed public key: TMMO of Guo, Katz, Wang, Yu, "Efficient and
-secure multiparty computation from fixed-key block ciphers" (S&P 2020, eprint 2019/074). Keys longer than 16
-bytes continue with the tweaks (i, 1), (i, 2), ….
+The sender of COT number i gets k_0 = H(q_i, i) and k_1 = H(q_i ^ Delta, i), the receiver k_c = H(t_i, i).
+H(x, i) = π(π(x) ^ i) ^ π(x), with π AES under a fixed public key: TMMO of Guo, Katz, Wang, Yu, "Efficient
+and secure multiparty computation from fixed-key block ciphers" (S&P 2020, eprint 2019/074). Keys longer than
+16 bytes continue with the tweaks (i, 1), (i, 2), ….
 """
 
 from __future__ import annotations

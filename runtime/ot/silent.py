@@ -1,0 +1,120 @@
+"""Silent extension: millions of correlated OTs from a short message, by LPN over punctured GGM trees.
+
+    sender -> receiver   for each tree and level: q ^ (XOR of the level's left children)
+
+An iteration consumes K + T·depth COTs and makes N = T·2^depth. K of them are an LPN secret u (the sender has
+v with t_u = v ^ u·Delta); T trees give N COTs whose choice vector e has one 1 in each run of 2^depth (regular
+noise); the output is (A·v ^ q_e, A·u ^ e) for a public 10-local A. Ferret: Yang, Weng, Lan, Zhang, Wang (CCS
+2020, eprint 2020/924), semi-honest. The trees are the correlated ones of Half-Tree (Guo and others, EUROCRYPT
+2023, eprint 2022/1431), which halve its message; and since the choice bits are random anyway, they *are* the
+paths to the noisy leaves, so the receiver corrects nothing and says nothing.
+
+Parameters: those of emp-ot (github.com/emp-toolkit/emp-ot, emp-ot/tuning.h, commit 558388f), chosen there
+for 128 bits against the published attacks on regular noise (Gauss, SD and ISD, BJMM, hybrid, Esser, AGB 2.0;
+the hybrid binds), by the estimator of Liu, Wang, Yang, Yu, "The hardness of LPN over any integer ring and
+field for PCG applications" (eprint 2022/712). Ferret's own table, e.g. N = 10485760, T = 1280, K = 452000,
+is older than the algebraic attacks (Briaud and Øygarden, eprint 2023/176; AGB 2.0, eprint 2025/1476) and is
+not used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from .. import _ot
+from ..ledger import Role
+from ..party import Party
+from ..random import SEED_BYTES
+from ..ring import Ring
+from .extension import BLOCK
+
+
+@dataclass(frozen=True)
+class Lpn:
+    """One LPN parameter set: ``trees`` noisy positions, a secret of 2^log_secret, runs of 2^depth."""
+
+    name: str
+    trees: int
+    log_secret: int
+    depth: int
+
+    @property
+    def secret(self) -> int:
+        """K."""
+        return 1 << self.log_secret
+
+    @property
+    def made(self) -> int:
+        """N: COTs that an iteration makes."""
+        return self.trees << self.depth
+
+    @property
+    def spent(self) -> int:
+        """COTs that an iteration consumes."""
+        return self.secret + self.trees * self.depth
+
+    @property
+    def message_size(self) -> int:
+        """Bytes that the COT sender says in an iteration."""
+        return BLOCK * self.trees * self.depth
+
+
+B10 = Lpn("b10", trees=850, log_secret=16, depth=10)
+B11 = Lpn("b11", trees=1170, log_secret=17, depth=11)
+B12 = Lpn("b12", trees=1520, log_secret=18, depth=12)
+SETS = {lpn.name: lpn for lpn in (B10, B11, B12)}
+
+
+class Silent:
+    """Iterations for one direction; they share the sender's Delta with the extension that starts them.
+
+    Args:
+        sender: who holds Delta.
+        delta: Delta at the sender, uint64 (1, 2); None at the receiver and while pricing.
+        tag: 16 bytes both know, unique to the session; it names the public matrices. None while pricing.
+    """
+
+    def __init__(self, sender: Role, delta: Ring | None, tag: bytes | None) -> None:
+        self.sender = sender
+        self._delta = delta
+        self._tag = tag
+        self._iteration = 0
+
+    def __repr__(self) -> str:
+        return f"Silent(sender={self.sender.value}, {self._iteration} iterations)"
+
+    def extend(self, p: Party, lpn: Lpn, spend: Ring | None) -> Ring | None:
+        """Turn ``spend``, uint64 (lpn.spent, 2), into uint64 (lpn.made, 2); None while pricing.
+
+        The blocks spent must never be used for anything else.
+        """
+        if spend is not None and len(spend) != lpn.spent:
+            raise ValueError(f"{lpn.name} spends {lpn.spent} COTs an iteration, not {len(spend)}")
+        self._iteration += 1
+        made: list[Ring] = []
+
+        def sums() -> memoryview:
+            if spend is None or self._delta is None:
+                raise RuntimeError("the COT sender has no COTs to extend")
+            path = spend[lpn.secret :]
+            said, leaves = _ot.ggm_send(p.prg.bytes(SEED_BYTES), self._delta, path, lpn.trees, lpn.depth)
+            made.append(leaves)
+            return said.data
+
+        said = p.tell_bytes(self.sender, lpn.message_size, sums)
+        if said is None or spend is None:
+            return None
+        if not made:
+            sums_heard = np.frombuffer(said, np.uint8)
+            made.append(_ot.ggm_receive(spend[lpn.secret :], sums_heard, lpn.trees, lpn.depth))
+        _ot.lpn_encode(self._matrix(lpn), spend[: lpn.secret], made[0])
+        return made[0]
+
+    def _matrix(self, lpn: Lpn) -> _ot.Bytes:
+        """The public seed of this iteration's code."""
+        name = (self._tag or b"") + self._iteration.to_bytes(8, "little") + lpn.name.encode()
+        digest = blake2b(name, digest_size=SEED_BYTES, person=b"ppc LPN code").digest()
+        return np.frombuffer(digest, np.uint8)
