@@ -13,9 +13,10 @@ from .errors import BadInput
 from .he import HeSession
 from .ledger import CLIENT, SERVER, Ledger, Role
 from .local import run_local
-from .ot.pool import CountingPool, Pool
+from .ot.pool import Pool
 from .party import Party
 from .plan import Plan, Weights
+from .protocols.random_ot import CountingPool
 from .share import Share
 from .steps import Form, Output, Step
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from math import prod
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,10 @@ from .channel import HEADER, Buffer, Channel, memory_pair
 from .ledger import CLIENT, SERVER, Ledger, Role
 from .random import Prg
 from .ring import Ring, packed_size
+
+if TYPE_CHECKING:
+    from .he import HeSession
+    from .ot.pool import Pool
 
 T = TypeVar("T")
 
@@ -30,7 +34,12 @@ class Party:
         role: who this is; None while pricing.
         ledger: where every message is booked.
         prg: this party's secret randomness.
+        pools: correlated OTs by sender, from setup on.
+        he: this party's half of the homomorphic encryption, from setup on.
     """
+
+    pools: dict[Role, Pool]
+    he: HeSession
 
     def __init__(self, role: Role | None, channel: Channel | None = None) -> None:
         if (role is None) != (channel is None):

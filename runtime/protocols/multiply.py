@@ -78,8 +78,8 @@ class Rows:
         return prod(self.a) // max(1, self.groups)
 
     def split(self, a: Ring) -> Ring:
-        """(groups, length)"""
-        return np.ascontiguousarray(a.transpose(self.order)).reshape(self.groups, self.length)
+        """a as (groups, length), b as (groups, 1)."""
+        return np.ascontiguousarray(a.transpose(self.order)).reshape(self.groups, -1)
 
     def join(self, rows: Ring) -> Ring:
         turned = rows.reshape([self.a[i] for i in self.order])

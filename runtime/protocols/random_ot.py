@@ -40,6 +40,19 @@ class KeyedOt:
     k: Bytes | None = None
 
 
+class CountingPool:
+    """Stands where a pool will be, and counts what is asked of it."""
+
+    delta = None
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def take(self, p: Party, count: int) -> tuple[int, None]:
+        self.taken += count
+        return 0, None
+
+
 def keyed_ot(p: Party, sender: Role, count: int, size: int) -> KeyedOt:
     """``count`` random OTs of ``size`` bytes."""
     pool = p.pools[sender]
@@ -48,6 +61,7 @@ def keyed_ot(p: Party, sender: Role, count: int, size: int) -> KeyedOt:
         return KeyedOt()
     assert blocks is not None
     if p.role is sender:
+        assert pool.delta is not None
         k0, k1 = keys.sender_keys(blocks, pool.delta, first, size)
         return KeyedOt(k0=k0, k1=k1)
     return KeyedOt(choice=keys.choice_bits(blocks), k=keys.receiver_keys(blocks, first, size))
