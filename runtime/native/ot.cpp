@@ -143,7 +143,8 @@ static OutBytes choice_bits(Blocks blocks) {
 
 static void check_trees(const Blocks& cots, size_t trees, int depth) {
     need(depth >= 1 && depth <= 24, "a tree has 1 to 24 levels");
-    need(trees < kMost && cots.shape(0) == trees * static_cast<size_t>(depth), "one COT a level and tree is needed");
+    need(trees < kMost && cots.shape(0) == trees * static_cast<size_t>(depth),
+         "one COT a level and tree is needed");
 }
 
 static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Blocks delta, Blocks cots, size_t trees, int depth) {
@@ -191,7 +192,8 @@ NB_MODULE(_ot, m) {
     m.def("set_wide_aes", &set_wide_aes, nb::arg("wide"));
     m.def("aes_encrypt", &aes_encrypt, nb::arg("key"), nb::arg("data"));
     m.def("aes_ctr", &aes_ctr, nb::arg("key"), nb::arg("counter"), nb::arg("count"));
-    m.def("iknp_receive", &iknp_receive, nb::arg("seeds0"), nb::arg("seeds1"), nb::arg("counter"), nb::arg("choices"));
+    m.def("iknp_receive", &iknp_receive, nb::arg("seeds0"), nb::arg("seeds1"), nb::arg("counter"),
+          nb::arg("choices"));
     m.def("iknp_send", &iknp_send, nb::arg("seeds"), nb::arg("delta"), nb::arg("counter"), nb::arg("message"));
     m.def("sender_keys", &sender_keys, nb::arg("blocks"), nb::arg("delta"), nb::arg("first"), nb::arg("nbytes"));
     m.def("receiver_keys", &receiver_keys, nb::arg("blocks"), nb::arg("first"), nb::arg("nbytes"));

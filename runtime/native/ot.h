@@ -3,6 +3,9 @@
 // block is t = q ^ c * Delta, so that the lowest bit of t is the choice bit c.
 #pragma once
 
+#include <sys/mman.h>
+
+#include <cstdlib>
 #include <memory>
 #include <new>
 
@@ -10,9 +13,19 @@
 
 namespace ppc {
 
-// Memory on a cache line, uninitialised.
-inline void* allocate(size_t size) { return ::operator new(size ? size : 1, std::align_val_t(64)); }
-inline void release(void* p) noexcept { ::operator delete(p, std::align_val_t(64)); }
+// Uninitialised memory on a cache line; large arrays on huge pages where the system has them, for the page
+// faults of a fresh array cost as much as filling it.
+inline void* allocate(size_t size) {
+    constexpr size_t kLine = 64, kHuge = size_t(2) << 20;
+    const bool large = size >= 2 * kHuge;
+    void* p = nullptr;
+    if (posix_memalign(&p, large ? kHuge : kLine, size ? size : 1) != 0) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+    if (large) madvise(p, size, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+inline void release(void* p) noexcept { std::free(p); }
 
 struct Release {
     void operator()(void* p) const noexcept { release(p); }

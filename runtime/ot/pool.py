@@ -23,7 +23,7 @@ IKNP = "iknp"
 NS_BYTE = 80
 NS_MESSAGE = 1_000_000
 NS_IKNP = 20
-NS_SILENT = 25
+NS_SILENT = 15
 
 
 class Pool:
@@ -85,20 +85,25 @@ class Pool:
             raise RuntimeError(
                 f"{n} COTs were asked of a pool of {self.planned} planned, {have} of them left"
             )
-        first, parts, missing = self._taken, [], n
-        while missing:
+        first = self._taken
+        self._taken += n
+        while n and not self._ready_count:
+            self._extend(p)
+        if n <= self._ready_count:
+            return first, self._pop(n) if n else _nothing(p)
+        # Copied piece by piece, so that no more than one extension's output is alive.
+        blocks = None if p.pricing else np.empty((n, 2), np.uint64)
+        at = 0
+        while at < n:
             if not self._ready_count:
                 self._extend(p)
-            got = min(missing, self._ready_count)
-            missing -= got
-            parts.append(self._pop(got))
-        self._taken += n
-        if p.pricing:
-            return first, None
-        blocks = [part for part in parts if part is not None]
-        if len(blocks) == 1:
-            return first, blocks[0]
-        return first, np.concatenate([np.empty((0, 2), np.uint64), *blocks])
+            got = min(n - at, self._ready_count)
+            part = self._pop(got)
+            if blocks is not None and part is not None:
+                blocks[at : at + got] = part
+            del part
+            at += got
+        return first, blocks
 
     def _pop(self, n: int) -> Ring | None:
         out = None
@@ -124,6 +129,10 @@ class Pool:
         if made is not None:
             self._reserve = made[:spent].copy()
             self._ready = made[spent:]
+
+
+def _nothing(p: Party) -> Ring | None:
+    return None if p.pricing else np.empty((0, 2), np.uint64)
 
 
 def schedule(n: int) -> Schedule:

@@ -17,7 +17,11 @@ ORDER_EIGHT = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13
 GOOD = group.crypto_scalarmult_ed25519_base_noclamp((7).to_bytes(32, "little"))
 MIXED = group.crypto_core_ed25519_add(GOOD, ORDER_TWO)
 NO_POINT = (2).to_bytes(32, "little")
-BAD = pytest.mark.parametrize("bad", [NEUTRAL, ORDER_TWO, ORDER_EIGHT, MIXED, NO_POINT])
+BAD = pytest.mark.parametrize(
+    "bad",
+    [NEUTRAL, ORDER_TWO, ORDER_EIGHT, MIXED, NO_POINT],
+    ids=["neutral", "order 2", "order 8", "mixed order", "not on the curve"],
+)
 
 
 def _run(sender: Role, n: int = 24) -> tuple[BaseOts, BaseOts]:
