@@ -1,0 +1,339 @@
+"""Two ends of the matrix product under HE: BFV keys and checks from SEAL, arithmetic from `_he`.
+
+After Cheetah (eprint 2022/207), with the answers protected against the one who holds the key: each gets a
+fresh public-key encryption of zero, flooding 2^40 above the noise of the computation, and is then switched
+from q to a power of two just large enough to decrypt. c0 is sent only where it carries results.
+
+    client = HeClient(sets)                  server = HeServer(sets, client.public_keys())
+    up = client.upload(product, U)           down = server.answer(product, up, V, S)
+    client.finish(product, down)             # U·V - S mod 2^ell
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import seal
+from numpy.typing import NDArray
+
+from . import wire
+from ._he import Basis
+from .channel import Buffer
+from .he_params import HeParams, context
+from .he_product import Product, public_key_bytes
+from .packing import LANES, cut_results, into_lanes, join_results, pack_left, pack_right
+from .random import SEED_BYTES, Prg
+from .ring import Fixed, Ring, packed_size
+
+_SECRET_HEADER = 88  # SEAL's bytes before the coefficients of an uncompressed secret key
+
+Integers = NDArray[Any]
+
+
+@lru_cache(maxsize=32)
+def basis(params: HeParams) -> Basis:
+    return Basis(params.degree, list(params.primes))
+
+
+def _words(prg: Prg, *shape: int) -> Ring:
+    return prg.bytes(8 * int(np.prod(shape))).view(np.uint64).reshape(shape)
+
+
+def _mask_words(params: HeParams, seed: bytes, count: int) -> Ring:
+    """What c1 of ``count`` ciphertexts is expanded from, on both sides."""
+    return _words(Prg(seed), count, len(params.data_bits), params.degree, 2)
+
+
+class SecretKey:
+    """A SEAL secret key, and its NTT form modulo the data primes."""
+
+    def __init__(self, params: HeParams, key: seal.SecretKey) -> None:
+        self.params = params
+        rows = np.frombuffer(key.to_string(), np.uint64, offset=_SECRET_HEADER).reshape(-1, params.degree)
+        primes = np.array(params.primes, np.uint64)[:, None]
+        rows = rows[: len(primes)]
+        values = np.where(rows > primes // np.uint64(2), rows - primes, rows)
+        self.ntt = np.ascontiguousarray(values.view(np.int64).astype(np.float64))
+
+    def __repr__(self) -> str:
+        return f"SecretKey({self.params}, <secret>)"
+
+    def encrypt(self, plain: Ring, ell: int, prg: Prg) -> list[Buffer]:
+        """Seeded symmetric encryptions of polynomials (count, N) mod 2^ell: a seed, then c0 by primes."""
+        count, degree = plain.shape
+        seed = prg.bytes(SEED_BYTES).tobytes()
+        noise = _words(prg, count, degree)
+        c0 = basis(self.params).encrypt(plain, ell, noise, _mask_words(self.params, seed, count), self.ntt)
+        return [seed, *(wire.pack(part, bits) for part, bits in zip(c0, self.params.data_bits, strict=True))]
+
+
+def read_ciphertexts(params: HeParams, data: Buffer, count: int) -> NDArray[np.float64]:
+    """What `SecretKey.encrypt` wrote: (count, 2, primes, N) centred residues in NTT form.
+
+    Raises ValueError if the data has the wrong size or a residue exceeds its modulus.
+    """
+    view = memoryview(data).cast("B")
+    sizes = [packed_size(count * params.degree, bits) for bits in params.data_bits]
+    if view.nbytes != SEED_BYTES + sum(sizes):
+        raise ValueError(f"{view.nbytes} bytes cannot be {count} ciphertexts of {params}")
+    seed = bytes(view[:SEED_BYTES])
+    parts, at = [], SEED_BYTES
+    for size, bits in zip(sizes, params.data_bits, strict=True):
+        parts.append(wire.unpack(view[at : at + size], bits, count * params.degree))
+        at += size
+    c0 = np.stack(parts).reshape(len(sizes), count, params.degree)
+    return basis(params).ciphertexts(c0, _mask_words(params, seed, count))
+
+
+class HeClient:
+    """Holds the secret keys: one fresh pair for each parameter set."""
+
+    def __init__(self, sets: Iterable[HeParams]) -> None:
+        self._prg = Prg()
+        self._keys: dict[HeParams, SecretKey] = {}
+        for params in dict.fromkeys(sets):
+            self.install(SecretKey(params, seal.KeyGenerator(context(params)).secret_key()))
+
+    def __repr__(self) -> str:
+        return f"HeClient({', '.join(map(str, self._keys))}, <secret>)"
+
+    def install(self, key: SecretKey) -> None:
+        """Use this key for its parameter set from now on."""
+        self._keys[key.params] = key
+
+    def public_key(self, params: HeParams) -> bytes:
+        """A public key is a seeded encryption of zero: `public_key_bytes` bytes."""
+        zero = np.zeros((1, params.degree), np.uint64)
+        return b"".join(bytes(part) for part in self._keys[params].encrypt(zero, 1, self._prg))
+
+    def public_keys(self) -> bytes:
+        """The public keys of all sets, in order."""
+        return b"".join(self.public_key(params) for params in self._keys)
+
+    def upload(self, product: Product, u: Ring, p: Ring | None = None) -> Iterator[bytes]:
+        """Enc(U) and, for a two-sided product, Enc(P), in parts of `upload_parts` bytes.
+
+        Args:
+            u: (batch, m, k) uniform mod 2^ell.
+            p: (batch, k, n) uniform mod 2^ell.
+        """
+        key = self._keys[product.params]
+        _expect("U", u, (product.batch, product.m, product.k))
+        _expect_second(product, "P", p, (product.batch, product.k, product.n))
+        mask, tile, degree = Fixed(product.ell).mask, product.tile, product.params.degree
+        for entry, inner in product.upload_steps():
+            span = _inner(product, inner)
+            polys = pack_left(u[entry, :, span] & mask, tile, degree).reshape(-1, degree)
+            if p is not None:
+                right = pack_right(p[entry, span] & mask, tile, degree).reshape(-1, degree)
+                polys = np.concatenate([polys, right])
+            yield b"".join(key.encrypt(np.ascontiguousarray(polys), product.ell, self._prg))
+
+    def finish(self, product: Product, parts: Iterable[Buffer]) -> Ring:
+        """U·V [+ Q·P] - S mod 2^ell, shape (batch, m, n), from the parts of the answer."""
+        out = np.zeros((product.batch, product.m, product.n), np.uint64)
+        given = 0
+        for entry, part in zip(out, parts, strict=True):
+            self._finish_entry(product, memoryview(part).cast("B"), entry)
+            given += 1
+        return out
+
+    def _finish_entry(self, product: Product, data: memoryview, out: Ring) -> None:
+        if data.nbytes != sum(product.group_bytes(g) for g in range(product.groups)):
+            raise ValueError(f"an answer of {data.nbytes} bytes does not belong to {product}")
+        key, tile, bits = self._keys[product.params], product.tile, product.answer_bits
+        degree, at = product.params.degree, 0
+        for group in range(product.groups):
+            across, cols = product.answer_tiles(group), product.answer_cols(group)
+            width = cols.stop - cols.start
+            count = product.row_tiles * across
+            size = packed_size(count * degree, bits)
+            c1 = wire.unpack(data[at : at + size], bits, count * degree).reshape(count, degree)
+            at += size
+            size = packed_size(product.m * width, bits)
+            results = wire.unpack(data[at : at + size], bits, product.m * width).reshape(product.m, width)
+            at += size
+            c0 = cut_results(results, tile)[0, :, :across].reshape(count, tile.slots)
+            slots = basis(product.params).decrypt(
+                c1, np.ascontiguousarray(c0), key.ntt, bits, product.ell, tile.positions()
+            )
+            grid = slots.reshape(product.row_tiles, across, tile.slots)
+            out[:, cols] = join_results(grid, tile, product.m, width)
+
+
+class HeServer:
+    """Holds the client's public keys and answers uploads."""
+
+    def __init__(self, sets: Iterable[HeParams], public_keys: Buffer) -> None:
+        self._prg = Prg()
+        self._keys: dict[HeParams, NDArray[np.float64]] = {}
+        view, at = memoryview(public_keys).cast("B"), 0
+        for params in dict.fromkeys(sets):
+            size = public_key_bytes(params)
+            self._keys[params] = read_ciphertexts(params, view[at : at + size], 1)[0]
+            at += size
+        if at != view.nbytes:
+            raise ValueError(f"{view.nbytes} bytes of public keys where {at} were expected")
+
+    def __repr__(self) -> str:
+        return f"HeServer({', '.join(map(str, self._keys))})"
+
+    def answer(
+        self,
+        product: Product,
+        parts: Iterable[Buffer],
+        v: Integers,
+        s: Ring,
+        q: Integers | None = None,
+    ) -> Iterator[bytes]:
+        """Enc(U·V [+ Q·P] - S), one part a batch entry, made as soon as that entry's upload is read.
+
+        Args:
+            parts: the upload, in the parts of `upload_parts`.
+            v: (batch, k, n), and ``q`` (batch, m, k): signed integers of any width, or ring elements as
+                uint64, which are centred.
+            s: (batch, m, n) uniform mod 2^ell: the server's share of the result. Never use it twice.
+
+        Raises ValueError if an upload is malformed or a norm exceeds the product's ``norm_bits``.
+        """
+        for sums, mask in self._sums(product, parts, v, s, q):
+            yield b"".join(
+                part for group in range(product.groups) for part in self._group(product, sums, group, mask[group])
+            )
+
+    def _sums(
+        self, product: Product, parts: Iterable[Buffer], v: Integers, s: Ring, q: Integers | None
+    ) -> Iterator[tuple[NDArray[np.float64], Ring]]:
+        """For each batch entry the deterministic sums of ct·pt, and S cut into the answer's slots."""
+        _expect("V", v, (product.batch, product.k, product.n))
+        _expect("S", s, (product.batch, product.m, product.n))
+        _expect_second(product, "Q", q, (product.batch, product.m, product.k))
+        source = iter(parts)
+        sums, squares = _sums_of(product), _Norms(product)
+        for entry, inner in product.upload_steps():
+            span = _inner(product, inner)
+            steps = inner.stop - inner.start
+            try:
+                data = next(source)
+            except StopIteration:
+                raise ValueError(f"the upload of {product} ends early") from None
+            cipher = read_ciphertexts(product.params, data, steps * product.step_ciphertexts)
+            right = _signed(product, v[entry, span])
+            squares.columns += np.square(right).sum(axis=0)
+            left = None if q is None else _signed(product, q[entry, :, span])
+            if left is not None:
+                squares.rows += np.square(left).sum(axis=1)
+            _accumulate(product, sums, cipher, right, left)
+            if inner.stop == product.inner_tiles:
+                squares.check()
+                mask = cut_results(Fixed(product.ell).wrap(s[entry]), product.tile)
+                yield sums, mask.reshape(product.groups, -1, product.tile.slots)
+                sums, squares = _sums_of(product), _Norms(product)
+
+    def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Ring:
+        """Ciphertexts (row tiles·8, 2, primes, N) modulo q, as they are before switching."""
+        items, slots = mask.shape
+        return basis(product.params).rerandomise(
+            sums,
+            group,
+            self._keys[product.params],
+            _words(self._prg, items, product.params.degree, 3),
+            _words(self._prg, items, slots, 2),
+            product.flood_bits,
+            np.ascontiguousarray(mask),
+            product.ell,
+            product.tile.positions(),
+        )
+
+    def _group(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> list[Buffer]:
+        full = self._rerandomised(product, sums, group, mask)
+        bits, tile, cols = product.answer_bits, product.tile, product.answer_cols(group)
+        c1, c0 = basis(product.params).switch_down(full, bits, tile.positions())
+        across = product.answer_tiles(group)
+        c1 = c1.reshape(product.row_tiles, LANES, -1)[:, :across]
+        c0 = c0.reshape(product.row_tiles, LANES, -1)[:, :across]
+        return [
+            wire.pack(c1, bits),
+            wire.pack(join_results(c0, tile, product.m, cols.stop - cols.start), bits),
+        ]
+
+
+class _Norms:
+    """Squared L2 norms of the columns of V and the rows of Q, for the check that the noise bound needs."""
+
+    def __init__(self, product: Product) -> None:
+        self.limit = 4.0**product.norm_bits * (1 + 1e-9)
+        self.product = product
+        self.columns = np.zeros(product.n)
+        self.rows = np.zeros(product.m)
+
+    def check(self) -> None:
+        if max(self.columns.max(), self.rows.max()) > self.limit:
+            raise ValueError(
+                f"the server's matrix has a norm above 2^{self.product.norm_bits}, which the plan announced; "
+                "its noise would not be covered by the flooding"
+            )
+
+
+def _sums_of(product: Product) -> NDArray[np.float64]:
+    """Zeroed sums (primes, groups, N/S, row tiles, 2, S, 8), on a cache line's boundary."""
+    params, size = product.params, product.tile.block
+    shape = (
+        len(params.data_bits),
+        product.groups,
+        params.degree // size,
+        product.row_tiles,
+        2,
+        size,
+        LANES,
+    )
+    raw = np.zeros(int(np.prod(shape)) + LANES)
+    skip = -(raw.ctypes.data // 8) % LANES
+    return raw[skip : skip + raw.size - LANES].reshape(shape)
+
+
+def _accumulate(
+    product: Product,
+    sums: NDArray[np.float64],
+    cipher: NDArray[np.float64],
+    right: NDArray[np.float64],
+    left: NDArray[np.float64] | None,
+) -> None:
+    he, tile, rows = basis(product.params), product.tile, product.row_tiles
+    steps = cipher.shape[0] // product.step_ciphertexts
+    tail = cipher.shape[1:]
+    x = cipher[: steps * rows].reshape(steps, rows, *tail)
+    he.accumulate(sums, x, into_lanes(pack_right(right, tile, tile.block), 1))
+    if left is None:
+        return
+    plain = pack_left(left, tile, product.params.degree)
+    plain = he.transform_plain(plain.reshape(-1, plain.shape[-1])).reshape(steps, rows, *tail[1:])
+    w = cipher[steps * rows :].reshape(steps, product.col_tiles, *tail)
+    he.accumulate_right(sums, plain, into_lanes(w, 1))
+
+
+def _inner(product: Product, inner: slice) -> slice:
+    """The inner indices that a run of inner tiles covers."""
+    width = product.tile.inner
+    return slice(inner.start * width, min(product.k, inner.stop * width))
+
+
+def _signed(product: Product, x: Integers) -> NDArray[np.float64]:
+    if x.dtype == np.uint64:
+        x = Fixed(product.ell).signed(x)
+    return x.astype(np.float64)
+
+
+def _expect(name: str, x: Integers, shape: tuple[int, ...]) -> None:
+    if x.shape != shape or x.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers of shape {shape}, not {x.dtype} of shape {x.shape}")
+
+
+def _expect_second(product: Product, name: str, x: Integers | None, shape: tuple[int, ...]) -> None:
+    if (x is not None) != product.two_sided:
+        raise ValueError(f"{name} is given exactly when the product is two-sided")
+    if x is not None:
+        _expect(name, x, shape)

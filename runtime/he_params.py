@@ -1,0 +1,138 @@
+"""Parameter sets of the homomorphic layer and the proved bound on its noise.
+
+All bounds hold except with probability 2^-41 over *all* result coefficients of a product: every noise term
+below is sub-Gaussian, and a sub-Gaussian variable of proxy variance v exceeds ``tail·√v`` with probability
+at most 2·exp(-tail²/2) (Hoeffding). ``tail`` is chosen for the union over the coefficients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, log, log2, prod, sqrt
+
+import seal
+
+STATISTICAL_BITS = 40
+SECURITY = seal.sec_level_type.tc128
+
+_ERROR_VARIANCE = 10.5
+"""Of SEAL's centred binomial of 2·21 bits; as a sum of 42 centred bits its proxy is its variance."""
+_ERROR_MAX = 21
+_ROUNDING_PROXY = 0.25
+"""A rounding error lies in an interval of length 1 (Hoeffding's lemma)."""
+_SWITCH_ROUNDING = 0.5 + 2.0**-8
+"""One rounding to the answer's modulus, with what the 64-bit fractions of the switch add."""
+
+
+@dataclass(frozen=True)
+class HeParams:
+    """N and the sizes of the primes of q; ``special_bits`` is SEAL's key-switching prime, if any.
+
+    Only the data primes appear in ciphertexts. The special prime is counted in the security check.
+    """
+
+    degree: int
+    data_bits: tuple[int, ...]
+    special_bits: int = 0
+
+    def __str__(self) -> str:
+        return f"N={self.degree}, q of {sum(self.data_bits)} bits"
+
+    @property
+    def chain(self) -> list[int]:
+        return [*self.data_bits, *([self.special_bits] if self.special_bits else [])]
+
+    @property
+    def primes(self) -> tuple[int, ...]:
+        """The data primes. Raises ValueError if this set is not secure at 128 bits."""
+        return _primes(self)
+
+    @property
+    def log_q(self) -> float:
+        return sum(log2(p) for p in self.primes)
+
+
+PARAMETER_SETS = (
+    HeParams(4096, (36, 36), 17),
+    HeParams(4096, (40, 39), 17),
+    HeParams(4096, (43, 43), 17),
+    HeParams(4096, (47, 46), 16),
+    HeParams(4096, (48, 48)),
+    HeParams(4096, (37, 36, 36)),
+    HeParams(8192, (39, 39, 39), 17),
+    HeParams(8192, (42, 42, 42), 17),
+    HeParams(8192, (46, 46, 46), 17),
+    HeParams(8192, (38, 38, 38, 38), 17),
+    HeParams(8192, (42, 42, 42, 42), 17),
+)
+"""What plans choose from, by rising bytes an element. All but two leave SEAL a special prime, so that its own
+decryptor reads fresh ciphertexts; at N = 4096 those two use the bits it would take."""
+
+
+def context(params: HeParams, plain_bits: int = 20) -> seal.SEALContext:
+    """A checked SEAL context. The secret and public keys do not depend on the plaintext modulus."""
+    parms = seal.EncryptionParameters(seal.scheme_type.bfv)
+    parms.set_poly_modulus_degree(params.degree)
+    try:
+        parms.set_coeff_modulus(seal.CoeffModulus.Create(params.degree, params.chain))
+    except Exception as fault:
+        raise ValueError(f"no primes for {params}: {fault}") from None
+    parms.set_plain_modulus(1 << plain_bits)
+    made = seal.SEALContext(parms, True, SECURITY)
+    if not made.parameters_set():
+        raise ValueError(f"{params} refused: {made.parameter_error_message()}")
+    return made
+
+
+@lru_cache(maxsize=64)
+def _primes(params: HeParams) -> tuple[int, ...]:
+    if not 2 <= len(params.data_bits) <= 8 or max(params.data_bits) > 48 or min(params.data_bits) < 30:
+        raise ValueError(f"q is a product of 2 to 8 primes of 30 to 48 bits, not {params.data_bits}")
+    context(params)
+    chain = seal.CoeffModulus.Create(params.degree, params.chain)
+    return tuple(int(p.value()) for p in chain[: len(params.data_bits)])
+
+
+def tail(coefficients: int) -> float:
+    """Standard deviations that none of so many coefficients exceeds, except with probability 2^-41."""
+    return sqrt(2 * log(2) * (STATISTICAL_BITS + 2 + log2(coefficients)))
+
+
+def noise_bound(params: HeParams, ell: int, weight_norm: float, terms: int, coefficients: int) -> float:
+    """B with |noise of an unflooded answer| <= B at all result coefficients.
+
+    Args:
+        weight_norm: L2 norm of all the plaintext coefficients that meet one result coefficient.
+        terms: how many they are.
+
+    With plaintexts u uniform mod 2^ell, scaled to round(q·u/2^ell) = q·u/2^ell + f, a fresh ciphertext has
+    error e + f at each coefficient, independent, and the product Σ wᵢ·(eᵢ + fᵢ): proxy (10.5 + 1/4)·|w|²;
+    the mean of f, at most 2^-(ell+1), adds √terms·|w|·2^-(ell+1). The fresh encryption of zero adds
+    -e_pk·u + e1 + e2·s with u, s ternary (proxy 1 a coefficient) and |e_pk| <= 21: proxies 21²·N, 10.5 and
+    10.5·N. The mask's own rounding adds 1/2. Wrapping mod 2^ell adds multiples of q and nothing else.
+    """
+    proxy = (_ERROR_VARIANCE + _ROUNDING_PROXY) * weight_norm**2
+    proxy += (_ERROR_MAX**2 + _ERROR_VARIANCE) * params.degree + _ERROR_VARIANCE
+    mean = sqrt(terms) * weight_norm * 2.0 ** -(ell + 1)
+    return tail(coefficients) * sqrt(proxy) + mean + 0.5
+
+
+def bits_above(bound: float) -> int:
+    return max(1, ceil(log2(bound)))
+
+
+def answer_bits(params: HeParams, ell: int, noise_bits: int, flood_bits: int, coefficients: int) -> int | None:
+    """The smallest b for which answers switched to the modulus 2^b decrypt; None if there is none.
+
+    It must hold that (B + 2^F)·2^b/q + r0 + r1·s < 2^b/2^(ell+1), r0 and r1 the roundings of c0 and c1,
+    r1·s a sum of N terms bounded by one rounding each.
+    """
+    room = 2.0 ** -(ell + 1) - (2.0**noise_bits + 2.0**flood_bits) / prod(params.primes)
+    if room <= 0:
+        return None
+    rounding = _SWITCH_ROUNDING * (1 + tail(coefficients) * sqrt(params.degree))
+    bits = ceil(log2(rounding / room) + 1e-9)
+    # c1·s over the integers must fit the first two primes (centred), and centred c1 a double
+    limit = min(52, int(log2(params.primes[0]) + log2(params.primes[1]) - log2(params.degree) - 1))
+    return max(bits, ell + 1) if bits <= limit else None

@@ -1,0 +1,304 @@
+"""The offline matrix product under HE as public data: shapes, parameters, sizes, noise and price.
+
+    client -> server   Enc(U) [, Enc(P)]                 U (m, k) and P (k, n) uniform mod 2^ell
+    server -> client   Enc(U·V [+ Q·P] - S), re-randomised, flooded, switched to a small modulus
+
+Everything here is known to both sides and to the compiler before any data exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, log2
+
+from .he_params import (
+    PARAMETER_SETS,
+    STATISTICAL_BITS,
+    HeParams,
+    answer_bits,
+    bits_above,
+    noise_bound,
+)
+from .packing import LANES, Tile, tiles
+from .random import SEED_BYTES
+from .ring import packed_size
+
+MAX_ELL = 46
+PART_CIPHERTEXTS = 32
+PART_BYTES = 32 << 20
+MEMORY_BYTES = 256 << 20
+"""Bound on the server's running sums."""
+
+SECONDS_BUTTERFLY = 0.5e-9
+SECONDS_MAC = 0.3e-9
+SECONDS_COEFFICIENT = 60e-9
+"""Measured on one core with AVX-512; a coefficient here is one of a ciphertext made, read or answered."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """``batch`` products U·V of (m, k)·(k, n) mod 2^ell, plus Q·P of the same shape if ``two_sided``.
+
+    Attributes:
+        norm_bits: the L2 norm of every column of V (and every row of Q), read as signed integers, is at
+            most 2^norm_bits. Public; the server checks it and refuses to answer otherwise.
+
+    Raises ValueError where flooding and decryption do not both fit the parameters.
+    """
+
+    batch: int
+    m: int
+    k: int
+    n: int
+    ell: int
+    norm_bits: int
+    two_sided: bool
+    tile: Tile
+    params: HeParams
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.m, self.k, self.n) < 1:
+            raise ValueError(f"a product has no empty axis, not {self.batch}x{self.m}x{self.k}x{self.n}")
+        if not 1 <= self.ell <= MAX_ELL:
+            raise ValueError(f"products are taken mod 2^1 to 2^{MAX_ELL}, not 2^{self.ell}")
+        if not 0 <= self.norm_bits <= 64:
+            raise ValueError(f"norm_bits must be 0 to 64, not {self.norm_bits}")
+        if self.tile.size > self.params.degree:
+            raise ValueError(f"a tile of {self.tile} does not fit N = {self.params.degree}")
+        if self._answer_bits is None:
+            raise ValueError(
+                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}: noise of "
+                f"{self.noise_bits} bits, flooding of {self.flood_bits}, capacity {self.budget_bits}"
+            )
+
+    def __str__(self) -> str:
+        sides = "U·V + Q·P" if self.two_sided else "U·V"
+        return f"{sides} {self.batch}x{self.m}x{self.k}x{self.n} mod 2^{self.ell}, tile {self.tile}, {self.params}"
+
+    # -- the grid of tiles
+
+    @property
+    def row_tiles(self) -> int:
+        return tiles(self.m, self.tile.rows)
+
+    @property
+    def inner_tiles(self) -> int:
+        return tiles(self.k, self.tile.inner)
+
+    @property
+    def col_tiles(self) -> int:
+        return tiles(self.n, self.tile.cols)
+
+    @property
+    def groups(self) -> int:
+        return tiles(self.col_tiles, LANES)
+
+    # -- noise, in bits of magnitude
+
+    @cached_property
+    def noise_bits(self) -> int:
+        """log2 of the bound on the computation's own noise, rerandomisation included."""
+        meets = self.tile.cols + (self.tile.rows if self.two_sided else 0)
+        norm = 2.0**self.norm_bits * meets**0.5
+        return bits_above(noise_bound(self.params, self.ell, norm, meets * self.k, self._results))
+
+    @property
+    def flood_bits(self) -> int:
+        """The answer's flooding is uniform in [-2^flood_bits, 2^flood_bits)."""
+        return self.noise_bits + STATISTICAL_BITS
+
+    @property
+    def budget_bits(self) -> int:
+        """Noise below 2^budget_bits decrypts: floor(log2(q / 2^(ell+1)))."""
+        return int(self.params.log_q - self.ell - 1)
+
+    @property
+    def answer_bits(self) -> int:
+        """Bits of a coefficient of the answer: its modulus is 2^answer_bits."""
+        assert self._answer_bits is not None
+        return self._answer_bits
+
+    @cached_property
+    def _answer_bits(self) -> int | None:
+        return answer_bits(self.params, self.ell, self.noise_bits, self.flood_bits, self._results)
+
+    @property
+    def _results(self) -> int:
+        return self.batch * self.m * self.n
+
+    # -- counts
+
+    @property
+    def step_ciphertexts(self) -> int:
+        """Ciphertexts uploaded for one inner tile."""
+        return self.row_tiles + (self.col_tiles if self.two_sided else 0)
+
+    @property
+    def upload_ciphertexts(self) -> int:
+        return self.batch * self.inner_tiles * self.step_ciphertexts
+
+    @property
+    def plain_tiles(self) -> int:
+        """Plaintext polynomials that the server transforms."""
+        return self.batch * self.inner_tiles * (self.col_tiles + (self.row_tiles if self.two_sided else 0))
+
+    @property
+    def answer_ciphertexts(self) -> int:
+        return self.batch * self.row_tiles * self.col_tiles
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates mod one prime, both polynomials of a ciphertext counted, lanes filled up."""
+        one = self.inner_tiles * self.row_tiles * self.groups * LANES * self.params.degree
+        return self.batch * one * 2 * len(self.params.data_bits) * (2 if self.two_sided else 1)
+
+    @property
+    def butterflies(self) -> int:
+        """Of the server's transforms mod one prime, lanes filled up."""
+        blocks = self.groups * LANES * (self.tile.block.bit_length() - 1)
+        whole = self.row_tiles * (self.params.degree.bit_length() - 1) if self.two_sided else 0
+        return self.batch * self.inner_tiles * (blocks + whole) * self.params.degree // 2 * len(
+            self.params.data_bits
+        )
+
+    @property
+    def accumulator_bytes(self) -> int:
+        """Memory of the server's running sums, one batch entry at a time."""
+        return self.groups * LANES * self.row_tiles * 2 * len(self.params.data_bits) * self.params.degree * 8
+
+    @property
+    def predicted_seconds(self) -> float:
+        """Work of both sides on one core each, one after the other."""
+        primes = len(self.params.data_bits)
+        ends = (self.upload_ciphertexts * 2 + self.batch * self.row_tiles * self.groups * LANES * 2) * primes
+        return (
+            self.butterflies * SECONDS_BUTTERFLY
+            + self.macs * SECONDS_MAC
+            + ends * self.params.degree * SECONDS_COEFFICIENT
+        )
+
+    # -- messages
+
+    def upload_steps(self) -> Iterator[tuple[int, slice]]:
+        """The parts of the upload: batch entry and inner tiles of each, small enough to stream."""
+        width = self.groups * LANES * self.tile.block * 8
+        step = max(1, min(PART_CIPHERTEXTS // self.step_ciphertexts, PART_BYTES // width))
+        for entry in range(self.batch):
+            for first in range(0, self.inner_tiles, step):
+                yield entry, slice(first, min(first + step, self.inner_tiles))
+
+    def part_bytes(self, inner: slice) -> int:
+        """One part of the upload: a seed, then c0 by primes."""
+        coefficients = (inner.stop - inner.start) * self.step_ciphertexts * self.params.degree
+        return SEED_BYTES + sum(packed_size(coefficients, b) for b in self.params.data_bits)
+
+    def answer_tiles(self, group: int) -> int:
+        """Column tiles in a group of the answer."""
+        return min(LANES, self.col_tiles - group * LANES)
+
+    def answer_cols(self, group: int) -> slice:
+        """The columns of the result that a group of the answer carries."""
+        width = LANES * self.tile.cols
+        return slice(group * width, min(self.n, (group + 1) * width))
+
+    def group_bytes(self, group: int) -> int:
+        """One group of the answer: c1 of its tiles, then c0 at the results."""
+        cols = self.answer_cols(group)
+        c1 = self.row_tiles * self.answer_tiles(group) * self.params.degree
+        return packed_size(c1, self.answer_bits) + packed_size(
+            self.m * (cols.stop - cols.start), self.answer_bits
+        )
+
+
+def upload_parts(product: Product) -> list[int]:
+    """Bytes of each part of the upload, in order."""
+    return [product.part_bytes(inner) for _, inner in product.upload_steps()]
+
+
+def answer_parts(product: Product) -> list[int]:
+    """Bytes of each part of the answer, one a batch entry."""
+    return [sum(product.group_bytes(g) for g in range(product.groups))] * product.batch
+
+
+def upload_bytes(product: Product) -> int:
+    return sum(upload_parts(product))
+
+
+def answer_bytes(product: Product) -> int:
+    return sum(answer_parts(product))
+
+
+def public_key_bytes(params: HeParams) -> int:
+    """Bytes of the public key of one parameter set, sent once a session."""
+    return SEED_BYTES + sum(packed_size(params.degree, b) for b in params.data_bits)
+
+
+def parameter_sets(products: Iterable[Product]) -> list[HeParams]:
+    """The parameter sets, hence key pairs, that these products need, without repetition."""
+    return list(dict.fromkeys(product.params for product in products))
+
+
+def uniform_norm_bits(value_bits: int, k: int) -> int:
+    """norm_bits of k entries of which nothing is known but that they are signed value_bits-bit integers."""
+    return ceil(value_bits - 1 + log2(k) / 2)
+
+
+def plan_product(
+    batch: int,
+    m: int,
+    k: int,
+    n: int,
+    ell: int,
+    *,
+    norm_bits: int | None = None,
+    value_bits: int | None = None,
+    two_sided: bool = False,
+    byte_price: float = 8e-8,
+    params: Iterable[HeParams] = PARAMETER_SETS,
+) -> Product:
+    """The cheapest parameters and tile for a product.
+
+    Args:
+        norm_bits: see `Product`; None bounds it for arbitrary entries of ``value_bits`` bits.
+        value_bits: signed width of the server's entries, ``ell`` if None (uniform masks).
+        byte_price: seconds that one byte on the wire costs (8e-8: 100 Mbit/s).
+        params: the sets to choose from; restrict it to save keys.
+
+    Raises ValueError, with the numbers, if no set carries the product.
+    """
+    if norm_bits is None:
+        norm_bits = uniform_norm_bits(value_bits or ell, k)
+    best: tuple[float, Product] | None = None
+    refusal: ValueError | None = None
+    for chosen in params:
+        for tile in _tiles(m, k, n, chosen.degree):
+            try:
+                product = Product(batch, m, k, n, ell, norm_bits, two_sided, tile, chosen)
+            except ValueError as fault:
+                refusal = fault
+                continue
+            if product.accumulator_bytes > MEMORY_BYTES:
+                continue
+            wire = upload_bytes(product) + answer_bytes(product)
+            price = wire * byte_price + product.predicted_seconds
+            if best is None or price < best[0]:
+                best = price, product
+    if best is None:
+        raise refusal or ValueError(f"no tile of {m}x{k}x{n} keeps the sums within {MEMORY_BYTES >> 20} MiB")
+    return best[1]
+
+
+def _tiles(m: int, k: int, n: int, degree: int) -> Iterator[Tile]:
+    """Tiles worth pricing: for each width, the longest inner axis that fits, evened out."""
+    for rows in _widths(m, degree):
+        for cols in _widths(n, degree // rows):
+            room = min(k, degree // (rows * cols))
+            yield Tile(rows, tiles(k, tiles(k, room)), cols)
+
+
+def _widths(length: int, limit: int) -> list[int]:
+    """Widths that cut ``length`` evenly into 1, 2, 3, … parts, none above ``limit``."""
+    counts = {tiles(length, w) for w in range(1, min(length, limit) + 1)}
+    return sorted({tiles(length, count) for count in counts if tiles(length, count) <= limit})

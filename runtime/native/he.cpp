@@ -1,0 +1,202 @@
+// Python face of the homomorphic kernels: sizes are checked here, the GIL is released, nothing is sent.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "he_cipher.h"
+
+namespace nb = nanobind;
+using he::Basis;
+
+template <class T, int D>
+using In = nb::ndarray<const T, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
+template <int D>
+using Sums = nb::ndarray<double, nb::ndim<D>, nb::c_contig, nb::device::cpu>;
+template <class T, int D>
+using Out = nb::ndarray<nb::numpy, T, nb::ndim<D>>;
+
+template <class T, int D>
+static Out<T, D> fresh(const size_t (&shape)[D]) {
+    size_t count = 1;
+    for (size_t d : shape) count *= d;
+    T* p = new T[count ? count : 1];
+    nb::capsule owner(p, [](void* q) noexcept { delete[] static_cast<T*>(q); });
+    return Out<T, D>(p, D, shape, owner);
+}
+
+template <class A>
+static void expect(const A& a, std::initializer_list<size_t> shape, const char* name) {
+    size_t d = 0;
+    for (size_t want : shape)
+        if (a.shape(d++) != want) throw nb::value_error((std::string(name) + " has the wrong shape").c_str());
+}
+
+static void expect(bool good, const char* what) {
+    if (!good) throw nb::value_error(what);
+}
+
+static void expect_below(const uint64_t* x, size_t count, uint64_t bound) {
+    for (size_t i = 0; i < count; ++i)
+        if (x[i] >= bound) throw std::invalid_argument("a residue is not below its modulus");
+}
+
+static void expect_positions(const Basis& basis, In<uint32_t, 1> positions) {
+    for (size_t i = 0; i < positions.shape(0); ++i)
+        expect(positions.data()[i] < basis.degree(), "a position lies outside the polynomial");
+}
+
+static auto encrypt(const Basis& basis, In<uint64_t, 2> plain, int ell, In<uint64_t, 2> noise,
+                    In<uint64_t, 4> raw, In<double, 2> secret) {
+    const size_t count = plain.shape(0), n = basis.degree(), primes = basis.count();
+    expect(plain, {count, n}, "plain");
+    expect(noise, {count, n}, "noise");
+    expect(raw, {count, primes, n, 2}, "raw");
+    expect(secret, {primes, n}, "secret");
+    expect(ell >= 1 && ell <= 62, "ell must be 1 to 62");
+    auto out = fresh<uint64_t, 3>({primes, count, n});
+    nb::gil_scoped_release release;
+    he::Buffer c1(count * primes * n);
+    he::expand(basis, raw.data(), count, c1.get(), primes * n);
+    he::encrypt(basis, plain.data(), ell, noise.data(), c1.get(), secret.data(), count, out.data());
+    return out;
+}
+
+static auto ciphertexts(const Basis& basis, In<uint64_t, 3> c0, In<uint64_t, 4> raw) {
+    const size_t count = c0.shape(1), n = basis.degree(), primes = basis.count();
+    expect(c0, {primes, count, n}, "c0");
+    expect(raw, {count, primes, n, 2}, "raw");
+    auto out = fresh<double, 4>({count, 2, primes, n});
+    nb::gil_scoped_release release;
+    for (size_t l = 0; l < primes; ++l) {
+        expect_below(c0.data() + l * count * n, count * n, basis[l].p);
+        for (size_t item = 0; item < count; ++item)
+            for (size_t j = 0; j < n; ++j)
+                out.data()[(item * 2 * primes + l) * n + j] =
+                    he::centred(c0.data()[(l * count + item) * n + j], basis[l].p);
+    }
+    he::expand(basis, raw.data(), count, out.data() + primes * n, 2 * primes * n);
+    return out;
+}
+
+static he::AccShape shape_of(const Basis& basis, const Sums<7>& acc) {
+    const size_t size = acc.shape(5);
+    expect(size && basis.degree() % size == 0, "the block size must divide the degree");
+    expect(acc, {basis.count(), acc.shape(1), basis.degree() / size, acc.shape(3), 2, size, he::kLanes}, "acc");
+    return {acc.shape(1), acc.shape(3), size};
+}
+
+static void accumulate(const Basis& basis, Sums<7> acc, In<double, 5> x, In<double, 4> w) {
+    const auto shape = shape_of(basis, acc);
+    const size_t terms = x.shape(0);
+    expect(x, {terms, shape.rows, 2, basis.count(), basis.degree()}, "x");
+    expect(w, {terms, shape.groups, shape.size, he::kLanes}, "w");
+    nb::gil_scoped_release release;
+    he::accumulate(basis, shape, acc.data(), x.data(), w.data(), terms);
+}
+
+static void accumulate_right(const Basis& basis, Sums<7> acc, In<double, 4> x, In<double, 6> w) {
+    const auto shape = shape_of(basis, acc);
+    const size_t terms = x.shape(0);
+    expect(x, {terms, shape.rows, basis.count(), basis.degree()}, "x");
+    expect(w, {terms, shape.groups, 2, basis.count(), basis.degree(), he::kLanes}, "w");
+    nb::gil_scoped_release release;
+    he::accumulate_right(basis, shape, acc.data(), x.data(), w.data(), terms);
+}
+
+static auto rerandomise(const Basis& basis, Sums<7> acc, size_t group, In<double, 3> public_key,
+                        In<uint64_t, 3> noise, In<uint64_t, 3> flood, int flood_bits, In<uint64_t, 2> mask,
+                        int ell, In<uint32_t, 1> positions) {
+    const auto shape = shape_of(basis, acc);
+    const size_t n = basis.degree(), items = shape.rows * he::kLanes, slots = positions.shape(0);
+    expect(group < shape.groups, "there is no such group");
+    expect(public_key, {2, basis.count(), n}, "public_key");
+    expect(noise, {items, n, 3}, "noise");
+    expect(flood, {items, slots, 2}, "flood");
+    expect(mask, {items, slots}, "mask");
+    expect(flood_bits >= 1 && flood_bits <= 120, "flood_bits must be 1 to 120");
+    expect(ell >= 1 && ell <= 62, "ell must be 1 to 62");
+    expect_positions(basis, positions);
+    auto out = fresh<uint64_t, 4>({items, 2, basis.count(), n});
+    nb::gil_scoped_release release;
+    const he::Fresh fresh{public_key.data(), noise.data(), flood.data(), flood_bits,
+                          mask.data(),       ell,          positions.data(), slots};
+    he::rerandomise(basis, shape, acc.data(), group, fresh, out.data());
+    return out;
+}
+
+static auto switch_down(const Basis& basis, In<uint64_t, 4> in, int bits, In<uint32_t, 1> positions) {
+    const size_t count = in.shape(0), n = basis.degree(), slots = positions.shape(0);
+    expect(in, {count, 2, basis.count(), n}, "ciphertexts");
+    expect(bits >= 2 && bits <= 62, "bits must be 2 to 62");
+    expect_positions(basis, positions);
+    auto c1 = fresh<uint64_t, 2>({count, n});
+    auto c0 = fresh<uint64_t, 2>({count, slots});
+    {
+        nb::gil_scoped_release release;
+        he::switch_down(basis, in.data(), count, bits, positions.data(), slots, c1.data(), c0.data());
+    }
+    return nb::make_tuple(c1, c0);
+}
+
+static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, In<double, 2> secret, int bits,
+                    int ell, In<uint32_t, 1> positions) {
+    const size_t count = c1.shape(0), n = basis.degree(), slots = positions.shape(0);
+    expect(c1, {count, n}, "c1");
+    expect(c0, {count, slots}, "c0");
+    expect(secret, {basis.count(), n}, "secret");
+    expect(ell >= 1 && bits > ell && bits <= 52, "it must hold that 1 <= ell < bits <= 52");
+    expect(basis[0].value * basis[1].value > 2.0 * double(n) * double(1ull << bits),
+           "two primes do not hold a product at this modulus");
+    expect_positions(basis, positions);
+    auto out = fresh<uint64_t, 2>({count, slots});
+    nb::gil_scoped_release release;
+    he::decrypt(basis, c1.data(), c0.data(), count, secret.data(), bits, ell, positions.data(), slots, out.data());
+    return out;
+}
+
+static auto transform(const Basis& basis, In<uint64_t, 3> x, bool inverse) {
+    const size_t count = x.shape(0), n = basis.degree(), primes = basis.count();
+    expect(x, {count, primes, n}, "x");
+    auto out = fresh<uint64_t, 3>({count, primes, n});
+    nb::gil_scoped_release release;
+    for (size_t item = 0; item < count; ++item)
+        for (size_t l = 0; l < primes; ++l)
+            expect_below(x.data() + (item * primes + l) * n, n, basis[l].p);
+    he::transform(basis, x.data(), count, inverse, out.data());
+    return out;
+}
+
+static auto transform_plain(const Basis& basis, In<double, 2> x) {
+    const size_t count = x.shape(0), n = basis.degree();
+    expect(x, {count, n}, "x");
+    auto out = fresh<double, 3>({count, basis.count(), n});
+    nb::gil_scoped_release release;
+    he::transform_plain(basis, x.data(), count, out.data());
+    return out;
+}
+
+NB_MODULE(_he, m) {
+    m.doc() = "BFV over prime bases for plaintexts mod 2^ell: kernels without policy.";
+    nb::class_<Basis>(m, "Basis")
+        .def("__init__",
+             [](Basis* self, size_t degree, std::vector<uint64_t> primes, const std::string& isa) {
+                 new (self) Basis(degree, std::move(primes), isa.c_str());
+             },
+             nb::arg("degree"), nb::arg("primes"), nb::arg("isa") = "best")
+        .def_prop_ro("degree", &Basis::degree)
+        .def_prop_ro("count", &Basis::count)
+        .def("encrypt", &encrypt, nb::arg("plain"), nb::arg("ell"), nb::arg("noise"), nb::arg("raw"),
+             nb::arg("secret"))
+        .def("ciphertexts", &ciphertexts, nb::arg("c0"), nb::arg("raw"))
+        .def("accumulate", &accumulate, nb::arg("acc").noconvert(), nb::arg("x"), nb::arg("w"))
+        .def("accumulate_right", &accumulate_right, nb::arg("acc").noconvert(), nb::arg("x"), nb::arg("w"))
+        .def("rerandomise", &rerandomise, nb::arg("acc").noconvert(), nb::arg("group"), nb::arg("public_key"),
+             nb::arg("noise"), nb::arg("flood"), nb::arg("flood_bits"), nb::arg("mask"), nb::arg("ell"),
+             nb::arg("positions"))
+        .def("switch_down", &switch_down, nb::arg("ciphertexts"), nb::arg("bits"), nb::arg("positions"))
+        .def("decrypt", &decrypt, nb::arg("c1"), nb::arg("c0"), nb::arg("secret"), nb::arg("bits"),
+             nb::arg("ell"), nb::arg("positions"))
+        .def("transform", &transform, nb::arg("x"), nb::arg("inverse") = false)
+        .def("transform_plain", &transform_plain, nb::arg("x"));
+}

@@ -1,0 +1,279 @@
+#include "he_cipher.h"
+
+#include <algorithm>
+
+namespace he {
+
+static constexpr uint64_t kBinomial = (1ull << 21) - 1;
+
+// Difference of the weights of 21 and 21 bits: SEAL's error distribution, variance 10.5.
+static int binomial(uint64_t word) {
+    return __builtin_popcountll(word & kBinomial) - __builtin_popcountll(word >> 21 & kBinomial);
+}
+
+// Runs body(first, used, prime index) for every eight items and every prime.
+template <class F>
+static void each_lanes(const Basis& basis, size_t count, F body) {
+    for (size_t first = 0; first < count; first += kLanes)
+        for (size_t l = 0; l < basis.count(); ++l) body(first, std::min(kLanes, count - first), l);
+}
+
+void expand(const Basis& basis, const uint64_t* raw, size_t count, double* out, size_t stride) {
+    const size_t n = basis.degree();
+    for (size_t item = 0; item < count; ++item)
+        for (size_t l = 0; l < basis.count(); ++l) {
+            const uint64_t p = basis[l].p;
+            double* to = out + item * stride + l * n;
+            for (size_t j = 0; j < n; ++j, raw += 2)  // 128 bits: a bias below 2^-80
+                to[j] = centred(uint64_t((u128(raw[1] % p) << 64 | raw[0]) % p), p);
+        }
+}
+
+// round(q·x/2^ell) mod p: q·x = 2^ell·A + R and q = 0 mod p, so A = -R/2^ell mod p.
+struct Scale {
+    uint64_t p, low_q, mask, half, factor;
+    Scale(const Basis& basis, size_t l, int ell)
+        : p(basis[l].p), low_q(basis.low_q()), mask((1ull << ell) - 1), half(1ull << (ell - 1)),
+          factor(p - inv_mod(pow_mod(2, uint64_t(ell), p), p)) {}
+    uint64_t operator()(uint64_t x) const {
+        const uint64_t rest = low_q * x & mask;
+        return (mul_mod(rest % p, factor, p) + (rest >= half)) % p;
+    }
+};
+
+void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t* noise, const double* c1,
+             const double* s, size_t count, uint64_t* out) {
+    const size_t n = basis.degree(), primes = basis.count();
+    const Kernels& k = basis.kernels();
+    Buffer lanes(n * kLanes), product(n);
+    each_lanes(basis, count, [&](size_t first, size_t used, size_t l) {
+        const Prime& prime = basis[l];
+        const Scale scale(basis, l, ell);
+        double* x = lanes.get();
+        std::fill(x, x + n * kLanes, 0.0);
+        for (size_t lane = 0; lane < used; ++lane)
+            for (size_t j = 0, at = (first + lane) * n; j < n; ++j, ++at)
+                x[j * kLanes + lane] = centred(scale(plain[at]), prime.p) + binomial(noise[at]);
+        k.forward(x, n, 0, 1, prime);
+        for (size_t lane = 0; lane < used; ++lane) {
+            double* masked = product.get();
+            k.multiply(masked, c1 + ((first + lane) * primes + l) * n, s + l * n, n / kLanes, prime);
+            for (size_t j = 0; j < n; ++j) masked[j] = x[j * kLanes + lane] - masked[j];
+            k.reduce(masked, masked, n / kLanes, prime);
+            uint64_t* to = out + (l * count + first + lane) * n;
+            for (size_t j = 0; j < n; ++j) to[j] = canonical(masked[j], prime);
+        }
+    });
+}
+
+void accumulate(const Basis& basis, const AccShape& shape, double* acc, const double* x, const double* w,
+                size_t terms) {
+    const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
+    const size_t poly = size * kLanes;
+    const Kernels& k = basis.kernels();
+    Buffer plain(std::min(terms, kLazyTerms) * poly), block_ntt(poly);
+    for (size_t g = 0; g < shape.groups; ++g)
+        for (size_t l = 0; l < primes; ++l)
+            for (size_t from = 0; from < terms; from += kLazyTerms) {
+                const size_t to = std::min(terms, from + kLazyTerms);
+                for (size_t t = from; t < to; ++t)
+                    k.reduce(plain.get() + (t - from) * poly, w + (t * shape.groups + g) * poly, size,
+                             basis[l]);
+                for (size_t b = 0; b < blocks; ++b) {
+                    double* sums = acc + ((l * shape.groups + g) * blocks + b) * shape.rows * 2 * poly;
+                    for (size_t t = from; t < to; ++t) {
+                        const double* source = plain.get() + (t - from) * poly;
+                        std::copy(source, source + poly, block_ntt.get());
+                        k.forward(block_ntt.get(), size, b, blocks, basis[l]);
+                        for (size_t r = 0; r < shape.rows * 2; ++r)
+                            k.mac(sums + r * poly,
+                                  x + ((t * shape.rows * 2 + r) * primes + l) * n + b * size,
+                                  block_ntt.get(), size, basis[l]);
+                    }
+                    k.reduce(sums, sums, shape.rows * 2 * size, basis[l]);
+                }
+            }
+}
+
+void accumulate_right(const Basis& basis, const AccShape& shape, double* acc, const double* x,
+                      const double* w, size_t terms) {
+    const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
+    const size_t poly = size * kLanes;
+    const Kernels& k = basis.kernels();
+    for (size_t g = 0; g < shape.groups; ++g)
+        for (size_t l = 0; l < primes; ++l)
+            for (size_t b = 0; b < blocks; ++b) {
+                double* sums = acc + ((l * shape.groups + g) * blocks + b) * shape.rows * 2 * poly;
+                for (size_t t = 0; t < terms; ++t) {
+                    const double* cipher = w + (t * shape.groups + g) * 2 * primes * n * kLanes;
+                    for (size_t r = 0; r < shape.rows; ++r)
+                        for (size_t c = 0; c < 2; ++c)
+                            k.mac(sums + (r * 2 + c) * poly, x + ((t * shape.rows + r) * primes + l) * n + b * size,
+                                  cipher + ((c * primes + l) * n + b * size) * kLanes, size, basis[l]);
+                    if (t % kLazyTerms == kLazyTerms - 1 || t + 1 == terms)
+                        k.reduce(sums, sums, shape.rows * 2 * size, basis[l]);
+                }
+            }
+}
+
+// Uniform in [-2^bits, 2^bits) from bits + 1 random bits, modulo p.
+static uint64_t flood_mod(const uint64_t* words, int bits, uint64_t p) {
+    const u128 all = (u128(words[1]) << 64 | words[0]) & ((u128(1) << (bits + 1)) - 1);
+    const i128 value = (i128(all) - (i128(1) << bits)) % i128(p);
+    return uint64_t(value < 0 ? value + i128(p) : value);
+}
+
+void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, size_t group,
+                 const Fresh& fresh, uint64_t* out) {
+    const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
+    const Kernels& k = basis.kernels();
+    Buffer small(n * kLanes), sum(n * kLanes);
+    for (size_t r = 0; r < shape.rows; ++r)
+        for (size_t l = 0; l < primes; ++l) {
+            const Prime& prime = basis[l];
+            const Scale scale(basis, l, fresh.ell);
+            double* u = small.get();
+            for (size_t lane = 0; lane < kLanes; ++lane)
+                for (size_t j = 0; j < n; ++j)  // uniform ternary, bias below 2^-62
+                    u[j * kLanes + lane] =
+                        double(u128(fresh.noise[((r * kLanes + lane) * n + j) * 3]) * 3 >> 64) - 1.0;
+            k.forward(u, n, 0, 1, prime);
+            for (size_t c = 0; c < 2; ++c) {
+                double* x = sum.get();
+                for (size_t b = 0; b < blocks; ++b) {
+                    const double* from =
+                        acc + ((((l * shape.groups + group) * blocks + b) * shape.rows + r) * 2 + c) * size * kLanes;
+                    std::copy(from, from + size * kLanes, x + b * size * kLanes);
+                }
+                k.mac(x, fresh.public_key + (c * primes + l) * n, u, n, prime);
+                k.inverse(x, n, prime);
+                for (size_t lane = 0; lane < kLanes; ++lane) {
+                    const size_t item = r * kLanes + lane;
+                    uint64_t* to = out + ((item * 2 + c) * primes + l) * n;
+                    for (size_t j = 0; j < n; ++j) {
+                        const int error = binomial(fresh.noise[(item * n + j) * 3 + 1 + c]);
+                        const uint64_t value = canonical(x[j * kLanes + lane], prime);
+                        to[j] = (value + prime.p + uint64_t(int64_t(error))) % prime.p;
+                    }
+                    if (c == 1) continue;
+                    for (size_t i = 0; i < fresh.slots; ++i) {
+                        const size_t at = item * fresh.slots + i;
+                        const uint64_t minus = (0 - fresh.mask[at]) & scale.mask;
+                        uint64_t& value = to[fresh.positions[i]];
+                        value = (value + scale(minus) + flood_mod(fresh.flood + 2 * at, fresh.flood_bits, prime.p)) %
+                                prime.p;
+                    }
+                }
+            }
+        }
+}
+
+// c/q mod 1 as a 64-bit fraction, by the Chinese remainder theorem: sum of y_i/p_i with
+// y_i = c_i·(q/p_i)^-1 mod p_i. Each term is at most 3·2^-64 too small.
+struct Fraction {
+    const Basis& basis;
+    uint64_t operator()(const uint64_t* residues) const {  // residues of one coefficient are N apart
+        uint64_t sum = 0;
+        for (size_t l = 0; l < basis.count(); ++l) {
+            const uint64_t y = mul_mod(residues[l * basis.degree()], basis.punctured(l), basis[l].p);
+            sum += uint64_t(u128(y) * basis.reciprocal(l) >> (basis.bits(l) - 1));
+        }
+        return sum;
+    }
+};
+
+void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, const uint32_t* positions,
+                 size_t slots, uint64_t* c1, uint64_t* c0) {
+    const size_t n = basis.degree(), poly = basis.count() * n;
+    const Fraction fraction{basis};
+    const uint64_t half = 1ull << (63 - bits);
+    for (size_t item = 0; item < count; ++item) {
+        const uint64_t* a = in + (2 * item + 1) * poly;
+        const uint64_t* b = in + 2 * item * poly;
+        for (size_t j = 0; j < n; ++j) c1[item * n + j] = (fraction(a + j) + half) >> (64 - bits);
+        for (size_t i = 0; i < slots; ++i)
+            c0[item * slots + i] = (fraction(b + positions[i]) + half) >> (64 - bits);
+    }
+}
+
+void decrypt(const Basis& basis, const uint64_t* c1, const uint64_t* c0, size_t count, const double* s,
+             int bits, int ell, const uint32_t* positions, size_t slots, uint64_t* out) {
+    const size_t n = basis.degree();
+    const Kernels& k = basis.kernels();
+    const uint64_t mask = (1ull << bits) - 1, first_prime = basis[0].p, second_prime = basis[1].p;
+    const uint64_t inverse = inv_mod(first_prime, second_prime);
+    Buffer first_lanes(n * kLanes), second_lanes(n * kLanes);
+    double* residues[2] = {first_lanes.get(), second_lanes.get()};
+    for (size_t first = 0; first < count; first += kLanes) {
+        const size_t used = std::min(kLanes, count - first);
+        for (size_t l = 0; l < 2; ++l) {  // c1·s over the integers fits two primes
+            double* x = residues[l];
+            std::fill(x, x + n * kLanes, 0.0);
+            for (size_t lane = 0; lane < used; ++lane)
+                for (size_t j = 0; j < n; ++j)
+                    x[j * kLanes + lane] =
+                        double(int64_t(c1[(first + lane) * n + j] << (64 - bits)) >> (64 - bits));
+            k.reduce(x, x, n, basis[l]);
+            k.forward(x, n, 0, 1, basis[l]);
+            for (size_t j = 0; j < n; ++j) {
+                double key[kLanes];
+                std::fill(key, key + kLanes, s[l * n + j]);
+                k.multiply(x + j * kLanes, x + j * kLanes, key, 1, basis[l]);
+            }
+            k.inverse(x, n, basis[l]);
+        }
+        for (size_t lane = 0; lane < used; ++lane)
+            for (size_t i = 0; i < slots; ++i) {
+                const size_t at = positions[i] * kLanes + lane;
+                const uint64_t low = canonical(residues[0][at], basis[0]);
+                const uint64_t other = canonical(residues[1][at], basis[1]);
+                const uint64_t step =
+                    mul_mod((other + second_prime - low % second_prime) % second_prime, inverse, second_prime);
+                const int64_t turns = step > second_prime / 2 ? -int64_t(second_prime - step) : int64_t(step);
+                const uint64_t product = low + first_prime * uint64_t(turns);
+                const uint64_t sum = c0[(first + lane) * slots + i] + product + (1ull << (bits - ell - 1));
+                out[(first + lane) * slots + i] = (sum & mask) >> (bits - ell);
+            }
+    }
+}
+
+void transform(const Basis& basis, const uint64_t* in, size_t count, bool inverse, uint64_t* out) {
+    const size_t n = basis.degree(), primes = basis.count();
+    const Kernels& k = basis.kernels();
+    Buffer lanes(n * kLanes);
+    each_lanes(basis, count, [&](size_t first, size_t used, size_t l) {
+        double* x = lanes.get();
+        std::fill(x, x + n * kLanes, 0.0);
+        for (size_t lane = 0; lane < used; ++lane)
+            for (size_t j = 0; j < n; ++j)
+                x[j * kLanes + lane] = centred(in[((first + lane) * primes + l) * n + j], basis[l].p);
+        if (inverse)
+            k.inverse(x, n, basis[l]);
+        else
+            k.forward(x, n, 0, 1, basis[l]);
+        k.reduce(x, x, n, basis[l]);
+        for (size_t lane = 0; lane < used; ++lane)
+            for (size_t j = 0; j < n; ++j)
+                out[((first + lane) * primes + l) * n + j] = canonical(x[j * kLanes + lane], basis[l]);
+    });
+}
+
+void transform_plain(const Basis& basis, const double* in, size_t count, double* out) {
+    const size_t n = basis.degree(), primes = basis.count();
+    const Kernels& k = basis.kernels();
+    Buffer lanes(n * kLanes);
+    each_lanes(basis, count, [&](size_t first, size_t used, size_t l) {
+        double* x = lanes.get();
+        std::fill(x, x + n * kLanes, 0.0);
+        for (size_t lane = 0; lane < used; ++lane)
+            for (size_t j = 0; j < n; ++j) x[j * kLanes + lane] = in[(first + lane) * n + j];
+        k.reduce(x, x, n, basis[l]);
+        k.forward(x, n, 0, 1, basis[l]);
+        k.reduce(x, x, n, basis[l]);
+        for (size_t lane = 0; lane < used; ++lane)
+            for (size_t j = 0; j < n; ++j)
+                out[((first + lane) * primes + l) * n + j] = x[j * kLanes + lane];
+    });
+}
+
+}  // namespace he

@@ -1,0 +1,56 @@
+// BFV over a Basis for plaintexts mod 2^ell, on plain arrays: no policy, no randomness of its own.
+// Array shapes: L primes, N the degree; the caller has checked all sizes.
+#pragma once
+
+#include "he_basis.h"
+
+namespace he {
+
+// raw [count][L][N][2] uniform words -> out[item*stride + l*N + j]: uniform residues, centred.
+void expand(const Basis& basis, const uint64_t* raw, size_t count, double* out, size_t stride);
+
+// out [L][count][N] <- c0 = NTT(round(q·plain/2^ell) + e) - c1·s, canonical. e is the centred binomial
+// of 42 bits of noise [count][N]; c1 [count][L][N] and s [L][N] in NTT form.
+void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t* noise, const double* c1,
+             const double* s, size_t count, uint64_t* out);
+
+struct AccShape {
+    size_t groups, rows, size;  // groups of eight column tiles, row tiles, values a block
+};
+
+// acc [L][G][N/S][R][2][S][8] += sum over K of x [K][R][2][L][N] (ciphertexts) · w [K][G][S][8] (integers)
+void accumulate(const Basis& basis, const AccShape& shape, double* acc, const double* x, const double* w,
+                size_t terms);
+// The other side: x [K][R][L][N] plaintexts in NTT form, w [K][G][2][L][N][8] ciphertexts.
+void accumulate_right(const Basis& basis, const AccShape& shape, double* acc, const double* x,
+                      const double* w, size_t terms);
+
+struct Fresh {
+    const double* public_key;   // [2][L][N]
+    const uint64_t* noise;      // [R·8][N][3]: u, e1, e2
+    const uint64_t* flood;      // [R·8][slots][2]
+    int flood_bits;
+    const uint64_t* mask;       // [R·8][slots], mod 2^ell
+    int ell;
+    const uint32_t* positions;  // [slots]
+    size_t slots;
+};
+
+// out [R·8][2][L][N] <- group g of acc + (b, a)·u + (e1, e2), c0 less q·mask/2^ell and flooded at positions.
+void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, size_t group,
+                 const Fresh& fresh, uint64_t* out);
+
+// round(c·2^bits/q) mod 2^bits: c1 [count][N] of every, c0 [count][slots] of chosen coefficients.
+void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, const uint32_t* positions,
+                 size_t slots, uint64_t* c1, uint64_t* c0);
+
+// out [count][slots] <- round((c0 + c1·s)·2^ell/2^bits) mod 2^ell at positions.
+void decrypt(const Basis& basis, const uint64_t* c1, const uint64_t* c0, size_t count, const double* s,
+             int bits, int ell, const uint32_t* positions, size_t slots, uint64_t* out);
+
+// NTT or its inverse of [count][L][N] canonical residues.
+void transform(const Basis& basis, const uint64_t* in, size_t count, bool inverse, uint64_t* out);
+// NTT of integers [count][N] to centred [count][L][N].
+void transform_plain(const Basis& basis, const double* in, size_t count, double* out);
+
+}  // namespace he
