@@ -1,1 +1,1 @@
-"""Oblivious transfer, semi-honest, 128 bits: base, then IKNP, then silent; `pool.Pool` is what protocols use."""
+"""Oblivious transfer, semi-honest, 128 bits: base, IKNP, silent; protocols use `pool.Pool`."""
