@@ -1,0 +1,104 @@
+"""What a plan says of itself: cost by step, formats, and who sees what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ppc.runtime.ledger import PHASES
+from ppc.runtime.plan import Plan
+from ppc.runtime.report import layer_of
+from ppc.runtime.session import predict
+from ppc.runtime.steps import Encode, Linear, MatMul, Spline, Step
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """The plan as one JSON document: totals, steps with price and format, products under HE, reveals."""
+    ledger = predict(plan)
+    total = {phase: ledger.total(phase) for phase in PHASES}
+    return {
+        "plan": plan.hash,
+        "model": plan.model,
+        "profile": plan.profile,
+        "options": plan.options,
+        "inputs": [{"name": i.name, "shape": i.shape, "kind": i.kind} for i in plan.inputs],
+        "outputs": [{"name": o.name, "shape": o.shape} for o in plan.outputs],
+        "predicted": {p: {"client": c.client, "server": c.server, "flights": c.flights} for p, c in total.items()},
+        "steps": [_row(plan, i, step, ledger.rows) for i, step in enumerate(plan.steps)],
+        "who_sees_what": who_sees_what(plan),
+    }
+
+
+def who_sees_what(plan: Plan) -> list[dict[str, str]]:
+    """Every kind of value and who learns it; the last rows are the reveals."""
+    secret = sum(_size(w.shape) for w in plan.weights)
+    norms = "the largest column norm of each weight matrix to a power of two, and each weight's bits"
+    rows = [
+        {"value": "graph, operators, shapes, formats, knots of splines", "seen_by": "both"},
+        {"value": f"size of the noise: {norms}", "seen_by": "both"},
+        {"value": f"{secret:,} weights in {len(plan.weights)} tensors, look-up tables included", "seen_by": "server"},
+    ]
+    rows += [{"value": f"input {i.name} {list(i.shape)}", "seen_by": "client"} for i in plan.inputs]
+    encoded = sum(isinstance(s, Encode) for s in plan.steps)
+    rows.append({"value": f"{encoded} values that the client computes alone", "seen_by": "client"})
+    rows.append({"value": "every value between input and output", "seen_by": "nobody (shares)"})
+    rows += [{"value": f"output {o.name} {list(o.shape)}: revealed", "seen_by": "client"} for o in plan.outputs]
+    return rows
+
+
+def describe(plan: Plan) -> str:
+    """The same for people, as text."""
+    doc = summary(plan)
+    lines = [f"plan {plan.hash[:12]}  {plan.model}  profile {plan.profile}  {plan.options}", ""]
+    lines.append(f"{'step':<52}{'format':>9}  {'offline':>11}{'fl':>4}  {'online':>11}{'fl':>4}")
+    for row in doc["steps"]:
+        off, on = row["offline"], row["online"]
+        if not (off["bytes"] or on["bytes"]):
+            continue
+        label = row["step"] if len(row["step"]) < 52 else row["step"][:20] + "…" + row["step"][-30:]
+        note = f"  {row['note']}" if row["note"] else ""
+        lines.append(
+            f"{label:<52}{row['format']:>9}  {off['bytes']:>11,}{off['flights']:>4}  "
+            f"{on['bytes']:>11,}{on['flights']:>4}{note}"
+        )
+    lines.append("")
+    for phase, cost in doc["predicted"].items():
+        lines.append(
+            f"{phase:>8}: client sends {cost['client'] / 1e6:.2f} MB, server {cost['server'] / 1e6:.2f} MB, "
+            f"{cost['flights']} flights"
+        )
+    lines += ["", "who sees what"]
+    lines += [f"  {row['seen_by']:<16} {row['value']}" for row in doc["who_sees_what"]]
+    return "\n".join(lines)
+
+
+def _row(plan: Plan, i: int, step: Step, rows: Any) -> dict[str, Any]:
+    label = plan.label(i)
+    form = plan.forms[i]
+    out: dict[str, Any] = {
+        "step": label, "layer": layer_of(label), "format": str(form.num), "shape": form.shape, "note": _note(step),
+    }  # fmt: skip
+    for phase in ("offline", "online"):
+        cost = rows[phase, label]
+        out[phase] = {"bytes": cost.bytes, "flights": cost.flights}
+    return out
+
+
+def _note(step: Step) -> str:
+    match step:
+        case Linear() | MatMul():
+            made = step.product
+            return (
+                f"{made.params} tile {made.tile}  noise 2^{made.noise_bits:.1f} "
+                f"flooded 2^{made.flood_bits} of 2^{made.budget_bits:.1f}"
+            )
+        case Spline():
+            knots = len(step.spec.thresholds.values)
+            return f"{step.function}: {knots} knots in {step.spec.compare_bits - step.spec.thresholds.drop} bits"
+    return ""
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for d in shape:
+        size *= d
+    return size

@@ -1,0 +1,296 @@
+"""The command line: five verbs over the public API; results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import ppc
+from ppc.runtime.errors import BadInput
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+log = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
+
+
+@app.command("compile")
+def compile_(
+    model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
+    output: Annotated[Path, typer.Option("-o", help="Where to write the plan; the weights go beside it.")],
+    seq_len: Annotated[int | None, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")] = None,
+    dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
+    profile: Annotated[str, typer.Option(help="Approximations: exact.")] = "exact",
+    outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
+    calibrate: Annotated[Path | None, typer.Option(help="npz of sample inputs, stacked on a first axis.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile a model into plan.bin (public) and plan.weights (the server's)."""
+    begun = time.perf_counter()
+    compiled = ppc.compile(
+        model,
+        seq_len=seq_len,
+        dims=_dims(dim or []),
+        outputs=tuple(outputs) if outputs else None,
+        profile=profile,
+        calibrate=_samples(calibrate) if calibrate else None,
+        progress=_say,
+    )
+    weights = output.with_suffix(".weights")
+    compiled.save(output, weights)
+    summary = ppc.summary(compiled.plan)
+    summary |= {"file": str(output), "weights_file": str(weights), "seconds": round(time.perf_counter() - begun, 3)}
+    if as_json:
+        _print_json(summary)
+        return
+    print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
+    print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
+    for phase, cost in summary["predicted"].items():
+        print(f"{phase:>8}: {_mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
+
+
+@app.command()
+def inspect(plan: PlanFile, as_json: Json = False) -> None:
+    """Cost by step, formats, and who sees what."""
+    loaded = ppc.load_plan(plan)
+    if as_json:
+        _print_json(ppc.summary(loaded))
+    else:
+        from ppc.backend.report import describe
+
+        print(describe(loaded))
+
+
+@app.command()
+def simulate(
+    plan: PlanFile,
+    input_: Annotated[Path, typer.Option("--input", help="The client's inputs: npz or json.")],
+    weights: Annotated[Path | None, typer.Option(help="Default: PLAN with suffix .weights")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Write the outputs as npz.")] = None,
+    against: Annotated[Path | None, typer.Option(help="The ONNX model: print the error by layer.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the plan's fixed-point meaning in the clear."""
+    loaded = ppc.load_plan(plan)
+    feeds = _inputs(input_)
+    held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
+    if against is not None:
+        from ppc.backend.compare import error_by_layer
+
+        outputs, rows = error_by_layer(loaded, held, feeds, against)
+    else:
+        outputs, rows = ppc.simulate(loaded, held, feeds), []
+    _write(output, outputs)
+    if as_json:
+        _print_json({"outputs": _plain(outputs), "errors": rows})
+        return
+    for row in rows:
+        print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
+    _show(outputs, output)
+
+
+@app.command()
+def run(
+    plan: PlanFile,
+    role: Annotated[str, typer.Option(help="server or client")],
+    listen: Annotated[str, typer.Option(help="server: where to listen")] = "127.0.0.1:7766",
+    connect: Annotated[str, typer.Option(help="client: where the server is")] = "127.0.0.1:7766",
+    weights: Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")] = None,
+    once: Annotated[bool, typer.Option("--once", help="server: stop after one inference")] = False,
+    input_: Annotated[Path | None, typer.Option("--input", help="client: npz or json")] = None,
+    text: Annotated[str | None, typer.Option(help="client: a prompt, with --tokenizer")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="client: tokenizer.json")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="client: write the outputs as npz")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write what the run cost, as JSON.")] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Give up when the peer is silent this long.")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Run one side of the computation."""
+    if role not in ("server", "client"):
+        raise BadInput(f"--role is server or client, not {role!r}")
+    loaded = ppc.load_plan(plan)
+    if role == "server":
+        for flag, value in (("--input", input_), ("--text", text), ("-o", output)):
+            if value is not None:
+                raise BadInput(f"{flag} belongs to the client")
+        held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
+        server = ppc.Server(loaded, held, timeout=timeout)
+
+        def done(result: dict[str, Any]) -> None:
+            _finish(report, result)
+            if as_json:
+                _print_json(result)
+
+        server.serve(_address(listen), once=once, say=_say, done=done, progress=_bar)
+        return
+    feeds = _feeds(loaded, input_, text, tokenizer)
+    client = ppc.Client(loaded, timeout=timeout)
+    with _bar() as progress:
+        outcome = client.run(feeds, _address(connect), progress=progress)
+    assert outcome.outputs is not None
+    _write(output, outcome.outputs)
+    _finish(report, outcome.report)
+    if as_json:
+        _print_json({"outputs": _plain(outcome.outputs), "report": outcome.report})
+    else:
+        _show(outcome.outputs, output)
+
+
+def main() -> NoReturn:
+    """Entry point: every fault is one line and an exit status."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as fault:  # the last gate: what is not ours keeps its traceback
+        status = _status(fault)
+        if status is None:
+            raise
+        log.print(f"ppc: {_line(fault)}", style="red", markup=False)
+        sys.exit(status)
+    sys.exit(0)
+
+
+def _status(fault: Exception) -> int | None:
+    import click
+
+    if isinstance(fault, click.ClickException):
+        return 2
+    own = getattr(fault, "exit_status", None)
+    return own if isinstance(own, int) else None
+
+
+def _line(fault: Exception) -> str:
+    show: Callable[[], str] | None = getattr(fault, "format_message", None)
+    return show() if show else str(fault)
+
+
+class _bar:
+    """A progress bar on a terminal; silence elsewhere. Called with (phase, done, total)."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=log, transient=True, disable=not log.is_terminal)
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase not in self._tasks:
+            self._tasks[phase] = self._progress.add_task(phase, total=total)
+        self._progress.update(self._tasks[phase], completed=done)
+
+
+def _say(line: str) -> None:
+    log.print(line, markup=False)
+
+
+def _dims(given: list[str]) -> dict[str, int]:
+    dims = {}
+    for each in given:
+        name, _, value = each.partition("=")
+        if not value.isdigit() or int(value) < 1:
+            raise BadInput(f"--dim wants NAME=VALUE with a positive number, not {each!r}")
+        dims[name] = int(value)
+    return dims
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise BadInput(f"an address is HOST:PORT, not {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def _inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """npz or json; BadInput names the file and what is wrong."""
+    try:
+        if path.suffix == ".json":
+            document = json.loads(path.read_text())
+            if not isinstance(document, dict):
+                raise BadInput(f"{path}: a JSON object of input names is wanted")
+            return {name: np.asarray(value) for name, value in document.items()}
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise BadInput(f"{path}: neither npz nor JSON of numbers: {error}") from None
+
+
+def _samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
+    stacked = _inputs(path)
+    counts = {name: len(value) for name, value in stacked.items()}
+    if len(set(counts.values())) != 1:
+        raise BadInput(f"{path}: every input needs the same number of samples on its first axis, not {counts}")
+    return [{name: value[i] for name, value in stacked.items()} for i in range(next(iter(counts.values())))]
+
+
+def _feeds(
+    plan: ppc.Plan, input_: Path | None, text: str | None, tokenizer: Path | None
+) -> dict[str, np.ndarray[Any, Any]]:
+    if (input_ is None) == (text is None):
+        raise BadInput("the client wants either --input FILE or --text TEXT with --tokenizer FILE")
+    if input_ is not None:
+        return _inputs(input_)
+    if tokenizer is None:
+        raise BadInput("--text needs --tokenizer tokenizer.json")
+    return ppc.tokenize(plan, text or "", tokenizer)
+
+
+def _write(path: Path | None, outputs: dict[str, np.ndarray[Any, Any]]) -> None:
+    if path is not None:
+        np.savez(path, **outputs)  # type: ignore[arg-type]
+
+
+def _finish(path: Path | None, report: dict[str, Any]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(report, indent=1) + "\n")
+    for phase in ("setup", "offline", "online"):
+        got, said = report[phase], report["predicted"][phase]
+        _say(
+            f"{phase:>8}: {got['seconds']:7.3f} s  sent {_mega(got['sent'])} (predicted {_mega(said['sent'])})  "
+            f"received {_mega(got['received'])} (predicted {_mega(said['received'])})  "
+            f"flights {got['flights']} (predicted {said['flights']})"
+        )
+
+
+def _plain(outputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    return {name: value.tolist() for name, value in outputs.items()}
+
+
+def _show(outputs: dict[str, np.ndarray[Any, Any]], path: Path | None) -> None:
+    for name, value in outputs.items():
+        with np.printoptions(precision=5, threshold=16):
+            print(f"{name} {value.shape}: {value if path is None else f'written to {path}'}")
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    print(json.dumps(document))
+
+
+def _mega(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"
+
+
+if __name__ == "__main__":
+    main()
