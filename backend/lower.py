@@ -16,7 +16,7 @@ from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.own import owners
 from ppc.runtime import steps
 from ppc.runtime.local import LocalOp
-from ppc.runtime.packing import Product, plan_product
+from ppc.runtime.he_product import Product, plan_product
 from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.ring import Fixed
 

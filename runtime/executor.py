@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadInput
-from .he import HeSession
+from .he_session import HeSession
 from .ledger import CLIENT, SERVER, Ledger, Role
 from .local import run_local
 from .ot.pool import Pool

@@ -21,7 +21,7 @@ from .random import Prg
 from .ring import Ring, packed_size
 
 if TYPE_CHECKING:
-    from .he import HeSession
+    from .he_session import HeSession
     from .ot.pool import Pool
 
 T = TypeVar("T")

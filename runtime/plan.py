@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .errors import BadPlan
 from .local import LocalOp, infer_local
-from .packing import Product
+from .he_product import Product
 from .steps import AnyStep, Form, Linear, MatMul, Output, Scaled, Step
 from .steps import Weight as WeightStep
 

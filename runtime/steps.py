@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import RangeFault
 from .ledger import SERVER
-from .packing import Product
+from .he_product import Product
 from .party import Party
 from .protocols import matmul as products
 from .protocols.maximum import maximum, maximum_offline

@@ -17,9 +17,8 @@ import numpy as np
 
 from .. import _ring
 from ..channel import Buffer
-from ..he import answer_bytes, upload_bytes
+from ..he_product import Product
 from ..ledger import CLIENT, SERVER
-from ..packing import Product
 from ..party import Party
 from ..ring import Fixed, Ring
 from ..share import Share
@@ -31,7 +30,7 @@ class Uploaded:
 
     a: Ring | None
     b: Ring | None
-    data: Buffer | None
+    parts: list[Buffer] | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,18 +48,15 @@ def upload_offline(p: Party, product: Product) -> Uploaded:
     b = None
     if product.two_sided:
         b = p.each(client=lambda: p.prg.ring(ell, (product.batch, product.k, product.n)))
-    data = p.tell_bytes(CLIENT, upload_bytes(product), lambda: p.he.upload(product, a, b))
-    return Uploaded(a, b, data if p.role is SERVER else None)
+    return Uploaded(a, b, p.he.upload(p, product, a, b))
 
 
 def linear_offline(p: Party, product: Product, up: Uploaded, weight: Callable[[], Ring]) -> LinearMade:
     """server -> client    Enc(r·W - s)        ``weight()`` is called at the server alone"""
     mask = p.each(server=lambda: p.prg.ring(product.ell, (product.batch, product.m, product.n)))
-    answer = p.tell_bytes(
-        SERVER, answer_bytes(product), lambda: p.he.answer(product, up.data, weight(), None, mask)
-    )
-    share = p.each(server=lambda: mask, client=lambda: p.he.finish(product, answer))
-    return LinearMade(up.a, share)
+    v = p.each(server=lambda: weight()[None])
+    share = p.he.answer(p, product, up.parts, v, mask, None)
+    return LinearMade(up.a, mask if p.role is SERVER else share)
 
 
 def linear(p: Party, x: Share, n: int, scale: int, weight: Callable[[], Ring], made: LinearMade) -> Share:
@@ -92,8 +88,8 @@ def matmul_offline(p: Party, product: Product, up: Uploaded) -> MatmulMade:
     a = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.k)), client=lambda: up.a)
     b = p.each(server=lambda: p.prg.ring(ell, (batch, product.k, product.n)), client=lambda: up.b)
     mask = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.n)))
-    answer = p.tell_bytes(SERVER, answer_bytes(product), lambda: p.he.answer(product, up.data, b, a, mask))
-    return MatmulMade(a, b, p.each(server=lambda: mask, client=lambda: p.he.finish(product, answer)))
+    share = p.he.answer(p, product, up.parts, b if p.role is SERVER else None, mask, a if p.role is SERVER else None)
+    return MatmulMade(a, b, mask if p.role is SERVER else share)
 
 
 def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
