@@ -1,0 +1,128 @@
+"""From a graph over the reals to one in fixed point that two parties can run.
+
+``PIPELINE`` is the whole story in order; ``run`` tells it, up to a stage of your choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ppc.frontend.ir.graph import Graph
+from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
+from ppc.passes.calibrate import MARGIN, Feeds, Ranges, calibrate, random_feeds
+from ppc.passes.check_range import RangeError, check_range
+from ppc.passes.clamp_mask import clamp_mask
+from ppc.passes.delay_division import delay_division
+from ppc.passes.fold_scale import fold_scale
+from ppc.passes.pool import pool
+from ppc.passes.substitute import PROFILES, approximate, decompose
+
+
+@dataclass(frozen=True)
+class Options:
+    """``profile`` of substitutions, ``precision`` in bits, and ``margin`` on calibrated ranges."""
+
+    profile: str = "exact"
+    precision: Precision = field(default_factory=Precision)
+    margin: float = MARGIN
+
+
+@dataclass(frozen=True)
+class State:
+    """What one stage hands to the next. ``ranges`` are of ``graph``, or left over from an earlier one."""
+
+    graph: Graph
+    options: Options
+    feeds: Sequence[Feeds]
+    ranges: Ranges = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> FixedGraph:
+        return FixedGraph(self.graph, self.ranges)
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    reason: str
+    run: Callable[[State], State]
+
+
+def _calibrate(s: State) -> State:
+    return replace(s, ranges=calibrate(s.graph, s.feeds, s.options.margin))
+
+
+def _assign(s: State) -> State:
+    fixed = assign_scale(s.graph, s.ranges, s.options.precision)
+    return replace(s, graph=fixed.graph, ranges=fixed.ranges)
+
+
+PIPELINE: tuple[Stage, ...] = (
+    Stage(
+        "pool",
+        "a masked mean is one product with weights that the client works out alone",
+        lambda s: replace(s, graph=pool(s.graph).graph),
+    ),
+    Stage(
+        "fold_scale",
+        "1/√d costs nothing inside a weight",
+        lambda s: replace(s, graph=fold_scale(s.graph).graph),
+    ),
+    Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate),
+    Stage(
+        "clamp_mask",
+        "minus infinity has no fixed-point format",
+        lambda s: replace(s, graph=clamp_mask(s.graph, s.ranges)),
+    ),
+    Stage(
+        "decompose",
+        "two parties know sums, products and functions of one value",
+        lambda s: replace(s, graph=decompose(s.graph, PROFILES[s.options.profile])),
+    ),
+    Stage(
+        "delay_division",
+        "softmax divides its few outputs, not its many scores",
+        lambda s: replace(s, graph=delay_division(s.graph).graph),
+    ),
+    Stage("calibrate_functions", "1/x and 1/√x are fitted where their arguments lie", _calibrate),
+    Stage(
+        "approximate",
+        "a function of one value is a piecewise quadratic",
+        lambda s: replace(s, graph=approximate(s.graph, s.ranges, PROFILES[s.options.profile])),
+    ),
+    Stage("calibrate_values", "a ring is as large as what it must hold", _calibrate),
+    Stage("assign_scale", "every value gets its scale, every step the smallest ring", _assign),
+    Stage(
+        "check_range",
+        "and nothing wraps where it would show",
+        lambda s: replace(s, graph=check_range(s.fixed)),
+    ),
+)
+
+
+def run(
+    graph: Graph, options: Options | None = None, feeds: Sequence[Feeds] | None = None, stop_after: str = ""
+) -> State:
+    """``graph`` through the pipeline, up to and with the stage called ``stop_after`` or to the end.
+
+    ``feeds`` is the calibration data; seeded random inputs without it. The state after the last stage has a
+    graph in fixed point: outputs Fixed, the client's own values encoded by ``Cast``, weights ``Const`` with a
+    Fixed ``num``.
+    Raises IRError for what cannot be computed on shares, ValueError for ranges outside an approximation's
+    domain, RangeError for values that would wrap; ValueError for a stage or profile that does not exist.
+    """
+    options = options or Options()
+    if options.profile not in PROFILES:
+        raise ValueError(f"no profile {options.profile!r}; there are {', '.join(PROFILES)}")
+    if stop_after and stop_after not in {stage.name for stage in PIPELINE}:
+        raise ValueError(f"no stage {stop_after!r}; there are {', '.join(stage.name for stage in PIPELINE)}")
+    state = State(graph, options, random_feeds(graph) if feeds is None else feeds)
+    for stage in PIPELINE:
+        state = stage.run(state)
+        if stage.name == stop_after:
+            break
+    return state
+
+
+__all__ = ["PIPELINE", "FixedGraph", "Options", "Precision", "RangeError", "Stage", "State", "run"]

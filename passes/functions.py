@@ -21,6 +21,7 @@ ONE: Piece = (1.0, 0.0, 0.0)
 LINE: Piece = (0.0, 1.0, 0.0)
 
 GELU_ERROR = 1.2e-3
+SILU_ERROR = 2e-3
 EXP_ERROR = 1e-3
 BOUNDED_ERROR = 1e-3
 RELATIVE_ERROR = 5e-4
@@ -51,27 +52,34 @@ def silu_(x: Floats) -> Floats:
     return x * sigmoid_(x)
 
 
+_ALL = (-math.inf, math.inf)
+
+
 def relu() -> SplineSpec:
     """max(x, 0), exactly: one comparison and one gate."""
     return SplineSpec(
-        knots=(0.0,),
-        pieces=(ZERO, ZERO),
-        gates=((0, 1.0),),
-        domain=(-math.inf, math.inf),
-        max_error=0.0,
-        function="relu",
+        knots=(0.0,), pieces=(ZERO, ZERO), gates=((0, 1.0),), domain=_ALL, max_error=0.0, function="relu"
     )
 
 
-def clip(lo: float, hi: float) -> SplineSpec:
-    """min(max(x, lo), hi), exactly."""
-    if not lo < hi:
-        raise ValueError(f"clip to [{lo:g}, {hi:g}], which is empty")
+def clip(lo: float | None, hi: float | None) -> SplineSpec:
+    """min(max(x, lo), hi), exactly; an end may be missing, not both."""
+    if (lo is None and hi is None) or (lo is not None and hi is not None and not lo < hi):
+        raise ValueError(f"clip to [{lo}, {hi}]")
+    knots, gates = [], []
+    pieces = [ZERO if lo is not None else LINE]
+    if lo is not None:
+        pieces = [(lo, 0.0, 0.0), ZERO]
+        knots, gates = [lo], [(0, 1.0)]
+    if hi is not None:
+        pieces.append((hi, 0.0, 0.0))
+        gates += [(len(knots), -1.0)] if lo is not None else []
+        knots.append(hi)
     return SplineSpec(
-        knots=(lo, hi),
-        pieces=((lo, 0.0, 0.0), ZERO, (hi, 0.0, 0.0)),
-        gates=((0, 1.0), (1, -1.0)),
-        domain=(-math.inf, math.inf),
+        knots=tuple(knots),
+        pieces=tuple(pieces),
+        gates=tuple(gates),
+        domain=_ALL,
         max_error=0.0,
         function="clip",
     )
@@ -86,7 +94,7 @@ def gelu(max_error: float = GELU_ERROR, approx: str = "none") -> SplineSpec:
 
 
 @lru_cache
-def silu(max_error: float = 2e-3) -> SplineSpec:
+def silu(max_error: float = SILU_ERROR) -> SplineSpec:
     """x·sigmoid(x): 0 and x outside [−T, T], absolute error."""
     return _with_gate(_tailed(silu_, max_error, "silu", left=ZERO, right=LINE, grid=2.0**-2), silu_)
 

@@ -1,0 +1,138 @@
+"""What a graph with Fixed types means in integers: the simulator.
+
+A Fixed value is held as int64, read from its ring's symmetric interval, and every op wraps as the ring does. A
+truncation rounds to nearest, where two parties may be one unit off. What is not Fixed (the client's own
+arithmetic) is computed in doubles, as ``reference`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from ppc.frontend.ir import ops, reference
+from ppc.frontend.ir.graph import Graph, Input, IRError, Op, walk
+from ppc.runtime.ring import Fixed
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+_EXACT = 2.0**53
+"""Below this a product in doubles is exact."""
+
+
+class Overflow(IRError):
+    """A value that its ring cannot hold where that matters."""
+
+
+def evaluate(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """The outputs by name, decoded to reals. Raises Overflow where a truncated value has outgrown its ring."""
+    values = evaluate_all(graph, feeds)
+    return {name: decoded(op, values[op]) for name, op in graph.outputs.items()}
+
+
+def evaluate_all(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[Op, Array]:
+    """The value of every op, Fixed ones as integers."""
+    outer = Graph(graph.inputs, {})
+    given = reference.evaluate_all(outer, feeds)
+    values: dict[Op, Array] = {}
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        for op in walk(graph):
+            operands = [values[each] for each in op.operands]
+            if isinstance(op, Input):
+                values[op] = given[op]
+            elif isinstance(op.num, Fixed):
+                values[op] = _signed(op.num, _apply(op, operands))
+            else:
+                values[op] = reference.apply(op, operands)
+    return values
+
+
+def decoded(op: Op, value: Array) -> Array:
+    """The reals that an op's integers stand for."""
+    return value * 2.0**-op.num.scale if isinstance(op.num, Fixed) else value
+
+
+def _signed(num: Fixed, value: Array) -> Ints:
+    return num.signed(num.wrap(np.ascontiguousarray(value).view(np.uint64)))
+
+
+def _apply(op: Op, operands: list[Array]) -> Array:
+    num = op.num
+    assert isinstance(num, Fixed)
+    match op:
+        case ops.Const(value=value):
+            return _encoded(op, num, value)
+        case ops.Cast():
+            return _encoded(op, num, operands[0])
+        case ops.OneHot():
+            return _encoded(op, num, reference.apply(op, operands))
+        case ops.Rescale(x=x):
+            return _rescaled(op, operands[0], x.num, num)
+        case ops.Spline(x=x):
+            return _spline(op, operands[0], x.num, num)
+        case ops.MatMul():
+            return _matmul(operands[0], operands[1])
+        case ops.Mul():
+            return np.asarray(operands[0] * operands[1])
+        case ops.Square():
+            return np.asarray(operands[0] * operands[0])
+        case ops.ReduceSum():
+            return np.asarray(np.sum(operands[0], axis=op.axes, keepdims=op.keepdims, dtype=np.int64))
+        case ops.Add():
+            return np.asarray(operands[0] + operands[1])
+        case ops.Sub():
+            return np.asarray(operands[0] - operands[1])
+        case ops.Neg():
+            return np.asarray(-operands[0])
+        case ops.ReduceMax() | ops.Reshape() | ops.Transpose() | ops.Slice() | ops.Concat() | ops.Broadcast():
+            return np.asarray(reference.MEANING[type(op)](op, *operands))
+        case ops.Gather():
+            return np.asarray(np.take(operands[0], operands[1], axis=op.axis))
+    raise IRError(f"{op!r} has no meaning in fixed point")
+
+
+def _encoded(op: Op, num: Fixed, value: Array) -> Ints:
+    try:
+        return num.signed(num.encode(value))
+    except OverflowError as error:
+        raise Overflow(f"{op!r}: {error}") from None
+
+
+def _rescaled(op: Op, x: Ints, old: ops.Num, new: Fixed) -> Ints:
+    assert isinstance(old, Fixed)
+    drop = old.scale - new.scale
+    if new.bits > old.bits - drop and np.any(np.abs(x) >= 2 ** (old.bits - 2)):
+        raise Overflow(f"{op!r}: a value reaches beyond what {old} can truncate")
+    return _rounded(x, drop)
+
+
+def _rounded(x: Ints, drop: int) -> Ints:
+    return x if drop == 0 else (x + (1 << (drop - 1))) >> drop
+
+
+def _spline(op: ops.Spline, x: Ints, old: ops.Num, new: Fixed) -> Ints:
+    quad, spline = op.quad, op.spline
+    assert isinstance(old, Fixed)
+    assert quad is not None
+    knots = np.array([round(k * 2.0**old.scale) for k in spline.knots], np.int64)
+    at = np.searchsorted(knots, x, side="right")
+    scales = (quad.scale, quad.scale - old.scale, quad.scale - 2 * old.scale)
+    c0, c1, c2 = (
+        np.array([round(piece[i] * 2.0 ** scales[i]) for piece in spline.pieces], np.int64)[at]
+        for i in range(3)
+    )
+    out = _rounded(_signed(quad, c0 + x * (c1 + x * c2)), quad.scale - new.scale)
+    for index, slope in spline.gates:
+        gated = _signed(old, np.where(x >= knots[index], round(slope) * x, 0))
+        out = out + _rounded(gated, old.scale - new.scale)
+    return out
+
+
+def _matmul(a: Ints, b: Ints) -> Ints:
+    bound = float(np.max(np.abs(a), initial=0)) * float(np.max(np.abs(b), initial=0)) * a.shape[-1]
+    if bound < _EXACT:
+        return np.asarray(a.astype(np.float64) @ b.astype(np.float64), np.float64).astype(np.int64)
+    return np.asarray(a @ b)

@@ -1,0 +1,342 @@
+"""Choose a fixed-point scale for every value and the smallest ring for every step, and say so in the types.
+
+A value of typical size r is kept at scale p − ⌈log₂ r⌉: p bits of it matter. A product leaves the sum of its
+operands' scales, and that *raw* value flows on through sums and layout as it is; it is cut back to its own
+scale (``Rescale``) only where a product, a spline or a maximum reads it, so that there is one truncation
+between two products. Where values of different raw scales meet in a sum, the coarser is multiplied up, which
+costs nothing.
+
+Rings go backwards. A step needs ⌈log₂ of its range⌉ + scale + 2 bits: a sign, and a spare bit so that the value
+plus an offset has a known top bit when it is truncated. Operands must come in the ring of the step that reads
+them. They are truncated straight into the largest ring that some reader needs; smaller ones are had for free.
+
+What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import Graph, IntType, IRError, Op, Owner, walk
+from ppc.passes.calibrate import Range, Ranges
+from ppc.passes.own import owners
+from ppc.passes.quantise import RELATIVE, Quantised, quantise
+from ppc.runtime.ring import MAX_BITS, Fixed
+
+_LINEAR = (
+    ops.Add,
+    ops.Sub,
+    ops.Neg,
+    ops.ReduceSum,
+    ops.Reshape,
+    ops.Transpose,
+    ops.Slice,
+    ops.Concat,
+    ops.Broadcast,
+    ops.Gather,
+)
+_FINEST = 24
+"""No value is kept finer than this, however small it is."""
+
+_PRODUCT = (ops.MatMul, ops.Mul, ops.Square)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bits below the leading one that are kept: of ``value``s, of ``weight``s (and the client's factors), and
+    of public ``scalar`` factors; and ``spline`` the scale at which x enters a spline of absolute error, with
+    ``gate`` for one whose value is mostly x itself."""
+
+    value: int = 9
+    weight: int = 8
+    scalar: int = 12
+    spline: int = 8
+    gate: int = 9
+
+
+@dataclass(frozen=True)
+class FixedGraph:
+    """``graph`` with Fixed types wherever a value is shared; ``ranges`` of its ops in reals."""
+
+    graph: Graph
+    ranges: Ranges
+
+
+def assign_scale(graph: Graph, ranges: Ranges, precision: Precision | None = None) -> FixedGraph:
+    """The graph in fixed point. ``graph`` holds no more functions than Spline and ReduceMax on shared values;
+    ``ranges`` are its own.
+
+    Raises IRError for an op that shares cannot compute, ValueError where a ring would need more than 64 bits.
+    """
+    formats = _Formats(graph, ranges, precision or Precision())
+    return _Rebuild(formats).run()
+
+
+def integer_bits(magnitude: float) -> int:
+    """The least b, possibly negative, with magnitude ≤ 2^b."""
+    if math.isinf(magnitude):
+        return MAX_BITS + 1
+    return math.ceil(math.log2(magnitude)) if magnitude > 0 else -MAX_BITS
+
+
+class _Formats:
+    """Scales forwards, rings backwards."""
+
+    def __init__(self, graph: Graph, ranges: Ranges, precision: Precision) -> None:
+        self.graph, self.ranges, self.precision = graph, ranges, precision
+        self.owner = owners(graph)
+        self.shared = [op for op in walk(graph) if self.owner[op] is Owner.SHARED]
+        self.users: dict[Op, list[Op]] = {op: [] for op in walk(graph)}
+        for op in self.shared:
+            if not isinstance(op, (*_LINEAR, *_PRODUCT, ops.Spline, ops.ReduceMax)):
+                raise IRError(f"{op!r} is shared, and there is no way to compute it on shares")
+            for each in dict.fromkeys(op.operands):
+                self.users[each].append(op)
+        self.results = set(graph.outputs.values())
+        self.wanted: dict[Op, int] = {}
+        self.demanded: dict[Op, bool] = {}
+        self.splines: dict[Op, Quantised] = {}
+        self.raw: dict[Op, int] = {}
+        self.home: dict[Op, int] = {}
+        self.ring: dict[Op, int] = {}
+        self.home_ring: dict[Op, int] = {}
+        for op in reversed(self.shared):
+            self._want(op)
+        for op in self.shared:
+            self._scale(op)
+        for op in reversed(self.shared):
+            self._ring(op)
+
+    # ---- scales
+
+    def natural(self, op: Op, bits: int | None = None) -> int:
+        """The scale at which ``bits`` of a typical value are kept."""
+        typical = self.ranges[op].rms or self.ranges[op].magnitude or 1.0
+        scale = (self.precision.value if bits is None else bits) - math.ceil(math.log2(typical))
+        return min(max(0, scale), _FINEST)
+
+    def _want(self, op: Op) -> None:
+        demands = [self.natural(op)] if op in self.results else []
+        passing = []
+        for user in self.users[op]:
+            if isinstance(user, _PRODUCT):
+                demands.append(self.natural(op))
+            elif isinstance(user, ops.Spline):
+                demands.append(self.entry(user))
+            elif isinstance(user, ops.ReduceMax):
+                demands.append(self.wanted[user])
+            else:
+                passing.append(self.wanted[user])
+        self.demanded[op] = bool(demands)
+        self.wanted[op] = max(demands or passing, default=self.natural(op))
+
+    def entry(self, op: ops.Spline) -> int:
+        """The scale at which x enters."""
+        if op.spline.function in RELATIVE:
+            return self.precision.value + 1 - math.floor(math.log2(op.spline.domain[0]))
+        if all(c2 == 0.0 for _, _, c2 in op.spline.pieces):
+            return max(self.wanted[op], self.natural(op))
+        return self.precision.gate if op.spline.gates else self.precision.spline
+
+    def factor(self, op: Op, user: Op) -> int:
+        """The scale of an operand of a product."""
+        if self.owner[op] is Owner.SHARED:
+            return self.home[op]
+        if _whole(op):
+            return 0
+        if isinstance(op, ops.Const):
+            table = isinstance(user, ops.MatMul) and _whole(user.a)
+            bits = self.precision.value if table else self.precision.weight
+            if op.value.size == 1:
+                bits = self.precision.scalar
+            return _exact_scale(op.value, self.constant(op, bits))
+        return self.natural(op, self.precision.weight + 2)
+
+    def constant(self, op: ops.Const, bits: int) -> int:
+        rms = math.sqrt(float(np.mean(np.square(op.value, dtype=np.float64)))) or 1.0
+        return max(0, bits - math.ceil(math.log2(rms)))
+
+    def _scale(self, op: Op) -> None:
+        known = [self.home[each] for each in op.operands if each in self.home]
+        match op:
+            case ops.Square(x=x):
+                self.raw[op] = 2 * self.home[x]
+            case ops.MatMul(a=a, b=b) | ops.Mul(a=a, b=b):
+                self.raw[op] = self.factor(a, op) + self.factor(b, op)
+            case ops.Spline(x=x):
+                self._spline(op, x)
+                return
+            case _:
+                self.raw[op] = max(known)
+        self.home[op] = min(self.raw[op], self.wanted[op]) if self.demanded[op] else self.raw[op]
+
+    def _spline(self, op: ops.Spline, x: Op) -> None:
+        entry = min(self.entry(op), self.home[x])
+        self.splines[op] = quantise(op.spline, entry, self.argument(op))
+        most = entry if op.spline.gates else 2 * entry + self.splines[op].bits
+        self.raw[op] = self.home[op] = min(self.wanted[op], most)
+
+    def argument(self, op: ops.Spline) -> Range:
+        """x's range, with the slack that exp is given."""
+        x = self.ranges[op.x]
+        return replace(x, hi=max(x.hi, op.spline.domain[1])) if op.spline.function == "exp" else x
+
+    # ---- rings
+
+    def need(self, op: Op, scale: int) -> int:
+        """Bits that hold the value at this scale with a sign and a spare bit."""
+        return max(2, integer_bits(self.ranges[op].magnitude) + scale + 2)
+
+    def _ring(self, op: Op) -> None:
+        asked = max((self.asked(op, user) for user in self.users[op]), default=0)
+        home = max(asked, self.need(op, self.home[op]))
+        if isinstance(op, ops.ReduceMax):
+            ring = self.compared(op)
+            home = ring if asked <= ring else home
+        elif self.home[op] < self.raw[op]:
+            ring = self.need(op, self.raw[op])
+        else:
+            ring = home
+        if max(ring, home) > MAX_BITS:
+            raise ValueError(f"{op!r} needs a ring of {max(ring, home)} bits; its range is {self.ranges[op]}")
+        self.ring[op], self.home_ring[op] = ring, home
+
+    def asked(self, op: Op, user: Op) -> int:
+        """The ring in which ``user`` reads ``op``."""
+        if isinstance(user, ops.Spline):
+            entry = self.spline_entry(user)
+            return (
+                max(self.quad(user).bits, self.width(user), self.need(op, entry))
+                if entry == self.home[op]
+                else 0
+            )
+        if isinstance(user, ops.ReduceMax):
+            return self.compared(user)
+        return self.ring[user]
+
+    def spline_entry(self, op: ops.Spline) -> int:
+        return min(self.entry(op), self.home[op.x])
+
+    def quad(self, op: ops.Spline) -> Fixed:
+        """The ring and scale of the quadratics."""
+        scale = 2 * self.spline_entry(op) + self.splines[op].bits
+        lo, hi = self.splines[op].values(self.argument(op))
+        bits = max(2, integer_bits(max(abs(lo), abs(hi))) + scale + 2)
+        if bits > MAX_BITS:
+            raise ValueError(f"{op!r}: its quadratics need a ring of {bits} bits")
+        return Fixed(bits, scale)
+
+    def width(self, op: ops.Spline) -> int:
+        """Bits that hold x and its distance to every knot."""
+        x, knots = self.argument(op), op.spline.knots
+        far = max(abs(x.lo), abs(x.hi), abs(x.hi - knots[0]), abs(x.lo - knots[-1]))
+        return max(2, integer_bits(far) + self.spline_entry(op) + 1)
+
+    def compared(self, op: ops.ReduceMax) -> int:
+        """Bits in which the difference of two values of a row, and the maximum itself, can be told."""
+        x = self.ranges[op.x]
+        scale = self.home[op.x]
+        return max(integer_bits(x.hi - x.lo) + scale + 1, self.need(op.x, scale))
+
+
+class _Rebuild:
+    """The same graph with types, encodings and rescalings."""
+
+    def __init__(self, formats: _Formats) -> None:
+        self.formats = formats
+        self.new: dict[Op, Op] = {}
+        self.views: dict[tuple[Op, Fixed], Op] = {}
+        self.ranges: Ranges = {}
+
+    def run(self) -> FixedGraph:
+        f = self.formats
+        for op in f.shared:
+            raw = self._step(op)
+            self.ranges[raw] = f.ranges[op]
+            home = Fixed(f.home_ring[op], f.home[op])
+            self.new[op] = self._rescaled(raw, home, op)
+        outputs = {}
+        for name, op in f.graph.outputs.items():
+            outputs[name] = self.new.get(op, op)
+        graph = replace(f.graph, outputs=outputs)
+        return FixedGraph(
+            graph, {**{op: f.ranges[op] for op in walk(graph) if op in f.ranges}, **self.ranges}
+        )
+
+    def _step(self, op: Op) -> Op:
+        f = self.formats
+        match op:
+            case ops.Spline(x=x):
+                return self._spline(op, x)
+            case ops.ReduceMax(x=x):
+                return op.replace((self.view(x, Fixed(f.ring[op], f.home[x])),))
+            case ops.MatMul() | ops.Mul() | ops.Square():
+                nums = [Fixed(f.ring[op], f.factor(each, op)) for each in op.operands]
+            case ops.Gather():
+                return op.replace((self.view(op.x, Fixed(f.ring[op], f.raw[op])), op.indices))
+            case _:
+                nums = [Fixed(f.ring[op], f.raw[op])] * len(op.operands)
+        return op.replace(self.view(each, num) for each, num in zip(op.operands, nums, strict=True))
+
+    def _spline(self, op: ops.Spline, x: Op) -> Op:
+        f = self.formats
+        entry = f.spline_entry(op)
+        spline, quad, width = f.splines[op].spline, f.quad(op), f.width(op)
+        bits = max(quad.bits, width, f.need(x, entry))
+        out = Fixed(f.home_ring[op], f.home[op])
+        return ops.Spline(
+            self.view(x, Fixed(bits, entry)), spline, num=out, quad=quad, width=width, name=op.name
+        )
+
+    def view(self, op: Op, num: Fixed) -> Op:
+        """``op`` in the format that a reader asks for."""
+        if (op, num) not in self.views:
+            if self.formats.owner[op] is Owner.SHARED:
+                self.views[op, num] = self._rescaled(self.new[op], num, op)
+            else:
+                self.views[op, num] = self._encoded(op, num)
+        return self.views[op, num]
+
+    def _encoded(self, op: Op, num: Fixed) -> Op:
+        made = replace(op, num=num) if isinstance(op, ops.Const) else ops.Cast(op, num, name=op.name)
+        self.ranges[made] = self.formats.ranges[op]
+        return made
+
+    def _rescaled(self, x: Op, num: Fixed, op: Op) -> Op:
+        """x, which is ``op``'s value, in ``num``. A scale rises by a factor of 2^k that stands for 1."""
+        assert isinstance(x.num, Fixed)
+        if x.num == num:
+            return x
+        made: Op
+        if num.scale > x.num.scale:
+            up = ops.Const(np.float64(1.0), num=Fixed(num.bits, num.scale - x.num.scale))
+            self.ranges[up] = Range(1.0, 1.0, 1.0)
+            made = ops.Mul(self._rescaled(x, x.num.with_bits(num.bits), op), up, name=op.name)
+        else:
+            made = ops.Rescale(x, num, name=op.name)
+        self.ranges[made] = self.formats.ranges[op]
+        return made
+
+
+def _whole(op: Op) -> bool:
+    """A value of small integers."""
+    while isinstance(op, ops.Reshape | ops.Transpose | ops.Broadcast):
+        op = op.x
+    return isinstance(op, ops.OneHot) or isinstance(op.num, IntType)
+
+
+def _exact_scale(value: np.ndarray, most: int) -> int:  # type: ignore[type-arg]
+    """The least scale at which ``value`` is exact, or ``most``."""
+    for scale in range(most):
+        scaled = value.astype(np.float64) * 2.0**scale
+        if np.array_equal(scaled, np.rint(scaled)):
+            return scale
+    return most
+
+
+def is_local(old: Fixed, new: Fixed) -> bool:
+    """Whether a Rescale costs nothing: the carry between the shares does not reach the new ring."""
+    return new.bits <= old.bits - (old.scale - new.scale)

@@ -1,0 +1,147 @@
+"""Ranges of every value: observed on data, widened by a margin, cut by what is known without data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import INT, Graph, Input, Op, walk
+from ppc.frontend.ir.reference import evaluate_all
+
+Array = NDArray[np.generic]
+Feeds = Mapping[str, Array]
+
+MARGIN = 1.5
+"""Ranges are widened to this multiple of what was seen: a sentence that calibration has not met may go further,
+and a value that leaves its ring is lost altogether, while a margin of 1.5 costs half a bit on average."""
+
+_QUIET = 0.25
+_POINTS = 4097
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where a value lies. ``rms`` is a typical magnitude: the lower quartile over rows of a row's
+    root mean square, so that rows which are small (a sharp softmax) keep their digits too."""
+
+    lo: float
+    hi: float
+    rms: float
+
+    @property
+    def magnitude(self) -> float:
+        return max(abs(self.lo), abs(self.hi))
+
+    def __str__(self) -> str:
+        return f"[{self.lo:.4g}, {self.hi:.4g}] ~{self.rms:.3g}"
+
+
+Ranges = dict[Op, Range]
+
+
+def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> Ranges:
+    """The range of every op of ``graph`` over all ``feeds``; raises ValueError where a value is not a number.
+
+    ``feeds`` are inputs by name, shapes as in the graph. A range that stays on one side of zero is widened on
+    that side only by the same factor (a variance stays positive). Constants get no margin.
+    """
+    if not feeds:
+        raise ValueError("calibration needs at least one set of inputs")
+    seen: dict[Op, list[Range]] = {}
+    for each in feeds:
+        for op, value in evaluate_all(graph, each).items():
+            seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
+    ranges: Ranges = {}
+    for op in walk(graph):
+        several = seen[op]
+        lo, hi = min(r.lo for r in several), max(r.hi for r in several)
+        rms = math.sqrt(sum(r.rms**2 for r in several) / len(several))
+        ranges[op] = _bounded(op, lo, hi, rms, 1.0 if isinstance(op, ops.Const) else margin, ranges)
+    return ranges
+
+
+def _observe(op: Op, value: Array) -> Range:
+    x = value.astype(np.float64)
+    if not x.size:
+        return Range(0.0, 0.0, 0.0)
+    if np.any(np.isnan(x)):
+        raise ValueError(f"{op!r} is not a number on the calibration data")
+    rows = np.sqrt(np.mean(x.reshape(-1, x.shape[-1]) ** 2, axis=1)) if x.ndim else np.abs(x)[None]
+    rows = rows[(rows > 0) & np.isfinite(rows)]
+    return Range(float(x.min()), float(x.max()), float(np.quantile(rows, _QUIET)) if rows.size else 0.0)
+
+
+def _bounded(op: Op, lo: float, hi: float, rms: float, margin: float, known: Ranges) -> Range:
+    wide_lo = lo * margin if lo < 0 else lo / margin
+    wide_hi = hi * margin if hi > 0 else hi / margin
+    least, most = bounds(op, known)
+    return Range(min(max(wide_lo, least), lo), max(min(wide_hi, most), hi), rms)
+
+
+def bounds(op: Op, known: Ranges) -> tuple[float, float]:
+    """What holds for any input, given the ranges of the operands; (−∞, ∞) where nothing is known."""
+    match op:
+        case ops.Softmax() | ops.Sigmoid() | ops.OneHot():
+            return 0.0, 1.0
+        case ops.Tanh() | ops.Erf():
+            return -1.0, 1.0
+        case ops.Relu() | ops.Square() | ops.Abs() | ops.Exp():
+            return 0.0, math.inf
+        case ops.Spline(x=x, spline=spline):
+            at = np.linspace(known[x].lo, known[x].hi, _POINTS)
+            inside = [k for k in spline.knots if known[x].lo <= k <= known[x].hi]
+            value = spline.evaluate(np.concatenate([at, inside, np.nextafter(inside, -np.inf)]))
+            return float(value.min()), float(value.max())
+        case ops.LayerNorm(gamma=ops.Const(value=gamma), beta=ops.Const(value=beta)):
+            most = math.sqrt(op.shape[-1]) * np.max(np.abs(gamma)) + np.max(np.abs(beta))
+            return -float(most), float(most)
+    return -math.inf, math.inf
+
+
+def random_feeds(graph: Graph, count: int = 4, seed: int = 0) -> list[dict[str, Array]]:
+    """Inputs to calibrate on where no data is given: seeded token ids within the vocabulary, masks of varied
+    lengths, normal pixels.
+
+    The vocabulary is the length of the tables an input looks up; an integer input that looks nothing up, or
+    is called a mask, is a mask; one that looks up a table of two rows (token types) is zero.
+    """
+    rng = np.random.default_rng(seed)
+    vocabularies = _vocabularies(graph)
+    found = []
+    for index in range(count):
+        feeds: dict[str, Array] = {}
+        fill = 1.0 if index == 0 else float(rng.uniform(0.2, 1.0))
+        for each in graph.inputs:
+            if each.num != INT:
+                feeds[each.name] = rng.standard_normal(each.shape).astype(np.float32)
+            elif "mask" in each.name or each not in vocabularies:
+                kept = max(1, round(fill * each.shape[-1]))
+                feeds[each.name] = np.broadcast_to(np.arange(each.shape[-1]) < kept, each.shape).astype(
+                    np.int64
+                )
+            else:
+                size = vocabularies[each]
+                feeds[each.name] = rng.integers(0, size if size > 2 else 1, each.shape)
+        found.append(feeds)
+    return found
+
+
+def _vocabularies(graph: Graph) -> dict[Input, int]:
+    """How many rows the smallest table has that an input indexes."""
+    found: dict[Input, int] = {}
+    for op in walk(graph):
+        if isinstance(op, ops.Gather):
+            at, size = op.indices, op.x.shape[op.axis]
+        elif isinstance(op, ops.OneHot):
+            at, size = op.ids, op.depth
+        else:
+            continue
+        while len(at.operands) == 1:
+            (at,) = at.operands
+        if isinstance(at, Input):
+            found[at] = min(size, found.get(at, size))
+    return found

@@ -1,0 +1,317 @@
+"""Replace operators by what two parties can compute: profiles of substitutions, each with its error and price.
+
+Two steps. ``decompose`` needs no numbers: softmax, LayerNorm and division become sums, squares, exp and
+reciprocals, and the look-up of private ids a product with one-hot rows. ``approximate`` then replaces every
+function of one shared value by a spline, fitted on that value's calibrated range where it has no tails.
+What one party knows alone it computes alone, in floating point, and is left as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import Graph, Op, rebuild, walk
+from ppc.frontend.ir.spline import SplineSpec
+from ppc.passes import functions
+from ppc.passes.calibrate import Range, Ranges
+from ppc.passes.knowing import Owners
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """``build(op)`` computes ``formula``, exactly; None where this op needs no other form."""
+
+    op: type[Op]
+    name: str
+    build: Callable[[Any], Op | None]
+    formula: str
+    cost: str
+
+
+@dataclass(frozen=True)
+class Approximation:
+    """``spline(op, range of the operand)`` stands for the op's function.
+
+    ``domain`` is where it holds, ``max_error`` the largest error there (relative for functions without tails).
+    """
+
+    op: type[Op]
+    name: str
+    spline: Callable[[Any, Range], SplineSpec]
+    replaces: str
+    domain: str
+    max_error: float
+    cost: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    decompositions: tuple[Decomposition, ...]
+    approximations: tuple[Approximation, ...]
+
+
+def scalar(value: float) -> ops.Const:
+    """A public constant."""
+    return ops.Const(np.float32(value), secret=False)
+
+
+def _softmax(op: ops.Softmax) -> Op:
+    axes = (op.axis,)
+    e = ops.Exp(ops.Sub(op.x, ops.ReduceMax(op.x, axes=axes, keepdims=True)))
+    return ops.Mul(e, ops.Reciprocal(ops.ReduceSum(e, axes=axes, keepdims=True)))
+
+
+def _normalised(c: Op, eps: float) -> Op:
+    """c/√(mean c² + ε)·(1/√n): with the sum for the mean, n is left to the constant that multiplies next."""
+    n = c.shape[-1]
+    total = ops.ReduceSum(ops.Square(c), axes=(c.type.rank - 1,), keepdims=True)
+    return ops.Mul(c, ops.Reciprocal(ops.Sqrt(ops.Add(total, scalar(n * eps)))))
+
+
+def _layer_norm(op: ops.LayerNorm) -> Op:
+    mean = _mean(ops.ReduceMean(op.x, axes=(op.type.rank - 1,), keepdims=True))
+    scaled = ops.Mul(_normalised(ops.Sub(op.x, mean), op.eps), _times_root(op.gamma, op.shape[-1]))
+    return ops.Add(scaled, op.beta)
+
+
+def _rms_norm(op: ops.RMSNorm) -> Op:
+    return ops.Mul(_normalised(op.x, op.eps), _times_root(op.gamma, op.shape[-1]))
+
+
+def _times_root(gamma: Op, n: int) -> Op:
+    match gamma:
+        case ops.Const(value=value, secret=secret):
+            return ops.Const(np.asarray(value * math.sqrt(n), np.float32), secret=secret, name=gamma.name)
+    return ops.Mul(gamma, scalar(math.sqrt(n)))
+
+
+def _mean(op: ops.ReduceMean) -> Op:
+    count = math.prod(op.x.shape[axis] for axis in op.axes)
+    return ops.Mul(ops.ReduceSum(op.x, axes=op.axes, keepdims=op.keepdims), scalar(1 / count))
+
+
+def _div(op: ops.Div) -> Op:
+    match op.b:
+        case ops.Const(value=value, secret=secret):
+            return ops.Mul(op.a, ops.Const(np.asarray(1 / value, np.float32), secret=secret, name=op.b.name))
+    return ops.Mul(op.a, ops.Reciprocal(op.b))
+
+
+def _embedding(op: ops.Gather) -> Op | None:
+    match op.x:
+        case ops.Const(value=value) if op.axis == 0 and value.ndim == 2 and op.indices.type.rank:
+            return ops.MatMul(ops.OneHot(op.indices, value.shape[0]), op.x)
+    return None
+
+
+def _pick(op: ops.Gather) -> Op | None:
+    """One place of an axis, known to both: a slice (the first token, for one)."""
+    at = ops.scalar(op.indices)
+    if at is None:
+        return None
+    axis, place = op.axis % op.x.type.rank, int(at) % op.x.shape[op.axis]
+    cut = ops.Slice(op.x, starts=(place,), ends=(place + 1,), axes=(axis,), steps=(1,))
+    return ops.Reshape(cut, op.shape)
+
+
+def _gather(op: ops.Gather) -> Op | None:
+    return _embedding(op) or _pick(op)
+
+
+def _pow(op: ops.Pow) -> Op | None:
+    match op.b:
+        case ops.Const(value=value) if value.size == 1 and float(value.reshape(())) in (2.0, 3.0):
+            square = ops.Square(op.a)
+            return square if float(value.reshape(())) == 2.0 else ops.Mul(square, op.a)
+    return None
+
+
+def _mul(op: ops.Mul) -> Op | None:
+    return ops.Square(op.a) if op.a is op.b else None
+
+
+def _abs(op: ops.Abs) -> Op:
+    return ops.Sub(ops.Mul(ops.Relu(op.x), scalar(2.0)), op.x)
+
+
+def _is_rsqrt(op: Op) -> bool:
+    return isinstance(op, ops.Reciprocal) and isinstance(op.x, ops.Sqrt)
+
+
+def _reciprocal(op: ops.Reciprocal, x: Range) -> SplineSpec:
+    fit = functions.rsqrt if _is_rsqrt(op) else functions.reciprocal
+    return fit(*_positive(op, x))
+
+
+def _sqrt(op: ops.Sqrt, x: Range) -> SplineSpec:
+    return functions.sqrt(*_positive(op, x))
+
+
+def _positive(op: Op, x: Range) -> tuple[float, float]:
+    if not x.lo > 0:
+        raise ValueError(f"{op!r}: its operand reaches {x.lo:g}, but must stay above 0")
+    return x.lo, max(x.hi, x.lo * 1.01)
+
+
+def _exp(op: ops.Exp, x: Range) -> SplineSpec:
+    if x.hi > functions.EXP_SLACK:
+        raise ValueError(
+            f"{op!r}: its operand reaches {x.hi:g}; exp is supported up to {functions.EXP_SLACK:g}, "
+            "as in a softmax that subtracts the maximum"
+        )
+    return functions.exp()
+
+
+def _clip(op: ops.Clip, x: Range) -> SplineSpec:
+    return functions.clip(op.lo, op.hi)
+
+
+EXACT = Profile(
+    name="exact",
+    decompositions=(
+        Decomposition(ops.Softmax, "softmax", _softmax, "e = exp(x − max x); e·(1/Σe)", "max, exp, product"),
+        Decomposition(
+            ops.LayerNorm,
+            "layer norm",
+            _layer_norm,
+            "c = x − mean x; c·(1/√(Σc² + nε))·(γ√n) + β",
+            "a square and two products an element",
+        ),
+        Decomposition(
+            ops.RMSNorm,
+            "rms norm",
+            _rms_norm,
+            "x·(1/√(Σx² + nε))·(γ√n)",
+            "a square and two products an element",
+        ),
+        Decomposition(ops.Div, "division", _div, "a·(1/b)", "a reciprocal and a product"),
+        Decomposition(ops.ReduceMean, "mean", _mean, "Σx·(1/n)", "one truncation an output"),
+        Decomposition(ops.Gather, "embedding", _gather, "onehot(ids) @ table; a slice", "a product under HE"),
+        Decomposition(ops.Pow, "power", _pow, "x² or x²·x", "a square; a product"),
+        Decomposition(ops.Mul, "square", _mul, "x² where x·x", "a square, one opening"),
+        Decomposition(ops.Abs, "abs", _abs, "2·relu(x) − x", "one comparison"),
+    ),
+    approximations=(
+        Approximation(
+            ops.Gelu,
+            "gelu",
+            lambda op, x: functions.gelu(approx=op.approx),
+            "x·Φ(x)",
+            "all x",
+            functions.GELU_ERROR,
+            "8 knots, a square",
+        ),
+        Approximation(
+            ops.Silu,
+            "silu",
+            lambda op, x: functions.silu(),
+            "x/(1+e⁻ˣ)",
+            "all x",
+            functions.SILU_ERROR,
+            "9 knots, a square",
+        ),
+        Approximation(
+            ops.Exp,
+            "exp",
+            _exp,
+            "eˣ",
+            f"x ≤ {functions.EXP_SLACK:g}",
+            functions.EXP_ERROR,
+            "6 knots, a square",
+        ),
+        Approximation(
+            ops.Sigmoid,
+            "sigmoid",
+            lambda op, x: functions.sigmoid(),
+            "1/(1+e⁻ˣ)",
+            "all x",
+            functions.BOUNDED_ERROR,
+            "8 knots, a square",
+        ),
+        Approximation(
+            ops.Tanh,
+            "tanh",
+            lambda op, x: functions.tanh(),
+            "tanh x",
+            "all x",
+            functions.BOUNDED_ERROR,
+            "11 knots, a square",
+        ),
+        Approximation(
+            ops.Erf,
+            "erf",
+            lambda op, x: functions.erf(),
+            "erf x",
+            "all x",
+            functions.BOUNDED_ERROR,
+            "9 knots, a square",
+        ),
+        Approximation(
+            ops.Relu, "relu", lambda op, x: functions.relu(), "max(x, 0)", "all x", 0.0, "1 knot, a gate"
+        ),
+        Approximation(ops.Clip, "clip", _clip, "min(max(x, a), b)", "all x", 0.0, "2 knots, 2 gates"),
+        Approximation(
+            ops.Reciprocal,
+            "reciprocal",
+            _reciprocal,
+            "1/x, 1/√x",
+            "the calibrated range",
+            functions.RELATIVE_ERROR,
+            "about 3 knots an octave (2 for 1/√x), a square",
+        ),
+        Approximation(
+            ops.Sqrt,
+            "sqrt",
+            _sqrt,
+            "√x",
+            "the calibrated range",
+            functions.RELATIVE_ERROR,
+            "about 1 knot an octave, a square",
+        ),
+    ),
+)
+
+PROFILES: dict[str, Profile] = {EXACT.name: EXACT}
+
+
+def decompose(graph: Graph, profile: Profile = EXACT) -> Graph:
+    """The graph in sums, products and functions of one value; float meaning unchanged."""
+    table = {each.op: each for each in profile.decompositions}
+    owners = Owners()
+
+    def step(op: Op) -> Op:
+        if type(op) not in table or not owners.shared(op):
+            return op
+        built = table[type(op)].build(op)
+        return op if built is None else built.named(op.name)
+
+    return rebuild(graph, step)
+
+
+def approximate(graph: Graph, ranges: Ranges, profile: Profile = EXACT) -> Graph:
+    """Every function of one shared value as a spline. ``ranges`` are of this graph.
+
+    Raises ValueError, naming the op, where the range leaves the domain of every approximation.
+    """
+    table = {each.op: each for each in profile.approximations}
+    owners = Owners()
+    new: dict[Op, Op] = {}
+    for op in walk(graph):
+        if type(op) in table and owners.shared(op):
+            under = op.operands[0].operands[0] if _is_rsqrt(op) else op.operands[0]
+            spline = table[type(op)].spline(op, ranges[under])
+            new[op] = ops.Spline(new[under], spline, name=op.name)
+        else:
+            new[op] = op.replace(new[each] for each in op.operands)
+    return replaced(graph, new)
+
+
+def replaced(graph: Graph, new: dict[Op, Op]) -> Graph:
+    """The graph with every output's op looked up in ``new``."""
+    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
