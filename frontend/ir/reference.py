@@ -108,6 +108,10 @@ def _clip(op: ops.Clip, x: Array) -> Array:
     return out if op.hi is None else np.minimum(out, kind(op.hi))
 
 
+def _where(op: ops.Where, condition: Array, a: Array, b: Array) -> Array:
+    return np.asarray(np.where(condition, _real(a), _real(b)))
+
+
 def _softmax(op: ops.Softmax, x: Array) -> Array:
     e = np.exp(_real(x) - np.max(x, axis=op.axis, keepdims=True))
     return np.asarray(e / np.sum(e, axis=op.axis, keepdims=True))
@@ -186,7 +190,7 @@ MEANING: dict[type[Op], Callable[..., Array]] = {
     ops.Square: _on_reals(np.square),
     ops.Cast: lambda op, x: _cast(x, op.to),
     ops.Rescale: lambda op, x: x,
-    ops.Where: lambda op, c, a, b: np.where(c, a, b),
+    ops.Where: _where,
     ops.Sqrt: _on_reals(np.sqrt),
     ops.Exp: _on_reals(np.exp),
     ops.Erf: _on_reals(erf),

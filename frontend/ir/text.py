@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from ppc.frontend.ir.graph import Graph, Input, Op, walk
 from ppc.frontend.ir.ops import Const
 
@@ -47,7 +48,7 @@ def constant(op: Op) -> str:
     return _numbers(op.value)
 
 
-def _numbers(value: np.ndarray) -> str:  # type: ignore[type-arg]
+def _numbers(value: NDArray[np.generic]) -> str:
     if value.ndim == 0:
         return _value(value.item())
     return "[" + ", ".join(_numbers(each) for each in value) + "]"

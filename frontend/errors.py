@@ -1,0 +1,88 @@
+"""What can be wrong with a model or with how it is asked for, and the exit status the command line gives it.
+
+FrontendError                3
+├── UsageError               2
+│   ├── NotOnnx                  the file is no ONNX model, or a damaged one
+│   ├── MissingExternalData      weights kept in a file of their own, which is not there
+│   ├── DynamicAxis              an axis of an input has no size
+│   ├── UnknownDim               a size for an axis that no input has
+│   └── UnknownOutput            an output, or an inner tensor, that the model does not have
+├── NotFinite                3   a weight is NaN or infinite
+├── UnsupportedOp            3   one operator: where, which, why, what to do
+│   └── ControlFlow              If, Loop or Scan that depends on data
+└── UnsupportedModel         3   all of them at once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+class FrontendError(Exception):
+    """Base; the message is for the user and holds no weight's value."""
+
+    exit_status = 3
+
+
+class UsageError(FrontendError):
+    exit_status = 2
+
+
+class NotOnnx(UsageError):
+    pass
+
+
+class MissingExternalData(UsageError):
+    def __init__(self, tensor: str, where: str) -> None:
+        super().__init__(
+            f"the weights of {tensor} are kept in {where}, which is not there; put it beside the model"
+        )
+
+
+class DynamicAxis(UsageError):
+    """``axes``: (input, axis, the axis's name or "") for each one left open."""
+
+    def __init__(self, axes: Sequence[tuple[str, int, str]]) -> None:
+        self.axes = tuple(axes)
+        lines = [_open_axis(*each) for each in axes]
+        super().__init__("the model leaves axes open:\n" + "\n".join(lines))
+
+
+def _open_axis(tensor: str, axis: int, name: str) -> str:
+    called = f"called {name!r}" if name else "without a name"
+    return f"  input {tensor}, axis {axis}, {called}: give --dim {name or f'{tensor}.{axis}'}=VALUE"
+
+
+class UnknownDim(UsageError):
+    pass
+
+
+class UnknownOutput(UsageError):
+    def __init__(self, asked: str, there: Iterable[str]) -> None:
+        super().__init__(f"the model has no output {asked!r}; it has {', '.join(sorted(there)) or 'none'}")
+
+
+class NotFinite(FrontendError):
+    def __init__(self, tensors: Sequence[str]) -> None:
+        self.tensors = tuple(tensors)
+        super().__init__(f"weights with NaN or infinite values: {', '.join(tensors)}")
+
+
+class UnsupportedOp(FrontendError):
+    """One node that cannot be compiled."""
+
+    def __init__(self, node: str, op_type: str, opset: int, reason: str) -> None:
+        self.node, self.op_type, self.opset, self.reason = node, op_type, opset, reason
+        super().__init__(f"{op_type} (opset {opset}) at {node or 'a node without a name'}: {reason}")
+
+
+class ControlFlow(UnsupportedOp):
+    pass
+
+
+class UnsupportedModel(FrontendError):
+    def __init__(self, ops: Sequence[UnsupportedOp]) -> None:
+        self.ops = tuple(ops)
+        lines = "\n".join(f"  {each}" for each in ops)
+        noun = "operator" if len(ops) == 1 else "operators"
+        super().__init__(f"{len(ops)} unsupported {noun}:\n{lines}")

@@ -1,0 +1,123 @@
+"""Sizes for the axes that a model leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from ppc.frontend.errors import DynamicAxis, UnknownDim
+from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
+
+_KINDS: dict[int, Num] = {
+    onnx.TensorProto.BOOL: BOOL,
+    **dict.fromkeys(
+        (
+            onnx.TensorProto.FLOAT,
+            onnx.TensorProto.FLOAT16,
+            onnx.TensorProto.BFLOAT16,
+            onnx.TensorProto.DOUBLE,
+        ),
+        FLOAT,
+    ),
+    **dict.fromkeys(
+        (
+            onnx.TensorProto.INT64,
+            onnx.TensorProto.INT32,
+            onnx.TensorProto.INT16,
+            onnx.TensorProto.INT8,
+            onnx.TensorProto.UINT8,
+            onnx.TensorProto.UINT16,
+            onnx.TensorProto.UINT32,
+            onnx.TensorProto.UINT64,
+        ),
+        INT,
+    ),
+}
+
+
+def kind_of(elem_type: int) -> Num | None:
+    """The IR's kind for an ONNX element type; None for strings and complex numbers."""
+    return _KINDS.get(elem_type)
+
+
+def fixed_inputs(
+    model: onnx.ModelProto, seq_len: int | None, dims: Mapping[str, int]
+) -> tuple[tuple[Input, ...], dict[str, int]]:
+    """The model's inputs with every axis fixed, and what each named axis was fixed to.
+
+    In this order: ``dims`` by the axis's name or as ``input.axis``; ``seq_len`` for a name with "seq" or
+    "length" in it; 1 for a first axis called batch… or N. Raises DynamicAxis for what is left, and UnknownDim
+    for a size that no axis takes.
+    """
+    initialized = {each.name for each in model.graph.initializer}
+    values = [each for each in model.graph.input if each.name not in initialized]
+    fixer = _Fixer(seq_len, dims)
+    inputs = tuple(fixer.input(value) for value in values)
+    fixer.check()
+    return inputs, fixer.named
+
+
+class _Fixer:
+    def __init__(self, seq_len: int | None, dims: Mapping[str, int]) -> None:
+        self.seq_len, self.dims = seq_len, dims
+        self.named: dict[str, int] = {}
+        self.taken: set[str] = set()
+        self.sizes: set[int] = set()
+        self.open: list[tuple[str, int, str]] = []
+        self.seen: list[str] = []
+        for name, size in dims.items():
+            if size < 1:
+                raise UnknownDim(f"--dim {name}={size}: an axis has at least one element")
+        if seq_len is not None and seq_len < 1:
+            raise UnknownDim(f"--seq-len {seq_len}: a sequence has at least one element")
+
+    def input(self, value: onnx.ValueInfoProto) -> Input:
+        tensor = value.type.tensor_type
+        kind = kind_of(tensor.elem_type) if value.type.HasField("tensor_type") else None
+        if kind is None:
+            raise UnknownDim(f"input {value.name} is no tensor of numbers")
+        shape = tuple(self.axis(value.name, i, axis) for i, axis in enumerate(tensor.shape.dim))
+        return Input(shape, kind, name=value.name)
+
+    def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension) -> int:
+        place = f"{tensor}.{index}"
+        if axis.HasField("dim_value") and axis.dim_value > 0:
+            if self.dims.get(place, axis.dim_value) != axis.dim_value:
+                raise UnknownDim(
+                    f"--dim {place}={self.dims[place]}: the model fixes that axis at {axis.dim_value}"
+                )
+            self.taken |= {place} & set(self.dims)
+            self.sizes.add(axis.dim_value)
+            return int(axis.dim_value)
+        name = axis.dim_param
+        self.seen.append(name or place)
+        size = self.size(name, place, index)
+        if size is None:
+            self.open.append((tensor, index, name))
+            return 1
+        self.sizes.add(size)
+        if name:
+            self.named[name] = size
+        return size
+
+    def size(self, name: str, place: str, index: int) -> int | None:
+        for key in (place, name):
+            if key in self.dims:
+                self.taken.add(key)
+                return self.dims[key]
+        # "past_sequence_length + 1" is a sum of axes, which nobody has given
+        plain = name.lower() if name.isidentifier() or name.replace(".", "_").isidentifier() else ""
+        if ("seq" in plain or "length" in plain) and "past" not in plain and self.seq_len is not None:
+            return self.seq_len
+        if plain.startswith("batch") or (index == 0 and plain in ("n", "b", "bs", "bsz")):
+            return 1
+        return None
+
+    def check(self) -> None:
+        if self.open:
+            raise DynamicAxis(self.open)
+        there = f"the model leaves open: {', '.join(dict.fromkeys(self.seen)) or 'none'}"
+        if unknown := [f"{key}={self.dims[key]}" for key in self.dims if key not in self.taken]:
+            raise UnknownDim(f"--dim {' '.join(unknown)}: no input has such an axis; {there}")
+        if self.seq_len is not None and self.seq_len not in self.sizes:
+            raise UnknownDim(f"--seq-len {self.seq_len}: no axis is a sequence's length; {there}")

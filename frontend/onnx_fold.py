@@ -1,0 +1,148 @@
+"""Nodes whose inputs are all known are evaluated when the model is read.
+
+After the input shapes are fixed this covers everything that exporters do with shapes, and the unpacking of
+quantized weights. ONNX Runtime gives the values, so every operator and element type it knows folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+Array = NDArray[Any]
+
+_NOT_FOLDED = {"If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
+_NOT_FOLDED |= {"Bernoulli", "Multinomial"}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A tensor known when the model is read; ``secret`` where it derives from a weight."""
+
+    value: Array
+    secret: bool
+
+    def __repr__(self) -> str:
+        return f"<Known {self.value.dtype}{list(self.value.shape)}>"
+
+
+def read_tensor(tensor: onnx.TensorProto) -> Array:
+    """A tensor's value; element types that numpy does not have are widened."""
+    return _plain(np.asarray(numpy_helper.to_array(tensor)))
+
+
+def _plain(value: Array) -> Array:
+    if value.dtype.kind in "fiub":
+        return value
+    name = value.dtype.name
+    return value.astype(np.int8 if name.startswith(("int", "uint")) else np.float32)
+
+
+def is_weight(value: Array) -> bool:
+    """Whether an initializer is to be kept secret.
+
+    All are, but for 64-bit integers and bools (positions, token types, masks, shapes), which are no weights,
+    and for single numbers that belong to a formula. Simplifiers turn every Constant node into an initializer,
+    and a mask scaled by a secret −10000 would no longer be the client's alone.
+    """
+    if value.dtype in (np.int64, np.bool_):
+        return False
+    return value.ndim > 0 or value.dtype.kind != "f" or not _belongs_to_a_formula(float(value))
+
+
+def _belongs_to_a_formula(x: float) -> bool:
+    """Epsilons, mask fillers, √n and 1/√n, eighths, the constants of GELU."""
+    if abs(x) <= 1e-5 or abs(x) >= 1e4 or x != x:
+        return True
+    if any(abs(abs(x) / c - 1) < 1e-6 for c in (0.044715, 0.79788456, 1.702)):
+        return True
+    return any(
+        y < 2**16 and abs(round(y) / y - 1) < 1e-6 for y in (8 * abs(x), x * x, 1 / (x * x)) if y > 0.5
+    )
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Attributes as Python values: strings decoded, tensors as arrays, graphs as they are."""
+    found: dict[str, Any] = {}
+    for each in node.attribute:
+        value = helper.get_attribute_value(each)
+        if isinstance(value, bytes):
+            value = value.decode()
+        elif isinstance(value, onnx.TensorProto):
+            value = read_tensor(value)
+        found[each.name] = value
+    return found
+
+
+def constant_node(node: onnx.NodeProto) -> Known | None:
+    """The value of a Constant node."""
+    for key, value in attributes(node).items():
+        if key == "value":
+            return Known(value, secret=False)
+        if key in ("value_float", "value_floats"):
+            return Known(np.asarray(value, np.float32), secret=False)
+        if key in ("value_int", "value_ints"):
+            return Known(np.asarray(value, np.int64), secret=False)
+    return None
+
+
+def fold(
+    node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> list[Known] | None:
+    """The node's outputs, None where it cannot be evaluated."""
+    if node.op_type in _NOT_FOLDED:
+        return None
+    secret = any(each.secret for each in inputs if each is not None)
+    values = _evaluate(node, inputs, opsets)
+    return None if values is None else [Known(_plain(np.asarray(value)), secret) for value in values]
+
+
+def _evaluate(
+    node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> list[Array] | None:
+    model, feeds = _one_node(node, inputs, opsets)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return list(session.run(None, feeds))
+    except Exception:  # whatever ONNX Runtime cannot do, the reference may
+        pass
+    try:
+        return list(ReferenceEvaluator(model).run(None, feeds))
+    except Exception:  # then the node is no constant, and is reported as unsupported by its own name
+        return None
+
+
+def _one_node(
+    node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    alone = onnx.NodeProto()
+    alone.CopyFrom(node)
+    for each in alone.attribute:
+        if alone.op_type == "Cast" and each.name == "to" and each.i == onnx.TensorProto.BFLOAT16:
+            each.i = onnx.TensorProto.FLOAT
+    feeds = {
+        name: known.value
+        for name, known in zip(node.input, inputs, strict=True)
+        if name and known is not None
+    }
+    declared = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    made = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([alone], "one", declared, made)
+    return helper.make_model(graph, opset_imports=list(opsets), ir_version=10), feeds

@@ -1,0 +1,319 @@
+"""ONNX -> IR: fixed shapes, folded constants, chosen outputs."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper, inliner
+from ppc.frontend.errors import (
+    ControlFlow,
+    FrontendError,
+    MissingExternalData,
+    NotFinite,
+    NotOnnx,
+    UnknownOutput,
+    UnsupportedModel,
+    UnsupportedOp,
+)
+from ppc.frontend.ir.graph import Graph, IRError, Op, walk_from
+from ppc.frontend.ir.ops import Const, Input
+from ppc.frontend.onnx_axes import fixed_inputs
+from ppc.frontend.onnx_fold import Known, attributes, constant_node, fold, is_weight, read_tensor
+from ppc.frontend.onnx_node import Node, Unsupported
+from ppc.frontend.onnx_ops import REMEDIES, TABLE
+
+OPSETS = range(11, 24)
+"""The versions of ONNX's own operators that are understood."""
+
+_OWN_DOMAINS = ("", "ai.onnx")
+_CONTROL = ("If", "Loop", "Scan")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What ``ppc check`` tells: the operators that are left after folding, and those without support."""
+
+    opset: int
+    operators: dict[str, int]
+    folded: int
+    unsupported: tuple[UnsupportedOp, ...]
+
+
+def load(
+    path_or_model: str | Path | onnx.ModelProto,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """Read a model into IR.
+
+    Open axes are fixed by ``dims`` (axis name, or ``input.axis``, to size), by ``seq_len`` for sequence axes,
+    and to 1 for the batch. Without ``outputs`` those that do not depend on a weight are left out, as exporters
+    leave inputs and masks among the outputs.
+
+    Raises a FrontendError: UsageError for what the caller can put right by asking differently, UnsupportedModel
+    with all operators that cannot be compiled, NotFinite for broken weights.
+    """
+    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+    if reader.unsupported:
+        raise UnsupportedModel(reader.unsupported)
+    graph = reader.graph(explicit=outputs is not None)
+    _check_finite(graph)
+    return graph
+
+
+def survey(
+    path_or_model: str | Path | onnx.ModelProto,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Survey:
+    """Count the operators that ``load`` would compile, and list those it cannot; raises only UsageErrors."""
+    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+    return Survey(reader.opset, dict(reader.built.most_common()), reader.folded, tuple(reader.unsupported))
+
+
+def read_model(path_or_model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its external data in memory and its local functions inlined."""
+    if isinstance(path_or_model, onnx.ModelProto):
+        model, base = path_or_model, None
+    else:
+        base = Path(path_or_model).parent
+        model = _parse(Path(path_or_model))
+    _load_external(model, base)
+    return inliner.inline_local_functions(model) if model.functions else model
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as error:
+        raise NotOnnx(f"{path}: {error.strerror or error}") from None
+    except (DecodeError, ValueError) as error:
+        raise NotOnnx(f"{path} is not an ONNX model: {error}") from None
+    if not model.ir_version or not model.graph.output:
+        raise NotOnnx(f"{path} is not an ONNX model: it has no graph with an output")
+    return model
+
+
+def _load_external(model: onnx.ModelProto, base: Path | None) -> None:
+    outside = [t for t in model.graph.initializer if external_data_helper.uses_external_data(t)]
+    if not outside:
+        return
+    for tensor in outside:
+        where = external_data_helper.ExternalDataInfo(tensor).location
+        if base is None or not (base / where).is_file():
+            raise MissingExternalData(tensor.name, str(base / where) if base else where)
+    external_data_helper.load_external_data_for_model(model, str(base))
+
+
+def _read(
+    path_or_model: str | Path | onnx.ModelProto,
+    seq_len: int | None,
+    dims: Mapping[str, int],
+    outputs: Sequence[str] | None,
+) -> _Reader:
+    model = read_model(path_or_model)
+    there = [each.name for each in model.graph.output]
+    for name in outputs or ():
+        if name not in there:
+            raise UnknownOutput(name, there)
+    inputs, _ = fixed_inputs(model, seq_len, dims)
+    chosen = tuple(outputs or _not_stray(model, there))
+    reader = _Reader(model, inputs, chosen)
+    reader.run(model.graph.node, _needed(model.graph.node, chosen))
+    return reader
+
+
+class _Reader:
+    """One walk over the nodes; what each tensor's name stands for grows as it goes."""
+
+    def __init__(self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...]) -> None:
+        self.model, self.inputs, self.chosen = model, inputs, chosen
+        self.opset = max((o.version for o in model.opset_import if o.domain in _OWN_DOMAINS), default=0)
+        if self.opset not in OPSETS:
+            raise NotOnnx(
+                f"opset {self.opset}: export the model with an opset from {OPSETS[0]} to {OPSETS[-1]}"
+            )
+        self.values: dict[str, Op | Known | None] = {each.name: each for each in inputs}
+        """An op, a tensor known already, or None behind an unsupported node."""
+        self.constants: dict[str, Const] = {}
+        self.unsupported: list[UnsupportedOp] = []
+        self.built: Counter[str] = Counter()
+        self.folded = 0
+        self.read_initializers(model.graph.initializer)
+
+    def read_initializers(self, tensors: Iterable[onnx.TensorProto]) -> None:
+        for tensor in tensors:
+            value = read_tensor(tensor)
+            self.values[tensor.name] = Known(value, is_weight(value))
+
+    def run(self, nodes: Sequence[onnx.NodeProto], needed: set[int]) -> None:
+        for i, node in enumerate(nodes):
+            if i in needed:
+                self.node(node)
+
+    def node(self, node: onnx.NodeProto) -> None:
+        for name in node.input:
+            if name and name not in self.values:
+                raise NotOnnx(f"node {node.name} reads {name}, which nothing before it makes")
+        try:
+            self.bind(node, self.meaning(node))
+        except (Unsupported, IRError) as reason:
+            kind = ControlFlow if node.op_type in _CONTROL else UnsupportedOp
+            self.unsupported.append(kind(node.name, self.key(node), self.version(node), str(reason)))
+            self.bind(node, [None] * len(node.output))
+
+    def bind(self, node: onnx.NodeProto, values: Sequence[Op | Known | None]) -> None:
+        # An operator's further outputs, statistics and masks for training, stay unknown until one is read.
+        padded = [*values, *[None] * (len(node.output) - len(values))]
+        for name, value in zip(node.output, padded, strict=False):
+            if name:
+                named = isinstance(value, Op) and not value.name
+                self.values[name] = value.named(name) if named and isinstance(value, Op) else value
+
+    def meaning(self, node: onnx.NodeProto) -> Sequence[Op | Known | None]:
+        if node.op_type == "Constant" and (value := constant_node(node)) is not None:
+            return [value]
+        inputs = [self.values[name] if name else None for name in node.input]
+        if any(name and value is None for name, value in zip(node.input, inputs, strict=True)):
+            return [None]  # behind an unsupported node, which has been reported
+        if node.op_type == "If":
+            return self.branch(node, inputs[0])
+        if node.op_type in _CONTROL:
+            raise Unsupported("loops are not compiled; unroll it when exporting")
+        if node.op_type in ("Shape", "Size") and inputs[0] is not None:
+            return [self.shape(node, inputs[0])]
+        known = [each for each in inputs if each is None or isinstance(each, Known)]
+        if len(known) == len(inputs):
+            folded = fold(node, known, self.model.opset_import)
+            if folded is not None:
+                self.folded += 1
+                return folded
+        return self.build(node, inputs)
+
+    def build(self, node: onnx.NodeProto, inputs: Sequence[Op | Known | None]) -> tuple[Op, ...]:
+        key = self.key(node)
+        builder = TABLE.get(key)
+        if builder is None:
+            raise Unsupported(REMEDIES.get(key, "there is no translation of it; see ppc.frontend.onnx_ops"))
+        version = self.version(node)
+        operands = [self.op(name, each) for name, each in zip(node.input, inputs, strict=True)]
+        context = Node(node.op_type, version, attributes(node), tuple(node.output))
+        try:
+            inspect.signature(builder).bind(context, *operands)
+        except TypeError:
+            raise Unsupported(
+                f"it has {len(operands)} inputs, which is not how opset {version} has it"
+            ) from None
+        self.built[key] += 1
+        out = builder(context, *operands)
+        return out if isinstance(out, tuple) else (out,)
+
+    def op(self, name: str, value: Op | Known | None) -> Op | None:
+        if not isinstance(value, Known):
+            return value
+        if name not in self.constants:
+            if value.value.dtype.kind not in "fiub":
+                raise Unsupported(f"{name} holds no numbers")
+            self.constants[name] = Const(value.value, value.secret, name=name)
+        return self.constants[name]
+
+    def shape(self, node: onnx.NodeProto, x: Op | Known) -> Known:
+        """Shapes are public even where the values are not."""
+        shape = x.value.shape if isinstance(x, Known) else x.type.shape
+        if node.op_type == "Size":
+            return Known(np.asarray(int(np.prod(shape)), np.int64), secret=False)
+        given = attributes(node)
+        cut = slice(given.get("start", 0), given.get("end"))
+        self.folded += 1
+        return Known(np.asarray(shape[cut], np.int64), secret=False)
+
+    def branch(self, node: onnx.NodeProto, condition: Op | Known | None) -> list[Op | Known | None]:
+        """An If whose condition is known is its branch."""
+        if not isinstance(condition, Known):
+            raise Unsupported("the branch depends on the input's values; rewrite it with Where")
+        graph = attributes(node)["then_branch" if bool(condition.value) else "else_branch"]
+        results = [each.name for each in graph.output]
+        self.read_initializers(graph.initializer)
+        self.run(graph.node, _needed(graph.node, results))
+        return [self.values[name] for name in results]
+
+    def key(self, node: onnx.NodeProto) -> str:
+        return node.op_type if node.domain in _OWN_DOMAINS else f"{node.domain}.{node.op_type}"
+
+    def version(self, node: onnx.NodeProto) -> int:
+        if node.domain in _OWN_DOMAINS:
+            return self.opset
+        return max((o.version for o in self.model.opset_import if o.domain == node.domain), default=1)
+
+    def graph(self, *, explicit: bool) -> Graph:
+        found: dict[str, Op] = {}
+        for name in self.chosen:
+            if self.values.get(name) is None:
+                raise NotOnnx(f"output {name} is made by no node that can be compiled")
+            op = self.op(name, self.values[name])
+            assert op is not None
+            found[name] = op
+        real = {name: op for name, op in found.items() if explicit or _depends_on_weights(op)}
+        return Graph(self.inputs, real or found, self.model.graph.name)
+
+
+def _depends_on_weights(op: Op) -> bool:
+    return any(isinstance(each, Const) and each.secret for each in walk_from(op))
+
+
+def _not_stray(model: onnx.ModelProto, outputs: Sequence[str]) -> list[str]:
+    """Outputs that are made from a weight by more than its shape; all of them where none is."""
+    weighty = {each.name for each in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("Shape", "Size") and (_reads(node) & weighty):
+            weighty |= {name for name in node.output if name}
+    return [name for name in outputs if name in weighty] or list(outputs)
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """The names a node reads, those its subgraphs read from outside among them."""
+    names = {name for name in node.input if name}
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                names |= _reads(inner)
+            names |= {each.name for each in graph.output}
+    return names
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> set[int]:
+    """Indices of the nodes that the outputs are made of."""
+    wanted = set(outputs)
+    found = set()
+    for i in reversed(range(len(nodes))):
+        if wanted & set(nodes[i].output):
+            found.add(i)
+            wanted |= _reads(nodes[i])
+    return found
+
+
+def _check_finite(graph: Graph) -> None:
+    """Weights must be finite, but for masks, which may hold −∞ beside 0."""
+    broken = []
+    for op in walk_from(*graph.outputs.values()):
+        if not isinstance(op, Const) or op.value.dtype.kind != "f" or np.isfinite(op.value).all():
+            continue
+        rest = op.value[~np.isneginf(op.value)]
+        if np.isnan(rest).any() or np.isposinf(rest).any() or np.any(rest):
+            broken.append(op.name or "a constant")
+    if broken:
+        raise NotFinite(broken)
+
+
+__all__ = ["OPSETS", "FrontendError", "Survey", "load", "read_model", "survey"]

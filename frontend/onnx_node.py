@@ -1,0 +1,53 @@
+"""What a function that builds IR for a node has in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ppc.frontend.ir.graph import BOOL, INT, Num, Op
+from ppc.frontend.ir.ops import Const
+
+
+class Unsupported(Exception):
+    """Why this node cannot be compiled, and what to do; the loader adds which node it is."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node without its inputs."""
+
+    op_type: str
+    opset: int
+    attributes: dict[str, Any]
+    outputs: tuple[str, ...]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.attributes.get(key, default)
+
+
+def number(value: float) -> Const:
+    """A public number of a formula."""
+    return Const(np.asarray(value, np.float64))
+
+
+def like(value: float, num: Num) -> Const:
+    """A public number of the kind that ``num`` is."""
+    if num == INT:
+        return Const(np.asarray(value, np.int64))
+    return Const(np.asarray(value, np.bool_)) if num == BOOL else number(value)
+
+
+def integers(op: Op | None, what: str) -> tuple[int, ...]:
+    """The value of an operand that has to be known when compiling: axes, a shape, ends of a slice."""
+    if not isinstance(op, Const):
+        raise Unsupported(f"{what} must not depend on the input's values; fix the model's shapes")
+    return tuple(int(n) for n in op.value.ravel().tolist())
+
+
+def integer(op: Op | None, what: str) -> int:
+    values = integers(op, what)
+    if len(values) != 1:
+        raise Unsupported(f"{what} must be one number, not {len(values)}")
+    return values[0]

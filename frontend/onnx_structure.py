@@ -1,0 +1,211 @@
+"""ONNX operators that move elements about, and those that add them up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import Op
+from ppc.frontend.ir.ops import Const
+from ppc.frontend.onnx_node import Node, Unsupported, integer, integers, like, number
+
+
+def reshaped(x: Op, shape: tuple[int, ...]) -> Op:
+    return x if x.type.shape == shape else ops.Reshape(x, shape)
+
+
+def reshape(node: Node, x: Op, shape: Op) -> Op:
+    wanted = list(integers(shape, "the shape"))
+    if not node.get("allowzero", 0):
+        wanted = [x.type.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
+    if -1 in wanted:
+        rest = math.prod(n for n in wanted if n != -1)
+        wanted[wanted.index(-1)] = x.type.size // rest if rest else 0
+    return reshaped(x, tuple(wanted))
+
+
+def flatten(node: Node, x: Op) -> Op:
+    axis = node.get("axis", 1)
+    axis = axis + x.type.rank if axis < 0 else axis
+    return reshaped(x, (math.prod(x.type.shape[:axis]), math.prod(x.type.shape[axis:])))
+
+
+def squeeze(node: Node, x: Op, axes: Op | None = None) -> Op:
+    given = _axes(node, axes)
+    gone = {a % x.type.rank for a in given} if given else {i for i, n in enumerate(x.type.shape) if n == 1}
+    if any(x.type.shape[i] != 1 for i in gone):
+        raise Unsupported(f"squeezes axes {sorted(gone)} of {x.type}, which are not all 1")
+    return reshaped(x, tuple(n for i, n in enumerate(x.type.shape) if i not in gone))
+
+
+def unsqueeze(node: Node, x: Op, axes: Op | None = None) -> Op:
+    given = _axes(node, axes)
+    rank = x.type.rank + len(given)
+    new = {a % rank for a in given}
+    rest = iter(x.type.shape)
+    return reshaped(x, tuple(1 if i in new else next(rest) for i in range(rank)))
+
+
+def _axes(node: Node, axes: Op | None) -> tuple[int, ...]:
+    """Axes were an attribute before they became an input (opset 13, or 18 for some reductions)."""
+    return tuple(node.get("axes", ())) if axes is None else integers(axes, "the axes")
+
+
+def transpose(node: Node, x: Op) -> Op:
+    perm = tuple(node.get("perm", reversed(range(x.type.rank))))
+    return x if perm == tuple(range(x.type.rank)) else ops.Transpose(x, perm)
+
+
+def expand(node: Node, x: Op, shape: Op) -> Op:
+    return broadcast_to(x, np.broadcast_shapes(x.type.shape, integers(shape, "the shape")))
+
+
+def broadcast_to(x: Op, shape: tuple[int, ...]) -> Op:
+    return x if x.type.shape == shape else ops.Broadcast(x, shape)
+
+
+def tile(node: Node, x: Op, repeats: Op) -> Op:
+    for axis, times in enumerate(integers(repeats, "the repeats")):
+        if times != 1:
+            x = ops.Concat((x,) * times, axis)
+    return x
+
+
+def slice_(
+    node: Node,
+    x: Op,
+    starts: Op | None = None,
+    ends: Op | None = None,
+    axes: Op | None = None,
+    steps: Op | None = None,
+) -> Op:
+    first = integers(starts, "the starts")
+    last = integers(ends, "the ends")
+    along = tuple(range(len(first))) if axes is None else integers(axes, "the axes")
+    by = (1,) * len(first) if steps is None else integers(steps, "the steps")
+    return sliced(x, first, last, tuple(a % x.type.rank for a in along), by)
+
+
+def sliced(
+    x: Op, starts: tuple[int, ...], ends: tuple[int, ...], axes: tuple[int, ...], steps: tuple[int, ...]
+) -> Op:
+    """A Slice with its ends brought inside the tensor, axes that are left whole left out."""
+    cuts = []
+    for cut in ops.Slice(x, starts, ends, axes, steps).indices().items():
+        n = x.type.shape[cut[0]]
+        start, stop, step = cut[1].indices(n)
+        if (start, stop, step) != (0, n, 1):
+            cuts.append((start, -n - 1 if stop < 0 else stop, cut[0], step))
+    if not cuts:
+        return x
+    start_, stop_, axis_, step_ = (tuple(column) for column in zip(*cuts, strict=True))
+    return ops.Slice(x, start_, stop_, axis_, step_)
+
+
+def split(node: Node, x: Op, sizes: Op | None = None) -> tuple[Op, ...]:
+    axis = node.get("axis", 0) % x.type.rank
+    n = x.type.shape[axis]
+    if sizes is not None or node.get("split"):
+        parts = tuple(node.get("split", ())) or integers(sizes, "the sizes")
+    else:
+        count = node.get("num_outputs", len(node.outputs))
+        each = -(-n // count)
+        parts = tuple(min(each, n - i * each) for i in range(count))
+    ends = np.cumsum(parts).tolist()
+    return tuple(
+        sliced(x, (end - size,), (end,), (axis,), (1,)) for end, size in zip(ends, parts, strict=True)
+    )
+
+
+def concat(node: Node, *xs: Op) -> Op:
+    return xs[0] if len(xs) == 1 else ops.Concat(xs, node.get("axis", 0))
+
+
+def gather(node: Node, x: Op, indices: Op) -> Op:
+    return ops.Gather(x, indices, node.get("axis", 0) % x.type.rank)
+
+
+def one_hot(node: Node, ids: Op, depth: Op, values: Op) -> Op:
+    if not isinstance(values, Const):
+        raise Unsupported("its two values must be constants")
+    off, on = values.value.ravel().tolist()
+    rows: Op = ops.OneHot(ids, integer(depth, "the depth"))
+    if (off, on) != (0, 1):
+        rows = ops.Add(ops.Mul(rows, number(on - off)), number(off))
+    axis = node.get("axis", -1) % rows.type.rank
+    perm = list(range(rows.type.rank - 1))
+    perm.insert(axis, rows.type.rank - 1)
+    return rows if axis == rows.type.rank - 1 else ops.Transpose(rows, tuple(perm))
+
+
+def trilu(node: Node, x: Op, k: Op | None = None) -> Op:
+    shift = 0 if k is None else integer(k, "k")
+    keep = np.tri(*x.type.shape[-2:], k=shift if not node.get("upper", 1) else shift - 1, dtype=np.bool_)
+    return ops.Where(Const(~keep if node.get("upper", 1) else keep), x, like(0, x.type.num))
+
+
+def pad(node: Node, x: Op, pads: Op, value: Op | None = None, axes: Op | None = None) -> Op:
+    if node.get("mode", "constant") != "constant":
+        raise Unsupported(f"pads by {node.get('mode')}; only constants are padded")
+    widths = integers(pads, "the pads")
+    if min(widths) < 0:
+        raise Unsupported("pads by less than nothing; use Slice")
+    along = tuple(range(x.type.rank)) if axes is None else integers(axes, "the axes")
+    filler = like(0, x.type.num) if value is None else value
+    for i, axis in enumerate(along):
+        before, after = (
+            _filled(x, axis % x.type.rank, n, filler) for n in (widths[i], widths[i + len(along)])
+        )
+        if before or after:
+            x = ops.Concat((*before, x, *after), axis % x.type.rank)
+    return x
+
+
+def _filled(x: Op, axis: int, width: int, value: Op) -> tuple[Op, ...]:
+    shape = (*x.type.shape[:axis], width, *x.type.shape[axis + 1 :])
+    return (ops.Broadcast(reshaped(value, ()), shape),) if width else ()
+
+
+def cumsum(node: Node, x: Op, axis: Op) -> Op:
+    at = integer(axis, "the axis") % x.type.rank
+    return ops.CumSum(x, at, bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
+
+
+Reduce = Callable[[Op, tuple[int, ...], bool], Op]
+
+
+def reduction(make: Reduce) -> Callable[..., Op]:
+    """A builder for an ONNX reduction, from the IR for given axes."""
+
+    def build(node: Node, x: Op, axes: Op | None = None) -> Op:
+        given = _axes(node, axes)
+        if not given and node.get("noop_with_empty_axes", 0):
+            return x
+        over = tuple(sorted(a % x.type.rank for a in given)) if given else tuple(range(x.type.rank))
+        return make(x, over, bool(node.get("keepdims", 1))) if over else x
+
+    return build
+
+
+def sum_of_squares(x: Op, axes: tuple[int, ...], keepdims: bool) -> Op:
+    return ops.ReduceSum(ops.Square(x), axes, keepdims)
+
+
+def l2(x: Op, axes: tuple[int, ...], keepdims: bool) -> Op:
+    return ops.Sqrt(sum_of_squares(x, axes, keepdims))
+
+
+def l1(x: Op, axes: tuple[int, ...], keepdims: bool) -> Op:
+    return ops.ReduceSum(ops.Abs(x), axes, keepdims)
+
+
+def minimum(x: Op, axes: tuple[int, ...], keepdims: bool) -> Op:
+    return ops.Neg(ops.ReduceMax(ops.Neg(x), axes, keepdims))
+
+
+def lp_normalization(node: Node, x: Op) -> Op:
+    p = node.get("p", 2)
+    norm = l2 if p == 2 else l1
+    return ops.Div(x, norm(x, (node.get("axis", -1) % x.type.rank,), True))
