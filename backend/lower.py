@@ -72,10 +72,10 @@ class Lowering:
             match op:
                 case ops.Const(secret=False) if op.value.size <= 64:
                     flat = tuple(int(v) for v in integers(op.value, num).ravel())
-                    step: steps.Step = steps.Public(name=op.name, values=flat, num=num, shape=op.shape)
+                    step: steps.Step = steps.Public(name=op.name, values=flat, num=num, shape=op.type.shape)
                 case ops.Const():
                     weight = self.weight(op.name, integers(op.value, num))
-                    step = steps.Weight(name=op.name, weight=weight, num=num, shape=op.shape)
+                    step = steps.Weight(name=op.name, weight=weight, num=num, shape=op.type.shape)
                 case _:
                     raise LoweringError(f"{op!r} is needed before it is computed")
             self.at[op] = self.put(step)
@@ -90,7 +90,7 @@ def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) ->
         if op in state.at or isinstance(op, (Input, ops.Const)):
             continue
         if state.owner[op] in (Owner.CLIENT, Owner.PUBLIC):
-            if isinstance(op.num, Fixed):
+            if isinstance(op.type.num, Fixed):
                 state.at[op] = _encode(state, op)
             continue
         if op in merged:
@@ -105,7 +105,7 @@ def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) ->
         if op not in state.at and state.owner[op] is not Owner.SHARED:
             raise LoweringError(f"output {name!r} does not depend on the model's weights; choose others with --output")
         index = state.put(steps.Output(name=name, x=state.value(op)))
-        outputs.append(OutputSpec(name=name, value=index, shape=op.shape))
+        outputs.append(OutputSpec(name=name, value=index, shape=op.type.shape))
     plan = Plan(
         model=model,
         profile=profile,
@@ -122,9 +122,9 @@ def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) ->
 
 
 def fixed(op: Op) -> Fixed:
-    if not isinstance(op.num, Fixed):
+    if not isinstance(op.type.num, Fixed):
         raise LoweringError(f"{op!r} is shared, but has no fixed-point format")
-    return op.num
+    return op.type.num
 
 
 def integers(values: NDArray[np.generic], num: Fixed) -> NDArray[np.int64]:
@@ -145,9 +145,9 @@ def _input(state: Lowering, op: Input) -> InputSpec:
     for user in state.owner:
         if isinstance(user, ops.OneHot) and _source(user.ids) is op:
             depth = user.depth if depth is None else min(depth, user.depth)
-    kind = "int" if op.num == INT else "bool" if op.num == BOOL else "float"
+    kind = "int" if op.type.num == INT else "bool" if op.type.num == BOOL else "float"
     low, high = (0, depth - 1) if depth else (None, None)
-    return InputSpec(name=op.name, shape=op.shape, kind=kind, low=low, high=high)
+    return InputSpec(name=op.name, shape=op.type.shape, kind=kind, low=low, high=high)
 
 
 def _source(op: Op) -> Op:
@@ -160,7 +160,7 @@ def _encode(state: Lowering, op: Op) -> int:
     """The client's own value enters the computation."""
     num = fixed(op)
     source = state.local(op.x) if isinstance(op, ops.Cast) else state.local(op)
-    return state.put(steps.Encode(name=op.name, local=source, num=num, shape=op.shape))
+    return state.put(steps.Encode(name=op.name, local=source, num=num, shape=op.type.shape))
 
 
 # ---- products
@@ -216,10 +216,10 @@ def _const(op: Op) -> ops.Const:
 def _matmul(state: Lowering, op: ops.MatMul) -> int:
     if _is_weight(op.a) or _is_weight(op.b):
         return _weight_product(state, op)
-    batch = op.shape[:-2]
-    a = _broadcast(state, state.value(op.a), (*batch, *op.a.shape[-2:]))
-    b = _broadcast(state, state.value(op.b), (*batch, *op.b.shape[-2:]))
-    m, k, n = op.a.shape[-2], op.a.shape[-1], op.b.shape[-1]
+    batch = op.type.shape[:-2]
+    a = _broadcast(state, state.value(op.a), (*batch, *op.a.type.shape[-2:]))
+    b = _broadcast(state, state.value(op.b), (*batch, *op.b.type.shape[-2:]))
+    m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
     ell = state.forms[a].num.bits
     product = plan_product(math.prod(batch), m, k, n, ell, norm_bits=None, two_sided=True)
     return state.put(steps.MatMul(name=op.name, a=a, b=b, product=product))
@@ -243,7 +243,7 @@ def _weight_product(state: Lowering, op: ops.MatMul) -> int:
 
 def _mul(state: Lowering, op: ops.Mul) -> int:
     a, b = op.a, op.b
-    if _is_weight(a) or (math.prod(a.shape) < math.prod(b.shape) and not _is_weight(b)):
+    if _is_weight(a) or (math.prod(a.type.shape) < math.prod(b.type.shape) and not _is_weight(b)):
         a, b = b, a
     match b:
         case ops.Const() if b.value.size == 1 and not b.secret:
@@ -251,8 +251,8 @@ def _mul(state: Lowering, op: ops.Mul) -> int:
             done = state.put(
                 steps.TimesInteger(name=op.name, x=state.value(a), factor=factor, scale=fixed(b).scale)
             )
-            return _reshape(state, done, op.shape)
-        case ops.Const() if b.shape[-1:] == op.shape[-1:] and b.value.size == op.shape[-1] and a.shape == op.shape:
+            return _reshape(state, done, op.type.shape)
+        case ops.Const() if b.type.shape[-1:] == op.type.shape[-1:] and b.value.size == op.type.shape[-1] and a.type.shape == op.type.shape:
             w = integers(b.value, fixed(b)).reshape(-1)
             bits = max(2, _signed_bits(w) + 1)
             return state.put(
@@ -261,10 +261,10 @@ def _mul(state: Lowering, op: ops.Mul) -> int:
                     scale=fixed(b).scale, weight_bits=bits,
                 )
             )  # fmt: skip
-    left = _broadcast(state, state.value(a), op.shape)
+    left = _broadcast(state, state.value(a), op.type.shape)
     right = state.value(b)
-    rank = len(op.shape)
-    right = _reshape(state, right, (1,) * (rank - len(b.shape)) + b.shape)
+    rank = len(op.type.shape)
+    right = _reshape(state, right, (1,) * (rank - len(b.type.shape)) + b.type.shape)
     return state.put(steps.Multiply(name=op.name, a=left, b=right))
 
 
@@ -308,7 +308,7 @@ def _spline(state: Lowering, op: ops.Spline) -> int:
 def _sum(state: Lowering, op: ops.ReduceSum) -> int:
     rank = op.x.type.rank
     done = state.put(steps.Sum(name=op.name, x=state.value(op.x), axes=tuple(sorted(a % rank for a in op.axes))))
-    return _reshape(state, done, op.shape)
+    return _reshape(state, done, op.type.shape)
 
 
 def _max(state: Lowering, op: ops.ReduceMax) -> int:
@@ -316,7 +316,7 @@ def _max(state: Lowering, op: ops.ReduceMax) -> int:
     if tuple(a % rank for a in op.axes) != (rank - 1,):
         raise LoweringError(f"{op!r}: a maximum over other axes than the last")
     done = state.put(steps.Maximum(name=op.name, x=state.value(op.x), drop=_max_drop(fixed(op.x))))
-    return _reshape(state, done, op.shape)
+    return _reshape(state, done, op.type.shape)
 
 
 def _max_drop(num: Fixed) -> int:
@@ -325,7 +325,7 @@ def _max_drop(num: Fixed) -> int:
 
 
 def _reshape_op(state: Lowering, op: ops.Reshape) -> int:
-    return state.put(steps.Reshape(name=op.name, x=state.value(op.x), shape=op.shape))
+    return state.put(steps.Reshape(name=op.name, x=state.value(op.x), shape=op.type.shape))
 
 
 def _transpose(state: Lowering, op: ops.Transpose) -> int:
@@ -333,7 +333,7 @@ def _transpose(state: Lowering, op: ops.Transpose) -> int:
 
 
 def _broadcast_op(state: Lowering, op: ops.Broadcast) -> int:
-    return state.put(steps.Broadcast(name=op.name, x=state.value(op.x), shape=op.shape))
+    return state.put(steps.Broadcast(name=op.name, x=state.value(op.x), shape=op.type.shape))
 
 
 def _slice(state: Lowering, op: ops.Slice) -> int:

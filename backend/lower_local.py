@@ -41,11 +41,11 @@ def local_op(op: Op, args: tuple[int, ...]) -> LocalOp:
             return LocalOp(op="Input", text=op.name)
         case ops.Const() if op.value.size <= MAX_PUBLIC:
             values = tuple(float(v) for v in np.asarray(op.value, np.float64).ravel())
-            return LocalOp(op="Const", shape=op.shape, floats=values)
+            return LocalOp(op="Const", shape=op.type.shape, floats=values)
         case ops.Cast():
             if op.to == INT:
                 return LocalOp(op="Truncate", args=args)
-            return LocalOp(op="Boolean" if op.to == BOOL else "Reshape", args=args, shape=op.shape)
+            return LocalOp(op="Boolean" if op.to == BOOL else "Reshape", args=args, shape=op.type.shape)
         case ops.Clip():
             lo = -np.inf if op.lo is None else op.lo
             hi = np.inf if op.hi is None else op.hi
@@ -57,11 +57,11 @@ def local_op(op: Op, args: tuple[int, ...]) -> LocalOp:
         case ops.CumSum() if not op.exclusive and not op.reverse:
             return LocalOp(op="CumSum", args=args, ints=(op.axis % op.x.type.rank,))
         case ops.Reshape():
-            return LocalOp(op="Reshape", args=args, shape=op.shape)
+            return LocalOp(op="Reshape", args=args, shape=op.type.shape)
         case ops.Transpose():
             return LocalOp(op="Transpose", args=args, ints=op.perm)
         case ops.Broadcast():
-            return LocalOp(op="Broadcast", args=args, shape=op.shape)
+            return LocalOp(op="Broadcast", args=args, shape=op.type.shape)
         case ops.Concat():
             return LocalOp(op="Concat", args=args, ints=(op.axis % op.type.rank,))
         case ops.Slice():

@@ -1,0 +1,64 @@
+"""The way from a model file to a plan: load, fuse, pass after pass, lower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ppc import passes
+from ppc.backend.lower import lower
+from ppc.frontend.onnx_load import load
+from ppc.runtime.plan import Plan, Weights, save, save_weights
+
+Feeds = Mapping[str, NDArray[Any]]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, repr=False)
+class Compiled:
+    """The public plan and the server's weights."""
+
+    plan: Plan
+    weights: Weights
+
+    def __repr__(self) -> str:
+        return f"Compiled(plan {self.plan.hash[:12]}, {len(self.weights)} weights)"
+
+    def save(self, plan: Path, weights: Path) -> None:
+        save(self.plan, plan)
+        save_weights(self.weights, self.plan, weights)
+
+
+def compile_model(
+    model: str | Path,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+    profile: str = "exact",
+    calibrate: Sequence[Feeds] | None = None,
+    progress: Say = lambda line: None,
+) -> Compiled:
+    """Compile an ONNX transformer.
+
+    Args:
+        model: path of the ONNX file.
+        seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name.
+        outputs: names of the outputs to keep; by default all that depend on the weights.
+        profile: which approximations.
+        calibrate: sample inputs that show the ranges of activations; seeded random ones by default.
+
+    The same arguments give the same bytes. Raises errors with an ``exit_status`` that name the node.
+    """
+    progress(f"reading {model}")
+    graph = load(model, seq_len=seq_len, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None)
+    progress("choosing approximations, scales and rings")
+    state = passes.run(graph, passes.Options(profile=profile), calibrate)
+    progress("choosing packings and writing the plan")
+    options = {"seq_len": str(seq_len or ""), **{name: str(value) for name, value in sorted((dims or {}).items())}}
+    plan, weights = lower(state.graph, model=Path(model).name, profile=profile, options=options)
+    return Compiled(plan, weights)
