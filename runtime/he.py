@@ -135,10 +135,8 @@ class HeClient:
     def finish(self, product: Product, parts: Iterable[Buffer]) -> Ring:
         """U·V [+ Q·P] - S mod 2^ell, shape (batch, m, n), from the parts of the answer."""
         out = np.zeros((product.batch, product.m, product.n), np.uint64)
-        given = 0
         for entry, part in zip(out, parts, strict=True):
             self._finish_entry(product, memoryview(part).cast("B"), entry)
-            given += 1
         return out
 
     def _finish_entry(self, product: Product, data: memoryview, out: Ring) -> None:
@@ -201,7 +199,9 @@ class HeServer:
         """
         for sums, mask in self._sums(product, parts, v, s, q):
             yield b"".join(
-                part for group in range(product.groups) for part in self._group(product, sums, group, mask[group])
+                part
+                for group in range(product.groups)
+                for part in self._group(product, sums, group, mask[group])
             )
 
     def _sums(

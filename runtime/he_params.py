@@ -122,7 +122,9 @@ def bits_above(bound: float) -> int:
     return max(1, ceil(log2(bound)))
 
 
-def answer_bits(params: HeParams, ell: int, noise_bits: int, flood_bits: int, coefficients: int) -> int | None:
+def answer_bits(
+    params: HeParams, ell: int, noise_bits: int, flood_bits: int, coefficients: int
+) -> int | None:
     """The smallest b for which answers switched to the modulus 2^b decrypt; None if there is none.
 
     It must hold that (B + 2^F)·2^b/q + r0 + r1·s < 2^b/2^(ell+1), r0 and r1 the roundings of c0 and c1,
@@ -134,5 +136,5 @@ def answer_bits(params: HeParams, ell: int, noise_bits: int, flood_bits: int, co
     rounding = _SWITCH_ROUNDING * (1 + tail(coefficients) * sqrt(params.degree))
     bits = ceil(log2(rounding / room) + 1e-9)
     # c1·s over the integers must fit the first two primes (centred), and centred c1 a double
-    limit = min(52, int(log2(params.primes[0]) + log2(params.primes[1]) - log2(params.degree) - 1))
+    limit = min(54, int(log2(params.primes[0]) + log2(params.primes[1]) - log2(params.degree) - 1))
     return max(bits, ell + 1) if bits <= limit else None

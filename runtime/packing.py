@@ -2,7 +2,8 @@
 
 A tile of ``rows x inner`` times ``inner x cols`` is one negacyclic product when rows·inner·cols <= N:
 
-    x[i, k] at i·cols·inner + k,   w[k, j] at j·inner + inner-1-k,   result at i·cols·inner + j·inner + inner-1
+    x[i, k] at i·cols·inner + k,   w[k, j] at j·inner + inner-1-k,
+    result (i, j) at i·cols·inner + j·inner + inner-1
 
 Two terms k != k' meet at other residues mod ``inner``, and what wraps around X^N = -1 lands below
 ``inner - 1``, before the first result.
@@ -110,7 +111,8 @@ def cut_results(x: Matrix, tile: Tile) -> Matrix:
     down, groups = tiles(x.shape[0], tile.rows), tiles(x.shape[1], tile.cols * LANES)
     full = _padded(x, down * tile.rows, groups * LANES * tile.cols)
     cut = full.reshape(down, tile.rows, groups, LANES, tile.cols)
-    return cut.transpose(2, 0, 3, 1, 4).reshape(groups, down, LANES, tile.slots)
+    slots: Matrix = cut.transpose(2, 0, 3, 1, 4).reshape(groups, down, LANES, tile.slots)
+    return slots
 
 
 def join_results(slots: Matrix, tile: Tile, m: int, n: int) -> Matrix:

@@ -145,7 +145,7 @@ static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, 
     expect(c1, {count, n}, "c1");
     expect(c0, {count, slots}, "c0");
     expect(secret, {basis.count(), n}, "secret");
-    expect(ell >= 1 && bits > ell && bits <= 52, "it must hold that 1 <= ell < bits <= 52");
+    expect(ell >= 1 && bits > ell && bits <= 54, "it must hold that 1 <= ell < bits <= 54");
     expect(basis[0].value * basis[1].value > 2.0 * double(n) * double(1ull << bits),
            "two primes do not hold a product at this modulus");
     expect_positions(basis, positions);

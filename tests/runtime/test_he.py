@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import seal
-
 from ppc.runtime import he
 from ppc.runtime.he import HeClient, HeServer, SecretKey, read_ciphertexts
 from ppc.runtime.he_params import PARAMETER_SETS, HeParams, context
@@ -75,7 +74,9 @@ def test_products_of_any_shape(seed, ends):
     check(product, ends, 11)
 
 
-@pytest.mark.parametrize("tile", [Tile(1, 4, 1), Tile(3, 7, 2), Tile(40, 1, 50), Tile(1, 64, 64), Tile(20, 9, 9)])
+@pytest.mark.parametrize(
+    "tile", [Tile(1, 4, 1), Tile(3, 7, 2), Tile(40, 1, 50), Tile(1, 64, 64), Tile(20, 9, 9)]
+)
 @pytest.mark.parametrize("two_sided", [False, True])
 def test_products_in_any_tile(tile, two_sided, ends):
     check(Product(1, 21, 33, 40, 20, 24, two_sided, tile, PARAMETER_SETS[5]), ends)

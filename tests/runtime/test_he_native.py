@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import seal
-
 from ppc.runtime._he import Basis
 from ppc.runtime.he_params import PARAMETER_SETS, HeParams, context
 
@@ -134,7 +133,8 @@ def test_bad_sizes_are_refused():
         basis.accumulate(
             np.zeros((2, 1, 1, 1, 2, 12, 8)), np.zeros((1, 1, 2, 2, SMALL)), np.zeros((1, 1, 12, 8))
         )
+    words, positions = np.zeros((1, SMALL), np.uint64), np.arange(SMALL, dtype=np.uint32)
+    tiny = [p for p in range(2**21 + 1, 2**22, 32) if pow(2, p - 1, p) == 1][:2]
+    narrow = Basis(SMALL, tiny)
     with pytest.raises(ValueError, match="do not hold"):
-        words = np.zeros((1, 16), np.uint64)
-        small = [p for p in range(2**21 + 1, 2**22, 32) if pow(2, p - 1, p) == 1][:2]
-        Basis(16, small).decrypt(words, words, np.zeros((2, 16)), 52, 20, np.arange(16, dtype=np.uint32))
+        narrow.decrypt(words, words, np.zeros((2, SMALL)), 52, 20, positions)

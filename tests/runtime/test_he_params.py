@@ -4,7 +4,6 @@ from math import log2
 
 import pytest
 import seal
-
 from ppc.runtime.he_params import (
     PARAMETER_SETS,
     SECURITY,
@@ -19,7 +18,7 @@ from ppc.runtime.he_params import (
 
 @pytest.mark.parametrize("params", PARAMETER_SETS, ids=str)
 def test_every_set_passes_seals_check(params):
-    assert SECURITY == seal.sec_level_type.tc128
+    assert seal.sec_level_type.tc128 == SECURITY
     made = context(params)
     assert made.parameters_set()
     assert params.log_q == pytest.approx(sum(params.data_bits), abs=0.01)
@@ -29,11 +28,16 @@ def test_every_set_passes_seals_check(params):
 
 @pytest.mark.parametrize(
     "params",
-    [HeParams(4096, (48, 48), 17), HeParams(4096, (40, 40, 40)), HeParams(2048, (36, 36)), HeParams(8192, (45,) * 5)],
+    [
+        HeParams(4096, (48, 48), 17),
+        HeParams(4096, (40, 40, 40)),
+        HeParams(2048, (36, 36)),
+        HeParams(8192, (45,) * 5),
+    ],
     ids=str,
 )
 def test_an_insecure_set_is_refused(params):
-    with pytest.raises(ValueError, match="128|security"):
+    with pytest.raises(ValueError, match="security"):
         _ = params.primes
 
 

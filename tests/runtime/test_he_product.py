@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from ppc.runtime.he_params import PARAMETER_SETS, HeParams
 from ppc.runtime.he_product import (
     MEMORY_BYTES,

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from ppc.runtime.packing import (
     LANES,
     Tile,
@@ -52,7 +51,7 @@ def test_tiles_multiply_matrices(shape, size, seed):
 
 def test_a_tile_too_large_for_the_polynomial_goes_wrong():
     x, w = np.ones((5, 4), int), np.ones((4, 4), int)
-    with pytest.raises(ValueError, match="broadcast|reshape"):
+    with pytest.raises(ValueError, match=r"broadcast|reshape"):
         product(x, w, Tile(5, 4, 4))
 
 
