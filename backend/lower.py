@@ -252,13 +252,14 @@ def _mul(state: Lowering, op: ops.Mul) -> int:
                 steps.TimesInteger(name=op.name, x=state.value(a), factor=factor, scale=fixed(b).scale)
             )
             return _reshape(state, done, op.type.shape)
-        case ops.Const() if b.type.shape[-1:] == op.type.shape[-1:] and b.value.size == op.type.shape[-1] and a.type.shape == op.type.shape:
-            w = integers(b.value, fixed(b)).reshape(-1)
-            bits = max(2, _signed_bits(w) + 1)
+        case ops.Const():
+            left = _broadcast(state, state.value(a), op.type.shape)
+            w = integers(b.value, fixed(b))
+            w = w.reshape((1,) * (op.type.rank - w.ndim) + w.shape)
             return state.put(
                 steps.Scaled(
-                    name=op.name, x=state.value(a), weight=state.weight(b.name, w),
-                    scale=fixed(b).scale, weight_bits=bits,
+                    name=op.name, x=left, weight=state.weight(b.name, w), shape=w.shape,
+                    scale=fixed(b).scale, weight_bits=max(2, _signed_bits(w) + 1),
                 )
             )  # fmt: skip
     left = _broadcast(state, state.value(a), op.type.shape)

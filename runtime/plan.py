@@ -139,7 +139,7 @@ def _check(plan: Plan, source: str) -> None:
         raise BadPlan(f"{source}: two weights of one name")
     shapes = {w.name: w.shape for w in plan.weights}
     for i, step in enumerate(plan.steps):
-        want = _weight_of(step, forms)
+        want = _weight_of(step)
         if want is not None and shapes.get(want[0]) != want[1]:
             raise BadPlan(f"{source}: step {i} wants weight {want[0]!r} of shape {want[1]}, it is {shapes.get(want[0])}")
     outputs = [i for i, step in enumerate(plan.steps) if isinstance(step, Output)]
@@ -157,13 +157,11 @@ def _check(plan: Plan, source: str) -> None:
             raise BadPlan(f"{source}: step {i} encodes local value {step.local}, of {len(plan.local)}")
 
 
-def _weight_of(step: Step, forms: list[Form]) -> tuple[str, tuple[int, ...]] | None:
+def _weight_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
     match step:
         case Linear():
             return step.weight, (step.product.k, step.product.n)
-        case Scaled():
-            return step.weight, forms[step.x].shape[-1:]
-        case WeightStep():
+        case Scaled() | WeightStep():
             return step.weight, step.shape
     return None
 

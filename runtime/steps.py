@@ -260,27 +260,33 @@ class Multiply(Binary, frozen=True, kw_only=True, tag=True):
 
 
 class Scaled(Unary, frozen=True, kw_only=True, tag=True):
-    """x·w, w at the server, one number for each place of the last axis."""
+    """x·w, w at the server; of x's rank, with axes of length 1 along which it repeats."""
 
     weight: str
+    shape: tuple[int, ...]
     scale: int
     weight_bits: int
 
     def infer(self, forms: list[Form]) -> Form:
         x = forms[self.x]
+        Rows(x.shape, self.shape)
         if not 2 <= self.weight_bits <= min(x.num.bits, 40):
             raise ValueError(f"weights of {self.weight_bits} bits in a ring of {x.num.bits}")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
 
+    def _rows(self, run: Run) -> Rows:
+        return Rows(run.forms[self.x].shape, self.shape)
+
     def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        x = run.forms[self.x]
-        return scaled_offline(p, x.num, x.shape, self.weight_bits, lambda: run.weight(self.weight))
+        num = run.forms[self.x].num
+        return scaled_offline(p, num, self._rows(run), self.weight_bits, lambda: run.weight(self.weight))
 
     def online(self, p: Party, run: Run, made: Any) -> Share:
-        return scaled(p, run.share(self.x), self.scale, lambda: run.weight(self.weight), made)
+        x = run.share(self.x)
+        return scaled(p, x, self._rows(run), self.scale, lambda: run.weight(self.weight), made)
 
     def clear(self, run: Run) -> Clear:
-        return run.clear(self.x) * run.weight(self.weight)
+        return run.clear(self.x) * run.weight(self.weight).reshape(self.shape)
 
 
 class Rescale(Unary, frozen=True, kw_only=True, tag=True):

@@ -108,7 +108,7 @@ static OutBlocks iknp_send(Bytes seeds, Blocks delta, uint64_t counter, Bytes me
 }
 
 static OutRows hash_keys(const block* blocks, size_t n, block offset, uint64_t first, size_t nbytes) {
-    need(nbytes >= 1 && nbytes <= 1 << 20, "a key has 1 to 2^20 bytes");
+    need(nbytes >= 1 && nbytes <= 1 << 26, "a key has 1 to 2^26 bytes");
     need(first + n >= first, "the index of a COT must stay below 2^64");
     auto* out = static_cast<uint8_t*>(allocate(n * nbytes + 16));
     {

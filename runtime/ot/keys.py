@@ -24,7 +24,7 @@ def sender_keys(blocks: Ring, delta: Ring, first: int, nbytes: int) -> tuple[Key
         blocks: the sender's blocks, uint64 (n, 2).
         delta: its correlation, uint64 (1, 2).
         first: the running index of the first of these COTs in its pool.
-        nbytes: bytes a key, 1 to 2^20.
+        nbytes: bytes a key, 1 to 2^26.
     """
     return _ot.sender_keys(blocks, delta, first, nbytes)
 

@@ -2,7 +2,7 @@
 
 square      [x^2]     one opening of x - r, with r and r^2 shared offline
 multiply    [a·b]     b may be constant along axes of a: its OTs then serve whole rows
-scaled      [x·w]     w at the server, one number for each place of the last axis
+scaled      [x·w]     w at the server; it may be constant along axes of x, as above
 
 After Beaver (CRYPTO 1991), with the products of random numbers made by `cross`.
 """
@@ -131,41 +131,36 @@ def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:
 
 @dataclass(frozen=True, repr=False)
 class ScaledMade:
-    """The client's mask r, shape of x, and shares of r·w."""
+    """The client's mask r, (groups, length), and shares of r·w."""
 
     r: Ring | None
     rw: Ring | None
 
 
-def scaled_offline(
-    p: Party, num: Fixed, shape: tuple[int, ...], weight_bits: int, weight: Callable[[], Ring]
-) -> ScaledMade:
-    """``weight()``: signed int64 of the last axis, |w| < 2^(weight_bits-1); called at the server only."""
-    n, rows = shape[-1], prod(shape[:-1])
-    half = 1 << (weight_bits - 1)
-    r = p.each(client=lambda: p.prg.ring(num.bits, (rows, n)))
-    made = cross_given(
-        p, SERVER, num.bits, weight_bits, n, rows,
-        choices=lambda: (weight() + half).astype(np.uint64),
-        rows=lambda: np.ascontiguousarray(r.T),
+def scaled_offline(p: Party, num: Fixed, rows: Rows, weight_bits: int, weight: Callable[[], Ring]) -> ScaledMade:
+    """``weight()``: signed int64 of ``rows.b``'s size, |w| < 2^(weight_bits-1); called at the server only."""
+    half = np.uint64(1 << (weight_bits - 1))
+    r = p.each(client=lambda: p.prg.ring(num.bits, (rows.groups, rows.length)))
+    share = cross_given(
+        p, SERVER, num.bits, weight_bits, rows.groups, rows.length,
+        choices=lambda: weight().reshape(-1).view(np.uint64) + half,
+        rows=lambda: r,
     )  # fmt: skip
-    if made is None:
-        return ScaledMade(None, None)
-    share = made.T
-    if p.role is CLIENT:  # the choice was w + half
-        share = share - np.uint64(half) * r
-    return ScaledMade(None if r is None else r.reshape(shape), np.ascontiguousarray(num.wrap(share)).reshape(shape))
+    if p.role is CLIENT:  # the choices were w + half
+        share = num.wrap(_is(share) - half * r)
+    return ScaledMade(r, share)
 
 
-def scaled(p: Party, x: Share, scale: int, weight: Callable[[], Ring], made: ScaledMade) -> Share:
+def scaled(p: Party, x: Share, rows: Rows, scale: int, weight: Callable[[], Ring], made: ScaledMade) -> Share:
     """client -> server    x - r, l bits an element; the product has ``scale`` more fraction bits"""
     num = Fixed(x.num.bits, x.num.scale + scale)
-    opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - _is(made.r)))
-    mine = p.each(
-        client=lambda: _is(made.rw),
-        server=lambda: num.wrap((x.ring + _is(opened)) * weight().view(np.uint64) + _is(made.rw)),
-    )
-    return x.like(mine, num)
+    opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - rows.join(_is(made.r))))
+
+    def server() -> Ring:
+        w = weight().reshape(rows.b).view(np.uint64)
+        return num.wrap((x.ring + _is(opened)) * w + rows.join(_is(made.rw)))
+
+    return x.like(p.each(client=lambda: rows.join(_is(made.rw)), server=server), num)
 
 
 def _keep(kept: list[Ring], value: Ring) -> Ring:

@@ -186,13 +186,14 @@ def test_multiply_refuses_a_shape_that_does_not_repeat():
         Rows((3, 1), (3, 2))
 
 
-def test_scaled(two):
-    num = Fixed(30, 8)
-    x, w = Secret(num, integers(16, (4, 6, 9))), rng.integers(-500, 500, 9)
+@pytest.mark.parametrize("shape", [(1, 1, 9), (1, 1, 1), (4, 1, 9), (4, 6, 9)])
+def test_scaled(two, shape):
+    num, rows = Fixed(30, 8), Rows((4, 6, 9), shape)
+    x, w = Secret(num, integers(16, (4, 6, 9))), rng.integers(-500, 500, shape)
 
     def program(p: Party):
-        made = scaled_offline(p, num, (4, 6, 9), 10, lambda: w)
-        return scaled(p, x.at(p), 7, lambda: w, made)
+        made = scaled_offline(p, num, rows, 10, lambda: w)
+        return scaled(p, x.at(p), rows, 7, lambda: w, made)
 
     r = two(program)
     assert np.array_equal(opened(r, Fixed(30, 15)), x.value * w)

@@ -25,7 +25,7 @@ def tiny_weights() -> Weights:
     return {
         "table": rng.integers(-255, 255, (VOCABULARY, WIDTH)),
         "bias": rng.integers(-200, 200, (WIDTH,)),
-        "gamma": rng.integers(-100, 100, (WIDTH,)),
+        "gamma": rng.integers(-100, 100, (1, 1, WIDTH)),
     }
 
 
@@ -41,7 +41,7 @@ def tiny_plan(model: str = "tiny") -> Plan:
         steps.Weight(weight="bias", num=F, shape=(WIDTH,)),
         steps.Add(a=1, b=2),
         steps.Spline(name="/act/bump", x=3, spec=bump, function="bump"),
-        steps.Scaled(name="/norm/gamma", x=4, weight="gamma", scale=7, weight_bits=9),
+        steps.Scaled(name="/norm/gamma", x=4, weight="gamma", shape=(1, 1, WIDTH), scale=7, weight_bits=9),
         steps.Rescale(x=5, num=F),
         steps.Transpose(x=6, order=(0, 2, 1)),
         steps.MatMul(name="/att/scores", a=6, b=7, product=square),
