@@ -64,9 +64,8 @@ def _belongs_to_a_formula(x: float) -> bool:
         return True
     if any(abs(abs(x) / c - 1) < 1e-6 for c in (0.044715, 0.79788456, 1.702)):
         return True
-    return any(
-        y < 2**16 and abs(round(y) / y - 1) < 1e-6 for y in (8 * abs(x), x * x, 1 / (x * x)) if y > 0.5
-    )
+    scaled = (8 * abs(x), x * x, 1 / (x * x))
+    return any(0.5 < y < 2**16 and abs(round(y) / y - 1) < 1e-6 for y in scaled)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

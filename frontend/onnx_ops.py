@@ -1,7 +1,8 @@
 """The table: ONNX op_type -> function(node, *operands) returning IR.
 
-To support another operator, write such a function and enter it in ``TABLE``; raise Unsupported with the reason
-where it covers only some uses. Operators whose inputs are all known never come here: the loader folds them.
+To support another operator, write such a function and enter it in ``TABLE``; raise Unsupported with the
+reason where it covers only some uses. Operators whose inputs are all known never come here: the loader folds
+them.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ def run(
 ) -> dict[str, Array]:
     """Outputs by name. ``outputs`` may name inner tensors too; None means the model's own.
 
-    Feeds are cast to the element types that the model declares. Raises UsageError for a missing or unknown feed
-    and UnknownOutput for a tensor that is not there.
+    Feeds are cast to the element types that the model declares. Raises UsageError for a missing or unknown
+    feed and UnknownOutput for a tensor that is not there.
     """
     proto = read_model(model)
     names = [each.name for each in proto.graph.output] if outputs is None else list(outputs)

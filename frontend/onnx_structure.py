@@ -142,8 +142,10 @@ def one_hot(node: Node, ids: Op, depth: Op, values: Op) -> Op:
 
 def trilu(node: Node, x: Op, k: Op | None = None) -> Op:
     shift = 0 if k is None else integer(k, "k")
-    keep = np.tri(*x.type.shape[-2:], k=shift if not node.get("upper", 1) else shift - 1, dtype=np.bool_)
-    return ops.Where(Const(~keep if node.get("upper", 1) else keep), x, like(0, x.type.num))
+    rows, columns = x.type.shape[-2:]
+    upper = bool(node.get("upper", 1))
+    below = np.tri(rows, columns, shift - 1 if upper else shift, dtype=np.bool_)
+    return ops.Where(Const(~below if upper else below), x, like(0, x.type.num))
 
 
 def pad(node: Node, x: Op, pads: Op, value: Op | None = None, axes: Op | None = None) -> Op:

@@ -9,7 +9,7 @@ from ppc.frontend.ir.graph import Graph, Op, rebuild, uses, walk, walk_from
 
 Uses = dict[Op, int]
 Rule = Callable[[Op, Uses], Op | None]
-"""``rule(op, uses)``: what replaces op, None where the rule does not apply; raises Refuse where it nearly does.
+"""``rule(op, uses)``: what replaces op, None where it does not apply; raises Refuse where it nearly does.
 
 The replacement has the op's type. ``uses`` counts the readers of every op below.
 """

@@ -7,7 +7,7 @@ functions that end in a format of their own choice carry it as ``num``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class Const(Op):
     says in which format the value is to be encoded; the value itself stays real.
     """
 
-    value: NDArray[np.generic]
+    value: NDArray[Any]
     secret: bool = False
     num: Num | None = field(default=None, kw_only=True)
 
@@ -652,7 +652,7 @@ class Concat(Op):
 def scalar(op: Op) -> float | None:
     """The number in a constant of one element, None for anything else."""
     if isinstance(op, Const) and op.value.size == 1 and op.value.dtype.kind in "fi":
-        return cast(float, op.value.reshape(()).item())
+        return float(op.value.reshape(()).item())
     return None
 
 

@@ -1,0 +1,109 @@
+"""The rules of ``canonicalize`` for what moves elements about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import Op
+from ppc.frontend.ir.ops import Const, normal_axis
+from ppc.passes.rewrite import Rule, Uses
+
+
+def axes_from_zero(op: Op, uses: Uses) -> Op | None:
+    """Axes of reductions, concatenations, slices and look-ups are counted from 0; a reduction's increase."""
+    match op:
+        case ops.Reduction(x=x, axes=axes):
+            normal = tuple(sorted(normal_axis(op, axis, x.type.rank) for axis in axes))
+            return None if normal == axes else replace(op, axes=normal)
+        case ops.Slice(x=x, axes=axes):
+            normal = tuple(normal_axis(op, axis, x.type.rank) for axis in axes)
+            return None if normal == axes else replace(op, axes=normal)
+        case ops.Concat(axis=axis) if axis < 0:
+            return replace(op, axis=axis + op.type.rank)
+        case ops.Gather(x=x, axis=axis) | ops.CumSum(x=x, axis=axis) if axis < 0:
+            return replace(op, axis=axis + x.type.rank)
+    return None
+
+
+def merged(op: Op, uses: Uses) -> Op | None:
+    """reshape(reshape x) -> reshape x;  transpose(transpose x) -> transpose x;  broadcast, cast alike"""
+    match op:
+        case ops.Reshape(x=ops.Reshape(x=x), shape=shape):
+            return ops.Reshape(x, shape)
+        case ops.Transpose(x=ops.Transpose(x=x, perm=first), perm=second):
+            return ops.Transpose(x, tuple(first[i] for i in second))
+        case ops.Broadcast(x=ops.Broadcast(x=x), shape=shape):
+            return ops.Broadcast(x, shape)
+        case ops.Transpose(x=x, perm=perm) if _moves_only_ones(x, perm):
+            return ops.Reshape(x, op.type.shape)
+    return None
+
+
+def _moves_only_ones(x: Op, perm: tuple[int, ...]) -> bool:
+    moved = [i for i in perm if x.type.shape[i] != 1]
+    return moved == sorted(moved)
+
+
+def idle(op: Op, uses: Uses) -> Op | None:
+    """What leaves its operand as it is -> the operand"""
+    match op:
+        case ops.Reshape(x=x) | ops.Broadcast(x=x) | ops.Cast(x=x) if x.type == op.type:
+            return x
+        case ops.Slice(x=x) if x.type == op.type and all(step > 0 for step in op.steps):
+            return x
+        case ops.Concat(xs=(x,)):
+            return x
+        case ops.Reduction(x=x) if x.type.size == op.type.size:
+            return ops.Reshape(x, op.type.shape)
+    return None
+
+
+def repeated(op: Op, uses: Uses) -> Op | None:
+    """a + broadcast b -> a + b where that has the same shape;  f(broadcast x) -> broadcast f(x)"""
+    match op:
+        case ops.Binary(a=ops.Broadcast(x=x)) if _same_without(op, (x, op.b)):
+            return op.replace((x, op.b))
+        case ops.Binary(b=ops.Broadcast(x=x)) if _same_without(op, (op.a, x)):
+            return op.replace((op.a, x))
+        case ops.Unary(x=ops.Broadcast(x=x)):
+            return ops.Broadcast(op.replace((x,)), op.type.shape)
+    return None
+
+
+def _same_without(op: ops.Binary, operands: tuple[Op, Op]) -> bool:
+    return np.broadcast_shapes(*(each.type.shape for each in operands)) == op.type.shape
+
+
+def known_places(op: Op, uses: Uses) -> Op | None:
+    """x at known, evenly spaced indices -> slice x, reshaped where the indices are no row"""
+    match op:
+        case ops.Gather(x=x, indices=Const(value=value), axis=axis) if value.size and not isinstance(
+            x, Const
+        ):
+            n = x.type.shape[axis]
+            at = np.where(value < 0, value + n, value).ravel()
+            step = int(at[1] - at[0]) if at.size > 1 else 1
+            if step < 1 or np.any(np.diff(at) != step) or not 0 <= at[0] <= at[-1] < n:
+                return None
+            cut = ops.Slice(x, (int(at[0]),), (int(at[-1]) + 1,), (axis,), (step,))
+            return cut if cut.type == op.type else ops.Reshape(cut, op.type.shape)
+    return None
+
+
+def last_axis(op: Op, uses: Uses) -> Op | None:
+    """softmax over axis i -> the axis transposed to the end and back; the last axis is called −1"""
+    match op:
+        case ops.Softmax(x=x, axis=axis) if axis != -1:
+            rank, at = x.type.rank, normal_axis(op, axis, x.type.rank)
+            if at == rank - 1:
+                return replace(op, axis=-1)
+            swap = list(range(rank))
+            swap[at], swap[-1] = rank - 1, at
+            perm = tuple(swap)
+            return ops.Transpose(ops.Softmax(ops.Transpose(x, perm), num=op.num), perm)
+    return None
+
+
+RULES: tuple[Rule, ...] = (axes_from_zero, merged, idle, repeated, known_places, last_axis)
