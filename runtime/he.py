@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from . import wire
 from ._he import Basis
 from .channel import Buffer
+from .errors import RangeFault
 from .he_params import HeParams, context
 from .he_product import Product, public_key_bytes
 from .packing import LANES, cut_results, into_lanes, join_results, pack_left, pack_right
@@ -195,7 +196,7 @@ class HeServer:
                 uint64, which are centred.
             s: (batch, m, n) uniform mod 2^ell: the server's share of the result. Never use it twice.
 
-        Raises ValueError if an upload is malformed or a norm exceeds the product's ``norm_bits``.
+        Raises ValueError if an upload is malformed, RangeFault if a norm exceeds the product's ``norm_bits``.
         """
         for sums, mask in self._sums(product, parts, v, s, q):
             yield b"".join(
@@ -272,7 +273,7 @@ class _Norms:
 
     def check(self) -> None:
         if max(self.columns.max(), self.rows.max()) > self.limit:
-            raise ValueError(
+            raise RangeFault(
                 f"the server's matrix has a norm above 2^{self.product.norm_bits}, which the plan announced; "
                 "its noise would not be covered by the flooding"
             )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import seal
 from ppc.runtime import he
+from ppc.runtime.errors import RangeFault
 from ppc.runtime.he import HeClient, HeServer, SecretKey, read_ciphertexts
 from ppc.runtime.he_params import PARAMETER_SETS, HeParams, context
 from ppc.runtime.he_product import Product, answer_parts, plan_product, upload_parts
@@ -206,7 +207,7 @@ def test_weights_beyond_the_announced_norm_are_refused(small):
     product, client, server, u, v, s = small
     loud = v.copy()
     loud[0, 2, 3] = 1 << 13
-    with pytest.raises(ValueError, match=r"norm above 2\^12"):
+    with pytest.raises(RangeFault, match=r"norm above 2\^12"):
         list(server.answer(product, client.upload(product, u), loud, s))
 
 
@@ -218,7 +219,7 @@ def test_a_left_plaintext_beyond_the_norm_is_refused(ends):
     up = list(client.upload(product, u, p))
     list(server.answer(product, up, v, s, q))
     q[0, 1, 1] = -(1 << 13)
-    with pytest.raises(ValueError, match=r"norm above 2\^12"):
+    with pytest.raises(RangeFault, match=r"norm above 2\^12"):
         list(server.answer(product, up, v, s, q))
 
 

@@ -134,6 +134,37 @@ def test_without_the_encryption_of_zero_c1_would_show(ends, monkeypatch):
     assert not c1_is_hidden(ends)
 
 
+def errors_hide_u(ends):
+    """With its error e2, (c1 - sum)/a is not the small u."""
+    client, server = ends
+    u, v, s = inputs(PRODUCT)
+    sums, full = unswitched(PRODUCT, server, client.upload(PRODUCT, u), v, s)
+    p = PARAMS.primes[0]
+    added = (full[0, 1].astype(object) - coefficients(PRODUCT, sums, 1)[0].astype(object)) % p
+    ntt = basis(PARAMS).transform(np.stack([added[0], added[0] * 0]).astype(np.uint64)[None])[0, 0]
+    a = server._keys[PARAMS][1, 0].astype(np.int64)
+    ratio = [int(x) * pow(int(y), -1, p) % p for x, y in zip(ntt, a, strict=True)]
+    rows = np.array([ratio, [0] * len(ratio)], np.uint64)
+    small = basis(PARAMS).transform(rows[None], inverse=True)[0, 0]
+    return np.mean((small > 1) & (small < p - 1)) > 0.9
+
+
+def without_errors(prg, *shape):
+    made = WORDS(prg, *shape)
+    if shape[-1] == 3:
+        made[..., 1:] = 0
+    return made
+
+
+def test_the_encryption_of_zero_carries_errors(ends):
+    assert errors_hide_u(ends)
+
+
+def test_without_its_errors_the_encryption_of_zero_would_show(ends, monkeypatch):
+    monkeypatch.setattr(he, "_words", without_errors)
+    assert not errors_hide_u(ends)
+
+
 def test_equal_uploads_and_weights_give_unrelated_answers(ends):
     client, server = ends
     u, v, s = inputs(PRODUCT)
