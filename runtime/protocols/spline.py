@@ -3,9 +3,10 @@
     y = q_0(x) + sum_j [x >= k_j]·(q_j - q_{j-1})(x)  +  sum_g [x >= k_g]·slope_g·x
 
 The quadratics are integer polynomials over a ring that need only hold y: everything telescopes modulo
-it, so x^2 may wrap outside the pieces that use it. The second sum, the *gates*, carries the tails
-that grow (ReLU, GELU, SiLU) at x's own precision. Cost: one comparison for all knots, one square,
-one selection for each knot, one truncation.
+it, so x^2 may wrap outside the pieces that use it. Each difference drops all but `GUARD` of its extra
+fraction bits before it is selected, by shifting shares in a ring that shrinks with it, which is free.
+The second sum, the *gates*, carries the tails that grow (ReLU, GELU, SiLU) at x's own precision.
+Cost: one comparison for all knots, one square, one selection for each knot, one truncation.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ledger import SERVER
 from ..party import Party
 from ..ring import BIT, Fixed, Ring
 from ..share import Share
@@ -21,6 +23,9 @@ from .booleans import SelectMade, select, select_offline
 from .compare import CompareMade, Thresholds, compare, compare_offline
 from .multiply import SquareMade, square, square_offline
 from .truncate import TruncateMade, truncate, truncate_offline
+
+GUARD = 3
+"""Fraction bits beyond the result's that differences of quadratics keep while they are selected."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,23 @@ class SplineSpec:
         return any(c2 for _, _, c2 in self.pieces)
 
     @property
+    def narrow(self) -> Fixed:
+        """The format in which quadratics are selected."""
+        drop = max(0, self.quad.scale - self.out.scale - GUARD)
+        return Fixed(self.quad.bits - drop, self.quad.scale - drop)
+
+    @property
+    def units(self) -> float:
+        """How far two parties may be from `spline_clear`, in units of the result's last place.
+
+        One for each truncation, and less than one narrow unit for each selected difference.
+        """
+        bound = 0.0
+        if self.jumps:
+            bound += 1 + (len(self.jumps) + 1) * 2.0 ** (self.out.scale - self.narrow.scale)
+        return bound + (1 if self.gates else 0)
+
+    @property
     def jumps(self) -> tuple[int, ...]:
         """Knots where the quadratic changes; the others only gate."""
         return tuple(j for j in range(len(self.pieces) - 1) if self.pieces[j] != self.pieces[j + 1])
@@ -81,15 +103,15 @@ def spline_offline(p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpe
     return SplineMade(
         compare=compare_offline(p, Fixed(spec.compare_bits), shape, spec.thresholds),
         square=square_offline(p, Fixed(spec.quad.bits), shape) if spec.curved else None,
-        jumps=select_offline(p, spec.quad, (*shape, len(spec.jumps))) if spec.jumps else None,
+        jumps=select_offline(p, spec.narrow, (*shape, len(spec.jumps))) if spec.jumps else None,
         gates=select_offline(p, num, (*shape, len(spec.gates))) if spec.gates else None,
-        quad=truncate_offline(p, spec.quad, spec.out, shape) if spec.jumps else None,
+        quad=truncate_offline(p, spec.narrow, spec.out, shape) if spec.jumps else None,
         gated=truncate_offline(p, num, spec.out, shape) if spec.gates else None,
     )
 
 
 def spline(p: Party, x: Share, spec: SplineSpec, made: SplineMade) -> Share:
-    """[y] in ``spec.out``; within one unit a truncation of the integer spline (`spline_clear`)."""
+    """[y] in ``spec.out``; within ``spec.units`` of the integer spline (`spline_clear`)."""
     spec.check(x.num)
     small = Fixed(spec.compare_bits)
     bits = compare(p, x.like(p.both(lambda: small.wrap(x.ring)), small), spec.thresholds, made.compare)
@@ -112,15 +134,16 @@ def spline(p: Party, x: Share, spec: SplineSpec, made: SplineMade) -> Share:
 
 
 def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineMade) -> Share:
-    quad = spec.quad
-    narrow = Fixed(quad.bits)
-    reduced = x.like(p.both(lambda: narrow.wrap(x.ring)), narrow)
+    quad, narrow = spec.quad, spec.narrow
+    drop = np.uint64(quad.scale - narrow.scale)
+    plain = Fixed(quad.bits)
+    reduced = x.like(p.both(lambda: plain.wrap(x.ring)), plain)
     squared = square(p, reduced, made.square) if made.square is not None else None
     table = np.array(spec.pieces, object)
     jumps = list(spec.jumps)
 
     def combine(rows: np.ndarray) -> Ring:  # type: ignore[type-arg]
-        """The party's share of each row's quadratic; constants are the server's."""
+        """The party's share of each row's quadratic, narrowed; constants are the server's."""
         c0, c1, c2 = (np.array([int(c) % 2**64 for c in rows[:, i]], np.uint64) for i in range(3))
         out = reduced.ring[..., None] * c1
         if squared is not None:
@@ -133,13 +156,13 @@ def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineM
     chosen = select(
         p,
         Share(BIT, tiled, p.both(lambda: np.ascontiguousarray(bits.ring[..., jumps]))),
-        Share(quad, tiled, p.both(lambda: combine(steps))),
+        Share(narrow, tiled, p.both(lambda: combine(steps))),
         made.jumps,
     )
     return Share(
-        quad,
+        narrow,
         x.shape,
-        p.both(lambda: quad.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64) + combine(table[:1])[..., 0])),
+        p.both(lambda: narrow.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64) + combine(table[:1])[..., 0])),
     )
 
 

@@ -233,7 +233,7 @@ def test_spline(two):
     x = Secret(num, rng.integers(-900, 900, (50, 10)))
     r = two(lambda p: spline(p, x.at(p), spec, spline_offline(p, num, (50, 10), spec)))
     clear = spline_clear(x.value, num, spec)
-    assert np.abs(opened(r, spec.out) - clear).max() <= 1
+    assert np.abs(opened(r, spec.out) - clear).max() <= spec.units
     real = x.value / 16
     assert np.abs(clear / 16 - (np.where(np.abs(real) < 2, real**2, 0) + np.maximum(real, 0))).max() <= 0.04 + 4 * (
         np.abs(real) == 2
