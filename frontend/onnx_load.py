@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper, inliner
+
 from ppc.frontend.errors import (
     ControlFlow,
     FrontendError,
@@ -147,6 +148,8 @@ class _Reader:
             )
         self.values: dict[str, Op | Known | None] = {each.name: each for each in inputs}
         """An op, a tensor known already, or None behind an unsupported node."""
+        self.unmade: dict[str, str] = {}
+        """Statistics and masks for training, by the operator that has them: an error once they are read."""
         self.constants: dict[str, Const] = {}
         self.unsupported: list[UnsupportedOp] = []
         self.built: Counter[str] = Counter()
@@ -175,19 +178,22 @@ class _Reader:
             self.bind(node, [None] * len(node.output))
 
     def bind(self, node: onnx.NodeProto, values: Sequence[Op | Known | None]) -> None:
-        # An operator's further outputs, statistics and masks for training, stay unknown until one is read.
-        padded = [*values, *[None] * (len(node.output) - len(values))]
-        for name, value in zip(node.output, padded, strict=False):
+        for name, value in zip(node.output, values, strict=False):
             if name:
-                named = isinstance(value, Op) and not value.name
-                self.values[name] = value.named(name) if named and isinstance(value, Op) else value
+                fresh = isinstance(value, Op) and not value.name
+                self.values[name] = value.named(name) if fresh and isinstance(value, Op) else value
+        for name in node.output[len(values) :]:
+            self.values[name], self.unmade[name] = None, node.op_type
 
     def meaning(self, node: onnx.NodeProto) -> Sequence[Op | Known | None]:
         if node.op_type == "Constant" and (value := constant_node(node)) is not None:
             return [value]
         inputs = [self.values[name] if name else None for name in node.input]
+        for name in node.input:
+            if name in self.unmade:
+                raise Unsupported(f"{name} is a further output of {self.unmade[name]}, which is not compiled")
         if any(name and value is None for name, value in zip(node.input, inputs, strict=True)):
-            return [None]  # behind an unsupported node, which has been reported
+            return [None] * len(node.output)  # behind an unsupported node, which has been reported
         if node.op_type == "If":
             return self.branch(node, inputs[0])
         if node.op_type in _CONTROL:

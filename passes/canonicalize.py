@@ -1,15 +1,15 @@
 """One spelling per formula, so that what comes after needs to know only one.
 
-arithmetic   c + x -> x + c      x − c -> x + (−c)    a + (−b) -> a − b     x / c -> x · (1/c)
-             1 / x -> reciprocal x        a · reciprocal b -> a / b         −1 · x -> −x
-             x · x, x² -> square x        x^½ -> √x       x³ -> square x · x
-             (x + c) + d -> x + (c + d)   (x · c) · d -> x · (c · d)        x + 0, x · 1 -> x
-             max(x, 0) -> relu x          Σx / n -> mean x
-                 where(¬c, a, b) -> where(c, b, a)
-structure    axes count from 0 and increase; reshape of reshape and transpose of transpose are one; what
-             changes nothing is gone; a look-up at a known place is a slice; softmax is over the last axis;
-             an operand is not repeated before an operator that broadcasts it
-guards       where(isnan x, c, x) -> x: a fixed-point number is never NaN
+arithmetic   c + x -> x + c               x − c -> x + (−c)            a + (−b) -> a − b
+             x / c -> x · (1/c)           1 / x -> reciprocal x        a · reciprocal b -> a / b
+             x · x, x² -> square x        x³ -> square x · x           x^½ -> √x
+             (x + c) + d -> x + (c + d)   (x · c) · d -> x · (c · d)   x + 0, x · 1 -> x
+             max(x, 0) -> relu x          Σx / n -> mean x             −1 · x -> −x
+structure    axes count from 0 and increase; reshape of reshape and transpose of transpose are one;
+             what changes nothing is gone; a look-up at a known place is a slice; softmax is over the
+             last axis; an operand is not repeated before an operator that broadcasts it
+conditions   where(¬c, a, b) -> where(c, b, a)
+             where(isnan x, c, x) -> x, because a fixed-point number is never NaN
 """
 
 from __future__ import annotations

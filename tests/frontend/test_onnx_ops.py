@@ -1,0 +1,232 @@
+"""Each operator against ONNX Runtime, over the model as loaded and evaluated by the reference."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import DOMAIN, model, one_node, tensor
+
+from ppc.frontend.errors import UnsupportedModel
+from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.onnx_load import load
+from ppc.frontend.onnx_ops import TABLE
+from ppc.frontend.onnx_run import run
+
+R = np.random.default_rng(1)
+X = R.normal(size=(2, 3, 4)).astype(np.float32)
+Y = R.normal(size=(2, 3, 4)).astype(np.float32)
+ROW = R.normal(size=(4,)).astype(np.float32)
+POSITIVE = np.abs(X) + np.float32(0.1)
+IDS = np.array([[0, 2, 1], [1, -1, 0]], np.int64)
+BOOL = X > 0
+OTHER = Y > 0
+M = R.normal(size=(3, 4)).astype(np.float32)
+W = R.normal(size=(4, 5)).astype(np.float32)
+
+
+def f(value: float) -> np.ndarray:
+    return np.asarray(value, np.float32)
+
+
+def i(*values: int) -> np.ndarray:
+    return np.asarray(values, np.int64)
+
+
+Case = tuple[str, dict[str, np.ndarray], list[Any], dict[str, Any]]
+
+CASES: list[Case] = [
+    *((name, {"x": X, "y": Y}, [], {}) for name in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean")),
+    *((name, {"x": X, "y": Y}, [], {}) for name in ("Less", "Greater", "LessOrEqual", "GreaterOrEqual")),
+    *((name, {"x": BOOL, "y": OTHER}, [], {}) for name in ("And", "Or", "Xor", "Equal")),
+    *((name, {"x": X}, [], {}) for name in ("Neg", "Abs", "Floor", "Exp", "Erf", "Tanh", "Sigmoid", "Relu")),
+    *((name, {"x": X}, [], {}) for name in ("Sign", "LeakyRelu", "HardSigmoid", "HardSwish", "Identity")),
+    *((name, {"x": POSITIVE}, [], {}) for name in ("Sqrt", "Reciprocal")),
+    ("Div", {"x": np.array([7, -7, 8]), "y": np.array([2, 2, -3])}, [], {}),
+    ("Mod", {"x": np.array([7, -7, 8]), "y": np.array([3, 3, -3])}, [], {}),
+    ("Mod", {"x": X}, [f(0.7)], {"fmod": 1}),
+    ("Pow", {"x": POSITIVE}, [f(2.5)], {}),
+    ("Pow", {"x": X}, [i(3)], {}),
+    ("Max", {"x": X}, [f(0.1), f(-3)], {}),
+    ("Not", {"x": BOOL}, [], {}),
+    ("IsNaN", {"x": np.where(BOOL, X, np.nan).astype(np.float32)}, [], {}),
+    ("PRelu", {"x": X}, [ROW], {}),
+    ("LeakyRelu", {"x": X}, [], {"alpha": 0.3}),
+    ("HardSigmoid", {"x": X}, [], {"alpha": 0.3, "beta": 0.4}),
+    ("Clip", {"x": X}, [f(-0.5), f(0.5)], {}),
+    ("Clip", {"x": X}, [None, f(0.5)], {}),
+    ("Clip", {"x": X}, [f(0.1)], {}),
+    ("Clip", {"x": X}, [], {}),
+    ("Clip", {"x": X, "lo": f(0.3)}, [], {}),
+    ("Clip", {"x": IDS}, [np.int64(0), np.int64(1)], {}),
+    ("Gelu", {"x": X}, [], {"opset": 20}),
+    ("Gelu", {"x": X}, [], {"opset": 20, "approximate": "tanh"}),
+    ("Softmax", {"x": X}, [], {}),
+    ("Softmax", {"x": X}, [], {"axis": 1}),
+    ("Softmax", {"x": X}, [], {"axis": 2, "opset": 11}),
+    ("LayerNormalization", {"x": X}, [ROW, ROW], {"epsilon": 1e-3}),
+    ("LayerNormalization", {"x": X}, [ROW], {}),
+    ("LayerNormalization", {"x": X}, [M, M], {"axis": 1}),
+    ("RMSNormalization", {"x": X}, [ROW], {"opset": 23, "epsilon": 1e-3}),
+    ("RMSNormalization", {"x": X}, [M], {"opset": 23, "axis": -2}),
+    ("SimplifiedLayerNormalization", {"x": X}, [ROW], {"axis": -1, "epsilon": 1e-3}),
+    ("LpNormalization", {"x": X}, [], {"axis": 1}),
+    ("LpNormalization", {"x": X}, [], {"p": 1}),
+    ("Where", {"c": BOOL, "x": X, "y": Y}, [], {}),
+    ("Where", {"c": BOOL}, [f(1), f(-10000)], {}),
+    ("Cast", {"x": X}, [], {"to": TensorProto.FLOAT16}),
+    ("Cast", {"x": X * 3}, [], {"to": TensorProto.INT64}),
+    ("Cast", {"x": X}, [], {"to": TensorProto.BOOL}),
+    ("Cast", {"x": IDS}, [], {"to": TensorProto.FLOAT}),
+    ("CastLike", {"x": IDS, "y": X}, [], {}),
+    ("Dropout", {"x": X}, [f(0.5), np.asarray(False)], {}),
+    ("MatMul", {"x": X}, [W], {}),
+    ("MatMul", {"x": X, "y": np.swapaxes(Y, 1, 2).copy()}, [], {}),
+    ("MatMul", {"x": ROW}, [W], {}),
+    ("MatMul", {"x": X}, [ROW], {}),
+    ("MatMul", {"x": ROW}, [ROW], {}),
+    ("Gemm", {"x": M}, [W, R.normal(size=5).astype(np.float32)], {"alpha": 0.5, "beta": 2.0}),
+    ("Gemm", {"x": M.T.copy()}, [W.T.copy()], {"transA": 1, "transB": 1}),
+    *(
+        (f"Reduce{name}", {"x": X}, [], {"axes": [-1, 0]})
+        for name in ("Mean", "Max", "Min", "L1", "L2", "SumSquare")
+    ),
+    *(
+        (f"Reduce{name}", {"x": X}, [i(1)], {"keepdims": 0, "opset": 18})
+        for name in ("Mean", "Max", "Min", "L2")
+    ),
+    ("ReduceSum", {"x": X}, [i(-1)], {}),
+    ("ReduceSum", {"x": X}, [], {}),
+    ("ReduceSum", {"x": X}, [], {"noop_with_empty_axes": 1}),
+    ("ReduceSum", {"x": IDS}, [i(0)], {"keepdims": 0}),
+    ("CumSum", {"x": X}, [np.int64(1)], {}),
+    ("CumSum", {"x": X}, [np.int64(-1)], {"exclusive": 1, "reverse": 1}),
+    ("Reshape", {"x": X}, [i(0, -1, 2)], {}),
+    ("Reshape", {"x": X}, [i(24)], {}),
+    ("Flatten", {"x": X}, [], {}),
+    ("Flatten", {"x": X}, [], {"axis": -1}),
+    ("Squeeze", {"x": X[:, None]}, [i(1)], {}),
+    ("Squeeze", {"x": X[:, None]}, [], {}),
+    ("Unsqueeze", {"x": X}, [i(0, -1)], {}),
+    ("Unsqueeze", {"x": X}, [], {"axes": [1], "opset": 11}),
+    ("Transpose", {"x": X}, [], {}),
+    ("Transpose", {"x": X}, [], {"perm": [1, 0, 2]}),
+    ("Expand", {"x": X[:, :1]}, [i(3, 2, 5, 4)], {}),
+    ("Expand", {"x": X}, [i(1, 1)], {}),
+    ("Tile", {"x": X}, [i(2, 1, 3)], {}),
+    ("Slice", {"x": X}, [i(1), i(2**63 - 1), i(-1)], {}),
+    ("Slice", {"x": X}, [i(0, -2), i(1, 100), i(0, 1)], {}),
+    ("Slice", {"x": X}, [i(-1), i(-(2**63)), i(2), i(-2)], {}),
+    ("Slice", {"x": X}, [i(0), i(3), i(1)], {}),
+    ("Split", {"x": X}, [i(1, 3)], {"axis": 2, "outputs": 2}),
+    ("Split", {"x": X}, [], {"axis": 1, "outputs": 3}),
+    ("Split", {"x": X}, [], {"axis": 1, "outputs": 2, "num_outputs": 2, "opset": 18}),
+    ("Concat", {"x": X, "y": Y}, [], {"axis": -2}),
+    ("Concat", {"x": X}, [], {"axis": 1}),
+    ("Gather", {"x": X, "ids": IDS}, [], {"axis": 1}),
+    ("Gather", {"x": X}, [np.int64(-1)], {"axis": 1}),
+    ("OneHot", {"ids": IDS}, [np.int64(4), np.array([0.0, 1.0], np.float32)], {}),
+    ("OneHot", {"ids": IDS}, [np.int64(3), np.array([2.0, 5.0], np.float32)], {"axis": 1}),
+    ("Trilu", {"x": X}, [], {}),
+    ("Trilu", {"x": X}, [np.int64(1)], {"upper": 0}),
+    ("Trilu", {"x": X}, [np.int64(1)], {"upper": 1}),
+    ("Pad", {"x": X}, [i(0, 1, 0, 2, 0, 3), f(7)], {}),
+    ("Pad", {"x": X}, [i(1, 0), None, i(2)], {"opset": 18}),
+    ("Gelu", {"x": X}, [], {"domain": DOMAIN}),
+    ("BiasGelu", {"x": X}, [ROW], {"domain": DOMAIN}),
+    ("FastGelu", {"x": X}, [], {"domain": DOMAIN}),
+    ("FastGelu", {"x": X}, [ROW], {"domain": DOMAIN}),
+    ("QuickGelu", {"x": X}, [], {"domain": DOMAIN, "alpha": 1.702}),
+    ("FusedMatMul", {"x": X, "y": Y}, [], {"domain": DOMAIN, "transB": 1, "alpha": 0.25}),
+    ("FusedMatMul", {"x": X, "y": Y}, [], {"domain": DOMAIN, "transA": 1}),
+    ("SkipLayerNormalization", {"x": X, "y": Y}, [ROW, ROW, ROW], {"domain": DOMAIN, "epsilon": 1e-3}),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{len(case[2])}-{sorted(case[3])}")
+def test_agrees_with_onnx_runtime(case: Case) -> None:
+    op_type, feeds, constants, attributes = case
+    proto = one_node(op_type, feeds, constants, **attributes)
+    names = [each.name for each in proto.graph.output]
+    ours, theirs = evaluate(load(proto, outputs=names), feeds), run(proto, feeds)
+    tolerance = 2e-3 if attributes.get("to") == TensorProto.FLOAT16 else 2e-5
+    for name in names:
+        assert ours[name].shape == theirs[name].shape
+        assert ours[name].dtype.kind == theirs[name].dtype.kind
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=tolerance, atol=tolerance)
+
+
+def test_every_entry_of_the_table_is_tested() -> None:
+    tested = {(f"{case[3]['domain']}." if "domain" in case[3] else "") + case[0] for case in CASES}
+    assert set(TABLE) == tested
+
+
+REFUSED: list[tuple[Case, str]] = [
+    (("Softmax", {"x": X}, [], {"axis": 1, "opset": 11}), "opset 13 or later"),
+    (("Reshape", {"x": X, "shape": i(24)}, [], {}), "must not depend on the input"),
+    (("Dropout", {"x": X}, [f(0.5), np.asarray(True)], {}), "model.eval"),
+    (("Pad", {"x": X}, [i(0, 1, 0, 0, 0, 0)], {"mode": "edge"}), "pads by edge"),
+    (("NonZero", {"x": X}, [], {}), "masks"),
+    (("MatMulInteger", {"x": IDS.astype(np.int8)}, [IDS.T.astype(np.int8)], {}), "float model"),
+    (("Conv", {"x": X}, [X], {}), "no translation"),
+    (("Attention", {"x": X}, [W, ROW], {"domain": DOMAIN, "num_heads": 1}), "without ONNX Runtime"),
+    (("Exp", {"x": X, "y": Y}, [], {}), "2 inputs are not what opset 17 gives it"),
+    (("Add", {"x": X, "y": W}, [], {}), "do not broadcast"),
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"), REFUSED, ids=lambda each: each[0] if isinstance(each, tuple) else ""
+)
+def test_says_why_it_is_refused(case: Case, reason: str) -> None:
+    op_type, feeds, constants, attributes = case
+    with pytest.raises(UnsupportedModel, match=reason) as caught:
+        load(one_node(op_type, feeds, constants, **attributes))
+    (only,) = caught.value.ops
+    assert only.node == "the_node"
+    assert only.op_type.endswith(op_type)
+    assert f"(opset {only.opset})" in str(only)
+
+
+def test_statistics_that_nobody_reads_do_no_harm() -> None:
+    node = helper.make_node("LayerNormalization", ["x", "g"], ["y", "mean", "inv"], name="norm")
+    proto = model([node], {"x": X}, ["y"], [tensor("g", ROW)])
+    assert evaluate(load(proto), {"x": X})["y"].shape == X.shape
+
+
+def test_statistics_that_somebody_reads_are_refused() -> None:
+    norm = helper.make_node("LayerNormalization", ["x", "g"], ["y", "mean", "inv"], name="norm")
+    reader = helper.make_node("Exp", ["mean"], ["z"], name="reader")
+    with pytest.raises(UnsupportedModel, match="reader.*mean is a further output of LayerNormalization"):
+        load(model([norm, reader], {"x": X}, ["z"], [tensor("g", ROW)]))
+
+
+def test_float_widths_mean_the_same() -> None:
+    half = X.astype(np.float16)
+    node = helper.make_node("Mul", ["x", "w"], ["y"])
+    proto = model([node], {"x": half}, ["y"], [tensor("w", ROW.astype(np.float16))])
+    expected = half.astype(np.float64) * ROW.astype(np.float16).astype(np.float64)
+    np.testing.assert_allclose(evaluate(load(proto), {"x": half})["y"], expected, rtol=1e-6)
+
+
+def test_bfloat16_weights() -> None:
+    weights = helper.make_tensor("w", TensorProto.BFLOAT16, [4], ROW.tolist())
+    widened = helper.make_node("Cast", ["w"], ["v"], to=TensorProto.FLOAT)
+    proto = model([widened, helper.make_node("Mul", ["x", "v"], ["y"])], {"x": X}, ["y"], [weights])
+    np.testing.assert_allclose(evaluate(load(proto), {"x": X})["y"], X * ROW, rtol=1e-2)
+
+
+def test_quantized_weights_are_unpacked_when_loading() -> None:
+    quantized = R.integers(-128, 128, (4, 5)).astype(np.int8)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["w"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    initializers = [tensor("q", quantized), tensor("scale", f(0.02)), tensor("zero", np.int8(3))]
+    proto = model(nodes, {"x": X}, ["y"], initializers)
+    graph = load(proto)
+    weight = graph.outputs["y"].operands[1]
+    assert weight.attributes["secret"]
+    np.testing.assert_allclose(
+        evaluate(graph, {"x": X})["y"], run(proto, {"x": X})["y"], rtol=1e-4, atol=1e-5
+    )
