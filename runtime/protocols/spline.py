@@ -148,7 +148,8 @@ def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineM
         out = reduced.ring[..., None] * c1
         if squared is not None:
             out += squared.ring[..., None] * c2
-        return quad.wrap(out + c0 if p.role == "server" else out)
+        out = quad.wrap(out + c0 if p.role is SERVER else out) >> drop
+        return narrow.wrap(out + np.uint64(1) if p.role is SERVER and drop else out)
 
     assert made.jumps is not None
     tiled = (*x.shape, len(jumps))
