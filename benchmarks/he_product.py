@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+
 from ppc.runtime.he import HeClient, HeServer
 from ppc.runtime.he_product import Product, answer_bytes, plan_product, upload_bytes
 from ppc.runtime.random import Prg

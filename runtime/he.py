@@ -12,6 +12,7 @@ from q to a power of two just large enough to decrypt. c0 is sent only where it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -24,7 +25,7 @@ from ._he import Basis
 from .channel import Buffer
 from .errors import RangeFault
 from .he_params import HeParams, context
-from .he_product import Product, public_key_bytes
+from .he_product import Product, answer_bytes, public_key_bytes
 from .packing import LANES, cut_results, into_lanes, join_results, pack_left, pack_right
 from .random import SEED_BYTES, Prg
 from .ring import Fixed, Ring, packed_size
@@ -37,6 +38,12 @@ Integers = NDArray[Any]
 @lru_cache(maxsize=32)
 def basis(params: HeParams) -> Basis:
     return Basis(params.degree, list(params.primes))
+
+
+@lru_cache(maxsize=32)
+def kept_basis(params: HeParams) -> Basis:
+    """The basis of q', in which packed answers live."""
+    return Basis(params.degree, list(params.kept))
 
 
 def _words(prg: Prg, *shape: int) -> Ring:
@@ -62,13 +69,52 @@ class SecretKey:
     def __repr__(self) -> str:
         return f"SecretKey({self.params}, <secret>)"
 
-    def encrypt(self, plain: Ring, ell: int, prg: Prg) -> list[Buffer]:
-        """Seeded symmetric encryptions of polynomials (count, N) mod 2^ell: a seed, then c0 by primes."""
+    def encrypt(self, plain: Ring, ell: int, prg: Prg, extra: Ring | None = None) -> list[Buffer]:
+        """Seeded symmetric encryptions of polynomials (count, N) mod 2^ell: a seed, then c0 by primes.
+
+        ``extra`` (primes, count, N), residues in NTT form, is added to c0.
+        """
         count, degree = plain.shape
         seed = prg.bytes(SEED_BYTES).tobytes()
         noise = _words(prg, count, degree)
         c0 = basis(self.params).encrypt(plain, ell, noise, _mask_words(self.params, seed, count), self.ntt)
+        if extra is not None:
+            c0 = (c0 + extra) % np.array(self.params.primes, np.uint64)[:, None, None]
         return [seed, *(wire.pack(part, bits) for part, bits in zip(c0, self.params.data_bits, strict=True))]
+
+    def public(self, prg: Prg) -> bytes:
+        """A seeded encryption of zero, and the keys that packing needs: `public_key_bytes` bytes."""
+        params = self.params
+        parts = self.encrypt(np.zeros((1, params.degree), np.uint64), 1, prg)
+        if params.pack_keys:
+            zeros = np.zeros((params.pack_keys, params.degree), np.uint64)
+            parts += self.encrypt(zeros, 1, prg, self._turned_keys())
+        return b"".join(bytes(part) for part in parts)
+
+    def _turned_keys(self) -> Ring:
+        """What the switching keys hide, (primes, keys, N).
+
+        Key (level s, kept prime i, digit d): p_last·2^(24·d)·s(X^(N/2^s + 1)) modulo prime i, 0 modulo
+        the others.
+        """
+        params = self.params
+        degree, count, primes = params.degree, len(params.primes), params.primes
+        first = (self.ntt.astype(np.int64) % np.array(primes)[:, None]).astype(np.uint64)
+        low = basis(params).transform(first[None], inverse=True)[0, 0].astype(np.int64)
+        secret = np.where(low > 1, -1, low)  # ternary
+        parts, digit_bits = params.gadget
+        out = np.zeros((params.pack_keys, count, degree), np.uint64)
+        row = 0
+        for level in range(params.pack_levels):
+            to = np.arange(degree) * ((degree >> level) + 1) % (2 * degree)
+            turned = np.zeros(degree, np.int64)
+            turned[to % degree] = np.where(to < degree, secret, -secret)
+            for i, p in enumerate(params.kept):
+                for digit in range(parts):
+                    factor = primes[-1] * (1 << (digit_bits * digit)) % p
+                    out[row, i] = np.where(turned > 0, factor, np.where(turned < 0, p - factor, 0))
+                    row += 1
+        return basis(params).transform(out).transpose(1, 0, 2)
 
 
 def read_ciphertexts(params: HeParams, data: Buffer, count: int) -> NDArray[np.float64]:
@@ -106,9 +152,8 @@ class HeClient:
         self._keys[key.params] = key
 
     def public_key(self, params: HeParams) -> bytes:
-        """A public key is a seeded encryption of zero: `public_key_bytes` bytes."""
-        zero = np.zeros((1, params.degree), np.uint64)
-        return b"".join(bytes(part) for part in self._keys[params].encrypt(zero, 1, self._prg))
+        """The public key of one set, `public_key_bytes` bytes."""
+        return self._keys[params].public(self._prg)
 
     def public_keys(self) -> bytes:
         """The public keys of all sets, in order."""
@@ -141,25 +186,21 @@ class HeClient:
         return out
 
     def _finish_entry(self, product: Product, data: memoryview, out: Ring) -> None:
-        if data.nbytes != sum(product.group_bytes(g) for g in range(product.groups)):
+        if data.nbytes != answer_bytes(product) // product.batch:
             raise ValueError(f"an answer of {data.nbytes} bytes does not belong to {product}")
         key, tile, bits = self._keys[product.params], product.tile, product.answer_bits
-        degree, at = product.params.degree, 0
-        for group in range(product.groups):
-            across, cols = product.answer_tiles(group), product.answer_cols(group)
-            width = cols.stop - cols.start
-            count = product.row_tiles * across
-            size = packed_size(count * degree, bits)
-            c1 = wire.unpack(data[at : at + size], bits, count * degree).reshape(count, degree)
-            at += size
-            size = packed_size(product.m * width, bits)
-            results = wire.unpack(data[at : at + size], bits, product.m * width).reshape(product.m, width)
-            at += size
-            c0 = cut_results(results, tile)[0, :, :across].reshape(count, tile.slots)
-            slots = basis(product.params).decrypt(
-                c1, np.ascontiguousarray(c0), key.ntt, bits, product.ell, tile.positions()
-            )
-            grid = slots.reshape(product.row_tiles, across, tile.slots)
+        degree, positions, at = product.params.degree, product.positions(), 0
+        for unit in range(product.units):
+            packs, cols = product.unit_packs(unit), product.unit_cols(unit)
+            width, count = cols.stop - cols.start, product.row_tiles * packs
+            first, second = product.unit_sizes(unit)
+            c1 = wire.unpack(data[at : at + first], bits, count * degree).reshape(count, degree)
+            at += first
+            results = wire.unpack(data[at : at + second], bits, product.m * width).reshape(product.m, width)
+            at += second
+            c0 = cut_results(results, tile, packs * product.fill).reshape(count, -1)
+            slots = basis(product.params).decrypt(c1, c0, key.ntt, bits, product.ell, positions)
+            grid = slots.reshape(product.row_tiles, -1, tile.slots)
             out[:, cols] = join_results(grid, tile, product.m, width)
 
 
@@ -169,10 +210,14 @@ class HeServer:
     def __init__(self, sets: Iterable[HeParams], public_keys: Buffer) -> None:
         self._prg = Prg()
         self._keys: dict[HeParams, NDArray[np.float64]] = {}
+        self._pack_keys: dict[HeParams, NDArray[np.float64]] = {}
         view, at = memoryview(public_keys).cast("B"), 0
         for params in dict.fromkeys(sets):
-            size = public_key_bytes(params)
-            self._keys[params] = read_ciphertexts(params, view[at : at + size], 1)[0]
+            size, head = public_key_bytes(params), public_key_bytes(replace(params, pack_levels=0))
+            self._keys[params] = read_ciphertexts(params, view[at : at + head], 1)[0]
+            if params.pack_keys:
+                keys = read_ciphertexts(params, view[at + head : at + size], params.pack_keys)
+                self._pack_keys[params] = keys.reshape(params.pack_levels, -1, *keys.shape[1:])
             at += size
         if at != view.nbytes:
             raise ValueError(f"{view.nbytes} bytes of public keys where {at} were expected")
@@ -199,11 +244,8 @@ class HeServer:
         Raises ValueError if an upload is malformed, RangeFault if a norm exceeds the product's ``norm_bits``.
         """
         for sums, mask in self._sums(product, parts, v, s, q):
-            yield b"".join(
-                part
-                for group in range(product.groups)
-                for part in self._group(product, sums, group, mask[group])
-            )
+            units = (self._unit(product, sums, unit, mask) for unit in range(product.units))
+            yield b"".join(part for parts_of_unit in units for part in parts_of_unit)
 
     def _sums(
         self, product: Product, parts: Iterable[Buffer], v: Integers, s: Ring, q: Integers | None
@@ -230,8 +272,7 @@ class HeServer:
             _accumulate(product, sums, cipher, right, left)
             if inner.stop == product.inner_tiles:
                 squares.check()
-                mask = cut_results(Fixed(product.ell).wrap(s[entry]), product.tile)
-                yield sums, mask.reshape(product.groups, -1, product.tile.slots)
+                yield sums, _cut_mask(product, s[entry])
                 sums, squares = _sums_of(product), _Norms(product)
 
     def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Ring:
@@ -249,17 +290,27 @@ class HeServer:
             product.tile.positions(),
         )
 
-    def _group(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> list[Buffer]:
-        full = self._rerandomised(product, sums, group, mask)
-        bits, tile, cols = product.answer_bits, product.tile, product.answer_cols(group)
-        c1, c0 = basis(product.params).switch_down(full, bits, tile.positions())
-        across = product.answer_tiles(group)
-        c1 = c1.reshape(product.row_tiles, LANES, -1)[:, :across]
-        c0 = c0.reshape(product.row_tiles, LANES, -1)[:, :across]
-        return [
-            wire.pack(c1, bits),
-            wire.pack(join_results(c0, tile, product.m, cols.stop - cols.start), bits),
-        ]
+    def _unit(self, product: Product, sums: NDArray[np.float64], unit: int, mask: Ring) -> list[Buffer]:
+        params, bits, cols = product.params, product.answer_bits, product.unit_cols(unit)
+        rows, packs, fill = product.row_tiles, product.unit_packs(unit), product.fill
+        first = unit * product.unit // LANES
+        groups = range(first, min(product.groups, first + product.unit // LANES))
+        answers = np.zeros((rows, product.unit, 2, len(params.primes), params.degree), np.uint64)
+        for at, group in enumerate(groups):
+            full = self._rerandomised(product, sums, group, mask[group])
+            answers[:, at * LANES : (at + 1) * LANES] = full.reshape(rows, LANES, *full.shape[1:])
+        answers = np.ascontiguousarray(answers[:, : packs * fill])
+        if fill == 1:
+            flat, to = answers.reshape(rows * packs, *answers.shape[2:]), basis(params)
+        else:
+            packed = answers.reshape(rows * packs, fill, *answers.shape[2:])
+            keys = self._pack_keys[params]
+            flat = basis(params).interleave(packed, product.tile.inner, params.gadget[1], keys)
+            to = kept_basis(params)
+        c1, c0 = to.switch_down(flat, bits, product.positions())
+        grid = c0.reshape(rows, packs * fill, product.tile.slots)
+        results = join_results(grid, product.tile, product.m, cols.stop - cols.start)
+        return [wire.pack(c1, bits), wire.pack(results, bits)]
 
 
 class _Norms:
@@ -314,6 +365,14 @@ def _accumulate(
     plain = he.transform_plain(plain.reshape(-1, plain.shape[-1])).reshape(steps, rows, *tail[1:])
     w = cipher[steps * rows :].reshape(steps, product.col_tiles, *tail)
     he.accumulate_right(sums, plain, into_lanes(w, 1))
+
+
+def _cut_mask(product: Product, s: Ring) -> Ring:
+    """S in the order of the sums: (groups, row tiles·8, rows·cols)."""
+    tile, rows = product.tile, product.row_tiles
+    cut = cut_results(Fixed(product.ell).wrap(s), tile, product.groups * LANES)
+    lanes = cut.reshape(rows, product.groups, LANES, tile.slots).swapaxes(0, 1)
+    return np.ascontiguousarray(lanes).reshape(product.groups, rows * LANES, tile.slots)
 
 
 def _inner(product: Product, inner: slice) -> slice:

@@ -7,7 +7,7 @@ at most 2·exp(-tail²/2) (Hoeffding). ``tail`` is chosen for the union over the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil, log, log2, prod, sqrt
 
@@ -30,14 +30,19 @@ class HeParams:
     """N and the sizes of the primes of q; ``special_bits`` is SEAL's key-switching prime, if any.
 
     Only the data primes appear in ciphertexts. The special prime is counted in the security check.
+    With ``pack_levels`` the public key brings switching keys that pack answers whose tiles have an inner
+    axis of up to 2^pack_levels. Packing comes after flooding; it keeps all data primes but the last, q',
+    and uses that one to switch keys.
     """
 
     degree: int
     data_bits: tuple[int, ...]
     special_bits: int = 0
+    pack_levels: int = 0
 
     def __str__(self) -> str:
-        return f"N={self.degree}, q of {sum(self.data_bits)} bits"
+        packing = ", packing" if self.pack_levels else ""
+        return f"N={self.degree}, q of {sum(self.data_bits)} bits{packing}"
 
     @property
     def chain(self) -> list[int]:
@@ -47,6 +52,21 @@ class HeParams:
     def primes(self) -> tuple[int, ...]:
         """The data primes. Raises ValueError if this set is not secure at 128 bits."""
         return _primes(self)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The primes of q'."""
+        return self.primes[:-1]
+
+    @property
+    def gadget(self) -> tuple[int, int]:
+        """Digits a kept prime is cut into for key switching, and their bits."""
+        return (2, 24) if len(self.data_bits) == 2 else (1, 48)
+
+    @property
+    def pack_keys(self) -> int:
+        """Switching-key ciphertexts in the public key."""
+        return self.pack_levels * self.gadget[0] * (len(self.data_bits) - 1)
 
     @property
     def log_q(self) -> float:
@@ -69,6 +89,9 @@ PARAMETER_SETS = (
 """What plans choose from, by rising bytes an element. All but two leave SEAL a special prime, so that its own
 decryptor reads fresh ciphertexts; at N = 4096 those two use the bits it would take."""
 
+PACKING_SETS = tuple(replace(params, pack_levels=6) for params in PARAMETER_SETS)
+"""The same with switching keys, half a megabyte a set: for plans in which answers outweigh that."""
+
 
 def context(params: HeParams, plain_bits: int = 20) -> seal.SEALContext:
     """A checked SEAL context. The secret and public keys do not depend on the plaintext modulus."""
@@ -87,6 +110,8 @@ def context(params: HeParams, plain_bits: int = 20) -> seal.SEALContext:
 
 @lru_cache(maxsize=64)
 def _primes(params: HeParams) -> tuple[int, ...]:
+    if not 0 <= params.pack_levels < params.degree.bit_length():
+        raise ValueError(f"keys for {params.pack_levels} levels of packing at N = {params.degree}")
     if not 2 <= len(params.data_bits) <= 8 or max(params.data_bits) > 48 or min(params.data_bits) < 30:
         raise ValueError(f"q is a product of 2 to 8 primes of 30 to 48 bits, not {params.data_bits}")
     context(params)
@@ -122,15 +147,33 @@ def bits_above(bound: float) -> int:
     return max(1, ceil(log2(bound)))
 
 
+def packing_noise(params: HeParams, fill: int, coefficients: int) -> float:
+    """Noise, in units of q', that packing ``fill`` answers into one adds to a flooded answer.
+
+    Dividing by the last prime p rounds: r0 + r1·s. Each level then doubles what is there and adds that of a
+    key switch: digits below 2^w times errors of proxy 10.5, divided by p, and a rounding again. Correctness
+    only: the client learns nothing from it, since packing uses public keys on protected answers.
+    """
+    sigmas = tail(coefficients * 64)  # two terms a level, at most 32 levels
+    rounding = 0.5 * (1 + sigmas * sqrt(params.degree))
+    parts, bits = params.gadget
+    width = min(bits, max(params.data_bits))
+    digits = parts * len(params.kept)
+    switching = sigmas * sqrt(_ERROR_VARIANCE * digits * params.degree) * 2.0**width / params.primes[-1]
+    return fill * (2 * rounding + switching)
+
+
 def answer_bits(
-    params: HeParams, ell: int, noise_bits: int, flood_bits: int, coefficients: int
+    params: HeParams, ell: int, noise_bits: int, flood_bits: int, coefficients: int, fill: int = 1
 ) -> int | None:
     """The smallest b for which answers switched to the modulus 2^b decrypt; None if there is none.
 
     It must hold that (B + 2^F)·2^b/q + r0 + r1·s < 2^b/2^(ell+1), r0 and r1 the roundings of c0 and c1,
-    r1·s a sum of N terms bounded by one rounding each.
+    r1·s a sum of N terms bounded by one rounding each; with packing, plus `packing_noise`·2^b/q'.
     """
     room = 2.0 ** -(ell + 1) - (2.0**noise_bits + 2.0**flood_bits) / prod(params.primes)
+    if fill > 1:
+        room -= packing_noise(params, fill, coefficients) / prod(params.kept)
     if room <= 0:
         return None
     rounding = _SWITCH_ROUNDING * (1 + tail(coefficients) * sqrt(params.degree))

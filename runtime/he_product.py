@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import ceil, log2
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .he_params import (
     PARAMETER_SETS,
     STATISTICAL_BITS,
@@ -36,6 +39,7 @@ MEMORY_BYTES = 256 << 20
 SECONDS_BUTTERFLY = 0.2e-9
 SECONDS_MAC = 0.12e-9
 SECONDS_COEFFICIENT = 40e-9
+SECONDS_SWITCH = 15e-9
 """Measured on one core with AVX-512; a coefficient here is one of a ciphertext made, read or answered."""
 
 
@@ -46,6 +50,7 @@ class Product:
     Attributes:
         norm_bits: the L2 norm of every column of V (and every row of Q), read as signed integers, is at
             most 2^norm_bits. Public; the server checks it and refuses to answer otherwise.
+        fill: answers packed into one ciphertext, a power of two up to the tile's inner axis.
 
     Raises ValueError where flooding and decryption do not both fit the parameters.
     """
@@ -59,6 +64,7 @@ class Product:
     two_sided: bool
     tile: Tile
     params: HeParams
+    fill: int = 1
 
     def __post_init__(self) -> None:
         if min(self.batch, self.m, self.k, self.n) < 1:
@@ -69,6 +75,8 @@ class Product:
             raise ValueError(f"norm_bits must be 0 to 64, not {self.norm_bits}")
         if self.tile.size > self.params.degree:
             raise ValueError(f"a tile of {self.tile} does not fit N = {self.params.degree}")
+        if self.fill != 1:
+            self._check_fill()
         if self.accumulator_bytes > MEMORY_BYTES:
             raise ValueError(
                 f"tile {self.tile} needs {self.accumulator_bytes >> 20} MiB of running sums, "
@@ -80,10 +88,18 @@ class Product:
                 f"{self.noise_bits} bits, flooding of {self.flood_bits}, capacity {self.budget_bits}"
             )
 
+    def _check_fill(self) -> None:
+        inner = self.tile.inner
+        if self.fill < 1 or self.fill & (self.fill - 1) or inner & (inner - 1) or self.fill > inner:
+            raise ValueError(f"{self.fill} answers cannot be packed at a stride of {inner}")
+        if inner.bit_length() - 1 > self.params.pack_levels:
+            raise ValueError(f"{self.params} has no keys to pack at a stride of {inner}")
+
     def __str__(self) -> str:
         sides = "U·V + Q·P" if self.two_sided else "U·V"
         shape = f"{self.batch}x{self.m}x{self.k}x{self.n}"
-        return f"{sides} {shape} mod 2^{self.ell}, tile {self.tile}, {self.params}"
+        packed = f", {self.fill} packed" if self.fill > 1 else ""
+        return f"{sides} {shape} mod 2^{self.ell}, tile {self.tile}{packed}, {self.params}"
 
     # -- the grid of tiles
 
@@ -130,7 +146,7 @@ class Product:
 
     @cached_property
     def _answer_bits(self) -> int | None:
-        return answer_bits(self.params, self.ell, self.noise_bits, self.flood_bits, self._results)
+        return answer_bits(self.params, self.ell, self.noise_bits, self.flood_bits, self._results, self.fill)
 
     @property
     def _results(self) -> int:
@@ -153,8 +169,18 @@ class Product:
         return self.batch * self.inner_tiles * (self.col_tiles + (self.row_tiles if self.two_sided else 0))
 
     @property
-    def answer_ciphertexts(self) -> int:
+    def answer_tiles(self) -> int:
+        """Results of a tile product: what is re-randomised and flooded."""
         return self.batch * self.row_tiles * self.col_tiles
+
+    @property
+    def answer_ciphertexts(self) -> int:
+        """Ciphertexts sent: `answer_tiles` unless packed."""
+        return self.batch * self.row_tiles * tiles(self.col_tiles, self.fill)
+
+    @property
+    def key_switches(self) -> int:
+        return self.answer_ciphertexts * (self.fill - 1)
 
     @property
     def macs(self) -> int:
@@ -190,6 +216,7 @@ class Product:
             self.butterflies * SECONDS_BUTTERFLY
             + self.macs * SECONDS_MAC
             + ends * self.params.degree * SECONDS_COEFFICIENT
+            + self.key_switches * self.params.degree * primes * primes * SECONDS_SWITCH
         )
 
     # -- messages
@@ -211,22 +238,38 @@ class Product:
         coefficients = (inner.stop - inner.start) * self.step_ciphertexts * self.params.degree
         return SEED_BYTES + sum(packed_size(coefficients, b) for b in self.params.data_bits)
 
-    def answer_tiles(self, group: int) -> int:
-        """Column tiles in a group of the answer."""
-        return min(LANES, self.col_tiles - group * LANES)
+    @property
+    def unit(self) -> int:
+        """Column tiles that are answered together: whole lanes and whole packs."""
+        return max(LANES, self.fill)
 
-    def answer_cols(self, group: int) -> slice:
-        """The columns of the result that a group of the answer carries."""
-        width = LANES * self.tile.cols
-        return slice(group * width, min(self.n, (group + 1) * width))
+    @property
+    def units(self) -> int:
+        return tiles(self.col_tiles, self.unit)
 
-    def group_bytes(self, group: int) -> int:
-        """One group of the answer: c1 of its tiles, then c0 at the results."""
-        cols = self.answer_cols(group)
-        c1 = self.row_tiles * self.answer_tiles(group) * self.params.degree
-        return packed_size(c1, self.answer_bits) + packed_size(
-            self.m * (cols.stop - cols.start), self.answer_bits
-        )
+    def unit_packs(self, unit: int) -> int:
+        """Ciphertexts of each row tile in a unit of the answer."""
+        return tiles(min(self.unit, self.col_tiles - unit * self.unit), self.fill)
+
+    def unit_cols(self, unit: int) -> slice:
+        """The columns of the result that a unit of the answer carries."""
+        width = self.unit * self.tile.cols
+        return slice(unit * width, min(self.n, (unit + 1) * width))
+
+    def unit_sizes(self, unit: int) -> tuple[int, int]:
+        """Bytes of a unit of the answer: c1 of its ciphertexts, then c0 at the results."""
+        cols = self.unit_cols(unit)
+        c1 = self.row_tiles * self.unit_packs(unit) * self.params.degree
+        c0 = self.m * (cols.stop - cols.start)
+        return packed_size(c1, self.answer_bits), packed_size(c0, self.answer_bits)
+
+    def positions(self) -> NDArray[np.uint32]:
+        """Where a ciphertext of the answer holds its results: (fill·rows·cols,), tile by tile."""
+        base = self.tile.positions()
+        if self.fill == 1:
+            return base
+        steps = np.arange(self.fill, dtype=np.uint32)[:, None] * np.uint32(self.tile.inner // self.fill)
+        return (base - np.uint32(self.tile.inner - 1) + steps).ravel()
 
 
 def upload_parts(product: Product) -> list[int]:
@@ -245,13 +288,14 @@ def upload_bytes(product: Product) -> int:
 
 
 def answer_bytes(product: Product) -> int:
-    last = product.groups - 1
-    return product.batch * (product.group_bytes(0) * last + product.group_bytes(last))
+    last = product.units - 1
+    return product.batch * (sum(product.unit_sizes(0)) * last + sum(product.unit_sizes(last)))
 
 
 def public_key_bytes(params: HeParams) -> int:
-    """Bytes of the public key of one parameter set, sent once a session."""
-    return SEED_BYTES + sum(packed_size(params.degree, b) for b in params.data_bits)
+    """Bytes of the public key of one parameter set, switching keys included; sent once a session."""
+    one = params.degree * sum(params.data_bits) // 8
+    return SEED_BYTES + one + (SEED_BYTES + one * params.pack_keys if params.pack_keys else 0)
 
 
 def parameter_sets(products: Iterable[Product]) -> list[HeParams]:
@@ -284,7 +328,7 @@ def plan_product(
         norm_bits: see `Product`; None bounds it for arbitrary entries of ``value_bits`` bits.
         value_bits: signed width of the server's entries, ``ell`` if None (uniform masks).
         byte_price: seconds that one byte on the wire costs (8e-8: 100 Mbit/s).
-        params: the sets to choose from; restrict it to save keys.
+        params: the sets to choose from; restrict it to save keys, or give `PACKING_SETS` to pack answers.
 
     Raises ValueError, with the numbers, if no set carries the product.
     """
@@ -293,28 +337,41 @@ def plan_product(
     best: tuple[float, Product] | None = None
     refusal: ValueError | None = None
     for chosen in params:
-        for tile in _tiles(m, k, n, chosen.degree):
-            try:
-                product = Product(batch, m, k, n, ell, norm_bits, two_sided, tile, chosen)
-            except ValueError as fault:
-                refusal = fault
-                continue
-            wire = upload_bytes(product) + answer_bytes(product)
-            price = wire * byte_price + product.predicted_seconds
-            if best is None or price < best[0]:
-                best = price, product
+        for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
+            for fill in _fills(tile, n, chosen):
+                try:
+                    product = Product(batch, m, k, n, ell, norm_bits, two_sided, tile, chosen, fill)
+                except ValueError as fault:
+                    refusal = fault
+                    continue
+                wire = upload_bytes(product) + answer_bytes(product)
+                price = wire * byte_price + product.predicted_seconds
+                if best is None or price < best[0]:
+                    best = price, product
     if best is None:
         raise refusal or ValueError("no parameter set was given to choose from")
     return best[1]
 
 
-def _tiles(m: int, k: int, n: int, degree: int) -> Iterator[Tile]:
+def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> Iterator[Tile]:
     """Tiles worth pricing: for each width, the longest inner axis that fits, evened out."""
     m, k, n = max(m, 1), max(k, 1), max(n, 1)  # empty axes are for `Product` to refuse
     for rows in _widths(m, degree):
         for cols in _widths(n, degree // rows):
             room = min(k, degree // (rows * cols))
-            yield Tile(rows, tiles(k, tiles(k, room)), cols)
+            even = tiles(k, tiles(k, room))
+            yield Tile(rows, even, cols)
+            if packing and (power := 1 << (room.bit_length() - 1)) != even:
+                yield Tile(rows, power, cols)
+
+
+def _fills(tile: Tile, n: int, params: HeParams) -> list[int]:
+    """Numbers of answers worth packing: none, or as many as the tile's inner axis allows."""
+    inner = tile.inner
+    if inner == 1 or inner & (inner - 1) or inner.bit_length() - 1 > params.pack_levels:
+        return [1]
+    enough = 1 << (tiles(n, tile.cols) - 1).bit_length()
+    return [1, min(inner, enough)] if enough > 1 else [1]
 
 
 def _widths(length: int, limit: int) -> list[int]:

@@ -106,17 +106,16 @@ def into_lanes(polys: Matrix, axis: int) -> Matrix:
     return np.ascontiguousarray(np.moveaxis(out, 0, axis))
 
 
-def cut_results(x: Matrix, tile: Tile) -> Matrix:
-    """A result matrix (m, n) as (groups, m tiles, 8, rows·cols); what lies outside it is 0."""
-    down, groups = tiles(x.shape[0], tile.rows), tiles(x.shape[1], tile.cols * LANES)
-    full = _padded(x, down * tile.rows, groups * LANES * tile.cols)
-    cut = full.reshape(down, tile.rows, groups, LANES, tile.cols)
-    slots: Matrix = cut.transpose(2, 0, 3, 1, 4).reshape(groups, down, LANES, tile.slots)
-    return slots
+def cut_results(x: Matrix, tile: Tile, across: int) -> Matrix:
+    """A matrix (m, n) as slots (m tiles, ``across`` >= n tiles, rows·cols); what lies outside it is 0."""
+    down = tiles(x.shape[0], tile.rows)
+    full = _padded(x, down * tile.rows, across * tile.cols)
+    grid = full.reshape(down, tile.rows, across, tile.cols).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(grid.reshape(down, across, tile.slots))
 
 
 def join_results(slots: Matrix, tile: Tile, m: int, n: int) -> Matrix:
     """Slots (m tiles, n tiles, rows·cols) as the matrix (m, n)."""
-    down, across, _ = slots.shape
+    down, across, _ = slots.shape  # across >= n tiles
     grid = slots.reshape(down, across, tile.rows, tile.cols).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(grid.reshape(down * tile.rows, across * tile.cols)[:m, :n])

@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "he_cipher.h"
+#include "he_pack.h"
 
 namespace nb = nanobind;
 using he::Basis;
@@ -146,12 +147,31 @@ static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, 
     expect(c0, {count, slots}, "c0");
     expect(secret, {basis.count(), n}, "secret");
     expect(ell >= 1 && bits > ell && bits <= 54, "it must hold that 1 <= ell < bits <= 54");
-    expect(basis[0].value * basis[1].value > 2.0 * double(n) * double(1ull << bits),
+    expect(basis.count() >= 2 && basis[0].value * basis[1].value > 2.0 * double(n) * double(1ull << bits),
            "two primes do not hold a product at this modulus");
     expect_positions(basis, positions);
     auto out = fresh<uint64_t, 2>({count, slots});
     nb::gil_scoped_release release;
     he::decrypt(basis, c1.data(), c0.data(), count, secret.data(), bits, ell, positions.data(), slots, out.data());
+    return out;
+}
+
+static auto interleave(const Basis& basis, In<uint64_t, 5> in, size_t stride, int digit_bits, In<double, 5> keys) {
+    const size_t n = basis.degree(), primes = basis.count(), packs = in.shape(0), fill = in.shape(1);
+    expect(primes >= 2, "packing needs a prime to spare");
+    expect(in, {packs, fill, 2, primes, n}, "ciphertexts");
+    expect(stride >= 2 && stride <= n && (stride & (stride - 1)) == 0, "the stride must be a power of two");
+    expect(fill >= 2 && fill <= stride && (fill & (fill - 1)) == 0, "a power of two up to the stride is packed");
+    expect(digit_bits >= 8 && digit_bits <= he::kMaxPrimeBits, "digits must have 8 to 48 bits");
+    const size_t levels = size_t(__builtin_ctzll(stride)), digits = keys.shape(1), parts = digits / (primes - 1);
+    expect(keys.shape(0) >= levels, "there are too few keys for this stride");
+    expect(keys, {keys.shape(0), parts * (primes - 1), 2, primes, n}, "keys");
+    for (size_t i = 0; i + 1 < primes; ++i)
+        expect(parts >= 1 && int(parts) * digit_bits >= basis.bits(i) && int(parts - 1) * digit_bits < 64,
+               "the digits do not cover a prime");
+    auto out = fresh<uint64_t, 4>({packs, 2, primes - 1, n});
+    nb::gil_scoped_release release;
+    he::interleave(basis, {packs, fill, stride, digit_bits, parts}, in.data(), keys.data(), out.data());
     return out;
 }
 
@@ -197,6 +217,8 @@ NB_MODULE(_he, m) {
         .def("switch_down", &switch_down, nb::arg("ciphertexts"), nb::arg("bits"), nb::arg("positions"))
         .def("decrypt", &decrypt, nb::arg("c1"), nb::arg("c0"), nb::arg("secret"), nb::arg("bits"),
              nb::arg("ell"), nb::arg("positions"))
+        .def("interleave", &interleave, nb::arg("ciphertexts"), nb::arg("stride"), nb::arg("digit_bits"),
+             nb::arg("keys"))
         .def("transform", &transform, nb::arg("x"), nb::arg("inverse") = false)
         .def("transform_plain", &transform_plain, nb::arg("x"));
 }

@@ -47,7 +47,7 @@ Basis::Basis(size_t degree, std::vector<uint64_t> primes, const char* isa)
     : degree_(degree), kernels_(choose(isa)) {
     if (degree < 16 || degree > 32768 || (degree & (degree - 1)))
         throw std::invalid_argument("the degree must be a power of two from 16 to 32768");
-    if (primes.size() < 2 || primes.size() > 8) throw std::invalid_argument("a basis has 2 to 8 primes");
+    if (primes.empty() || primes.size() > 8) throw std::invalid_argument("a basis has 1 to 8 primes");
     tables_.reserve(2 * primes.size());
     for (size_t i = 0; i < primes.size(); ++i) {
         const uint64_t p = primes[i];

@@ -152,8 +152,9 @@ void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, s
                     uint64_t* to = out + ((item * 2 + c) * primes + l) * n;
                     for (size_t j = 0; j < n; ++j) {
                         const int error = binomial(fresh.noise[(item * n + j) * 3 + 1 + c]);
-                        const uint64_t value = canonical(x[j * kLanes + lane], prime);
-                        to[j] = (value + prime.p + uint64_t(int64_t(error))) % prime.p;
+                        const uint64_t value =
+                            canonical(x[j * kLanes + lane], prime) + prime.p + uint64_t(int64_t(error));
+                        to[j] = value - (value >= 2 * prime.p ? 2 : value >= prime.p ? 1 : 0) * prime.p;
                     }
                     if (c == 1) continue;
                     for (size_t i = 0; i < fresh.slots; ++i) {

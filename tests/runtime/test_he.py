@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import seal
+
 from ppc.runtime import he
 from ppc.runtime.errors import RangeFault
 from ppc.runtime.he import HeClient, HeServer, SecretKey, read_ciphertexts

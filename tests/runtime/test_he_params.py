@@ -4,6 +4,7 @@ from math import log2
 
 import pytest
 import seal
+
 from ppc.runtime.he_params import (
     PARAMETER_SETS,
     SECURITY,

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ppc.runtime.he_params import PARAMETER_SETS, HeParams
 from ppc.runtime.he_product import (
     MEMORY_BYTES,
@@ -72,8 +73,8 @@ def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell, two_sided):
     product = plan_product(batch, m, k, n, ell, two_sided=two_sided)
     assert sum(upload_parts(product)) == upload_bytes(product)
     assert sum(answer_parts(product)) == answer_bytes(product)
-    groups = [product.group_bytes(g) for g in range(product.groups)]
-    assert sum(groups) * batch == answer_bytes(product)
+    units = [sum(product.unit_sizes(unit)) for unit in range(product.units)]
+    assert sum(units) * batch == answer_bytes(product)
     assert product.accumulator_bytes <= MEMORY_BYTES
 
 

@@ -8,13 +8,14 @@ from math import log2
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from ppc.runtime import he
 from ppc.runtime.he import HeClient, HeServer, basis
 from ppc.runtime.he_params import PARAMETER_SETS, noise_bound
 from ppc.runtime.he_product import Product, plan_product
 from ppc.runtime.packing import Tile
 from ppc.runtime.random import Prg
-from scipy import stats
 
 PARAMS = PARAMETER_SETS[3]
 PRODUCT = Product(1, 32, 64, 16, 28, 13, False, Tile(32, 16, 8), PARAMS)
