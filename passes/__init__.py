@@ -10,22 +10,29 @@ from dataclasses import dataclass, field, replace
 
 from ppc.frontend.ir.graph import Graph
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
-from ppc.passes.calibrate import MARGIN, Feeds, Ranges, calibrate, random_feeds
+from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
+from ppc.passes.canonicalize import canonicalize
 from ppc.passes.check_range import RangeError, check_range
 from ppc.passes.clamp_mask import clamp_mask
 from ppc.passes.delay_division import delay_division
 from ppc.passes.fold_scale import fold_scale
+from ppc.passes.fuse_gelu import fuse_gelu
+from ppc.passes.fuse_layernorm import fuse_layernorm
+from ppc.passes.fuse_silu import fuse_silu
+from ppc.passes.fuse_softmax import fuse_softmax
+from ppc.passes.merge_equal import merge_equal
 from ppc.passes.pool import pool
 from ppc.passes.substitute import PROFILES, approximate, decompose
 
 
 @dataclass(frozen=True)
 class Options:
-    """``profile`` of substitutions, ``precision`` in bits, and ``margin`` on calibrated ranges."""
+    """``profile`` of substitutions, ``precision`` in bits, and ``margin`` on calibrated ranges (by default
+    more where no data is given)."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
-    margin: float = MARGIN
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -49,8 +56,18 @@ class Stage:
     run: Callable[[State], State]
 
 
+def _canonical(graph: Graph) -> Graph:
+    return merge_equal(canonicalize(graph).graph).graph
+
+
+def _fused(graph: Graph) -> Graph:
+    for fuse in (fuse_gelu, fuse_silu, fuse_layernorm, fuse_softmax):
+        graph = fuse(graph).graph
+    return graph
+
+
 def _calibrate(s: State) -> State:
-    return replace(s, ranges=calibrate(s.graph, s.feeds, s.options.margin))
+    return replace(s, ranges=calibrate(s.graph, s.feeds, s.options.margin or MARGIN))
 
 
 def _assign(s: State) -> State:
@@ -59,6 +76,12 @@ def _assign(s: State) -> State:
 
 
 PIPELINE: tuple[Stage, ...] = (
+    Stage("canonicalize", "one spelling for each formula", lambda s: replace(s, graph=_canonical(s.graph))),
+    Stage(
+        "fuse",
+        "a norm, a softmax or a GELU is worth knowing as a whole",
+        lambda s: replace(s, graph=_fused(s.graph)),
+    ),
     Stage(
         "pool",
         "a masked mean is one product with weights that the client works out alone",
@@ -117,6 +140,8 @@ def run(
         raise ValueError(f"no profile {options.profile!r}; there are {', '.join(PROFILES)}")
     if stop_after and stop_after not in {stage.name for stage in PIPELINE}:
         raise ValueError(f"no stage {stop_after!r}; there are {', '.join(stage.name for stage in PIPELINE)}")
+    if options.margin is None:
+        options = replace(options, margin=BLIND_MARGIN if feeds is None else MARGIN)
     state = State(graph, options, random_feeds(graph) if feeds is None else feeds)
     for stage in PIPELINE:
         state = stage.run(state)

@@ -6,11 +6,13 @@ scale (``Rescale``) only where a product, a spline or a maximum reads it, so tha
 between two products. Where values of different raw scales meet in a sum, the coarser is multiplied up, which
 costs nothing.
 
-Rings go backwards. A step needs ⌈log₂ of its range⌉ + scale + 2 bits: a sign, and a spare bit so that the value
-plus an offset has a known top bit when it is truncated. Operands must come in the ring of the step that reads
-them. They are truncated straight into the largest ring that some reader needs; smaller ones are had for free.
+Rings go backwards. A step needs ⌈log₂ of its range⌉ + scale + 2 bits: a sign, and a spare bit so that the
+value plus an offset has a known top bit when it is truncated. Operands must come in the ring of the step that
+reads them. They are truncated straight into the largest ring that some reader needs; smaller ones are had for
+free.
 
-What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with one.
+What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with
+one.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, IRError, Op, Owner, walk
-from ppc.passes.calibrate import Range, Ranges
+from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.own import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.runtime.ring import MAX_BITS, Fixed
@@ -46,15 +50,18 @@ _PRODUCT = (ops.MatMul, ops.Mul, ops.Square)
 
 @dataclass(frozen=True)
 class Precision:
-    """Bits below the leading one that are kept: of ``value``s, of ``weight``s (and the client's factors), and
-    of public ``scalar`` factors; and ``spline`` the scale at which x enters a spline of absolute error, with
-    ``gate`` for one whose value is mostly x itself."""
+    """Bits kept below the leading one of a typical value: of ``value``s that a product reads, of a ``weight``
+    matrix, of ``channel`` factors (a norm's γ), of public ``scalar`` factors, and of what is ``square``d only
+    to be summed. ``spline`` and ``gate`` are the scales at which x enters a spline of absolute error, the
+    second where the spline's value is mostly x itself."""
 
     value: int = 9
-    weight: int = 8
+    weight: int = 9
+    channel: int = 11
     scalar: int = 12
+    square: int = 6
     spline: int = 8
-    gate: int = 9
+    gate: int = 8
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class _Formats:
         passing = []
         for user in self.users[op]:
             if isinstance(user, _PRODUCT):
-                demands.append(self.natural(op))
+                demands.append(self.natural(op, self.kept(user)))
             elif isinstance(user, ops.Spline):
                 demands.append(self.entry(user))
             elif isinstance(user, ops.ReduceMax):
@@ -132,6 +139,17 @@ class _Formats:
                 passing.append(self.wanted[user])
         self.demanded[op] = bool(demands)
         self.wanted[op] = max(demands or passing, default=self.natural(op))
+
+    def kept(self, user: Op) -> int:
+        """Bits of a shared operand that a product reads. Rounding errors of squares average out in a sum."""
+        summed = self.users.get(user)
+        if (
+            isinstance(user, ops.Square)
+            and summed
+            and all(isinstance(each, ops.ReduceSum) for each in summed)
+        ):
+            return self.precision.square
+        return self.precision.value
 
     def entry(self, op: ops.Spline) -> int:
         """The scale at which x enters."""
@@ -144,14 +162,14 @@ class _Formats:
     def factor(self, op: Op, user: Op) -> int:
         """The scale of an operand of a product."""
         if self.owner[op] is Owner.SHARED:
-            return self.home[op]
+            return min(self.home[op], self.natural(op, self.kept(user)))
         if _whole(op):
             return 0
         if isinstance(op, ops.Const):
             table = isinstance(user, ops.MatMul) and _whole(user.a)
             bits = self.precision.value if table else self.precision.weight
-            if op.value.size == 1:
-                bits = self.precision.scalar
+            if isinstance(user, ops.Mul):
+                bits = self.precision.scalar if op.value.size == 1 else self.precision.channel
             return _exact_scale(op.value, self.constant(op, bits))
         return self.natural(op, self.precision.weight + 2)
 
@@ -160,17 +178,19 @@ class _Formats:
         return max(0, bits - math.ceil(math.log2(rms)))
 
     def _scale(self, op: Op) -> None:
-        known = [self.home[each] for each in op.operands if each in self.home]
         match op:
             case ops.Square(x=x):
-                self.raw[op] = 2 * self.home[x]
+                self.raw[op] = 2 * self.factor(x, op)
             case ops.MatMul(a=a, b=b) | ops.Mul(a=a, b=b):
                 self.raw[op] = self.factor(a, op) + self.factor(b, op)
             case ops.Spline(x=x):
                 self._spline(op, x)
                 return
             case _:
-                self.raw[op] = max(known)
+                # a smaller operand (a row's mean) is cut to the larger one's scale and not the reverse
+                known = [each for each in op.operands if each in self.home]
+                largest = max(each.type.size for each in known)
+                self.raw[op] = max(self.home[each] for each in known if each.type.size == largest)
         self.home[op] = min(self.raw[op], self.wanted[op]) if self.demanded[op] else self.raw[op]
 
     def _spline(self, op: ops.Spline, x: Op) -> None:
@@ -182,7 +202,7 @@ class _Formats:
     def argument(self, op: ops.Spline) -> Range:
         """x's range, with the slack that exp is given."""
         x = self.ranges[op.x]
-        return replace(x, hi=max(x.hi, op.spline.domain[1])) if op.spline.function == "exp" else x
+        return replace(x, hi=max(x.hi, SLACK)) if op.spline.function == "exp" else x
 
     # ---- rings
 
@@ -196,16 +216,29 @@ class _Formats:
         if isinstance(op, ops.ReduceMax):
             ring = self.compared(op)
             home = ring if asked <= ring else home
-        elif self.home[op] < self.raw[op]:
-            ring = self.need(op, self.raw[op])
+        elif self.home[op] < self.raw[op] or _shrinks(op):
+            ring = self.together(op)
         else:
-            ring = home
+            ring = home = max(home, self.together(op))
         if max(ring, home) > MAX_BITS:
             raise ValueError(f"{op!r} needs a ring of {max(ring, home)} bits; its range is {self.ranges[op]}")
         self.ring[op], self.home_ring[op] = ring, home
 
+    def together(self, op: Op) -> int:
+        """The ring of a step by its own range; products of one value with several weights share theirs, and
+        with it the encryption of that value."""
+        group = [op]
+        if isinstance(op, ops.MatMul) and isinstance(op.b, ops.Const) and op.a in self.home:
+            group = [u for u in self.users[op.a] if isinstance(u, ops.MatMul) and isinstance(u.b, ops.Const)]
+        return max(self.need(each, self.raw[each]) for each in group)
+
     def asked(self, op: Op, user: Op) -> int:
-        """The ring in which ``user`` reads ``op``."""
+        """The ring in which ``user`` reads ``op``; 0 where it reads a version of its own."""
+        if isinstance(user, _LINEAR) and self.home[op] > self.raw[user]:
+            return 0
+        if isinstance(user, _PRODUCT):
+            # with room for the bits that are dropped, a coarser version is had for free
+            return self.ring[user] + self.home[op] - self.factor(op, user)
         if isinstance(user, ops.Spline):
             entry = self.spline_entry(user)
             return (
@@ -307,14 +340,14 @@ class _Rebuild:
 
     def _rescaled(self, x: Op, num: Fixed, op: Op) -> Op:
         """x, which is ``op``'s value, in ``num``. A scale rises by a factor of 2^k that stands for 1."""
-        assert isinstance(x.num, Fixed)
-        if x.num == num:
+        assert isinstance(x.type.num, Fixed)
+        if x.type.num == num:
             return x
         made: Op
-        if num.scale > x.num.scale:
-            up = ops.Const(np.float64(1.0), num=Fixed(num.bits, num.scale - x.num.scale))
+        if num.scale > x.type.num.scale:
+            up = ops.Const(np.array(1.0), num=Fixed(num.bits, num.scale - x.type.num.scale))
             self.ranges[up] = Range(1.0, 1.0, 1.0)
-            made = ops.Mul(self._rescaled(x, x.num.with_bits(num.bits), op), up, name=op.name)
+            made = ops.Mul(self._rescaled(x, x.type.num.with_bits(num.bits), op), up, name=op.name)
         else:
             made = ops.Rescale(x, num, name=op.name)
         self.ranges[made] = self.formats.ranges[op]
@@ -325,16 +358,21 @@ def _whole(op: Op) -> bool:
     """A value of small integers."""
     while isinstance(op, ops.Reshape | ops.Transpose | ops.Broadcast):
         op = op.x
-    return isinstance(op, ops.OneHot) or isinstance(op.num, IntType)
+    return isinstance(op, ops.OneHot) or isinstance(op.type.num, IntType)
 
 
-def _exact_scale(value: np.ndarray, most: int) -> int:  # type: ignore[type-arg]
+def _exact_scale(value: NDArray[np.generic], most: int) -> int:
     """The least scale at which ``value`` is exact, or ``most``."""
     for scale in range(most):
         scaled = value.astype(np.float64) * 2.0**scale
         if np.array_equal(scaled, np.rint(scaled)):
             return scale
     return most
+
+
+def _shrinks(op: Op) -> bool:
+    """A sum or a slice is moved to a larger ring after it, when there is less to move."""
+    return isinstance(op, ops.ReduceSum | ops.Slice)
 
 
 def is_local(old: Fixed, new: Fixed) -> bool:

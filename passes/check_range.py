@@ -1,9 +1,9 @@
 """Prove that within the calibrated ranges nothing wraps where wrapping shows.
 
-Sums, products and layout may wrap: they are right modulo the ring whatever happens in between. What must fit is
-what is read as a number: an encoded constant or input (half the ring), a value that is truncated or moved to a
-larger ring (a quarter of it: a sign and a spare bit), the argument of a spline and its quadratics, a maximum's
-differences, and a result.
+Sums, products and layout may wrap: they are right modulo the ring whatever happens in between. What must fit
+is what is read as a number: an encoded constant or input (half the ring), a value that is truncated or moved
+to a larger ring (a quarter of it: a sign and a spare bit), the argument of a spline and its quadratics, a
+maximum's differences, and a result.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ class RangeError(ValueError):
 
 
 def check_range(fixed: FixedGraph) -> Graph:
-    """The graph itself, if every value read as a number fits; raises RangeError for the first that does not."""
+    """The graph itself, if every value read as a number fits; RangeError for the first that does not."""
     for op in walk(fixed.graph):
-        if isinstance(op.num, Fixed):
+        if isinstance(op.type.num, Fixed):
             _check(op, fixed)
     for op in fixed.graph.outputs.values():
-        if isinstance(op.num, Fixed):
-            _fits(op, fixed.ranges[op], op.num, 1, "as a result")
+        if isinstance(op.type.num, Fixed):
+            _fits(op, fixed.ranges[op], op.type.num, 1, "as a result")
     return fixed.graph
 
 
 def _check(op: Op, fixed: FixedGraph) -> None:
     match op:
         case ops.Const() | ops.Cast() | ops.OneHot():
-            assert isinstance(op.num, Fixed)
-            _fits(op, fixed.ranges[op], op.num, 1, "when it is encoded")
+            assert isinstance(op.type.num, Fixed)
+            _fits(op, fixed.ranges[op], op.type.num, 1, "when it is encoded")
         case ops.Rescale(x=x, num=num):
-            assert isinstance(x.num, Fixed)
-            if not is_local(x.num, num):
-                _fits(op, fixed.ranges[x], x.num, 2, "when it is truncated")
+            assert isinstance(x.type.num, Fixed)
+            if not is_local(x.type.num, num):
+                _fits(op, fixed.ranges[x], x.type.num, 2, "when it is truncated")
         case ops.ReduceMax(x=x):
-            assert isinstance(x.num, Fixed)
+            assert isinstance(x.type.num, Fixed)
             known = fixed.ranges[x]
             apart = Range(0.0, known.hi - known.lo, 0.0)
-            _fits(op, apart, x.num, 1, "as the difference of two values of a row")
+            _fits(op, apart, x.type.num, 1, "as the difference of two values of a row")
         case ops.Spline(x=x, spline=spline, quad=quad, width=width):
-            assert isinstance(x.num, Fixed)
+            assert isinstance(x.type.num, Fixed)
             if quad is None or width is None:
                 raise RangeError(f"{op!r} has no format for its quadratics")
             known = fixed.ranges[x]
             far = max(abs(known.hi - spline.knots[0]), abs(known.lo - spline.knots[-1]), known.magnitude)
-            _fits(op, Range(-far, far, 0.0), Fixed(width, x.num.scale), 1, "as its distance to a knot")
+            _fits(op, Range(-far, far, 0.0), Fixed(width, x.type.num.scale), 1, "as its distance to a knot")
             values = Quantised(spline, 0).values(known)
             _fits(op, Range(*values, 0.0), quad, 2, "as the value of a quadratic")
             if spline.gates:
-                _fits(op, known, x.num, 2, "behind a gate")
+                _fits(op, known, x.type.num, 2, "behind a gate")
 
 
 def _fits(op: Op, value: Range, num: Fixed, spare: int, when: str) -> None:

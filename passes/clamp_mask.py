@@ -1,13 +1,15 @@
 """Additive attention masks of −10⁴ or −3·10³⁸, cut to what softmax cannot tell from them.
 
-A score that is masked must end below the row's maximum by more than T, from where exp is 0 on the spline's own
-account. With scores s in [lo, hi], adding m ≤ −(hi − lo) − T does that. The client cuts its mask itself.
+A score that is masked must end below the row's maximum by more than T, from where exp is 0 on the spline's
+own account. With scores s in [lo, hi], adding m ≤ −(hi − lo) − T does that. The client cuts its mask itself.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+
+import numpy as np
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, Owner, walk
@@ -30,7 +32,7 @@ def clamp_mask(graph: Graph, ranges: Ranges) -> Graph:
             case ops.Softmax(x=ops.Add(a=m, b=s)) if _mixed(owner, s, m):
                 new[op] = op.replace((_cut(new, op.x, s, new[m], ranges[s]),))
             case ops.Softmax(x=ops.Where(condition=kept, a=s, b=c)) if _masks(owner, s, kept, c, ranges):
-                m = ops.Where(new[kept], ops.Const(0.0), c)
+                m = ops.Where(new[kept], ops.Const(np.array(0.0)), c)
                 new[op] = op.replace((_cut(new, op.x, s, m, ranges[s]),))
             case _:
                 new[op] = op.replace(new[each] for each in op.operands)

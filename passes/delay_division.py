@@ -20,7 +20,11 @@ def _rule(op: Op, uses: Uses) -> Op | None:
     match op:
         case ops.MatMul(a=ops.Mul() as scaled, b=v):
             for e, r in ((scaled.a, scaled.b), (scaled.b, scaled.a)):
-                if r.shape[-1:] == (1,) and r.type.rank == e.type.rank and e.shape == scaled.shape:
+                if (
+                    r.type.shape[-1:] == (1,)
+                    and r.type.rank == e.type.rank
+                    and e.type.shape == scaled.type.shape
+                ):
                     if uses[scaled] > 1:
                         raise Refuse("the scaled operand has another user")
                     return ops.Mul(ops.MatMul(e, v), r)

@@ -29,7 +29,7 @@ def fold_scale(graph: Graph) -> Rewritten:
                 factor = 1 / divisor
             case _:
                 return None
-        if x.shape != op.shape or not owners.shared(x):
+        if x.type.shape != op.type.shape or not owners.shared(x):
             return None
         return _times(x, factor, uses)
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
+
 from ppc.frontend.ir.spline import SplineSpec
+from ppc.passes.calibrate import SLACK
 from ppc.passes.spline_fit import Floats, Function, Piece, error, fit, measured
 
 ZERO: Piece = (0.0, 0.0, 0.0)
@@ -26,14 +28,11 @@ EXP_ERROR = 1e-3
 BOUNDED_ERROR = 1e-3
 RELATIVE_ERROR = 5e-4
 
-EXP_SLACK = 0.5
-"""exp is fitted up to here, because the maximum that is subtracted may be short by a little."""
-
-_erf_each = np.vectorize(math.erf, otypes=[np.float64])
+_erf_each = np.frompyfunc(math.erf, 1, 1)
 
 
 def erf_(x: Floats) -> Floats:
-    return np.asarray(_erf_each(x), np.float64)
+    return np.asarray(_erf_each(x)).astype(np.float64)
 
 
 def gelu_(x: Floats) -> Floats:
@@ -41,7 +40,7 @@ def gelu_(x: Floats) -> Floats:
 
 
 def gelu_tanh_(x: Floats) -> Floats:
-    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+    return np.asarray(x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2, np.float64)
 
 
 def sigmoid_(x: Floats) -> Floats:
@@ -124,12 +123,12 @@ def exp(max_error: float = EXP_ERROR) -> SplineSpec:
     return fit(
         np.exp,
         start,
-        EXP_SLACK,
+        SLACK,
         max_error,
         name="exp",
         grid=2.0**-3,
         left=ZERO,
-        domain=(start - 16.0, EXP_SLACK),
+        domain=(start - 16.0, SLACK),
     )
 
 

@@ -40,7 +40,7 @@ def pool(graph: Graph) -> Rewritten:
             case _:
                 return None
         rank = h.type.rank
-        if rank < 2 or [axis % rank for axis in op.axes] != [rank - 2] or h.shape != scaled.shape:
+        if rank < 2 or [axis % rank for axis in op.axes] != [rank - 2] or h.type.shape != scaled.type.shape:
             return None
         if uses[scaled] > 1:
             raise Refuse("the masked value has another user")
@@ -49,27 +49,28 @@ def pool(graph: Graph) -> Rewritten:
             raise Refuse("the client's factor differs between channels")
         row = ops.Transpose(column, (*range(rank - 2), rank - 1, rank - 2))
         product = ops.MatMul(row, h)
-        return product if product.shape == op.shape else ops.Reshape(product, op.shape)
+        return product if product.type.shape == op.type.shape else ops.Reshape(product, op.type.shape)
 
     def divided(op: Op, uses: Uses) -> Op | None:
         """(m @ h) / n with n the client's: (m / n) @ h."""
         match op:
-            case ops.Div(a=ops.Reshape(x=ops.MatMul(a=m, b=h) as product) as total, b=n):
+            case ops.Div(a=ops.Reshape(x=ops.MatMul(a=m, b=h) as product), b=n):
                 pass
             case ops.Div(a=ops.MatMul(a=m, b=h) as product, b=n):
-                total = product
+                pass
             case _:
                 return None
+        assert isinstance(op, ops.Div)
         if not _mixed(owners, h, m) or owners(n) is not Owner.CLIENT:
             return None
-        if uses[total] > 1 or uses[product] > 1:
+        if uses[op.a] > 1 or uses[product] > 1:
             raise Refuse("the sum has another user")
         count = _column(n)
-        if count is None or count.type.size != m.type.size // m.shape[-1]:
+        if count is None or count.type.size != m.type.size // m.type.shape[-1]:
             raise Refuse("the client's divisor differs between channels")
-        weights = ops.Div(m, ops.Reshape(count, (*m.shape[:-1], 1)))
+        weights = ops.Div(m, ops.Reshape(count, (*m.type.shape[:-1], 1)))
         scaled = ops.MatMul(weights, h)
-        return scaled if scaled.shape == op.shape else ops.Reshape(scaled, op.shape)
+        return scaled if scaled.type.shape == op.type.shape else ops.Reshape(scaled, op.type.shape)
 
     return apply_all((weighted_sum, divided), graph)
 
@@ -79,11 +80,11 @@ def _mixed(owners: Owners, h: Op, m: Op) -> bool:
 
 
 def _column(op: Op) -> Op | None:
-    """The same value with a last axis of 1, where all along that axis it is equal; None where it may differ."""
-    if op.type.rank == 0 or op.shape[-1] == 1:
+    """The same value with a last axis of 1, if along that axis it is equal; None where it may differ."""
+    if op.type.rank == 0 or op.type.shape[-1] == 1:
         return op
     match op:
-        case ops.Broadcast(x=x, shape=shape) if x.shape[-1:] in ((), (1,)):
+        case ops.Broadcast(x=x, shape=shape) if x.type.shape[-1:] in ((), (1,)):
             return ops.Broadcast(x, (*shape[:-1], 1))
         case ops.ReduceSum(x=x, axes=axes, keepdims=keepdims) if (x.type.rank - 1) not in _positive(op):
             column = _column(x)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
+
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes.calibrate import Range
 
-_MOST = 40
+_MOST = 60
 _TOLERANCE = 0.4
 """The part of a spline's own error that rounding its coefficients may add."""
 
@@ -40,14 +42,14 @@ class Quantised:
 def quantise(spline: SplineSpec, scale: int, x: Range) -> Quantised:
     """The spline for x at ``scale``, with the fewest coefficient bits that add 0.4 of its error at most.
 
-    Raises ValueError where 40 bits do not suffice.
+    Raises ValueError where 60 bits do not suffice.
     """
     knots = tuple(math.floor(k * 2.0**scale + 0.5) * 2.0**-scale for k in spline.knots)
     rounded = replace(spline, knots=knots)
     edges = [min(x.lo, knots[0]), *knots, max(x.hi, knots[-1])]
     for bits in range(_MOST + 1):
         pieces = []
-        for (a, b), piece in zip(zip(edges, edges[1:], strict=False), spline.pieces, strict=True):
+        for (a, b), piece in zip(pairwise(edges), spline.pieces, strict=True):
             allowed = _TOLERANCE * spline.max_error * _size(spline, piece, a, b)
             found = _rounded(piece, a, b, bits, scale)
             if abs(found[2] - piece[2]) * (b - a) ** 2 / 8 > allowed:

@@ -18,6 +18,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+
 from ppc.frontend.ir.spline import SplineSpec
 
 Piece = tuple[float, float, float]

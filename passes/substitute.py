@@ -1,4 +1,4 @@
-"""Replace operators by what two parties can compute: profiles of substitutions, each with its error and price.
+"""Replace operators by what two parties can compute: profiles, each entry with its error and price.
 
 Two steps. ``decompose`` needs no numbers: softmax, LayerNorm and division become sums, squares, exp and
 reciprocals, and the look-up of private ids a product with one-hot rows. ``approximate`` then replaces every
@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, rebuild, walk
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions
-from ppc.passes.calibrate import Range, Ranges
+from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.knowing import Owners
 
 
@@ -37,7 +38,7 @@ class Decomposition:
 class Approximation:
     """``spline(op, range of the operand)`` stands for the op's function.
 
-    ``domain`` is where it holds, ``max_error`` the largest error there (relative for functions without tails).
+    ``domain`` is where it holds, ``max_error`` the largest error there, relative for functions without tails.
     """
 
     op: type[Op]
@@ -58,30 +59,30 @@ class Profile:
 
 def scalar(value: float) -> ops.Const:
     """A public constant."""
-    return ops.Const(np.float32(value), secret=False)
+    return ops.Const(np.array(value, np.float32), secret=False)
 
 
 def _softmax(op: ops.Softmax) -> Op:
-    axes = (op.axis,)
+    axes = (op.axis % op.type.rank,)
     e = ops.Exp(ops.Sub(op.x, ops.ReduceMax(op.x, axes=axes, keepdims=True)))
     return ops.Mul(e, ops.Reciprocal(ops.ReduceSum(e, axes=axes, keepdims=True)))
 
 
 def _normalised(c: Op, eps: float) -> Op:
     """c/√(mean c² + ε)·(1/√n): with the sum for the mean, n is left to the constant that multiplies next."""
-    n = c.shape[-1]
+    n = c.type.shape[-1]
     total = ops.ReduceSum(ops.Square(c), axes=(c.type.rank - 1,), keepdims=True)
     return ops.Mul(c, ops.Reciprocal(ops.Sqrt(ops.Add(total, scalar(n * eps)))))
 
 
 def _layer_norm(op: ops.LayerNorm) -> Op:
     mean = _mean(ops.ReduceMean(op.x, axes=(op.type.rank - 1,), keepdims=True))
-    scaled = ops.Mul(_normalised(ops.Sub(op.x, mean), op.eps), _times_root(op.gamma, op.shape[-1]))
+    scaled = ops.Mul(_normalised(ops.Sub(op.x, mean), op.eps), _times_root(op.gamma, op.type.shape[-1]))
     return ops.Add(scaled, op.beta)
 
 
 def _rms_norm(op: ops.RMSNorm) -> Op:
-    return ops.Mul(_normalised(op.x, op.eps), _times_root(op.gamma, op.shape[-1]))
+    return ops.Mul(_normalised(op.x, op.eps), _times_root(op.gamma, op.type.shape[-1]))
 
 
 def _times_root(gamma: Op, n: int) -> Op:
@@ -92,7 +93,7 @@ def _times_root(gamma: Op, n: int) -> Op:
 
 
 def _mean(op: ops.ReduceMean) -> Op:
-    count = math.prod(op.x.shape[axis] for axis in op.axes)
+    count = math.prod(op.x.type.shape[axis] for axis in op.axes)
     return ops.Mul(ops.ReduceSum(op.x, axes=op.axes, keepdims=op.keepdims), scalar(1 / count))
 
 
@@ -115,9 +116,9 @@ def _pick(op: ops.Gather) -> Op | None:
     at = ops.scalar(op.indices)
     if at is None:
         return None
-    axis, place = op.axis % op.x.type.rank, int(at) % op.x.shape[op.axis]
+    axis, place = op.axis % op.x.type.rank, int(at) % op.x.type.shape[op.axis]
     cut = ops.Slice(op.x, starts=(place,), ends=(place + 1,), axes=(axis,), steps=(1,))
-    return ops.Reshape(cut, op.shape)
+    return ops.Reshape(cut, op.type.shape)
 
 
 def _gather(op: ops.Gather) -> Op | None:
@@ -160,9 +161,9 @@ def _positive(op: Op, x: Range) -> tuple[float, float]:
 
 
 def _exp(op: ops.Exp, x: Range) -> SplineSpec:
-    if x.hi > functions.EXP_SLACK:
+    if x.hi > SLACK:
         raise ValueError(
-            f"{op!r}: its operand reaches {x.hi:g}; exp is supported up to {functions.EXP_SLACK:g}, "
+            f"{op!r}: its operand reaches {x.hi:g}; exp is supported up to {SLACK:g}, "
             "as in a softmax that subtracts the maximum"
         )
     return functions.exp()
@@ -221,7 +222,7 @@ EXACT = Profile(
             "exp",
             _exp,
             "eˣ",
-            f"x ≤ {functions.EXP_SLACK:g}",
+            f"x ≤ {SLACK:g}",
             functions.EXP_ERROR,
             "6 knots, a square",
         ),

@@ -1,8 +1,8 @@
 """What a graph with Fixed types means in integers: the simulator.
 
-A Fixed value is held as int64, read from its ring's symmetric interval, and every op wraps as the ring does. A
-truncation rounds to nearest, where two parties may be one unit off. What is not Fixed (the client's own
-arithmetic) is computed in doubles, as ``reference`` does.
+A Fixed value is held as int64, read from its ring's symmetric interval, and every op wraps as the ring
+does. A truncation rounds to nearest, where two parties may be one unit off. What is not Fixed (the client's
+own arithmetic) is computed in doubles, as ``reference`` does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import Graph, Input, IRError, Op, walk
 from ppc.runtime.ring import Fixed
@@ -28,7 +29,7 @@ class Overflow(IRError):
 
 
 def evaluate(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """The outputs by name, decoded to reals. Raises Overflow where a truncated value has outgrown its ring."""
+    """The outputs by name, decoded to reals. Raises Overflow where a value outgrows its ring."""
     values = evaluate_all(graph, feeds)
     return {name: decoded(op, values[op]) for name, op in graph.outputs.items()}
 
@@ -43,8 +44,8 @@ def evaluate_all(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[Op, Array
             operands = [values[each] for each in op.operands]
             if isinstance(op, Input):
                 values[op] = given[op]
-            elif isinstance(op.num, Fixed):
-                values[op] = _signed(op.num, _apply(op, operands))
+            elif isinstance(op.type.num, Fixed):
+                values[op] = _signed(op.type.num, _apply(op, operands))
             else:
                 values[op] = reference.apply(op, operands)
     return values
@@ -52,7 +53,7 @@ def evaluate_all(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[Op, Array
 
 def decoded(op: Op, value: Array) -> Array:
     """The reals that an op's integers stand for."""
-    return value * 2.0**-op.num.scale if isinstance(op.num, Fixed) else value
+    return value * 2.0**-op.type.num.scale if isinstance(op.type.num, Fixed) else value
 
 
 def _signed(num: Fixed, value: Array) -> Ints:
@@ -60,7 +61,7 @@ def _signed(num: Fixed, value: Array) -> Ints:
 
 
 def _apply(op: Op, operands: list[Array]) -> Array:
-    num = op.num
+    num = op.type.num
     assert isinstance(num, Fixed)
     match op:
         case ops.Const(value=value):
@@ -70,9 +71,9 @@ def _apply(op: Op, operands: list[Array]) -> Array:
         case ops.OneHot():
             return _encoded(op, num, reference.apply(op, operands))
         case ops.Rescale(x=x):
-            return _rescaled(op, operands[0], x.num, num)
+            return _rescaled(op, operands[0], x.type.num, num)
         case ops.Spline(x=x):
-            return _spline(op, operands[0], x.num, num)
+            return _spline(op, operands[0], x.type.num, num)
         case ops.MatMul():
             return _matmul(operands[0], operands[1])
         case ops.Mul():

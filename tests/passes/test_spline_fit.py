@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+
 from ppc.passes.spline_fit import FitError, error, fit, minimax_quadratic
 
 

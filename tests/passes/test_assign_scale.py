@@ -1,0 +1,171 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from ppc.frontend.ir import fixed, ops
+from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError, walk
+from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.ir.text import show
+from ppc.passes import functions
+from ppc.passes.assign_scale import Precision, assign_scale, integer_bits, is_local
+from ppc.passes.calibrate import Range, calibrate
+from ppc.runtime.ring import Fixed
+
+RNG = np.random.default_rng(0)
+X = Input((4, 8), FLOAT, name="x")
+FEEDS = [{"x": RNG.normal(size=(4, 8))} for _ in range(3)]
+
+
+def weight(*shape):
+    return ops.Const(RNG.normal(size=shape).astype(np.float32), True)
+
+
+def assigned(y, **precision):
+    graph = Graph((X,), y if isinstance(y, dict) else {"y": y})
+    return assign_scale(graph, calibrate(graph, FEEDS), Precision(**precision))
+
+
+def steps(done, kind):
+    return [op for op in walk(done.graph) if isinstance(op, kind)]
+
+
+def truncations(done):
+    return [op for op in steps(done, ops.Rescale) if op.num.scale < op.x.type.num.scale]
+
+
+def test_two_layers_printed():
+    rng = np.random.default_rng(1)
+    w, b, u = (ops.Const(rng.normal(size=shape).astype(np.float32), True) for shape in ((8, 8), (8,), (8, 2)))
+    hidden = ops.Spline(ops.Add(ops.MatMul(X, w), b), functions.relu(), name="hidden")
+    graph = Graph((X,), {"y": ops.MatMul(hidden, u, name="y")})
+    ranges = {op: Range(-1.0, 1.0, 1.0) for op in walk(graph)}
+    assert show(assign_scale(graph, ranges, Precision(value=9, weight=9)).graph) == (
+        "%0 = Input(x) : f32[4,8]\n"
+        "%1 = Cast(%0, to=i22f11) : i22f11[4,8]  # x\n"
+        "%2 = Const(secret) : i22f9[8,8]\n"
+        "%3 = MatMul(%1, %2) : i22f20[4,8]\n"
+        "%4 = Const(secret) : i22f20[8]\n"
+        "%5 = Add(%3, %4) : i22f20[4,8]\n"
+        "%6 = Rescale(%5, num=i11f9) : i11f9[4,8]\n"
+        "%7 = Spline(%6, num=i20f9, spline=relu/1, quad=i2f18, width=10) : i20f9[4,8]  # hidden\n"
+        "%8 = Const(secret) : i20f9[8,2]\n"
+        "%9 = MatMul(%7, %8) : i20f18[4,2]  # y\n"
+        "%10 = Rescale(%9, num=i11f9) : i11f9[4,2]  # y\n"
+        "return y=%10\n"
+    )
+
+
+def test_meaning_is_kept():
+    """Over the reals nothing changes but the weights of splines; in integers, little."""
+    y = ops.MatMul(ops.Spline(ops.MatMul(X, weight(8, 6)), functions.gelu()), weight(6, 3))
+    done = assigned(y)
+    for feeds in FEEDS:
+        exact = evaluate(Graph((X,), {"y": y}), feeds)["y"]
+        assert_allclose(evaluate(done.graph, feeds)["y"], exact, atol=0.01)
+        assert_allclose(fixed.evaluate(done.graph, feeds)["y"], exact, atol=0.05)
+
+
+def test_more_precision_is_more_exact():
+    y = ops.MatMul(ops.MatMul(X, weight(8, 6)), weight(6, 3))
+    exact = evaluate(Graph((X,), {"y": y}), FEEDS[0])["y"]
+    off = [
+        np.abs(fixed.evaluate(assigned(y, value=n, weight=n).graph, FEEDS[0])["y"] - exact).max()
+        for n in (6, 9, 12)
+    ]
+    assert off[0] > 3 * off[1] > 9 * off[2]
+
+
+def test_rings_are_the_smallest():
+    done = assigned(ops.MatMul(ops.Spline(ops.MatMul(X, weight(8, 6)), functions.gelu()), weight(6, 3)))
+    for op in truncations(done):
+        source = op.x.type.num
+        need = integer_bits(done.ranges[op.x].magnitude) + source.scale + 2
+        assert source.bits == need
+
+
+def test_a_sum_of_products_is_truncated_once():
+    total = ops.Add(ops.MatMul(X, weight(8, 6)), ops.Add(ops.MatMul(ops.Neg(X), weight(8, 6)), weight(6)))
+    assert len(truncations(assigned(ops.MatMul(total, weight(6, 2))))) == 2
+
+
+def test_a_residual_is_multiplied_up_and_not_truncated():
+    h = ops.Spline(ops.MatMul(X, weight(8, 8)), functions.tanh())
+    done = assigned(ops.MatMul(ops.Add(ops.MatMul(h, weight(8, 8)), h), weight(8, 2)))
+    (up,) = steps(done, ops.Mul)
+    factor = up.b
+    assert ops.scalar(factor) == 1.0
+    assert factor.type.num.scale > 0
+    assert len(truncations(done)) == 3
+
+
+def test_an_operand_is_rescaled_once_for_all_its_users():
+    h = ops.MatMul(X, weight(8, 8))
+    done = assigned({"q": ops.MatMul(h, weight(8, 4)), "k": ops.MatMul(h, weight(8, 4))})
+    products = [op for op in steps(done, ops.MatMul) if op.type.shape == (4, 4)]
+    assert products[0].a is products[1].a
+    assert len(truncations(done)) == 3
+
+
+def test_products_of_one_value_share_a_ring():
+    h = ops.MatMul(X, weight(8, 8))
+    wide = ops.Const((50 * RNG.normal(size=(8, 4))).astype(np.float32), True)
+    done = assigned({"q": ops.MatMul(h, weight(8, 4)), "k": ops.MatMul(h, wide)})
+    assert len({op.type.num.bits for op in steps(done, ops.MatMul) if op.type.shape == (4, 4)}) == 1
+
+
+def test_a_rows_mean_does_not_inflate_the_ring():
+    h = ops.MatMul(X, weight(8, 8))
+    mean = ops.Mul(ops.ReduceSum(h, axes=(1,)), ops.Const(1 / 8))
+    done = assigned(ops.MatMul(ops.Sub(h, mean), weight(8, 2)))
+    (centred,) = steps(done, ops.Sub)
+    assert centred.type.num.scale == centred.a.type.num.scale == steps(done, ops.MatMul)[0].type.num.scale
+
+
+def test_one_hot_rows_have_no_scale():
+    ids = Input((4,), ops.INT, name="ids")
+    graph = Graph((ids,), {"y": ops.MatMul(ops.OneHot(ids, 9), weight(9, 3))})
+    done = assign_scale(graph, calibrate(graph, [{"ids": np.arange(4)}]))
+    (product,) = steps(done, ops.MatMul)
+    assert product.a.type.num.scale == 0
+    assert product.type.num.bits < 20
+
+
+def test_exact_factors_take_no_more_bits_than_they_need():
+    done = assigned(ops.Mul(ops.MatMul(X, weight(8, 8)), ops.Const(0.5)))
+    (half,) = (op for op in steps(done, ops.Const) if op.value.size == 1)
+    assert half.type.num.scale == 1
+
+
+def test_a_spline_says_its_quadratics_and_its_width():
+    (spline,) = steps(assigned(ops.Spline(ops.MatMul(X, weight(8, 8)), functions.gelu())), ops.Spline)
+    x = spline.x.type.num
+    assert spline.quad.scale >= 2 * x.scale
+    assert x.bits >= max(spline.quad.bits, spline.width)
+    assert spline.width < spline.quad.bits < 32
+
+
+def test_what_shares_cannot_compute_is_refused():
+    with pytest.raises(IRError, match="no way to compute it on shares"):
+        assigned(ops.Exp(ops.MatMul(X, weight(8, 8))))
+
+
+def test_a_range_beyond_64_bits_is_refused():
+    graph = Graph((X,), {"y": ops.MatMul(X, weight(8, 8), name="wide")})
+    ranges = calibrate(graph, FEEDS)
+    for most in (1e15, np.inf):
+        ranges[graph.outputs["y"]] = Range(0.0, most, 1.0)
+        with pytest.raises(ValueError, match=r"wide.*needs a ring of"):
+            assign_scale(graph, ranges)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "local"),
+    [
+        (Fixed(30, 20), Fixed(20, 10), True),
+        (Fixed(30, 20), Fixed(21, 10), False),
+        (Fixed(30, 20), Fixed(12, 20), True),
+        (Fixed(30, 20), Fixed(31, 20), False),
+    ],
+)
+def test_local_rescaling(old, new, local):
+    assert is_local(old, new) is local

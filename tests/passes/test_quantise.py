@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from ppc.passes import functions
+from ppc.passes.calibrate import Range
+from ppc.passes.quantise import quantise
+from ppc.passes.spline_fit import error
+
+SPLINES = {
+    "gelu": (functions.gelu(), functions.gelu_, 8, Range(-9.0, 11.0, 1.0), False),
+    "exp": (functions.exp(), np.exp, 8, Range(-40.0, 0.5, 1.0), False),
+    "reciprocal": (functions.reciprocal(1.0, 40.0), lambda x: 1 / x, 10, Range(1.0, 40.0, 1.0), True),
+    "rsqrt": (functions.rsqrt(30.0, 9000.0), lambda x: x**-0.5, 6, Range(30.0, 9000.0, 1.0), True),
+}
+
+
+@pytest.mark.parametrize("name", SPLINES)
+def test_rounding_adds_less_than_half_the_error(name):
+    spline, f, scale, x, relative = SPLINES[name]
+    done = quantise(spline, scale, x)
+    assert error(done.spline, f, x.lo, x.hi, relative=relative) <= 1.5 * spline.max_error
+
+
+@pytest.mark.parametrize("name", SPLINES)
+def test_coefficients_and_knots_are_whole_numbers_of_their_units(name):
+    spline, _, scale, x, _ = SPLINES[name]
+    done = quantise(spline, scale, x)
+    for piece in done.spline.pieces:
+        for i, c in enumerate(piece):
+            assert float(c * 2.0 ** (done.bits + (2 - i) * scale)).is_integer()
+    assert all(float(k * 2.0**scale).is_integer() for k in done.spline.knots)
+
+
+@pytest.mark.parametrize("name", ["gelu", "exp"])
+def test_lines_take_over_what_rounding_squares_loses(name):
+    """Rounding all three coefficients apart to the same bits would cost far more."""
+    spline, f, scale, x, _ = SPLINES[name]
+    done = quantise(spline, scale, x)
+    plain = tuple(
+        (c0, c1, np.floor(c2 * 2.0**done.bits + 0.5) * 2.0**-done.bits) for c0, c1, c2 in spline.pieces
+    )
+    worse = type(spline)(spline.knots, plain, spline.gates, spline.domain, 0.0, "")
+    assert error(worse, f, x.lo, x.hi) > 3 * error(done.spline, f, x.lo, x.hi)
+
+
+def test_few_bits_suffice():
+    assert quantise(SPLINES["gelu"][0], 8, SPLINES["gelu"][3]).bits <= 8
+    assert quantise(SPLINES["exp"][0], 8, SPLINES["exp"][3]).bits <= 10
+
+
+def test_values_leave_gates_out():
+    lo, hi = quantise(functions.gelu(), 8, Range(-20.0, 30.0, 1.0)).values(Range(-20.0, 30.0, 1.0))
+    assert -1 < lo < hi < 1
+
+
+def test_what_cannot_be_held_is_refused():
+    spline = functions.rsqrt(1e9, 1e13)
+    with pytest.raises(ValueError, match="no 60 bits"):
+        quantise(spline, 0, Range(1e9, 1e13, 1e10))
