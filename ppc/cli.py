@@ -166,9 +166,7 @@ def main() -> NoReturn:
 
 
 def _status(fault: Exception) -> int | None:
-    import click
-
-    if isinstance(fault, click.ClickException):
+    if hasattr(fault, "format_message") and hasattr(fault, "exit_code"):  # click's, or typer's copy of it
         return 2
     own = getattr(fault, "exit_status", None)
     return own if isinstance(own, int) else None
