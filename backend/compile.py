@@ -59,6 +59,9 @@ def compile_model(
     progress("choosing approximations, scales and rings")
     state = passes.run(graph, passes.Options(profile=profile), calibrate)
     progress("choosing packings and writing the plan")
-    options = {"seq_len": str(seq_len or ""), **{name: str(value) for name, value in sorted((dims or {}).items())}}
+    options = {
+        "seq_len": str(seq_len or ""),
+        **{name: str(value) for name, value in sorted((dims or {}).items())},
+    }
     plan, weights = lower(state.graph, model=Path(model).name, profile=profile, options=options)
     return Compiled(plan, weights)

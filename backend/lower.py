@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,11 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.own import owners
 from ppc.runtime import steps
-from ppc.runtime.local import LocalOp
 from ppc.runtime.he_product import Product, plan_product
+from ppc.runtime.local import LocalOp
 from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.ring import Fixed
+
 
 class LoweringError(ValueError):
     """An op that no protocol computes for the owners and formats at hand."""
@@ -32,7 +34,7 @@ class Lowering:
 
     graph: Graph
     owner: dict[Op, Owner]
-    steps: list[steps.Step] = field(default_factory=list)
+    program: list[steps.Step] = field(default_factory=list)
     forms: list[steps.Form] = field(default_factory=list)
     at: dict[Op, int] = field(default_factory=dict)
     locals: list[LocalOp] = field(default_factory=list)
@@ -45,8 +47,8 @@ class Lowering:
             self.forms.append(step.infer(self.forms))
         except ValueError as error:
             raise LoweringError(f"{step.name or type(step).__name__}: {error}") from None
-        self.steps.append(step)
-        return len(self.steps) - 1
+        self.program.append(step)
+        return len(self.program) - 1
 
     def weight(self, name: str, values: NDArray[np.int64]) -> str:
         """Keep a tensor for the server, under a name not yet taken."""
@@ -66,7 +68,7 @@ class Lowering:
         return self.local_at[op]
 
     def value(self, op: Op) -> int:
-        """The step whose value ``op`` is; constants and the client's own values enter when first asked for."""
+        """The step whose value ``op`` is; constants enter when first asked for."""
         if op not in self.at:
             num = fixed(op)
             match op:
@@ -83,7 +85,7 @@ class Lowering:
 
 
 def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) -> tuple[Plan, Weights]:
-    """The plan of a graph whose shared values are all fixed-point, and the integers it needs of the server."""
+    """The plan of a graph whose shared values are all fixed-point, and the server's integers."""
     state = Lowering(graph, owners(graph))
     merged = _shared_operands(graph, state.owner)
     for op in walk(graph):
@@ -103,7 +105,9 @@ def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) ->
     outputs = []
     for name, op in graph.outputs.items():
         if op not in state.at and state.owner[op] is not Owner.SHARED:
-            raise LoweringError(f"output {name!r} does not depend on the model's weights; choose others with --output")
+            raise LoweringError(
+                f"output {name!r} does not depend on the model's weights; choose others with --output"
+            )
         index = state.put(steps.Output(name=name, x=state.value(op)))
         outputs.append(OutputSpec(name=name, value=index, shape=op.type.shape))
     plan = Plan(
@@ -116,7 +120,7 @@ def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) ->
             WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
         ),
         local=tuple(state.locals),
-        steps=tuple(state.steps),  # type: ignore[arg-type]
+        steps=tuple(state.program),  # type: ignore[arg-type]
     )
     return plan, state.weights
 
@@ -136,7 +140,10 @@ def integers(values: NDArray[np.generic], num: Fixed) -> NDArray[np.int64]:
 
 
 def _signed_bits(w: NDArray[np.int64]) -> int:
-    return 1 + max(int(w.max(initial=0)).bit_length(), (-int(w.min(initial=0)) - 1).bit_length() if w.min(initial=0) < 0 else 0)
+    return 1 + max(
+        int(w.max(initial=0)).bit_length(),
+        (-int(w.min(initial=0)) - 1).bit_length() if w.min(initial=0) < 0 else 0,
+    )
 
 
 def _input(state: Lowering, op: Input) -> InputSpec:
@@ -190,7 +197,9 @@ def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
     weight = state.weight(_const(group[0].b).name, whole)
     if len(group) == 1:
         scale = fixed(group[0].b).scale
-        state.at[group[0]] = state.put(steps.Linear(name=name, x=x, weight=weight, scale=scale, product=product))
+        state.at[group[0]] = state.put(
+            steps.Linear(name=name, x=x, weight=weight, scale=scale, product=product)
+        )
         return
     joined = state.put(steps.Linear(name=name, x=x, weight=weight, scale=0, product=product))
     rest, at = form.shape[:-1], 0
@@ -198,7 +207,9 @@ def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
         n = part.shape[1]
         cut = (*((0, d, 1) for d in rest), (at, at + n, 1))
         columns = state.put(steps.Slice(name=op.name, x=joined, cuts=cut))
-        state.at[op] = state.put(steps.TimesInteger(name=op.name, x=columns, factor=1, scale=fixed(op.b).scale))
+        state.at[op] = state.put(
+            steps.TimesInteger(name=op.name, x=columns, factor=1, scale=fixed(op.b).scale)
+        )
         at += n
 
 
@@ -308,7 +319,9 @@ def _spline(state: Lowering, op: ops.Spline) -> int:
 
 def _sum(state: Lowering, op: ops.ReduceSum) -> int:
     rank = op.x.type.rank
-    done = state.put(steps.Sum(name=op.name, x=state.value(op.x), axes=tuple(sorted(a % rank for a in op.axes))))
+    done = state.put(
+        steps.Sum(name=op.name, x=state.value(op.x), axes=tuple(sorted(a % rank for a in op.axes)))
+    )
     return _reshape(state, done, op.type.shape)
 
 
@@ -349,7 +362,7 @@ def _concat(state: Lowering, op: ops.Concat) -> int:
 def _reshape(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
     if state.forms[x].shape == shape:
         return x
-    return state.put(steps.Reshape(name=state.steps[x].name, x=x, shape=shape))
+    return state.put(steps.Reshape(name=state.program[x].name, x=x, shape=shape))
 
 
 def _broadcast(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
@@ -358,7 +371,7 @@ def _broadcast(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
     return state.put(steps.Broadcast(x=x, shape=shape))
 
 
-RULES: dict[type[Op], Callable[[Lowering, Op], int]] = {
+RULES: dict[type[Op], Callable[[Lowering, Any], int]] = {
     ops.MatMul: _matmul,
     ops.Mul: _mul,
     ops.Add: _add,
@@ -374,5 +387,4 @@ RULES: dict[type[Op], Callable[[Lowering, Op], int]] = {
     ops.Broadcast: _broadcast_op,
     ops.Slice: _slice,
     ops.Concat: _concat,
-}  # type: ignore[dict-item]
-
+}

@@ -66,11 +66,13 @@ def local_op(op: Op, args: tuple[int, ...]) -> LocalOp:
             return LocalOp(op="Concat", args=args, ints=(op.axis % op.type.rank,))
         case ops.Slice():
             return LocalOp(op="Slice", args=args, ints=tuple(n for cut in cuts(op) for n in cut))
-    raise NotLocal(f"{type(op).__name__} {op.name or '(unnamed)'} belongs to the client, who has no function for it")
+    raise NotLocal(
+        f"{type(op).__name__} {op.name or '(unnamed)'} belongs to the client, who has no function for it"
+    )
 
 
 def cuts(op: ops.Slice) -> tuple[tuple[int, int, int], ...]:
     """(start, stop, step) for every axis."""
     by_axis = op.indices()
     whole = slice(None)
-    return tuple(by_axis.get(i, whole).indices(n) for i, n in enumerate(op.x.shape))
+    return tuple(by_axis.get(i, whole).indices(n) for i, n in enumerate(op.x.type.shape))

@@ -61,7 +61,7 @@ def _drop(real: Real, spec: SplineSpec, num: Fixed) -> int:
     return min(MAX_DROP, spec.compare_bits - 3)
 
 
-def _total(real: Real, piece: int, x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _total(real: Real, piece: int, x: np.ndarray) -> np.ndarray:
     """The quadratic and the gates that hold on piece ``piece``, continued to x."""
     c0, c1, c2 = real.pieces[piece]
     value = c0 + x * (c1 + x * c2)

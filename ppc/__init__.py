@@ -1,10 +1,14 @@
 """Private transformer inference: the server keeps its weights, the client keeps its prompt.
 
-    compiled = ppc.compile("model.onnx", seq_len=32)          # at the server
+At the server::
+
+    compiled = ppc.compile("model.onnx", seq_len=32)
     compiled.save(Path("plan.bin"), Path("plan.weights"))
     ppc.Server(compiled.plan, compiled.weights).serve()
 
-    plan = ppc.load_plan(Path("plan.bin"))                    # at the client
+At the client, with nothing but the plan::
+
+    plan = ppc.load_plan(Path("plan.bin"))
     outcome = ppc.Client(plan).run({"input_ids": ids, "attention_mask": mask})
 """
 

@@ -1,11 +1,11 @@
 """Everything that can go wrong while a plan runs, each with the exit status the command line gives it.
 
-    RuntimeFault
-    ├── BadInput        2   the user's input has the wrong name, shape, type or range
-    ├── PeerMismatch    4   the two sides hold different plans, versions or parameters
-    ├── BadPlan         4   a plan or weights file that is damaged or not ours
-    ├── NetworkFault    5   the peer went away, or never came
-    └── RangeFault      6   a value that its fixed-point format cannot hold
+RuntimeFault
+├── BadInput        2   the user's input has the wrong name, shape, type or range
+├── PeerMismatch    4   the two sides hold different plans, versions or parameters
+├── BadPlan         4   a plan or weights file that is damaged or not ours
+├── NetworkFault    5   the peer went away, or never came
+└── RangeFault      6   a value that its fixed-point format cannot hold
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The HE half of a run: keys from setup on, and products exchanged in parts.
 
-    client -> server   public keys of every parameter set that the plan uses, once
+client -> server   public keys of every parameter set that the plan uses, once
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .he import HeClient, HeServer
 from .he_product import Product, answer_parts, parameter_sets, public_key_bytes, upload_parts
 from .ledger import CLIENT, SERVER
 from .party import Party
-from .ring import Ring
+from .ring import Ring, known
 
 
 class HeSession:
@@ -36,7 +36,7 @@ class HeSession:
 
     def upload(self, p: Party, product: Product, u: Ring | None, second: Ring | None) -> list[Buffer] | None:
         """client -> server    Enc(u) [, Enc(second)]; the parts, at the server."""
-        parts: Iterator[bytes] = p.each(client=lambda: self.client.upload(product, _is(u), second))
+        parts: Iterator[bytes] = p.each(client=lambda: self.client.upload(product, known(u), second))
         said = [p.tell_bytes(CLIENT, size, lambda: next(parts)) for size in upload_parts(product)]
         return p.each(server=lambda: said)  # type: ignore[no-any-return]
 
@@ -56,8 +56,7 @@ class HeSession:
         server = self._server
         made: Iterator[bytes] | None = None
         if server is not None:
-            assert upload is not None and v is not None and mask is not None
-            made = server.answer(product, _consumed(upload), v, mask, q)
+            made = server.answer(product, _consumed(known(upload)), known(v), known(mask), q)
 
         def part() -> bytes:
             assert made is not None
@@ -75,8 +74,3 @@ def _consumed(parts: list[Buffer]) -> Iterator[Buffer]:
     parts.reverse()
     while parts:
         yield parts.pop()
-
-
-def _is(x: Ring | None) -> Ring:
-    assert x is not None
-    return x

@@ -33,7 +33,8 @@ def _one_hot(op: LocalOp, ids: Array) -> Array:
     whole = ids.astype(np.int64)
     if whole.size and (whole.min() < -depth or whole.max() >= depth):
         raise BadInput(f"{op.text or 'an index'} must lie in [0, {depth - 1}], not {_extreme(whole, depth)}")
-    return (np.where(whole < 0, whole + depth, whole)[..., None] == np.arange(depth)).astype(np.float64)
+    counted = np.where(whole < 0, whole + depth, whole)
+    return np.asarray(counted[..., None] == np.arange(depth), np.float64)
 
 
 def _extreme(ids: Array, depth: int) -> int:
@@ -43,6 +44,10 @@ def _extreme(ids: Array, depth: int) -> int:
 def _slice(op: LocalOp, x: Array) -> Array:
     cuts = np.array(op.ints).reshape(-1, 3)
     return x[tuple(slice(int(a), int(b), int(s)) for a, b, s in cuts)]
+
+
+def _where(op: LocalOp, c: Array, a: Array, b: Array) -> Array:
+    return np.asarray(np.where(c != 0, a, b))
 
 
 def _divide(op: LocalOp, a: Array, b: Array) -> Array:
@@ -78,7 +83,7 @@ TABLE: dict[str, Callable[..., Array]] = {
     "And": lambda op, a, b: ((a != 0) & (b != 0)).astype(np.float64),
     "Or": lambda op, a, b: ((a != 0) | (b != 0)).astype(np.float64),
     "IsNaN": lambda op, a: np.isnan(a).astype(np.float64),
-    "Where": lambda op, c, a, b: np.where(c != 0, a, b),
+    "Where": _where,
     "Truncate": lambda op, a: np.trunc(a),
     "Boolean": lambda op, a: (a != 0).astype(np.float64),
     "CumSum": lambda op, a: np.cumsum(a, axis=op.ints[0]),

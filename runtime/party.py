@@ -53,7 +53,9 @@ class Party:
     def pricing(self) -> bool:
         return self.role is None
 
-    def each(self, *, server: Callable[[], Any] | None = None, client: Callable[[], Any] | None = None) -> Any:
+    def each(
+        self, *, server: Callable[[], Any] | None = None, client: Callable[[], Any] | None = None
+    ) -> Any:
         """Local work: run this role's thunk, give None to the other (and to a priced program)."""
         mine = {SERVER: server, CLIENT: client}.get(self.role) if self.role else None
         return mine() if mine is not None else None

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import BadPlan
-from .local import LocalOp, infer_local
 from .he_product import Product
+from .local import LocalOp, infer_local
 from .steps import AnyStep, Form, Linear, MatMul, Output, Scaled, Step
 from .steps import Weight as WeightStep
 
@@ -85,7 +85,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
                     raise ValueError("it reads a value that does not exist yet")
                 forms.append(step.infer(forms))
             except (ValueError, TypeError, IndexError) as error:
-                raise BadPlan(f"step {i} ({type(step).__name__} {step.name}) is ill-formed: {error}") from None
+                raise BadPlan(
+                    f"step {i} ({type(step).__name__} {step.name}) is ill-formed: {error}"
+                ) from None
         return forms
 
     @property
@@ -125,7 +127,9 @@ def decode(body: bytes, source: str = "plan") -> Plan:
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadPlan(f"{source}: not a well-formed plan: {error}") from None
     if plan.version != VERSION:
-        raise BadPlan(f"{source}: written for protocol version {plan.version}, this is {VERSION}; compile it again")
+        raise BadPlan(
+            f"{source}: written for protocol version {plan.version}, this is {VERSION}; compile it again"
+        )
     _check(plan, source)
     return plan
 
@@ -141,7 +145,9 @@ def _check(plan: Plan, source: str) -> None:
     for i, step in enumerate(plan.steps):
         want = _weight_of(step)
         if want is not None and shapes.get(want[0]) != want[1]:
-            raise BadPlan(f"{source}: step {i} wants weight {want[0]!r} of shape {want[1]}, it is {shapes.get(want[0])}")
+            raise BadPlan(
+                f"{source}: step {i} wants weight {want[0]!r} of shape {want[1]}, it is {shapes.get(want[0])}"
+            )
     outputs = [i for i, step in enumerate(plan.steps) if isinstance(step, Output)]
     if sorted(o.value for o in plan.outputs) != outputs:
         raise BadPlan(f"{source}: its steps reveal other values than the outputs it names")
@@ -175,7 +181,9 @@ def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
 
     narrow = {}
     for spec in plan.weights:
-        kind = next(t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8)
+        kind = next(
+            t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8
+        )
         narrow[spec.name] = np.ascontiguousarray(weights[spec.name].astype(kind))
     save_file(narrow, str(path), metadata={"plan": plan.hash})
 
@@ -188,14 +196,18 @@ def load_weights(path: Path, plan: Plan) -> Weights:
         with safe_open(str(path), framework="numpy") as file:
             belongs = (file.metadata() or {}).get("plan")
             if belongs != plan.hash:
-                raise BadPlan(f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…")
+                raise BadPlan(
+                    f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…"
+                )
             names = set(file.keys())
             missing = [w.name for w in plan.weights if w.name not in names]
             if missing:
                 raise BadPlan(f"{path}: weight {missing[0]!r} is missing")
             weights = {w.name: file.get_tensor(w.name).astype(np.int64) for w in plan.weights}
     except FileNotFoundError:
-        raise BadPlan(f"{path}: no such file; the server needs the weights that `ppc compile` wrote") from None
+        raise BadPlan(
+            f"{path}: no such file; the server needs the weights that `ppc compile` wrote"
+        ) from None
     except (SafetensorError, OSError) as error:
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
     for w in plan.weights:

@@ -29,7 +29,7 @@ class Prg:
     def bytes(self, count: int) -> NDArray[np.uint8]:
         out = np.zeros(count, np.uint8)
         if count:
-            data = self._stream.update(memoryview(out))
+            data = self._stream.update(out.data)
             out = np.frombuffer(bytearray(data), np.uint8)
         return out
 

@@ -7,12 +7,15 @@ symmetric interval [-2^(bits-1), 2^(bits-1)).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Ring = NDArray[np.uint64]
+Signed = NDArray[np.int64]
+
+T = TypeVar("T")
 
 MAX_BITS = 64
 
@@ -82,6 +85,13 @@ def same(*nums: Fixed) -> Fixed:
 def packed_size(count: int, bits: int) -> int:
     """Bytes of ``count`` ring elements on the wire."""
     return (count * bits + 7) // 8
+
+
+def known(x: T | None) -> T:
+    """x, where the program's structure says that it is there: local work of the role that holds it."""
+    if x is None:
+        raise AssertionError("a role touched what only the other knows")
+    return x
 
 
 def as_u64(x: Any) -> Ring:

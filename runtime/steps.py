@@ -13,15 +13,23 @@ import msgspec
 import numpy as np
 
 from .errors import RangeFault
-from .ledger import SERVER
 from .he_product import Product
+from .ledger import SERVER
 from .party import Party
 from .protocols import matmul as products
 from .protocols.maximum import maximum, maximum_offline
-from .protocols.multiply import Rows, multiply, multiply_offline, scaled, scaled_offline, square, square_offline
+from .protocols.multiply import (
+    Rows,
+    multiply,
+    multiply_offline,
+    scaled,
+    scaled_offline,
+    square,
+    square_offline,
+)
 from .protocols.spline import SplineSpec, rounded, spline, spline_clear, spline_offline
 from .protocols.truncate import truncate, truncate_offline
-from .ring import Fixed, Ring
+from .ring import Fixed, Ring, known
 from .share import Share
 
 if TYPE_CHECKING:
@@ -357,7 +365,7 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
         return maximum(p, run.share(self.x), self.drop, made)
 
     def clear(self, run: Run) -> Clear:
-        return run.clear(self.x).max(axis=-1, keepdims=True)
+        return np.asarray(run.clear(self.x).max(axis=-1, keepdims=True))
 
 
 class Add(Binary, frozen=True, kw_only=True, tag=True):
@@ -514,7 +522,9 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
     def online(self, p: Party, run: Run, made: Any) -> Share:
         x = run.share(self.x)
         said = p.tell(SERVER, x.num.bits, x.shape, lambda: x.ring)
-        data = p.each(client=lambda: x.num.wrap(x.ring + said), server=lambda: np.zeros(x.shape, np.uint64))
+        data = p.each(
+            client=lambda: x.num.wrap(x.ring + known(said)), server=lambda: np.zeros(x.shape, np.uint64)
+        )
         return x.like(data)
 
     def clear(self, run: Run) -> Clear:

@@ -34,7 +34,9 @@ def tokenize(plan: Plan, text: str, tokenizer: Path) -> dict[str, NDArray[Any]]:
             raise BadInput(f"the plan's input {spec.name!r} does not come from a tokenizer; use --input")
         row, length = given[spec.name], spec.shape[-1]
         if len(row) > length:
-            raise BadInput(f"the prompt has {len(row)} tokens, the plan holds {length}; compile with a longer --seq-len")
+            raise BadInput(
+                f"the prompt has {len(row)} tokens, the plan holds {length}; compile with a longer --seq-len"
+            )
         padding = _pad_id(loaded) if spec.name == "input_ids" else 0
         feeds[spec.name] = np.array([[*row, *[padding] * (length - len(row))]], np.int64).reshape(spec.shape)
     return feeds

@@ -11,7 +11,7 @@ from .ring import Ring, as_u64
 
 def pack(x: Ring, bits: int) -> memoryview:
     """The elements of ``x``, ``bits`` bits each: ceil(size·bits/8) bytes."""
-    return memoryview(_ring.pack(as_u64(x).ravel(), bits))
+    return _ring.pack(as_u64(x).ravel(), bits).data
 
 
 def unpack(data: Buffer, bits: int, count: int) -> Ring:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..ledger import CLIENT, SERVER
 from ..party import Party
-from ..ring import Fixed, Ring
+from ..ring import Fixed, Ring, known
 from ..share import Share
 from .random_ot import RandomOt, keyed_ot, random_ot
 
@@ -39,10 +39,9 @@ def and_offline(p: Party, count: int, width: int) -> AndMade:
     if p.pricing:
         return AndMade(width, count, None, None, None)
     sent, got = (ours, theirs) if p.role is SERVER else (theirs, ours)
-    assert sent.k0 is not None and sent.k1 is not None and got.k is not None and got.choice is not None
     keep = np.uint8((1 << width) - 1)
-    k0, k1, k = (x[:, 0] & keep for x in (sent.k0, sent.k1, got.k))
-    u, v = got.choice.astype(np.uint8), k0 ^ k1
+    k0, k1, k = (known(x)[:, 0] & keep for x in (sent.k0, sent.k1, got.k))
+    u, v = known(got.choice), k0 ^ k1
     return AndMade(width, count, u, v, (u * v) ^ k0 ^ k)
 
 
@@ -59,11 +58,10 @@ def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> l
     masked: list[tuple[Bits, Bits]] = []
 
     def opening() -> Ring:
-        assert x is not None and y is not None
         at, flat = 0, []
         for m in made:
-            assert m.u is not None and m.v is not None
-            masked.append((x[at : at + m.count] ^ m.u, y[at : at + m.count] ^ m.v))
+            here = slice(at, at + m.count)
+            masked.append((known(x)[here] ^ known(m.u), known(y)[here] ^ known(m.v)))
             flat += [masked[-1][0], bits_of(masked[-1][1], m.width)]
             at += m.count
         return np.concatenate(flat).astype(np.uint64)
@@ -74,13 +72,12 @@ def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> l
     at, out = 0, []
     flat = other.astype(np.uint8)
     for m, (dx, dy) in zip(made, masked, strict=True):
-        assert m.u is not None and m.v is not None and m.uv is not None
         d = dx ^ flat[at : at + m.count]
         at += m.count
         bits = flat[at : at + m.count * m.width].reshape(m.count, m.width)
         at += m.count * m.width
         e = dy ^ np.bitwise_or.reduce(bits << np.arange(m.width, dtype=np.uint8), axis=1).astype(np.uint8)
-        z = (d * m.v) ^ (m.u * e) ^ m.uv
+        z = (d * known(m.v)) ^ (known(m.u) * e) ^ known(m.uv)
         out.append(z ^ (d * e) if p.role is SERVER else z)
     return out
 
@@ -107,27 +104,22 @@ def select(p: Party, bit: Share, x: Share, made: SelectMade) -> Share:
     both -> both    t0 - t1 + (1 - 2b)·x, l bits an element
     """
     num = x.num
-    flip = p.swap(1, x.shape, lambda: bit.ring ^ _is(made.got.choice))
+    flip = p.swap(1, x.shape, lambda: bit.ring ^ known(made.got.choice))
 
     def message() -> Ring:
-        t0, t1 = _turned(made.sent, _is(flip))
+        t0, t1 = _turned(made.sent, known(flip))
         return num.wrap(t0 - t1 + (np.uint64(1) - np.uint64(2) * bit.ring) * x.ring)
 
     tau = p.swap(num.bits, x.shape, message)
 
     def mine() -> Ring:
-        t0, _ = _turned(made.sent, _is(flip))
-        return num.wrap(bit.ring * x.ring - t0 + _is(made.got.t) + bit.ring * _is(tau))
+        t0, _ = _turned(made.sent, known(flip))
+        return num.wrap(bit.ring * x.ring - t0 + known(made.got.t) + bit.ring * known(tau))
 
     return x.like(p.both(mine))
 
 
 def _turned(sent: RandomOt, flip: Ring) -> tuple[Ring, Ring]:
-    t0, t1 = _is(sent.t0), _is(sent.t1)
+    t0, t1 = known(sent.t0), known(sent.t1)
     swap = flip.astype(bool)
     return np.where(swap, t1, t0), np.where(swap, t0, t1)
-
-
-def _is(x: Ring | None) -> Ring:
-    assert x is not None
-    return x

@@ -14,13 +14,15 @@ do the server's digits below bit g, which are compared once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 
-from ..ledger import CLIENT, SERVER
+from ..ledger import SERVER
 from ..party import Party
-from ..ring import BIT, Fixed, Ring
+from ..ring import BIT, Fixed, Ring, known
 from ..share import Share
 from .booleans import AndMade, Bits, and_offline, and_rows
 from .leaf import LeafMade, leaf_answer, leaf_offline, leaf_point
@@ -33,8 +35,8 @@ MAX_WIDTH = 64
 class Thresholds:
     """Public thresholds in units of the compared ring, ascending, and the bits dropped before.
 
-    x is compared at 2^drop units: the outcome may differ from the exact one where x is less than
-    2^drop below a threshold, never elsewhere.
+    x is compared at 2^drop units: the outcome may be 0 instead of 1 where x exceeds a threshold by
+    less than 2^drop, and is right elsewhere.
     """
 
     values: tuple[int, ...]
@@ -68,7 +70,7 @@ class Layout:
             raise ValueError(f"no bits are left to compare: ring {bits}, dropped {thresholds.drop}")
         grid = min(thresholds.grid, top)
         cuts = [*range(0, grid, DIGIT), *range(grid, top, DIGIT), top]
-        return Layout(tuple((a, b - a, b <= grid) for a, b in zip(cuts, cuts[1:], strict=False) if b > a))
+        return Layout(tuple((a, b - a, b <= grid) for a, b in pairwise(cuts) if b > a))
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,14 +109,15 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
     # leaves: all the client's digits, then all the server's tables
     turns = []
     for leaf, (at, k, _) in zip(made.leaves, layout.digits, strict=True):
-        digit = lambda at=at, k=k: ((mine >> np.uint64(at)) & np.uint64((1 << k) - 1)).astype(np.uint8)  # noqa: E731
-        turns.append(leaf_point(p, leaf, digit))
+        turns.append(leaf_point(p, leaf, partial(_digit, mine, at, k)))
     nodes: list[_Node] = []
     for i, (leaf, turn, (at, k, common)) in enumerate(zip(made.leaves, turns, layout.digits, strict=True)):
         rows = 1 if common else s
-        masks = p.each(server=lambda leaf=leaf: p.prg.ring(leaf.width, (n,)))
+        masks = p.each(server=partial(p.prg.ring, leaf.width, (n,)))
 
-        def table(at: int = at, k: int = k, rows: int = rows, first: bool = i == 0, masks: Ring = masks) -> Ring:
+        def table(
+            at: int = at, k: int = k, rows: int = rows, first: bool = i == 0, masks: Ring = masks
+        ) -> Ring:
             bound = low ^ (mine[:, :rows] & low)  # 2^top - 1 - share: carry iff the client's part exceeds it
             digit = (bound >> np.uint64(at)) & np.uint64((1 << k) - 1)
             value = np.arange(1 << k, dtype=np.uint64)[None, :]
@@ -127,7 +130,7 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
 
         entry = leaf_answer(p, leaf, turn, table)
         held = masks if p.role is SERVER else entry
-        nodes.append(_Node.of(held, rows, common, equal=i > 0))
+        nodes.append(_Node.of(held, rows, equal=i > 0))
 
     carry = _reduce(p, nodes, layout, s, made.ands)
 
@@ -143,19 +146,22 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
 
 @dataclass(frozen=True, repr=False)
 class _Node:
-    """Shares of (greater, equal) of a run of digits, each (n·rows,) or None; lowest runs have no equal."""
+    """Shares of (greater, equal) of a run of digits, each (n·rows,); the lowest run has no equal."""
 
-    greater: Bits | None
-    equal: Bits | None
+    greater: Bits | None = None
+    equal: Bits | None = None
 
     @staticmethod
-    def of(held: Ring | None, rows: int, common: bool, equal: bool) -> _Node:
-        del common
+    def of(held: Ring | None, rows: int, equal: bool) -> _Node:
         if held is None:
-            return _Node(None, None)
-        at = np.arange(rows, dtype=np.uint64)
-        split = lambda shift: ((held[:, None] >> (at + np.uint64(shift))) & np.uint64(1)).astype(np.uint8).reshape(-1)  # noqa: E731
-        return _Node(split(0), split(rows) if equal else None)
+            return _Node()
+        bits = (held[:, None] >> np.arange(2 * rows, dtype=np.uint64)) & np.uint64(1)
+        greater, same = bits[:, :rows].astype(np.uint8), bits[:, rows:].astype(np.uint8)
+        return _Node(greater.reshape(-1), same.reshape(-1) if equal else None)
+
+
+def _digit(x: Ring, at: int, bits: int) -> Bits:
+    return ((x >> np.uint64(at)) & np.uint64((1 << bits) - 1)).astype(np.uint8)
 
 
 def _levels(layout: Layout) -> list[list[tuple[bool, int]]]:
@@ -170,9 +176,7 @@ def _levels(layout: Layout) -> list[list[tuple[bool, int]]]:
 
 def _pairs(runs: list[tuple[bool, bool]]) -> tuple[list[tuple[bool, bool]], list[tuple[bool, bool]]]:
     """Join neighbours (low, high), from the lowest up; a last odd one waits for the next level."""
-    pairs = [
-        (runs[i][0] and runs[i + 1][0], runs[i][1]) for i in range(0, len(runs) - 1, 2)
-    ]
+    pairs = [(runs[i][0] and runs[i + 1][0], runs[i][1]) for i in range(0, len(runs) - 1, 2)]
     rest = [runs[-1]] if len(runs) % 2 else []
     return pairs, pairs + rest
 
@@ -190,29 +194,25 @@ def _reduce(p: Party, nodes: list[_Node], layout: Layout, s: int, made: list[lis
             if not common:  # a run below the grid meets one above it
                 low = _spread(low, s) if runs[2 * i][0] else low
                 high = _spread(high, s) if runs[2 * i + 1][0] else high
-            assert low.greater is not None and high.equal is not None
-            xs.append(high.equal)
-            ys.append(low.greater if lowest else low.greater | (_bits(low.equal) << np.uint8(1)))
+            xs.append(known(high.equal))
+            ys.append(
+                known(low.greater) if lowest else known(low.greater) | (known(low.equal) << np.uint8(1))
+            )
             keep.append(high)
         z = and_rows(p, np.concatenate(xs) if xs else None, np.concatenate(ys) if ys else None, level)
         joined = []
-        for (_, lowest), high, product in zip(pairs, keep or [_Node(None, None)] * len(pairs), z, strict=True):
+        for (_, lowest), high, product in zip(pairs, keep or [_Node()] * len(pairs), z, strict=True):
             if product is None:
-                joined.append(_Node(None, None))
+                joined.append(_Node())
                 continue
             equal = None if lowest else product >> np.uint8(1)
-            joined.append(_Node(_bits(high.greater) ^ (product & np.uint8(1)), equal))
+            joined.append(_Node(known(high.greater) ^ (product & np.uint8(1)), equal))
         nodes = joined + ([nodes[-1]] if len(runs) % 2 else [])
         runs = after
     return nodes[0].greater
 
 
 def _spread(node: _Node, s: int) -> _Node:
-    assert node.greater is not None
+    """The same bits for each of s thresholds."""
     equal = None if node.equal is None else np.repeat(node.equal, s)
-    return _Node(np.repeat(node.greater, s), equal)
-
-
-def _bits(x: Bits | None) -> Bits:
-    assert x is not None
-    return x
+    return _Node(np.repeat(known(node.greater), s), equal)

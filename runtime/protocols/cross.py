@@ -73,7 +73,7 @@ def _ots(p: Party, sender: Role, bits: int, choice_bits: int, groups: int, lengt
     return [keyed_ot(p, sender, groups, _width(bits - i) * length) for i in range(choice_bits)]
 
 
-def _ring(raw: np.ndarray | None, bits: int, length: int) -> Ring:  # type: ignore[type-arg]
+def _ring(raw: np.ndarray | None, bits: int, length: int) -> Ring:
     assert raw is not None
     words = np.ascontiguousarray(raw).view(f"<u{_width(bits)}").reshape(-1, length)
     return words.astype(np.uint64) & np.uint64((1 << bits) - 1)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..ledger import Role
 from ..party import Party
-from ..ring import Ring
+from ..ring import Ring, known
 from .random_ot import keyed_ot
 
 Bytes = NDArray[np.uint8]
@@ -50,20 +50,17 @@ def leaf_offline(p: Party, sender: Role, count: int, index_bits: int, width: int
     if p.role is sender:
         pads = np.zeros((count, size, entry), np.uint8)
         for i, ot in enumerate(ots):
-            assert ot.k0 is not None and ot.k1 is not None
             high = (index >> i) & 1 == 1
-            pads[:, ~high] ^= ot.k0.reshape(pads.shape)[:, ~high]
-            pads[:, high] ^= ot.k1.reshape(pads.shape)[:, high]
+            pads[:, ~high] ^= known(ot.k0).reshape(pads.shape)[:, ~high]
+            pads[:, high] ^= known(ot.k1).reshape(pads.shape)[:, high]
         return LeafMade(sender, count, index_bits, width, pads=pads)
     r = np.zeros(count, np.uint8)
     for i, ot in enumerate(ots):
-        assert ot.choice is not None
-        r |= ot.choice << np.uint8(i)
+        r |= known(ot.choice) << np.uint8(i)
     pad = np.zeros((count, entry), np.uint8)
     here = np.arange(count)
     for ot in ots:
-        assert ot.k is not None
-        pad ^= ot.k.reshape(count, size, entry)[here, r]
+        pad ^= known(ot.k).reshape(count, size, entry)[here, r]
     return LeafMade(sender, count, index_bits, width, r=r, pad=pad)
 
 
@@ -71,8 +68,7 @@ def leaf_point(p: Party, made: LeafMade, index: Callable[[], Bytes]) -> Ring | N
     """First message: the receiver's masked index, (count,)."""
 
     def masked() -> Ring:
-        assert made.r is not None
-        return (index() ^ made.r).astype(np.uint64)
+        return (index() ^ known(made.r)).astype(np.uint64)
 
     return p.tell(made.sender.other, made.index_bits, (made.count,), masked)
 
@@ -82,18 +78,16 @@ def leaf_answer(p: Party, made: LeafMade, turn: Ring | None, table: Callable[[],
     size = 1 << made.index_bits
 
     def masked() -> Ring:
-        assert made.pads is not None and turn is not None
-        spots = np.arange(size, dtype=np.int64)[None, :] ^ turn.astype(np.int64)[:, None]
-        turned = _words(made.pads)[np.arange(made.count)[:, None], spots]
+        spots = np.arange(size, dtype=np.int64)[None, :] ^ known(turn).astype(np.int64)[:, None]
+        turned: Ring = _words(known(made.pads))[np.arange(made.count)[:, None], spots]
         return table() ^ (turned & _low(made.width))
 
     said = p.tell(made.sender, made.width, (made.count, size), masked)
     if p.pricing or p.role is made.sender:
         return None
-    assert said is not None and turn is not None and made.r is not None and made.pad is not None
-    index = (turn ^ made.r.astype(np.uint64)).astype(np.int64)
-    entry = said[np.arange(made.count), index]
-    return entry ^ (_words(made.pad[:, None, :])[:, 0] & _low(made.width))
+    index = (known(turn) ^ known(made.r).astype(np.uint64)).astype(np.int64)
+    entry: Ring = known(said)[np.arange(made.count), index]
+    return entry ^ (_words(known(made.pad)[:, None, :])[:, 0] & _low(made.width))
 
 
 def _words(pads: Bytes) -> Ring:

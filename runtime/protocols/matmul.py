@@ -20,7 +20,7 @@ from ..channel import Buffer
 from ..he_product import Product
 from ..ledger import CLIENT, SERVER
 from ..party import Party
-from ..ring import Fixed, Ring
+from ..ring import Fixed, Ring, Signed, known
 from ..share import Share
 
 
@@ -51,7 +51,7 @@ def upload_offline(p: Party, product: Product) -> Uploaded:
     return Uploaded(a, b, p.he.upload(p, product, a, b))
 
 
-def linear_offline(p: Party, product: Product, up: Uploaded, weight: Callable[[], Ring]) -> LinearMade:
+def linear_offline(p: Party, product: Product, up: Uploaded, weight: Callable[[], Signed]) -> LinearMade:
     """server -> client    Enc(r·W - s)        ``weight()`` is called at the server alone"""
     mask = p.each(server=lambda: p.prg.ring(product.ell, (product.batch, product.m, product.n)))
     v = p.each(server=lambda: weight()[None])
@@ -59,16 +59,16 @@ def linear_offline(p: Party, product: Product, up: Uploaded, weight: Callable[[]
     return LinearMade(up.a, mask if p.role is SERVER else share)
 
 
-def linear(p: Party, x: Share, n: int, scale: int, weight: Callable[[], Ring], made: LinearMade) -> Share:
+def linear(p: Party, x: Share, n: int, scale: int, weight: Callable[[], Signed], made: LinearMade) -> Share:
     """client -> server    x - r, l bits an element
 
     x is (1, m, k); the product is (1, m, n) and has ``scale`` more fraction bits.
     """
     num = Fixed(x.num.bits, x.num.scale + scale)
-    opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - _is(made.r)))
+    opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - known(made.r)))
     mine = p.each(
-        client=lambda: _is(made.rw),
-        server=lambda: num.wrap(_product(x.ring + _is(opened), weight()[None]) + _is(made.rw)),
+        client=lambda: known(made.rw),
+        server=lambda: num.wrap(_product(x.ring + known(opened), weight()[None]) + known(made.rw)),
     )
     return Share(num, (*x.shape[:-1], n), mine)
 
@@ -88,7 +88,9 @@ def matmul_offline(p: Party, product: Product, up: Uploaded) -> MatmulMade:
     a = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.k)), client=lambda: up.a)
     b = p.each(server=lambda: p.prg.ring(ell, (batch, product.k, product.n)), client=lambda: up.b)
     mask = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.n)))
-    share = p.he.answer(p, product, up.parts, b if p.role is SERVER else None, mask, a if p.role is SERVER else None)
+    share = p.he.answer(
+        p, product, up.parts, b if p.role is SERVER else None, mask, a if p.role is SERVER else None
+    )
     return MatmulMade(a, b, mask if p.role is SERVER else share)
 
 
@@ -98,7 +100,7 @@ def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
     kept: list[Ring] = []
 
     def masked() -> Ring:
-        flat = np.concatenate([(a.ring - _is(made.a)).ravel(), (b.ring - _is(made.b)).ravel()])
+        flat = np.concatenate([(a.ring - known(made.a)).ravel(), (b.ring - known(made.b)).ravel()])
         kept.append(num.wrap(flat))
         return kept[0]
 
@@ -106,19 +108,14 @@ def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
     shape = (*a.shape[:-1], b.shape[-1])
 
     def mine() -> Ring:
-        theirs = _is(other)
+        theirs = known(other)
         da, db = theirs[: a.size].reshape(a.shape), theirs[a.size :].reshape(b.shape)
-        out = _product(a.ring + da, b.ring) + _product(_is(made.a), db)
-        return num.wrap(out + _is(made.cross))
+        out = _product(a.ring + da, b.ring) + _product(known(made.a), db)
+        return num.wrap(out + known(made.cross))
 
     return Share(num, shape, p.both(mine))
 
 
-def _product(a: Ring, b: Ring) -> Ring:
+def _product(a: Ring, b: Ring | Signed) -> Ring:
     """Batched product over Z/2^64; either operand may have a batch of 1."""
     return _ring.matmul(np.ascontiguousarray(a, np.uint64), np.ascontiguousarray(b).view(np.uint64))
-
-
-def _is(x: Ring | None) -> Ring:
-    assert x is not None
-    return x

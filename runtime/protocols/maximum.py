@@ -8,11 +8,12 @@ round, which is all a softmax asks for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ..party import Party
-from ..ring import Fixed
+from ..ring import Fixed, Ring, known
 from ..share import Share
 from .booleans import SelectMade, select, select_offline
 from .compare import CompareMade, Thresholds, compare, compare_offline
@@ -38,15 +39,27 @@ def maximum(p: Party, x: Share, drop: int, made: MaximumMade) -> Share:
     for compare_made, select_made in made.rounds:
         half = x.shape[-1] // 2
         shape = (*x.shape[:-1], half)
-        left, right, rest = (
-            p.both(lambda s=s: np.ascontiguousarray(x.ring[..., s]))  # type: ignore[misc]
-            for s in (slice(0, half), slice(half, 2 * half), slice(2 * half, None))
-        )
-        gap = Share(num, shape, p.both(lambda a=left, b=right: num.wrap(a - b)))  # type: ignore[misc]
+        cuts = (slice(0, half), slice(half, 2 * half), slice(2 * half, None))
+        left, right, rest = (p.both(partial(_cut, x, cut)) for cut in cuts)
+        gap = Share(num, shape, p.both(partial(_minus, num, left, right)))
         wins = compare(p, gap, Thresholds((0,), drop), compare_made)
-        bit = Share(wins.num, shape, p.both(lambda w=wins: w.ring[..., 0]))  # type: ignore[misc]
-        gain = select(p, bit, gap, select_made)
-        winner = p.both(lambda b=right, g=gain: num.wrap(b + g.ring))  # type: ignore[misc]
+        gain = select(p, Share(wins.num, shape, p.both(partial(_first, wins))), gap, select_made)
         shape = (*x.shape[:-1], x.shape[-1] - half)
-        x = Share(num, shape, p.both(lambda w=winner, r=rest: np.concatenate([w, r], axis=-1)))  # type: ignore[misc]
+        x = Share(num, shape, p.both(partial(_winners, num, right, gain, rest)))
     return x
+
+
+def _cut(x: Share, cut: slice) -> Ring:
+    return np.ascontiguousarray(x.ring[..., cut])
+
+
+def _minus(num: Fixed, a: Ring | None, b: Ring | None) -> Ring:
+    return num.wrap(known(a) - known(b))
+
+
+def _first(bits: Share) -> Ring:
+    return np.ascontiguousarray(bits.ring[..., 0])
+
+
+def _winners(num: Fixed, right: Ring | None, gain: Share, rest: Ring | None) -> Ring:
+    return np.concatenate([num.wrap(known(right) + gain.ring), known(rest)], axis=-1)

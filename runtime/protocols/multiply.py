@@ -17,7 +17,7 @@ import numpy as np
 
 from ..ledger import CLIENT, SERVER
 from ..party import Party
-from ..ring import Fixed, Ring
+from ..ring import Fixed, Ring, Signed, known
 from ..share import Share
 from .cross import cross_given, cross_random
 
@@ -42,11 +42,11 @@ def square_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SquareMade:
 def square(p: Party, x: Share, made: SquareMade) -> Share:
     """both -> both    x - r, l bits an element"""
     num = x.num
-    other = p.swap(num.bits, x.shape, lambda: num.wrap(x.ring - _is(made.r)))
+    other = p.swap(num.bits, x.shape, lambda: num.wrap(x.ring - known(made.r)))
 
     def mine() -> Ring:
-        d = num.wrap(x.ring - _is(made.r) + _is(other))
-        out = np.uint64(2) * d * _is(made.r) + _is(made.rr)
+        d = num.wrap(x.ring - known(made.r) + known(other))
+        out = np.uint64(2) * d * known(made.r) + known(made.rr)
         return num.wrap(out + d * d if p.role is SERVER else out)
 
     return x.like(p.both(mine), num.times(num))
@@ -98,12 +98,12 @@ class MultiplyMade:
 def multiply_offline(p: Party, num: Fixed, rows: Rows) -> MultiplyMade:
     g, n, bits = rows.groups, rows.length, num.bits
     u = p.random(bits, (g, n))
-    first_v, first = cross_random(p, CLIENT, bits, g, n, lambda: _is(u))
-    second_v, second = cross_random(p, SERVER, bits, g, n, lambda: _is(u))
+    first_v, first = cross_random(p, CLIENT, bits, g, n, lambda: known(u))
+    second_v, second = cross_random(p, SERVER, bits, g, n, lambda: known(u))
     if p.pricing:
         return MultiplyMade(None, None, None)
     v = first_v if p.role is CLIENT else second_v
-    return MultiplyMade(u, v, num.wrap(_is(u) * _is(v)[:, None] + _is(first) + _is(second)))
+    return MultiplyMade(u, v, num.wrap(known(u) * known(v)[:, None] + known(first) + known(second)))
 
 
 def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:
@@ -114,16 +114,18 @@ def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:
 
     def masked() -> Ring:
         return num.wrap(
-            np.concatenate([(rows.split(a.ring) - _is(made.u)).ravel(), rows.split(b.ring).ravel() - _is(made.v)])
+            np.concatenate(
+                [(rows.split(a.ring) - known(made.u)).ravel(), rows.split(b.ring).ravel() - known(made.v)]
+            )
         )
 
     kept: list[Ring] = []
     other = p.swap(num.bits, (cut + rows.groups,), lambda: _keep(kept, masked()))
 
     def mine() -> Ring:
-        both = kept[0] + _is(other)
+        both = kept[0] + known(other)
         d, e = both[:cut].reshape(rows.groups, rows.length), both[cut:, None]
-        out = d * _is(made.v)[:, None] + _is(made.u) * e + _is(made.uv)
+        out = d * known(made.v)[:, None] + known(made.u) * e + known(made.uv)
         return num.wrap(rows.join(out + d * e if p.role is SERVER else out))
 
     return Share(num, a.shape, p.both(mine))
@@ -137,7 +139,9 @@ class ScaledMade:
     rw: Ring | None
 
 
-def scaled_offline(p: Party, num: Fixed, rows: Rows, weight_bits: int, weight: Callable[[], Ring]) -> ScaledMade:
+def scaled_offline(
+    p: Party, num: Fixed, rows: Rows, weight_bits: int, weight: Callable[[], Signed]
+) -> ScaledMade:
     """``weight()``: signed int64 of ``rows.b``'s size, |w| < 2^(weight_bits-1); called at the server only."""
     half = np.uint64(1 << (weight_bits - 1))
     r = p.each(client=lambda: p.prg.ring(num.bits, (rows.groups, rows.length)))
@@ -147,27 +151,24 @@ def scaled_offline(p: Party, num: Fixed, rows: Rows, weight_bits: int, weight: C
         rows=lambda: r,
     )  # fmt: skip
     if p.role is CLIENT:  # the choices were w + half
-        share = num.wrap(_is(share) - half * r)
+        share = num.wrap(known(share) - half * r)
     return ScaledMade(r, share)
 
 
-def scaled(p: Party, x: Share, rows: Rows, scale: int, weight: Callable[[], Ring], made: ScaledMade) -> Share:
+def scaled(
+    p: Party, x: Share, rows: Rows, scale: int, weight: Callable[[], Signed], made: ScaledMade
+) -> Share:
     """client -> server    x - r, l bits an element; the product has ``scale`` more fraction bits"""
     num = Fixed(x.num.bits, x.num.scale + scale)
-    opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - rows.join(_is(made.r))))
+    opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - rows.join(known(made.r))))
 
     def server() -> Ring:
         w = weight().reshape(rows.b).view(np.uint64)
-        return num.wrap((x.ring + _is(opened)) * w + rows.join(_is(made.rw)))
+        return num.wrap((x.ring + known(opened)) * w + rows.join(known(made.rw)))
 
-    return x.like(p.each(client=lambda: rows.join(_is(made.rw)), server=server), num)
+    return x.like(p.each(client=lambda: rows.join(known(made.rw)), server=server), num)
 
 
 def _keep(kept: list[Ring], value: Ring) -> Ring:
     kept.append(value)
     return value
-
-
-def _is(x: Ring | None) -> Ring:
-    assert x is not None
-    return x

@@ -50,7 +50,9 @@ class SplineSpec:
 
     def __post_init__(self) -> None:
         if len(self.pieces) != len(self.thresholds.values) + 1:
-            raise ValueError(f"{len(self.thresholds.values)} knots need one piece more, not {len(self.pieces)}")
+            raise ValueError(
+                f"{len(self.thresholds.values)} knots need one piece more, not {len(self.pieces)}"
+            )
         if any(not 0 <= g < len(self.thresholds.values) for g, _ in self.gates):
             raise ValueError(f"gates {self.gates} name knots that are not there")
 
@@ -142,7 +144,7 @@ def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineM
     table = np.array(spec.pieces, object)
     jumps = list(spec.jumps)
 
-    def combine(rows: np.ndarray) -> Ring:  # type: ignore[type-arg]
+    def combine(rows: np.ndarray) -> Ring:
         """The party's share of each row's quadratic, narrowed; constants are the server's."""
         c0, c1, c2 = (np.array([int(c) % 2**64 for c in rows[:, i]], np.uint64) for i in range(3))
         out = reduced.ring[..., None] * c1
@@ -167,7 +169,7 @@ def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineM
     )
 
 
-def spline_clear(x: np.ndarray, num: Fixed, spec: SplineSpec) -> np.ndarray:  # type: ignore[type-arg]
+def spline_clear(x: np.ndarray, num: Fixed, spec: SplineSpec) -> np.ndarray:
     """The integer meaning: signed x in, signed y in ``spec.out``, truncations rounded to nearest."""
     x = x.astype(np.int64)
     ts = np.array(spec.thresholds.values, np.int64)
@@ -181,7 +183,7 @@ def spline_clear(x: np.ndarray, num: Fixed, spec: SplineSpec) -> np.ndarray:  # 
     return out
 
 
-def rounded(x: np.ndarray, drop: int) -> np.ndarray:  # type: ignore[type-arg]
+def rounded(x: np.ndarray, drop: int) -> np.ndarray:
     """x / 2^drop to the nearest integer."""
     if drop == 0:
         return x

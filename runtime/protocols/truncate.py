@@ -18,7 +18,7 @@ import numpy as np
 
 from ..ledger import SERVER
 from ..party import Party
-from ..ring import Fixed, Ring
+from ..ring import Fixed, Ring, known
 from ..share import Share
 from .random_ot import RandomOt, random_ot
 
@@ -55,7 +55,8 @@ def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
     def local() -> Ring:
         # two floors lose one unit on average: the server puts it back, with the offset taken out
         back = (int(drop > 0) - (offset >> drop)) if p.role is SERVER else 0
-        return (mine >> s) + np.uint64(back % 2**64)
+        shifted: Ring = mine >> s
+        return shifted + np.uint64(back % 2**64)
 
     if not carry_bits:
         return x.like(p.both(lambda: new.wrap(local())), new)
@@ -63,11 +64,11 @@ def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
     carry = Fixed(carry_bits)
     ot = made.ot
     assert ot is not None
-    flip = p.tell(SERVER.other, 1, x.shape, lambda: (mine >> top) ^ _is(ot.choice))
+    flip = p.tell(SERVER.other, 1, x.shape, lambda: (mine >> top) ^ known(ot.choice))
 
     def keys() -> tuple[Ring, Ring]:
-        swap = _is(flip).astype(bool)
-        return np.where(swap, _is(ot.t1), _is(ot.t0)), np.where(swap, _is(ot.t0), _is(ot.t1))
+        swap = known(flip).astype(bool)
+        return np.where(swap, known(ot.t1), known(ot.t0)), np.where(swap, known(ot.t0), known(ot.t1))
 
     def message() -> Ring:
         t0, t1 = keys()
@@ -76,11 +77,6 @@ def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
     tau = p.tell(SERVER, carry_bits, x.shape, message)
     w = p.each(
         server=lambda: (mine >> top) - keys()[0],
-        client=lambda: _is(ot.t) + (mine >> top) * _is(tau),
+        client=lambda: known(ot.t) + (mine >> top) * known(tau),
     )
     return x.like(p.both(lambda: new.wrap(local() - (carry.wrap(w) << np.uint64(old.bits - drop)))), new)
-
-
-def _is(x: Ring | None) -> Ring:
-    assert x is not None
-    return x

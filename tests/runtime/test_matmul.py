@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppc.runtime.errors import PeerMismatch
+from ppc.runtime.errors import PeerMismatch, RangeFault
 from ppc.runtime.he_product import plan_product, uniform_norm_bits
 from ppc.runtime.he_session import HeSession
 from ppc.runtime.ledger import CLIENT, SERVER
@@ -101,5 +101,5 @@ def test_a_matrix_beyond_the_announced_norm_is_refused():
             p, product, products.upload_offline(p, product), lambda: np.full((8, 4), 100, np.int64)
         )
 
-    with pytest.raises(PeerMismatch, match="norm above"):
+    with pytest.raises(RangeFault, match="norm above"):
         together(program)

@@ -140,7 +140,10 @@ def test_digits_below_the_grid_are_compared_once():
     assert sum(k for _, k, _ in layout.digits) == 13
 
 
-@pytest.mark.parametrize(("old", "new"), [((30, 20), (18, 8)), ((30, 20), (30, 8)), ((20, 8), (34, 8)), ((24, 9), (12, 9)), ((40, 30), (11, 3))])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [((30, 20), (18, 8)), ((30, 20), (30, 8)), ((20, 8), (34, 8)), ((24, 9), (12, 9)), ((40, 30), (11, 3))],
+)
 def test_truncate_is_within_one_unit(two, old, new):
     old, new = Fixed(*old), Fixed(*new)
     reach = min(2 ** (old.bits - 2), 2 ** (new.bits - 2 + old.scale - new.scale))
@@ -168,7 +171,9 @@ def test_square(two, bits):
     num = Fixed(bits, 1)
     x = Secret(num, integers(bits, (4, 9)))
     r = two(lambda p: square(p, x.at(p), square_offline(p, num, (4, 9))))
-    assert np.array_equal(opened(r, Fixed(bits, 2)), Fixed(bits).signed(Fixed(bits).wrap(x.value.view(np.uint64) ** 2)))
+    assert np.array_equal(
+        opened(r, Fixed(bits, 2)), Fixed(bits).signed(Fixed(bits).wrap(x.value.view(np.uint64) ** 2))
+    )
     assert r.server.num == Fixed(bits, 2)
 
 
@@ -235,9 +240,10 @@ def test_spline(two):
     clear = spline_clear(x.value, num, spec)
     assert np.abs(opened(r, spec.out) - clear).max() <= spec.units
     real = x.value / 16
-    assert np.abs(clear / 16 - (np.where(np.abs(real) < 2, real**2, 0) + np.maximum(real, 0))).max() <= 0.04 + 4 * (
-        np.abs(real) == 2
-    ).max()
+    assert (
+        np.abs(clear / 16 - (np.where(np.abs(real) < 2, real**2, 0) + np.maximum(real, 0))).max()
+        <= 0.04 + 4 * (np.abs(real) == 2).max()
+    )
 
 
 def test_relu_is_exact_and_squares_nothing(two):

@@ -33,7 +33,12 @@ def tiny_plan(model: str = "tiny") -> Plan:
     table = plan_product(1, TOKENS, VOCABULARY, WIDTH, 26, norm_bits=11)
     square = plan_product(1, TOKENS, WIDTH, TOKENS, 26, two_sided=True)
     bump = SplineSpec(
-        Thresholds((-256, 0, 256)), 20, Fixed(24, 22), ((0, 0, 0), (0, 0, 64), (0, 0, 64), (0, 0, 0)), ((1, 1),), F
+        Thresholds((-256, 0, 256)),
+        20,
+        Fixed(24, 22),
+        ((0, 0, 0), (0, 0, 64), (0, 0, 64), (0, 0, 0)),
+        ((1, 1),),
+        F,
     )
     program: tuple[steps.AnyStep, ...] = (
         steps.Encode(name="/in/ids", local=1, num=Fixed(26, 0), shape=(1, TOKENS, VOCABULARY)),
