@@ -32,7 +32,9 @@ def compile_(
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     profile: Annotated[str, typer.Option(help="Approximations: exact.")] = "exact",
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
-    calibrate: Annotated[Path | None, typer.Option(help="npz of sample inputs, stacked on a first axis.")] = None,
+    calibrate: Annotated[
+        Path | None, typer.Option(help="npz: sample inputs, stacked on a first axis.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
@@ -49,7 +51,8 @@ def compile_(
     weights = output.with_suffix(".weights")
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
-    summary |= {"file": str(output), "weights_file": str(weights), "seconds": round(time.perf_counter() - begun, 3)}
+    seconds = round(time.perf_counter() - begun, 3)
+    summary |= {"file": str(output), "weights_file": str(weights), "seconds": seconds}
     if as_json:
         _print_json(summary)
         return
@@ -239,7 +242,9 @@ def _samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
     stacked = _inputs(path)
     counts = {name: len(value) for name, value in stacked.items()}
     if len(set(counts.values())) != 1:
-        raise BadInput(f"{path}: every input needs the same number of samples on its first axis, not {counts}")
+        raise BadInput(
+            f"{path}: every input needs as many samples on its first axis as the others, not {counts}"
+        )
     return [{name: value[i] for name, value in stacked.items()} for i in range(next(iter(counts.values())))]
 
 
@@ -266,7 +271,8 @@ def _finish(path: Path | None, report: dict[str, Any]) -> None:
     for phase in ("setup", "offline", "online"):
         got, said = report[phase], report["predicted"][phase]
         _say(
-            f"{phase:>8}: {got['seconds']:7.3f} s  sent {_mega(got['sent'])} (predicted {_mega(said['sent'])})  "
+            f"{phase:>8}: {got['seconds']:7.3f} s  "
+            f"sent {_mega(got['sent'])} (predicted {_mega(said['sent'])})  "
             f"received {_mega(got['received'])} (predicted {_mega(said['received'])})  "
             f"flights {got['flights']} (predicted {said['flights']})"
         )
