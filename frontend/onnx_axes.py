@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import onnx
+
 from ppc.frontend.errors import DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
 

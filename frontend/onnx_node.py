@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from ppc.frontend.ir.graph import BOOL, INT, Num, Op
 from ppc.frontend.ir.ops import Const
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import reduce
 
 import numpy as np
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, INT, Op
 from ppc.frontend.ir.ops import Const, scalar

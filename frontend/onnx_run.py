@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 from onnx import helper
+
 from ppc.frontend.errors import UnknownOutput, UsageError
 from ppc.frontend.onnx_load import read_model
 

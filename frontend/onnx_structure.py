@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Op
 from ppc.frontend.ir.ops import Const, scalar

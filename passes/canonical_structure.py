@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const, normal_axis

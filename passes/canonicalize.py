@@ -18,9 +18,10 @@ from ppc.frontend.ir.graph import Graph
 from ppc.passes.canonical_arithmetic import RULES as ARITHMETIC
 from ppc.passes.canonical_structure import RULES as STRUCTURE
 from ppc.passes.fold_constants import rule as fold
+from ppc.passes.merge_equal import merging
 from ppc.passes.rewrite import Rewritten, apply_all
 
 
 def canonicalize(graph: Graph) -> Rewritten:
-    """The graph with each formula in its one spelling, constants folded on the way."""
-    return apply_all((fold, *ARITHMETIC, *STRUCTURE), graph)
+    """The graph with each formula in its one spelling, constants folded and equal ops merged on the way."""
+    return apply_all((fold, *ARITHMETIC, *STRUCTURE, merging()), graph)

@@ -7,6 +7,7 @@ are computed in doubles; tensors that were kept narrower stay so.
 from __future__ import annotations
 
 import numpy as np
+
 from ppc.frontend.ir.graph import Graph, Input, Op
 from ppc.frontend.ir.ops import Broadcast, Const
 from ppc.frontend.ir.reference import constant_value

@@ -1,6 +1,6 @@
 """Sigmoid and SiLU from their pieces.
 
-    1 / (1 + e^−x)           -> sigmoid x
+    1 / (1 + e^−x)           -> sigmoid x,      a / (1 + e^−x) -> a · sigmoid x
     x · sigmoid(x)           -> Silu(x)
     x · sigmoid(c·x)         -> Silu(c·x) · (1/c)          (c = 1.702: the quick GELU)
 
@@ -10,6 +10,7 @@ Expects canonical spelling.
 from __future__ import annotations
 
 import numpy as np
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op
 from ppc.frontend.ir.ops import Const, scalar
@@ -24,11 +25,15 @@ def fuse_silu(graph: Graph) -> Rewritten:
 
 def sigmoid(op: Op, uses: Uses) -> Op | None:
     match op:
-        case ops.Reciprocal(x=ops.Add(a=ops.Exp(x=ops.Neg(x=x)), b=one)) if scalar(one) is not None:
-            if scalar(one) != 1:
-                raise Refuse(f"{scalar(one):g} is added to the exponential, not 1")
-            return ops.Sigmoid(x)
-    return None
+        case ops.Reciprocal(x=ops.Add(a=ops.Exp(x=ops.Neg(x=x)) as e, b=one)):
+            above = None
+        case ops.Div(a=above, b=ops.Add(a=ops.Exp(x=ops.Neg(x=x)) as e, b=one)) if above is not e:
+            pass
+        case _:
+            return None
+    if scalar(one) != 1:
+        raise Refuse("what is added to the exponential is not 1")
+    return ops.Sigmoid(x) if above is None else ops.Mul(above, ops.Sigmoid(x))
 
 
 def silu(op: Op, uses: Uses) -> Op | None:

@@ -10,7 +10,7 @@ from collections.abc import Hashable
 
 from ppc.frontend.ir.graph import Graph, Input, Op
 from ppc.frontend.ir.ops import Const
-from ppc.passes.rewrite import Rewritten, Uses, apply
+from ppc.passes.rewrite import Rewritten, Rule, Uses, apply
 
 _COMPARED = 4096
 """Constants up to this many elements are compared by value, larger ones by identity."""
@@ -18,14 +18,17 @@ _COMPARED = 4096
 
 def merge_equal(graph: Graph) -> Rewritten:
     """The graph with every value computed once; of equal ops the first keeps its name."""
+    return apply(merging(), graph)
+
+
+def merging() -> Rule:
+    """The rule, with a memory of its own of what it has seen."""
     first: dict[Hashable, Op] = {}
 
-    def rule(op: Op, uses: Uses) -> Op | None:
-        if isinstance(op, Input):
-            return None
-        return first.setdefault(_key(op), op)
+    def merge(op: Op, uses: Uses) -> Op | None:
+        return None if isinstance(op, Input) else first.setdefault(_key(op), op)
 
-    return apply(rule, graph)
+    return merge
 
 
 def _key(op: Op) -> Hashable:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
 from ppc.frontend.ir.graph import (
     BOOL,
     FLOAT,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BoolType, Graph, Input, IntType, IRError, Op, walk, walk_from
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
 from ppc.frontend.ir.graph import Graph, Input, Op, walk
 from ppc.frontend.ir.ops import Const
 

