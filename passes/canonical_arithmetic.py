@@ -120,9 +120,31 @@ def gather_constants(op: Op, uses: Uses) -> Op | None:
     return type(op)(x, folded(type(op)(c, d)))
 
 
-def neutral(op: Op, uses: Uses) -> Op | None:
-    """x + 0, x · 1, where a constant changes no shape -> x"""
+def factor_of_product(op: Op, uses: Uses) -> Op | None:
+    """(a · c) @ b, a @ (b · c) -> (a @ b) · c for a number c"""
     match op:
+        case ops.MatMul(a=ops.Mul(a=a, b=Const() as c) as scaled, b=b) if (
+            c.type.size == 1 and a.type == scaled.type
+        ):
+            product = ops.MatMul(a, b)
+        case ops.MatMul(a=a, b=ops.Mul(a=b, b=Const() as c) as scaled) if (
+            c.type.size == 1 and b.type == scaled.type
+        ):
+            product = ops.MatMul(a, b)
+        case _:
+            return None
+    if uses[scaled] > 1:
+        raise Refuse("what is scaled has another user")
+    return ops.Mul(product, Const(c.value.reshape(()), c.secret, name=c.name))
+
+
+def neutral(op: Op, uses: Uses) -> Op | None:
+    """x + 0, x · 1, where a constant changes no shape -> x;  x ∧ true, x ∨ false -> x"""
+    match op:
+        case ops.And(a=x, b=Const(value=value)) if value.all():
+            return ops.Broadcast(x, op.type.shape)
+        case ops.Or(a=x, b=Const(value=value)) if not value.any():
+            return ops.Broadcast(x, op.type.shape)
         case ops.Add(a=x, b=c) if is_all(c, 0) and x.type == op.type:
             return x
         case ops.Mul(a=x, b=c) if is_all(c, 1) and x.type == op.type:
@@ -182,6 +204,7 @@ RULES: tuple[Rule, ...] = (
     division,
     powers,
     gather_constants,
+    factor_of_product,
     neutral,
     bounds,
     mean,

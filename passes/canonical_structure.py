@@ -11,6 +11,9 @@ from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const, normal_axis
 from ppc.passes.rewrite import Rule, Uses
 
+_ELEMENTWISE = (ops.Binary, ops.Unary, ops.Where, ops.Sqrt, ops.Exp, ops.Erf, ops.Tanh, ops.Sigmoid)
+_ELEMENTWISE += (ops.Reciprocal, ops.Gelu, ops.Silu)
+
 
 def axes_from_zero(op: Op, uses: Uses) -> Op | None:
     """Axes of reductions, concatenations, slices and look-ups are counted from 0; a reduction's increase."""
@@ -29,7 +32,8 @@ def axes_from_zero(op: Op, uses: Uses) -> Op | None:
 
 
 def merged(op: Op, uses: Uses) -> Op | None:
-    """reshape(reshape x) -> reshape x;  transpose(transpose x) -> transpose x;  broadcast, cast alike"""
+    """reshape(reshape x) -> reshape x, and so for transpose and broadcast; a reshape that only adds and removes
+    axes of one element comes after a transpose"""
     match op:
         case ops.Reshape(x=ops.Reshape(x=x), shape=shape):
             return ops.Reshape(x, shape)
@@ -39,7 +43,22 @@ def merged(op: Op, uses: Uses) -> Op | None:
             return ops.Broadcast(x, shape)
         case ops.Transpose(x=x, perm=perm) if _moves_only_ones(x, perm):
             return ops.Reshape(x, op.type.shape)
+        case ops.Transpose(x=ops.Reshape(x=x) as inner, perm=perm) if _long(x) == _long(inner):
+            return ops.Reshape(ops.Transpose(x, _lifted(x, inner, perm)), op.type.shape)
     return None
+
+
+def _long(x: Op) -> list[int]:
+    """The sizes that are not 1."""
+    return [n for n in x.type.shape if n != 1]
+
+
+def _lifted(x: Op, reshaped: Op, perm: tuple[int, ...]) -> tuple[int, ...]:
+    """``perm`` of a reshape that only added and removed axes of one element, as a permutation of x's axes."""
+    long = [i for i, n in enumerate(x.type.shape) if n != 1]
+    rank = {axis: k for k, axis in enumerate(i for i, n in enumerate(reshaped.type.shape) if n != 1)}
+    short = [i for i, n in enumerate(x.type.shape) if n == 1]
+    return (*short, *(long[rank[axis]] for axis in perm if axis in rank))
 
 
 def _moves_only_ones(x: Op, perm: tuple[int, ...]) -> bool:
@@ -62,19 +81,11 @@ def idle(op: Op, uses: Uses) -> Op | None:
 
 
 def repeated(op: Op, uses: Uses) -> Op | None:
-    """a + broadcast b -> a + b where that has the same shape;  f(broadcast x) -> broadcast f(x)"""
-    match op:
-        case ops.Binary(a=ops.Broadcast(x=x)) if _same_without(op, (x, op.b)):
-            return op.replace((x, op.b))
-        case ops.Binary(b=ops.Broadcast(x=x)) if _same_without(op, (op.a, x)):
-            return op.replace((op.a, x))
-        case ops.Unary(x=ops.Broadcast(x=x)):
-            return ops.Broadcast(op.replace((x,)), op.type.shape)
-    return None
-
-
-def _same_without(op: ops.Binary, operands: tuple[Op, Op]) -> bool:
-    return np.broadcast_shapes(*(each.type.shape for each in operands)) == op.type.shape
+    """f(broadcast x) -> f(x), a + broadcast b -> a + b, broadcast where the shape is not yet reached"""
+    if not isinstance(op, _ELEMENTWISE) or not any(isinstance(each, ops.Broadcast) for each in op.operands):
+        return None
+    bare = op.replace(each.x if isinstance(each, ops.Broadcast) else each for each in op.operands)
+    return bare if bare.type == op.type else ops.Broadcast(bare.named(""), op.type.shape)
 
 
 def known_places(op: Op, uses: Uses) -> Op | None:

@@ -5,7 +5,7 @@ from numpy.testing import assert_allclose
 
 from ppc import passes
 from ppc.frontend.ir import fixed, ops
-from ppc.frontend.ir.graph import Owner, walk
+from ppc.frontend.ir.graph import FLOAT, Graph, Input, Owner, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes.own import owners
@@ -90,3 +90,19 @@ def test_client_arithmetic_stays_in_floats():
         for op in known
         if known[op] is Owner.CLIENT and isinstance(op.type.num, Fixed)
     )
+
+
+def test_a_gated_layer_with_rms_norm():
+    """Llama's feed-forward: silu(x @ U) · (x @ V) @ W + x, on the client's own vectors."""
+    rng = np.random.default_rng(4)
+    x = Input((5, 16), FLOAT, name="x")
+    h = ops.MatMul(x, tiny_bert.weight(rng, 16, 16))
+    n = ops.RMSNorm(h, tiny_bert.weight(rng, 16, spread=1.0), eps=1e-6)
+    gated = ops.Mul(
+        ops.Silu(ops.MatMul(n, tiny_bert.weight(rng, 16, 24))), ops.MatMul(n, tiny_bert.weight(rng, 16, 24))
+    )
+    graph = Graph((x,), {"y": ops.Add(ops.MatMul(gated, tiny_bert.weight(rng, 24, 16)), h)})
+    feeds = [{"x": rng.normal(size=(5, 16))} for _ in range(20)]
+    done = passes.run(graph, feeds=feeds[:15]).graph
+    for each in feeds[15:]:
+        assert tiny_bert.cosine(fixed.evaluate(done, each)["y"], evaluate(graph, each)["y"]) > 0.9995
