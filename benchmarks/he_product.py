@@ -1,6 +1,6 @@
 """Time and bytes of matrix products under HE, one thread.
 
-python benchmarks/he_product.py [--json] [--repeat 3] [--only NAME] [--byte-price 8e-8]
+python benchmarks/he_product.py [--json] [--repeat 3] [--only NAME] [--byte-price 8e-8] [--packing]
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ppc.runtime.he import HeClient, HeServer
-from ppc.runtime.he_product import Product, answer_bytes, plan_product, upload_bytes
+from ppc.runtime.he_params import PACKING_SETS, PARAMETER_SETS, HeParams
+from ppc.runtime.he_product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
 from ppc.runtime.random import Prg
 
 T = TypeVar("T")
 
 
-def shapes(byte_price: float) -> dict[str, tuple[Product, int | None]]:
+def shapes(byte_price: float, params: tuple[HeParams, ...]) -> dict[str, tuple[Product, int | None]]:
     """Products by name, and the signed width of V where it is not uniform mod 2^ell."""
 
     def weights(m: int, k: int, n: int, ell: int, bits: int, norm: int) -> tuple[Product, int]:
-        return plan_product(1, m, k, n, ell, norm_bits=norm, byte_price=byte_price), bits
+        return plan_product(1, m, k, n, ell, norm_bits=norm, byte_price=byte_price, params=params), bits
 
     def masks(batch: int, m: int, k: int, n: int, ell: int) -> tuple[Product, None]:
-        return plan_product(batch, m, k, n, ell, two_sided=True, byte_price=byte_price), None
+        return plan_product(batch, m, k, n, ell, two_sided=True, byte_price=byte_price, params=params), None
 
     return {
         "lookup 32x30522x384": weights(32, 30522, 384, 16, 15, 22),
@@ -78,6 +79,8 @@ def row(name: str, product: Product, value_bits: int | None, repeat: int) -> dic
     return {
         "name": name,
         "tile": str(product.tile),
+        "fill": product.fill,
+        "key_bytes": public_key_bytes(product.params),
         "degree": product.params.degree,
         "q_bits": sum(product.params.data_bits),
         "noise_bits": product.noise_bits,
@@ -88,6 +91,7 @@ def row(name: str, product: Product, value_bits: int | None, repeat: int) -> dic
         "plain_tiles": product.plain_tiles,
         "macs": product.macs,
         "answer_ciphertexts": product.answer_ciphertexts,
+        "key_switches": product.key_switches,
         "upload_bytes": upload_bytes(product),
         "answer_bytes": answer_bytes(product),
         "seconds": best,
@@ -95,20 +99,23 @@ def row(name: str, product: Product, value_bits: int | None, repeat: int) -> dic
     }
 
 
+COLUMNS = (
+    ("product", 27), ("tile", 9), ("fill", 5), ("N", 5), ("q", 4), ("noise/flood/room", 17), ("up MB", 8),
+    ("down MB", 8), ("keys", 7), ("encrypt", 8), ("answer", 8), ("decrypt", 8), ("sum", 7), ("predicted", 10),
+)  # fmt: skip
+
+
 def show(rows: list[dict[str, Any]]) -> None:
-    print(
-        f"{'product':27} {'tile':>9} {'N':>5} {'q':>4} {'noise/flood/room':>16} {'up MB':>7} {'down MB':>7}",
-        end="",
-    )
-    print(f" {'keys':>6} {'encrypt':>7} {'answer':>7} {'decrypt':>7} {'sum':>6} {'predicted':>9}")
+    """A table; times in seconds, noise in bits."""
+    print("".join(f"{name:>{width}}" for name, width in COLUMNS))
     for r in rows:
-        s = r["seconds"]
+        times = r["seconds"]
         noise = f"{r['noise_bits']}/{r['flood_bits']}/{r['budget_bits']}"
-        print(f"{r['name']:27} {r['tile']:>9} {r['degree']:5} {r['q_bits']:4} {noise:>16}", end="")
-        print(f" {r['upload_bytes'] / 1e6:7.2f} {r['answer_bytes'] / 1e6:7.2f} {s['keys']:6.3f}", end="")
-        total = s["encrypt"] + s["answer"] + s["decrypt"]
-        print(f" {s['encrypt']:7.3f} {s['answer']:7.3f} {s['decrypt']:7.3f} {total:6.3f}", end="")
-        print(f" {r['predicted_seconds']:9.3f}")
+        total = times["encrypt"] + times["answer"] + times["decrypt"]
+        cells = [r["name"], r["tile"], r["fill"], r["degree"], r["q_bits"], noise]
+        cells += [f"{r[key] / 1e6:.2f}" for key in ("upload_bytes", "answer_bytes")]
+        cells += [f"{x:.3f}" for x in (*times.values(), total, r["predicted_seconds"])]
+        print("".join(f"{cell:>{width}}" for cell, (_, width) in zip(cells, COLUMNS, strict=True)))
 
 
 def main() -> None:
@@ -119,8 +126,10 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each, of which the best counts")
     parser.add_argument("--only", default="", help="products whose name contains this")
     parser.add_argument("--byte-price", type=float, default=8e-8, help="seconds a byte costs (100 Mbit/s)")
+    parser.add_argument("--packing", action="store_true", help="allow packed answers, with their keys")
     args = parser.parse_args()
-    chosen = [(name, *it) for name, it in shapes(args.byte_price).items() if args.only in name]
+    params = PACKING_SETS if args.packing else PARAMETER_SETS
+    chosen = [(name, *it) for name, it in shapes(args.byte_price, params).items() if args.only in name]
     rows = [row(name, product, bits, args.repeat) for name, product, bits in chosen]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if args.json:

@@ -282,7 +282,7 @@ class HeServer:
             sums,
             group,
             self._keys[product.params],
-            _words(self._prg, items, product.params.degree, 3),
+            _words(self._prg, items, 3, product.params.degree),
             _words(self._prg, items, slots, 2),
             product.flood_bits,
             np.ascontiguousarray(mask),

@@ -44,6 +44,10 @@ class HeParams:
         packing = ", packing" if self.pack_levels else ""
         return f"N={self.degree}, q of {sum(self.data_bits)} bits{packing}"
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.pack_levels < self.degree.bit_length():
+            raise ValueError(f"keys for {self.pack_levels} levels of packing at N = {self.degree}")
+
     @property
     def chain(self) -> list[int]:
         return [*self.data_bits, *([self.special_bits] if self.special_bits else [])]
@@ -51,7 +55,7 @@ class HeParams:
     @property
     def primes(self) -> tuple[int, ...]:
         """The data primes. Raises ValueError if this set is not secure at 128 bits."""
-        return _primes(self)
+        return _primes(self.degree, self.data_bits, self.special_bits)
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -89,8 +93,8 @@ PARAMETER_SETS = (
 """What plans choose from, by rising bytes an element. All but two leave SEAL a special prime, so that its own
 decryptor reads fresh ciphertexts; at N = 4096 those two use the bits it would take."""
 
-PACKING_SETS = tuple(replace(params, pack_levels=6) for params in PARAMETER_SETS)
-"""The same with switching keys, half a megabyte a set: for plans in which answers outweigh that."""
+PACKING_SETS = tuple(replace(params, pack_levels=7) for params in PARAMETER_SETS)
+"""The same with switching keys, some 0.7 MB a set at N = 4096: for plans in which answers outweigh that."""
 
 
 def context(params: HeParams, plain_bits: int = 20) -> seal.SEALContext:
@@ -109,14 +113,13 @@ def context(params: HeParams, plain_bits: int = 20) -> seal.SEALContext:
 
 
 @lru_cache(maxsize=64)
-def _primes(params: HeParams) -> tuple[int, ...]:
-    if not 0 <= params.pack_levels < params.degree.bit_length():
-        raise ValueError(f"keys for {params.pack_levels} levels of packing at N = {params.degree}")
-    if not 2 <= len(params.data_bits) <= 8 or max(params.data_bits) > 48 or min(params.data_bits) < 30:
-        raise ValueError(f"q is a product of 2 to 8 primes of 30 to 48 bits, not {params.data_bits}")
+def _primes(degree: int, data_bits: tuple[int, ...], special_bits: int) -> tuple[int, ...]:
+    if not 2 <= len(data_bits) <= 8 or max(data_bits) > 48 or min(data_bits) < 30:
+        raise ValueError(f"q is a product of 2 to 8 primes of 30 to 48 bits, not {data_bits}")
+    params = HeParams(degree, data_bits, special_bits)
     context(params)
-    chain = seal.CoeffModulus.Create(params.degree, params.chain)
-    return tuple(int(p.value()) for p in chain[: len(params.data_bits)])
+    chain = seal.CoeffModulus.Create(degree, params.chain)
+    return tuple(int(p.value()) for p in chain[: len(data_bits)])
 
 
 def tail(coefficients: int) -> float:

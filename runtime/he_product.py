@@ -38,9 +38,10 @@ MEMORY_BYTES = 256 << 20
 
 SECONDS_BUTTERFLY = 0.2e-9
 SECONDS_MAC = 0.12e-9
-SECONDS_COEFFICIENT = 40e-9
-SECONDS_SWITCH = 15e-9
-"""Measured on one core with AVX-512; a coefficient here is one of a ciphertext made, read or answered."""
+SECONDS_COEFFICIENT = 20e-9
+SECONDS_SWITCH = 10e-9
+"""Measured on one core with AVX-512. A coefficient here is one of a ciphertext made, read or answered; a
+switch is one coefficient of a key switch, times the primes squared."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,10 @@ class Product:
                 f"of which at most {MEMORY_BYTES >> 20} are given"
             )
         if self._answer_bits is None:
+            packed = f" and {self.fill} packed" if self.fill > 1 else ""
             raise ValueError(
-                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}: noise of "
-                f"{self.noise_bits} bits, flooding of {self.flood_bits}, capacity {self.budget_bits}"
+                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: noise "
+                f"of {self.noise_bits} bits, flooding of {self.flood_bits}, capacity {self.budget_bits}"
             )
 
     def _check_fill(self) -> None:
@@ -241,7 +243,7 @@ class Product:
     @property
     def unit(self) -> int:
         """Column tiles that are answered together: whole lanes and whole packs."""
-        return max(LANES, self.fill)
+        return LANES if self.fill == 1 else max(64, self.fill)
 
     @property
     def units(self) -> int:

@@ -112,7 +112,7 @@ static auto rerandomise(const Basis& basis, Sums<7> acc, size_t group, In<double
     const size_t n = basis.degree(), items = shape.rows * he::kLanes, slots = positions.shape(0);
     expect(group < shape.groups, "there is no such group");
     expect(public_key, {2, basis.count(), n}, "public_key");
-    expect(noise, {items, n, 3}, "noise");
+    expect(noise, {items, 3, n}, "noise");
     expect(flood, {items, slots, 2}, "flood");
     expect(mask, {items, slots}, "mask");
     expect(flood_bits >= 1 && flood_bits <= 120, "flood_bits must be 1 to 120");
@@ -159,6 +159,7 @@ static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, 
 static auto interleave(const Basis& basis, In<uint64_t, 5> in, size_t stride, int digit_bits, In<double, 5> keys) {
     const size_t n = basis.degree(), primes = basis.count(), packs = in.shape(0), fill = in.shape(1);
     expect(primes >= 2, "packing needs a prime to spare");
+    expect(n >= 64, "packing needs a degree of at least 64");
     expect(in, {packs, fill, 2, primes, n}, "ciphertexts");
     expect(stride >= 2 && stride <= n && (stride & (stride - 1)) == 0, "the stride must be a power of two");
     expect(fill >= 2 && fill <= stride && (fill & (fill - 1)) == 0, "a power of two up to the stride is packed");

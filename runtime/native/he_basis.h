@@ -17,9 +17,11 @@ using i128 = __int128;
 inline uint64_t mul_mod(uint64_t a, uint64_t b, uint64_t p) { return uint64_t(u128(a) * b % p); }
 uint64_t pow_mod(uint64_t a, uint64_t e, uint64_t p);
 inline uint64_t inv_mod(uint64_t a, uint64_t p) { return pow_mod(a % p, p - 2, p); }
-inline double centred(uint64_t x, uint64_t p) { return x > p / 2 ? -double(p - x) : double(x); }
-inline uint64_t canonical(double x, const Prime& prime) {
-    return uint64_t(int64_t(x < 0 ? x + prime.value : x));
+// Both without branches, which uniform residues would mispredict half of the time.
+inline double centred(uint64_t x, uint64_t p) { return double(int64_t(x - (p & -uint64_t(x > p / 2)))); }
+inline uint64_t canonical(double x, const Prime& prime) {  // of -p < x < p
+    const int64_t value = int64_t(x);
+    return uint64_t(value) + (prime.p & uint64_t(value >> 63));
 }
 
 // Doubles on a cache line's boundary.

@@ -7,8 +7,24 @@ namespace he {
 static constexpr uint64_t kBinomial = (1ull << 21) - 1;
 
 // Difference of the weights of 21 and 21 bits: SEAL's error distribution, variance 10.5.
-static int binomial(uint64_t word) {
-    return __builtin_popcountll(word & kBinomial) - __builtin_popcountll(word >> 21 & kBinomial);
+static inline int binomial(uint64_t word) {
+    uint64_t v = (word & kBinomial) | (~(word >> 21) & kBinomial) << 32;
+    v -= v >> 1 & 0x5555555555555555;
+    v = (v & 0x3333333333333333) + (v >> 2 & 0x3333333333333333);
+    v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0f;
+    return int(v * 0x0101010101010101 >> 56) - 21;
+}
+
+static inline double ternary(uint64_t word) { return double(u128(word) * 3 >> 64) - 1.0; }  // bias below 2^-62
+
+static constexpr size_t kChunk = 64;  // rows that stay in the first cache while the lanes are visited
+
+// Calls body(row, lane) for all rows and lanes, in an order that is kind to caches.
+template <class F>
+static void each_row(size_t rows, size_t lanes, F body) {
+    for (size_t from = 0; from < rows; from += kChunk)
+        for (size_t lane = 0; lane < lanes; ++lane)
+            for (size_t j = from; j < std::min(rows, from + kChunk); ++j) body(j, lane);
 }
 
 // Runs body(first, used, prime index) for every eight items and every prime.
@@ -24,8 +40,8 @@ void expand(const Basis& basis, const uint64_t* raw, size_t count, double* out, 
         for (size_t l = 0; l < basis.count(); ++l) {
             const uint64_t p = basis[l].p;
             double* to = out + item * stride + l * n;
-            for (size_t j = 0; j < n; ++j, raw += 2)  // 128 bits: a bias below 2^-80
-                to[j] = centred(uint64_t((u128(raw[1] % p) << 64 | raw[0]) % p), p);
+            for (size_t j = 0; j < n; ++j, raw += 2)  // floor(raw·p/2^128): a bias below 2^-80
+                to[j] = centred(uint64_t((u128(raw[1]) * p + uint64_t(u128(raw[0]) * p >> 64)) >> 64), p);
         }
 }
 
@@ -51,9 +67,10 @@ void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t*
         const Scale scale(basis, l, ell);
         double* x = lanes.get();
         std::fill(x, x + n * kLanes, 0.0);
-        for (size_t lane = 0; lane < used; ++lane)
-            for (size_t j = 0, at = (first + lane) * n; j < n; ++j, ++at)
-                x[j * kLanes + lane] = centred(scale(plain[at]), prime.p) + binomial(noise[at]);
+        each_row(n, used, [&](size_t j, size_t lane) {
+            const size_t at = (first + lane) * n + j;
+            x[j * kLanes + lane] = centred(scale(plain[at]), prime.p) + binomial(noise[at]);
+        });
         k.forward(x, n, 0, 1, prime);
         for (size_t lane = 0; lane < used; ++lane) {
             double* masked = product.get();
@@ -133,10 +150,10 @@ void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, s
             const Prime& prime = basis[l];
             const Scale scale(basis, l, fresh.ell);
             double* u = small.get();
-            for (size_t lane = 0; lane < kLanes; ++lane)
-                for (size_t j = 0; j < n; ++j)  // uniform ternary, bias below 2^-62
-                    u[j * kLanes + lane] =
-                        double(u128(fresh.noise[((r * kLanes + lane) * n + j) * 3]) * 3 >> 64) - 1.0;
+            const uint64_t* noise = fresh.noise + r * kLanes * 3 * n;
+            each_row(n, kLanes, [&](size_t j, size_t lane) {
+                u[j * kLanes + lane] = ternary(noise[lane * 3 * n + j]);
+            });
             k.forward(u, n, 0, 1, prime);
             for (size_t c = 0; c < 2; ++c) {
                 double* x = sum.get();
@@ -147,16 +164,14 @@ void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, s
                 }
                 k.mac(x, fresh.public_key + (c * primes + l) * n, u, n, prime);
                 k.inverse(x, n, prime);
-                for (size_t lane = 0; lane < kLanes; ++lane) {
+                uint64_t* answers = out + (r * kLanes * 2 + c) * primes * n + l * n;
+                each_row(n, kLanes, [&](size_t j, size_t lane) {
+                    const int error = binomial(noise[(lane * 3 + 1 + c) * n + j]);
+                    answers[lane * 2 * primes * n + j] = canonical(x[j * kLanes + lane] + error, prime);
+                });
+                for (size_t lane = 0; c == 0 && lane < kLanes; ++lane) {
                     const size_t item = r * kLanes + lane;
-                    uint64_t* to = out + ((item * 2 + c) * primes + l) * n;
-                    for (size_t j = 0; j < n; ++j) {
-                        const int error = binomial(fresh.noise[(item * n + j) * 3 + 1 + c]);
-                        const uint64_t value =
-                            canonical(x[j * kLanes + lane], prime) + prime.p + uint64_t(int64_t(error));
-                        to[j] = value - (value >= 2 * prime.p ? 2 : value >= prime.p ? 1 : 0) * prime.p;
-                    }
-                    if (c == 1) continue;
+                    uint64_t* to = answers + lane * 2 * primes * n;
                     for (size_t i = 0; i < fresh.slots; ++i) {
                         const size_t at = item * fresh.slots + i;
                         const uint64_t minus = (0 - fresh.mask[at]) & scale.mask;

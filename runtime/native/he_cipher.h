@@ -27,7 +27,7 @@ void accumulate_right(const Basis& basis, const AccShape& shape, double* acc, co
 
 struct Fresh {
     const double* public_key;   // [2][L][N]
-    const uint64_t* noise;      // [R·8][N][3]: u, e1, e2
+    const uint64_t* noise;      // [R·8][3][N]: u, e1, e2
     const uint64_t* flood;      // [R·8][slots][2]
     int flood_bits;
     const uint64_t* mask;       // [R·8][slots], mod 2^ell

@@ -19,6 +19,8 @@ public:
           items_(shape.packs * shape.fill * 2 * kept_ * n_), sum_(2 * kept_ * n_ * kLanes),
           turned_(2 * kept_ * n_ * kLanes), digit_(n_ * kLanes), lanes_(n_ * kLanes),
           switched_(2 * basis.count() * n_ * kLanes) {
+        std::fill(lanes_.get(), lanes_.get() + n_ * kLanes, 0.0);
+        std::fill(digit_.get(), digit_.get() + n_ * kLanes, 0.0);
         for (size_t i = 0; i < kept_; ++i)
             last_inverse_.push_back(centred(inv_mod(basis[kept_].p, basis[i].p), basis[i].p));
     }
@@ -85,15 +87,17 @@ private:
             for (size_t i = 0; i < kept_; ++i) {
                 double* sum = lanes(sum_, c, i, kept_);
                 double* turned = lanes(turned_, c, i, kept_);
-                for (size_t lane = 0; lane < kLanes; ++lane) {
-                    const double* a = item(where[std::min(lane, used - 1)], c, i);
-                    const double* b = item(where[std::min(lane, used - 1)] + half, c, i);
-                    for (size_t j = 0; j < n_; ++j) {
-                        const double moved = j >= h ? b[j - h] : -b[n_ + j - h];
-                        const size_t to = (j + j * step) & (2 * n_ - 1);
-                        const double difference = a[j] - moved;
-                        sum[j * kLanes + lane] = a[j] + moved;
-                        turned[(to & (n_ - 1)) * kLanes + lane] = to < n_ ? difference : -difference;
+                gather(where, 0, c, i, lanes_.get());
+                gather(where, half, c, i, digit_.get());
+                for (size_t j = 0; j < n_; ++j) {
+                    const double* a = lanes_.get() + j * kLanes;
+                    const double* b = digit_.get() + ((j - h) & (n_ - 1)) * kLanes;
+                    const size_t to = (j + j * step) & (2 * n_ - 1);
+                    const double sign = j >= h ? 1.0 : -1.0, turn = to < n_ ? 1.0 : -1.0;
+                    double* turned_row = turned + (to & (n_ - 1)) * kLanes;
+                    for (size_t lane = 0; lane < kLanes; ++lane) {
+                        sum[j * kLanes + lane] = a[lane] + sign * b[lane];
+                        turned_row[lane] = turn * (a[lane] - sign * b[lane]);
                     }
                 }
                 k_.reduce(turned, turned, n_, basis_[i]);
@@ -110,6 +114,16 @@ private:
                     double* to = item(where[lane], c, i);
                     for (size_t j = 0; j < n_; ++j) to[j] = sum[j * kLanes + lane];
                 }
+            }
+    }
+
+    // Polynomial (c, i) of items where[lane] + offset, side by side; unused lanes are left as they are.
+    void gather(const std::vector<size_t>& where, size_t offset, size_t c, size_t i, double* out) {
+        constexpr size_t kChunk = 64;  // rows that stay in the first cache while the lanes are visited
+        for (size_t j = 0; j < n_; j += kChunk)
+            for (size_t lane = 0; lane < where.size(); ++lane) {
+                const double* from = item(where[lane] + offset, c, i) + j;
+                for (size_t at = 0; at < kChunk; ++at) out[(j + at) * kLanes + lane] = from[at];
             }
     }
 

@@ -48,6 +48,11 @@ def test_primes_that_the_kernels_cannot_take_are_refused(bits):
         _ = HeParams(4096, bits, 16).primes
 
 
+def test_packing_levels_have_a_bound():
+    with pytest.raises(ValueError, match="13 levels"):
+        HeParams(4096, (47, 46), 16, 13)
+
+
 def test_the_bound_grows_with_what_it_should():
     params = PARAMETER_SETS[3]
     base = noise_bound(params, 30, 2.0**15, 384, 1000)

@@ -104,8 +104,8 @@ def without_flood(product):
 def without_zero(prg, *shape):
     """Words for which the ternary u of the encryption of zero is 0."""
     made = WORDS(prg, *shape)
-    if shape[-1] == 3:
-        made[..., 0] = 1 << 63
+    if shape[1:2] == (3,):
+        made[:, 0] = 1 << 63
     return made
 
 
@@ -152,8 +152,8 @@ def errors_hide_u(ends):
 
 def without_errors(prg, *shape):
     made = WORDS(prg, *shape)
-    if shape[-1] == 3:
-        made[..., 1:] = 0
+    if shape[1:2] == (3,):
+        made[:, 1:] = 0
     return made
 
 
