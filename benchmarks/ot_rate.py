@@ -14,12 +14,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from ppc.runtime import _ot
+from ppc.runtime.ledger import SERVER
 from ppc.runtime.ot.base import base_ots
 from ppc.runtime.ot.extension import message_size
 from ppc.runtime.ot.keys import receiver_keys
 from ppc.runtime.ot.silent import SETS, Lpn
-from ppc.runtime.party import SERVER, Party, together
+from ppc.runtime.party import Party, together
 
 LOW = np.array([1, 0], np.uint64)
 COUNT = 1 << 19
@@ -46,10 +48,10 @@ def dealt(n: int) -> tuple[Any, Any, Any]:
 
 def iknp(repeat: int) -> dict[str, float]:
     rng = np.random.default_rng(2)
-    seeds = [np.frombuffer(rng.bytes(16 * _ot.COLUMNS), np.uint8) for _ in range(2)]
+    zero, one = (np.frombuffer(rng.bytes(16 * _ot.COLUMNS), np.uint8) for _ in range(2))
     choices = np.frombuffer(rng.bytes(COUNT // 8), np.uint8)
-    receive, made = best(repeat, lambda: _ot.iknp_receive(*seeds, 0, choices))
-    send, _ = best(repeat, lambda: _ot.iknp_send(seeds[0], dealt(1)[0], 0, made[0]))
+    receive, made = best(repeat, lambda: _ot.iknp_receive(zero, one, 0, choices))
+    send, _ = best(repeat, lambda: _ot.iknp_send(zero, dealt(1)[0], 0, made[0]))
     return {"sender": COUNT / send, "receiver": COUNT / receive, "bytes": message_size(COUNT) / COUNT}
 
 
