@@ -1,27 +1,10 @@
 // Ring kernels: packing of elements to bits. No sockets, no policy; every function releases the GIL.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
+#include "ring_arrays.h"
 
-#include <cstdint>
 #include <cstring>
-#include <memory>
 
-namespace nb = nanobind;
-
-using U64 = nb::ndarray<const uint64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using U8 = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-
-template <class T>
-static nb::ndarray<nb::numpy, T, nb::ndim<1>> owned(std::unique_ptr<T[]> data, size_t n) {
-    T* p = data.release();
-    nb::capsule owner(p, [](void* q) noexcept { delete[] static_cast<T*>(q); });
-    return nb::ndarray<nb::numpy, T, nb::ndim<1>>(p, {n}, owner);
-}
-
-static uint64_t mask_of(int bits) { return bits == 64 ? ~0ull : (1ull << bits) - 1; }
-
-static auto pack(U64 x, int bits) {
-    if (bits < 1 || bits > 64) throw nb::value_error("bits must be 1 to 64");
+static auto pack(In<uint64_t, 1> x, int bits) {
+    need(bits >= 1 && bits <= 64, "bits must be 1 to 64");
     const size_t n = x.shape(0), size = (n * size_t(bits) + 7) / 8;
     auto out = std::make_unique<uint8_t[]>(size + 16);
     {
@@ -45,12 +28,12 @@ static auto pack(U64 x, int bits) {
         const uint64_t word = (uint64_t)acc;
         std::memcpy(to, &word, 8);
     }
-    return owned(std::move(out), size);
+    return owned<1>(std::move(out), {size});
 }
 
-static auto unpack(U8 data, int bits, size_t count) {
-    if (bits < 1 || bits > 64) throw nb::value_error("bits must be 1 to 64");
-    if (data.shape(0) != (count * size_t(bits) + 7) / 8) throw nb::value_error("packed data has the wrong length");
+static auto unpack(In<uint8_t, 1> data, int bits, size_t count) {
+    need(bits >= 1 && bits <= 64, "bits must be 1 to 64");
+    need(data.shape(0) == (count * size_t(bits) + 7) / 8, "packed data has the wrong length");
     auto out = std::make_unique<uint64_t[]>(count ? count : 1);
     {
         nb::gil_scoped_release release;
@@ -73,10 +56,8 @@ static auto unpack(U8 data, int bits, size_t count) {
             have -= bits;
         }
     }
-    return owned(std::move(out), count);
+    return owned<1>(std::move(out), {count});
 }
-
-using U64x3 = nb::ndarray<const uint64_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
 // One row block: c[0..rows) += a[0..rows) . b over Z/2^64. Rows share each load of b.
 __attribute__((target_clones("arch=skylake-avx512", "avx2", "default")))
@@ -95,11 +76,11 @@ static void rows_times(const uint64_t* a, const uint64_t* b, uint64_t* c, size_t
     }
 }
 
-static auto matmul(U64x3 a, U64x3 b) {
+static auto matmul(In<uint64_t, 3> a, In<uint64_t, 3> b) {
     const size_t m = a.shape(1), k = a.shape(2), n = b.shape(2);
     const size_t ba = a.shape(0), bb = b.shape(0), batch = ba > bb ? ba : bb;
-    if (b.shape(1) != k) throw nb::value_error("matmul: inner axes differ");
-    if ((ba != batch && ba != 1) || (bb != batch && bb != 1)) throw nb::value_error("matmul: batches differ");
+    need(b.shape(1) == k, "matmul: inner axes differ");
+    need((ba == batch || ba == 1) && (bb == batch || bb == 1), "matmul: batches differ");
     const size_t size = batch * m * n;
     auto out = std::make_unique<uint64_t[]>(size ? size : 1);
     {
@@ -111,12 +92,11 @@ static auto matmul(U64x3 a, U64x3 b) {
                 rows_times(a.data() + ((ba == 1 ? 0 : s) * m + i) * k, b.data() + (bb == 1 ? 0 : s) * k * n,
                            out.get() + (s * m + i) * n, i + kRows < m ? kRows : m - i, k, n);
     }
-    uint64_t* p = out.release();
-    nb::capsule owner(p, [](void* q) noexcept { delete[] static_cast<uint64_t*>(q); });
-    return nb::ndarray<nb::numpy, uint64_t, nb::ndim<3>>(p, {batch, m, n}, owner);
+    return owned<3>(std::move(out), {batch, m, n});
 }
 
 NB_MODULE(_ring, m) {
+    bind_leaf(m);
     m.def("matmul", &matmul, nb::arg("a"), nb::arg("b"), "Batched a.b over Z/2^64; a batch of 1 repeats.");
     m.doc() = "Kernels over Z/2^l for l <= 64.";
     m.def("pack", &pack, nb::arg("x"), nb::arg("bits"));

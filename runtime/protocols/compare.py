@@ -20,6 +20,7 @@ from math import prod
 
 import numpy as np
 
+from .. import _ring
 from ..ledger import SERVER
 from ..party import Party
 from ..ring import BIT, Fixed, Ring, known
@@ -114,20 +115,7 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
     for i, (leaf, turn, (at, k, common)) in enumerate(zip(made.leaves, turns, layout.digits, strict=True)):
         rows = 1 if common else s
         masks = p.each(server=partial(p.prg.ring, leaf.width, (n,)))
-
-        def table(
-            at: int = at, k: int = k, rows: int = rows, first: bool = i == 0, masks: Ring = masks
-        ) -> Ring:
-            bound = low ^ (mine[:, :rows] & low)  # 2^top - 1 - share: carry iff the client's part exceeds it
-            digit = (bound >> np.uint64(at)) & np.uint64((1 << k) - 1)
-            value = np.arange(1 << k, dtype=np.uint64)[None, :]
-            out = np.broadcast_to(masks[:, None], (n, 1 << k)).copy()
-            for j in range(rows):
-                out ^= (value > digit[:, j, None]).astype(np.uint64) << np.uint64(j)
-                if not first:
-                    out ^= (value == digit[:, j, None]).astype(np.uint64) << np.uint64(rows + j)
-            return out
-
+        table = partial(_table, mine, masks, low, at, k, rows, i > 0)
         entry = leaf_answer(p, leaf, turn, table)
         held = masks if p.role is SERVER else entry
         nodes.append(_Node.of(held, rows, equal=i > 0))
@@ -158,6 +146,12 @@ class _Node:
         bits = (held[:, None] >> np.arange(2 * rows, dtype=np.uint64)) & np.uint64(1)
         greater, same = bits[:, :rows].astype(np.uint8), bits[:, rows:].astype(np.uint8)
         return _Node(greater.reshape(-1), same.reshape(-1) if equal else None)
+
+
+def _table(mine: Ring, masks: Ring, low: np.uint64, at: int, k: int, rows: int, equal: bool) -> Ring:
+    """The server's table of one digit: 2^top - 1 - share; a carry comes iff the client's part exceeds it."""
+    bound = low ^ (mine[:, :rows] & low)
+    return _ring.comparison_table(_digit(bound, at, k), masks, k, equal)
 
 
 def _digit(x: Ring, at: int, bits: int) -> Bits:

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _ring
 from ..ledger import Role
 from ..party import Party
-from ..ring import Ring, known
+from ..ring import Ring, known, packed_size
 from .random_ot import keyed_ot
 
 Bytes = NDArray[np.uint8]
@@ -37,22 +38,15 @@ class LeafMade:
     pad: Bytes | None = None
 
 
-def _entry_bytes(width: int) -> int:
-    return (width + 7) // 8
-
-
 def leaf_offline(p: Party, sender: Role, count: int, index_bits: int, width: int) -> LeafMade:
-    size, entry = 1 << index_bits, _entry_bytes(width)
+    """Material for ``count`` look-ups; ``width`` at most 64 bits, ``index_bits`` at most 8."""
+    size, entry = 1 << index_bits, (width + 7) // 8
     ots = [keyed_ot(p, sender, count, size * entry) for _ in range(index_bits)]
     if p.pricing:
         return LeafMade(sender, count, index_bits, width)
-    index = np.arange(size)
     if p.role is sender:
-        pads = np.zeros((count, size, entry), np.uint8)
-        for i, ot in enumerate(ots):
-            high = (index >> i) & 1 == 1
-            pads[:, ~high] ^= known(ot.k0).reshape(pads.shape)[:, ~high]
-            pads[:, high] ^= known(ot.k1).reshape(pads.shape)[:, high]
+        k0, k1 = np.stack([known(ot.k0) for ot in ots]), np.stack([known(ot.k1) for ot in ots])
+        pads = _ring.leaf_pads(k0, k1, entry)
         return LeafMade(sender, count, index_bits, width, pads=pads)
     r = np.zeros(count, np.uint8)
     for i, ot in enumerate(ots):
@@ -66,37 +60,24 @@ def leaf_offline(p: Party, sender: Role, count: int, index_bits: int, width: int
 
 def leaf_point(p: Party, made: LeafMade, index: Callable[[], Bytes]) -> Ring | None:
     """First message: the receiver's masked index, (count,)."""
-
-    def masked() -> Ring:
-        return (index() ^ known(made.r)).astype(np.uint64)
-
-    return p.tell(made.sender.other, made.index_bits, (made.count,), masked)
+    return p.tell(
+        made.sender.other,
+        made.index_bits,
+        (made.count,),
+        lambda: (index() ^ known(made.r)).astype(np.uint64),
+    )
 
 
 def leaf_answer(p: Party, made: LeafMade, turn: Ring | None, table: Callable[[], Ring]) -> Ring | None:
     """Second message: ``table()`` is (count, 2^k); gives the receiver its entry, (count,)."""
-    size = 1 << made.index_bits
-
-    def masked() -> Ring:
-        spots = np.arange(size, dtype=np.int64)[None, :] ^ known(turn).astype(np.int64)[:, None]
-        turned: Ring = _words(known(made.pads))[np.arange(made.count)[:, None], spots]
-        return table() ^ (turned & _low(made.width))
-
-    said = p.tell(made.sender, made.width, (made.count, size), masked)
+    size = packed_size(made.count << made.index_bits, made.width)
+    said = p.tell_bytes(
+        made.sender,
+        size,
+        lambda: _ring.leaf_seal(known(made.pads), known(turn), table(), made.width).data,
+    )
     if p.pricing or p.role is made.sender:
         return None
-    index = (known(turn) ^ known(made.r).astype(np.uint64)).astype(np.int64)
-    entry: Ring = known(said)[np.arange(made.count), index]
-    return entry ^ (_words(known(made.pad)[:, None, :])[:, 0] & _low(made.width))
-
-
-def _words(pads: Bytes) -> Ring:
-    """(count, size, entry) bytes as (count, size) little-endian words."""
-    out = np.zeros(pads.shape[:2], np.uint64)
-    for i in range(pads.shape[2]):
-        out |= pads[:, :, i].astype(np.uint64) << np.uint64(8 * i)
-    return out
-
-
-def _low(width: int) -> np.uint64:
-    return np.uint64((1 << width) - 1)
+    index = known(turn).astype(np.uint8) ^ known(made.r)
+    data = np.frombuffer(known(said), np.uint8)
+    return _ring.leaf_open(data, index, known(made.pad), made.index_bits, made.width)
