@@ -59,12 +59,12 @@ def is_weight(value: Array) -> bool:
 
 
 def _belongs_to_a_formula(x: float) -> bool:
-    """Epsilons, mask fillers, √n and 1/√n, eighths, the constants of GELU."""
+    """Epsilons, mask fillers, √n, ⁴√n and their inverses, eighths, the constants of GELU."""
     if abs(x) <= 1e-5 or abs(x) >= 1e4 or x != x:
         return True
     if any(abs(abs(x) / c - 1) < 1e-6 for c in (0.044715, 0.79788456, 1.702)):
         return True
-    scaled = (8 * abs(x), x * x, 1 / (x * x))
+    scaled = (8 * abs(x), x**2, x**-2, x**4, x**-4)
     return any(0.5 < y < 2**16 and abs(round(y) / y - 1) < 1e-6 for y in scaled)
 
 

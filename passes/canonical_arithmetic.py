@@ -121,21 +121,21 @@ def gather_constants(op: Op, uses: Uses) -> Op | None:
 
 
 def factor_of_product(op: Op, uses: Uses) -> Op | None:
-    """(a · c) @ b, a @ (b · c) -> (a @ b) · c for a number c"""
-    match op:
-        case ops.MatMul(a=ops.Mul(a=a, b=Const() as c) as scaled, b=b) if (
-            c.type.size == 1 and a.type == scaled.type
-        ):
-            product = ops.MatMul(a, b)
-        case ops.MatMul(a=a, b=ops.Mul(a=b, b=Const() as c) as scaled) if (
-            c.type.size == 1 and b.type == scaled.type
-        ):
-            product = ops.MatMul(a, b)
-        case _:
-            return None
-    if uses[scaled] > 1:
-        raise Refuse("what is scaled has another user")
-    return ops.Mul(product, Const(c.value.reshape(()), c.secret, name=c.name))
+    """(a · c) @ b, a @ (b · c) -> (a @ b) · c for a number c, where neither is a weight
+
+    Before a weight the factor may belong to a function that is recognized later, the ½ of a GELU for one.
+    """
+    if not isinstance(op, ops.MatMul) or any(isinstance(each, Const) for each in op.operands):
+        return None
+    for i, each in enumerate(op.operands):
+        match each:
+            case ops.Mul(a=x, b=Const() as c) if c.type.size == 1 and x.type == each.type:
+                if uses[each] > 1:
+                    raise Refuse("what is scaled has another user")
+                bare = (x, op.b) if i == 0 else (op.a, x)
+                number = Const(c.value.reshape(()), c.secret, name=c.name)
+                return ops.Mul(op.replace(bare).named(""), number)
+    return None
 
 
 def neutral(op: Op, uses: Uses) -> Op | None:

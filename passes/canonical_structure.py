@@ -11,8 +11,7 @@ from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const, normal_axis
 from ppc.passes.rewrite import Rule, Uses
 
-_ELEMENTWISE = (ops.Binary, ops.Unary, ops.Where, ops.Sqrt, ops.Exp, ops.Erf, ops.Tanh, ops.Sigmoid)
-_ELEMENTWISE += (ops.Reciprocal, ops.Gelu, ops.Silu)
+_FUNCTIONS = (ops.Sqrt, ops.Exp, ops.Erf, ops.Tanh, ops.Sigmoid, ops.Reciprocal, ops.Gelu, ops.Silu)
 
 
 def axes_from_zero(op: Op, uses: Uses) -> Op | None:
@@ -32,8 +31,8 @@ def axes_from_zero(op: Op, uses: Uses) -> Op | None:
 
 
 def merged(op: Op, uses: Uses) -> Op | None:
-    """reshape(reshape x) -> reshape x, and so for transpose and broadcast; a reshape that only adds and removes
-    axes of one element comes after a transpose"""
+    """reshape(reshape x) -> reshape x, and so for transpose and broadcast; a reshape that only adds and
+    removes axes of one element comes after a transpose"""
     match op:
         case ops.Reshape(x=ops.Reshape(x=x), shape=shape):
             return ops.Reshape(x, shape)
@@ -82,7 +81,8 @@ def idle(op: Op, uses: Uses) -> Op | None:
 
 def repeated(op: Op, uses: Uses) -> Op | None:
     """f(broadcast x) -> f(x), a + broadcast b -> a + b, broadcast where the shape is not yet reached"""
-    if not isinstance(op, _ELEMENTWISE) or not any(isinstance(each, ops.Broadcast) for each in op.operands):
+    elementwise = isinstance(op, ops.Binary | ops.Unary | ops.Where) or isinstance(op, _FUNCTIONS)
+    if not elementwise or not any(isinstance(each, ops.Broadcast) for each in op.operands):
         return None
     bare = op.replace(each.x if isinstance(each, ops.Broadcast) else each for each in op.operands)
     return bare if bare.type == op.type else ops.Broadcast(bare.named(""), op.type.shape)

@@ -98,6 +98,7 @@ def test_a_shape_is_public_though_the_weight_is_not() -> None:
         (np.int8([1, 2]), True),
         (np.float32(0.5), False),
         (np.float32(np.sqrt(32)), False),
+        (np.float32(64**-0.25), False),
         (np.float32(-1e4), False),
         (np.float32(1e-12), False),
         (np.int64([1, 2]), False),

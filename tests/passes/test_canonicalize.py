@@ -47,6 +47,8 @@ ONE_OPERAND: list[tuple[str, Op, str]] = [
     ("¬¬x", ops.Not(ops.Not(TRUTH)), ""),
     ("guard", ops.Where(ops.IsNaN(X), num(0), X), ""),
     ("always", ops.Where(ops.Const(np.array(True)), X, num(0)), ""),
+    ("∧ true", ops.And(TRUTH, ops.Const(np.array(True))), ""),
+    ("∨ false", ops.Or(ops.Const(np.array([False])), TRUTH), ""),
     ("never", ops.Where(ops.Const(np.array(False)), num(0), X), ""),
     ("axes", ops.ReduceMean(TOKENS, (-1, 1), False), "%1 = ReduceMean(%0, axes=(1,2))"),
     ("concat", ops.Concat((X, X), -1), "%1 = Concat(%0, %0, axis=1)"),
@@ -162,6 +164,10 @@ def test_a_constant_that_widens_is_no_neutral_one() -> None:
     refuses(canonicalize, graph(ops.Mul(column, row(1, 1, 1, secret=False))))
 
 
+def test_what_is_not_always_true_stays() -> None:
+    refuses(canonicalize, graph(ops.And(TRUTH, ops.Const(np.array([True, False, True])))))
+
+
 def test_integers_divide_as_integers() -> None:
     refuses(canonicalize, graph(ops.Div(IDS, ops.Const(np.int64(2)))))
 
@@ -190,8 +196,40 @@ def test_operators_broadcast_by_themselves() -> None:
     becomes(canonicalize, graph(ops.Mul(X, wide)), expected)
 
 
-def test_a_broadcast_that_is_needed_stays() -> None:
-    refuses(canonicalize, graph(ops.Mul(inp(1, 3), ops.Broadcast(inp(1, 3, name="z"), (2, 3)))))
+def test_a_broadcast_that_is_needed_comes_last() -> None:
+    op = ops.Mul(inp(1, 3), ops.Broadcast(inp(1, 3, name="z"), (2, 3)))
+    expected = "%0 = Input(x)\n%1 = Input(z)\n%2 = Mul(%0, %1)\n%3 = Broadcast(%2, shape=(2,3))"
+    becomes(canonicalize, graph(op), expected)
+
+
+def test_a_mask_is_made_small() -> None:
+    """As the dynamo exporter spells it: kept ∧ true, widened to every query, chosen between 0 and −10⁴."""
+    always = ops.Const(np.ones((4, 1), np.bool_))
+    mask = ops.Where(ops.And(inp(1, 4, num=BOOL), always), num(0), num(-1e4))
+    expected = "%0 = Input(x)\n%1 = Input(z)\n%2 = Const(0)\n%3 = Const(-10000)\n%4 = Where(%0, %2, %3)\n%5 = Add(%1, %4)"
+    becomes(canonicalize, graph(ops.Add(inp(4, 4, name="z"), mask)), expected)
+
+
+def test_a_factor_comes_after_a_product() -> None:
+    keys = inp(3, 2, name="z")
+    op = ops.MatMul(ops.Mul(X, num(2)), ops.Mul(keys, num(3)))
+    expected = "%0 = Input(x)\n%1 = Input(z)\n%2 = MatMul(%0, %1)\n%3 = Const(6)\n%4 = Mul(%2, %3)"
+    becomes(canonicalize, graph(op), expected)
+    doubled = ops.Mul(X, num(2))
+    refuses(canonicalize, graph(ops.MatMul(doubled, keys), doubled), "another user")
+
+
+def test_a_factor_stays_before_a_weight() -> None:
+    weight = ops.Const(np.ones((3, 2), np.float32), True)
+    refuses(canonicalize, graph(ops.MatMul(ops.Mul(X, num(2)), weight)))
+
+
+def test_a_product_in_fewer_axes() -> None:
+    """Keys transposed with the batch laid into the heads, as the dynamo exporter does."""
+    x = inp(1, 5, 4, 3)
+    heads = ops.Reshape(ops.Transpose(x, (0, 2, 1, 3)), (4, 5, 3))
+    op = ops.Reshape(ops.Transpose(heads, (0, 2, 1)), (1, 4, 3, 5))
+    becomes(canonicalize, graph(op), "%0 = Input(x)\n%1 = Transpose(%0, perm=(0,2,3,1))")
 
 
 def test_a_broadcast_below_a_function_comes_after_it() -> None:
