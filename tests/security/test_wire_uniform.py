@@ -1,0 +1,197 @@
+"""What travels looks like noise: every message of every kind, bit by bit, over many runs with equal inputs.
+
+With equal inputs a message that is not masked, or masked twice with one mask, repeats itself; so besides the
+distribution of the elements of each message, each place of each message is held against itself over the runs.
+All tests are chi-square tests with a threshold of 1e-12, so that one in many millions of correct runs fails.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from frames import Frame, session, succeeded, unpacked, watched
+from nacl import bindings as group
+from scipy import stats
+from tiny import tiny_feeds, tiny_plan, tiny_weights
+
+from ppc.runtime.ledger import SERVER
+from ppc.runtime.ot.pool import Pool
+from ppc.runtime.party import together
+
+RUNS = 12
+SURE = 1e-12
+
+HANDSHAKE = "session._handshake"
+
+ELEMENTS = {
+    "matmul.linear": "x - r",
+    "matmul.matmul": "A - a and B - b",
+    "multiply.square": "x - r",
+    "multiply.multiply": "a - u and b - v",
+    "multiply.scaled": "x - r",
+    "booleans.and_rows": "x xor u and y xor v",
+    "booleans.select": "corrected choices, tau",
+    "truncate.truncate": "corrected choice, tau",
+    "leaf.leaf_point": "digit xor random digit",
+    "leaf.leaf_answer": "table xor pads",
+    "cross.cross_given": "corrected choices",
+    "steps.online": "the server's share of the output",
+}
+"""Messages of packed ring elements: the message, by the function that says it."""
+
+STREAMS = {
+    "base.base_ots": "points of a prime-order group",
+    "extension.extend": "masked columns",
+    "cross._send_rows": "taus of all widths",
+    "he_session.__init__": "public keys",
+    "he_session.upload": "a seed and c0 by primes",
+    "he_session.answer": "c1 and c0 modulo a power of two",
+}
+"""Messages that are uniform as a string of bits, whatever stands where."""
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[list[Frame]]:
+    """The frames of each of `RUNS` inferences on the same input, in an order that both roles agree on."""
+    found = []
+    for _ in range(RUNS):
+        with watched() as frames:
+            succeeded(session(tiny_plan(), tiny_weights(), tiny_feeds()))
+        found.append(sorted(frames, key=lambda f: f.role))
+    return found
+
+
+def test_every_kind_of_message_is_known(runs, small):
+    """A new message must be put into one of the tables above before it may travel."""
+    from models.tiny_bert import sample
+
+    with watched() as frames:
+        succeeded(session(small.compiled.plan, small.compiled.weights, sample()))
+    kinds = {frame.kind for run in [*runs, frames] for frame in run}
+    assert kinds == {HANDSHAKE, *ELEMENTS, *STREAMS}
+
+
+def test_runs_agree_on_the_sizes(runs):
+    shapes = [[(f.role, f.step, f.kind, f.bits, len(f.payload)) for f in run] for run in runs]
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+@pytest.fixture(scope="module")
+def classes(runs) -> dict[tuple[str, int], np.ndarray]:
+    """For each kind and width the elements of all runs: (runs, places)."""
+    found: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+    for same in zip(*runs, strict=True):
+        kind, bits = same[0].kind, same[0].bits
+        if kind in ELEMENTS:
+            found[kind, bits].append(np.stack([frame.elements() for frame in same]))
+        elif kind in STREAMS:
+            found[kind, 1].append(np.stack([unpacked(frame.payload, 1) for frame in same]))
+    return {key: np.concatenate(parts, axis=1) for key, parts in found.items()}
+
+
+def bits_of(x: np.ndarray, bits: int) -> np.ndarray:
+    return (x[..., None] >> np.arange(bits, dtype=np.uint64)) & np.uint64(1)
+
+
+def evenness(x: np.ndarray, bits: int) -> dict[str, float]:
+    """p-values of elements (runs, places) of ``bits`` bits being uniform, and new in every run."""
+    split = bits_of(x, bits)
+    ones = split.sum(axis=(0, 1), dtype=np.int64)
+    n = x.size
+    found = {"each bit": stats.chi2.sf(float(((2 * ones - n) ** 2 / n).sum()), bits)}
+    wide = min(4, bits)
+    for name, part in (("low bits", x), ("high bits", x >> np.uint64(bits - wide))):
+        counts = np.bincount((part & np.uint64((1 << wide) - 1)).ravel().astype(int), minlength=1 << wide)
+        found[name] = stats.chisquare(counts).pvalue
+    again = split.sum(axis=0, dtype=np.int64)
+    places = float(((2 * again - len(x)) ** 2 / len(x)).sum())
+    found["each place over the runs"] = stats.chi2.sf(places, again.size)
+    found["neighbours"] = stats.chi2.sf(_serial(split), 1)
+    return found
+
+
+def _serial(split: np.ndarray) -> float:
+    """Chi-square of one bit against the same bit of the next element."""
+    agree = split[:, 1:] == split[:, :-1]
+    return float((2 * int(agree.sum()) - agree.size) ** 2 / max(1, agree.size))
+
+
+@pytest.mark.parametrize("kind", [*ELEMENTS, *STREAMS])
+def test_messages_are_uniform(classes, kind):
+    found = {key: x for key, x in classes.items() if key[0] == kind}
+    assert found
+    for (_, bits), x in found.items():
+        uneven = {name: p for name, p in evenness(x, bits).items() if not p > SURE}
+        assert not uneven, f"{kind} at {bits} bits, {x.shape[1]} places"
+
+
+def test_the_measure_sees_what_is_wrong():
+    """Values without a mask, one mask for all runs, and a mask that misses the top bit."""
+    rng = np.random.default_rng(3)
+    good = rng.integers(0, 2**26, (RUNS, 60)).astype(np.uint64)
+    assert min(evenness(good, 26).values()) > SURE
+    activations = rng.integers(-2000, 2000, (1, 60)).astype(np.uint64) & np.uint64(2**26 - 1)
+    plain = np.repeat(activations, RUNS, axis=0)
+    assert min(evenness(plain, 26).values()) < SURE
+    assert evenness(np.repeat(good[:1], RUNS, axis=0), 26)["each place over the runs"] < SURE
+    assert evenness(good >> np.uint64(1), 26)["each bit"] < SURE
+
+
+def test_residues_of_uploads_fill_their_moduli(runs):
+    uploads = [frame for run in runs for frame in run if frame.kind == "he_session.upload"]
+    assert uploads
+    for frame in uploads:
+        params, at = frame.known["product"].params, 16
+        for prime, bits in zip(params.primes, params.data_bits, strict=True):
+            count = 8 * (len(frame.payload) - 16) // sum(params.data_bits)
+            residues = unpacked(frame.payload[at : at + count * bits // 8], bits)
+            at += count * bits // 8
+            assert residues.max() < prime
+            counts = np.histogram(residues / prime, bins=32, range=(0, 1))[0]
+            assert stats.chisquare(counts).pvalue > SURE
+        assert at == len(frame.payload)
+
+
+def test_base_ots_say_points_of_the_group(runs):
+    points = [
+        frame.payload[at : at + 32]
+        for run in runs
+        for frame in run
+        if frame.kind == "base.base_ots"
+        for at in range(0, len(frame.payload), 32)
+    ]
+    assert len(points) == RUNS * 2 * (1 + 127)
+    assert len(set(points)) == len(points)
+    assert all(group.crypto_core_ed25519_is_valid_point(point) for point in points)
+
+
+def test_equal_inputs_give_different_frames_everywhere_but_in_the_handshake(runs):
+    for same in zip(*runs, strict=True):
+        payloads = {frame.payload for frame in same}
+        if same[0].kind == HANDSHAKE:
+            assert len(payloads) == 1
+        elif len(same[0].payload) >= 8:
+            assert len(payloads) == RUNS, same[0].kind
+        elif len(same[0].payload) >= 4:
+            assert len(payloads) > 1, same[0].kind
+
+
+def test_the_silent_extension_says_noise():
+    """The tiny plan is too small to need it."""
+
+    def program(p):
+        pool = Pool(SERVER, 400_000)
+        pool.setup(p)
+        pool.take(p, 400_000)
+
+    said = []
+    for _ in range(2):
+        with watched() as frames:
+            together(program)
+        said.append(b"".join(f.payload for f in frames if f.kind == "silent.extend"))
+    assert min(map(len, said)) > 100_000
+    x = np.stack([unpacked(each, 1) for each in said])
+    uneven = {name: p for name, p in evenness(x, 1).items() if not p > SURE}
+    assert not uneven

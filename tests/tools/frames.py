@@ -1,0 +1,127 @@
+"""Every frame that two parties put on the wire, with who sent it, in which step, and which code made it."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from ppc.runtime.channel import Channel
+from ppc.runtime.ledger import Ledger, Role
+from ppc.runtime.party import Party
+from ppc.runtime.plan import Plan, Weights
+from ppc.runtime.session import Outcome, infer, serve_one
+
+
+@dataclass(frozen=True)
+class Frame:
+    """``kind`` is module.function of the code that speaks; ``bits`` the width of a packed ring element.
+
+    ``known`` are that function's own integers and public records: a product's shape, counts of rows.
+    """
+
+    role: Role
+    phase: str
+    step: str
+    kind: str
+    bits: int | None
+    count: int | None
+    payload: bytes
+    known: Mapping[str, Any] = field(default_factory=dict)
+
+    def elements(self) -> np.ndarray:
+        """The payload's ``count`` ring elements, ``bits`` bits each."""
+        assert self.bits is not None
+        return unpacked(self.payload, self.bits, self.count)
+
+
+def unpacked(data: bytes, bits: int, count: int | None = None) -> np.ndarray:
+    """Little-endian elements of ``bits`` bits, by numpy alone: no code under test reads its own writing."""
+    stream = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    count = len(stream) // bits if count is None else count
+    rows = stream[: count * bits].reshape(count, bits).astype(np.uint64)
+    return rows @ (np.uint64(1) << np.arange(bits, dtype=np.uint64))
+
+
+@contextmanager
+def watched() -> Iterator[list[Frame]]:
+    """Collect what every channel sends while this is open."""
+    frames: list[Frame] = []
+    real = Channel.send
+
+    def send(self: Channel, payload: Any) -> None:
+        frames.append(_frame(bytes(payload), sys._getframe(1)))
+        real(self, payload)
+
+    with mock.patch.object(Channel, "send", send):
+        yield frames
+
+
+def _frame(payload: bytes, here: FrameType) -> Frame:
+    """Look up the stack: through the party's own methods to whoever called them."""
+    packing: dict[str, int] = {}
+    at: FrameType | None = here
+    while at is not None and (at.f_globals["__name__"] == "ppc.runtime.party" or at.f_code.co_name[0] == "<"):
+        packing |= {k: v for k, v in at.f_locals.items() if k in ("bits", "count")}
+        here, at = at, at.f_back
+    assert at is not None
+    party = next(v for f in (here, at) for v in f.f_locals.values() if isinstance(v, Party))
+    phase, step = _where(party.ledger)
+    kind = f"{at.f_globals['__name__'].rsplit('.', 1)[-1]}.{at.f_code.co_name}"
+    known = {k: v for k, v in at.f_locals.items() if isinstance(v, int) or k == "product"}
+    return Frame(party.role, phase, step, kind, packing.get("bits"), packing.get("count"), payload, known)
+
+
+def _where(ledger: Ledger) -> tuple[str, str]:
+    return next((key for key, cost in ledger.rows.items() if cost is ledger._here), ("", ""))
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname()[:2])
+        return listener.accept()[0], client
+
+
+def session(
+    plan: Plan,
+    weights: Weights,
+    feeds: Mapping[str, Any],
+    *,
+    client_plan: Plan | None = None,
+    timeout: float = 20,
+) -> dict[Role, Outcome | Exception]:
+    """One inference over TCP between two threads; an exception is a result. Never waits for ever."""
+    ends = tcp_pair()
+    results: dict[Role, Outcome | Exception] = {}
+
+    def run(role: Role) -> None:
+        try:
+            if role is Role.SERVER:
+                results[role] = serve_one(ends[0], plan, weights, timeout=timeout)
+            else:
+                results[role] = infer(ends[1], client_plan or plan, feeds, timeout=timeout)
+        except Exception as fault:
+            results[role] = fault
+
+    threads = [threading.Thread(target=run, args=(role,), name=role.value) for role in Role]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=3 * timeout)
+    assert not any(thread.is_alive() for thread in threads), "a side still waits"
+    return results
+
+
+def succeeded(results: Mapping[Role, Outcome | Exception]) -> dict[Role, Outcome]:
+    for outcome in results.values():
+        if isinstance(outcome, Exception):
+            raise outcome
+    return dict(results)  # type: ignore[arg-type]
