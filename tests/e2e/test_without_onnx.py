@@ -1,0 +1,83 @@
+"""A client needs no ONNX: loading, pricing and running a plan never import the compiler's packages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import tiny_feeds, tiny_plan, tiny_weights
+
+import ppc
+from ppc.runtime.plan import save
+
+COMPILER_ONLY = ("onnx", "onnxruntime", "ppc.frontend", "ppc.passes")
+
+PRELUDE = f"""
+import runpy, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == each or name.startswith(each + ".") for each in {COMPILER_ONLY}):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def without_onnx(code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """``code`` in a fresh interpreter in which the compiler's packages cannot be imported."""
+    command = [sys.executable, "-c", PRELUDE + code, *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.bin"
+    save(tiny_plan(), path)
+    return path
+
+
+def test_a_plan_is_loaded_and_priced(plan: Path) -> None:
+    code = (
+        "import ppc; from pathlib import Path; print(ppc.summary(ppc.load_plan(Path(sys.argv[1])))['plan'])"
+    )
+    done = without_onnx(code, str(plan))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == tiny_plan().hash
+
+
+def test_the_client_runs_from_the_command_line(plan: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    ready = threading.Event()
+
+    def say(line: str) -> None:
+        told.append(line)
+        ready.set()
+
+    server = ppc.Server(tiny_plan(), tiny_weights(), timeout=30)
+    thread = threading.Thread(
+        target=server.serve, args=(("127.0.0.1", 0),), kwargs={"once": True, "say": say}, daemon=True
+    )
+    thread.start()
+    assert ready.wait(10)
+    np.savez(tmp_path / "in.npz", **tiny_feeds())  # type: ignore[arg-type]
+    arguments = ["run", str(plan), "--role", "client", "--connect", told[0].split()[-1], "--json"]
+    code = "sys.argv[0] = 'ppc'; runpy.run_module('ppc.cli', run_name='__main__')"
+    done = without_onnx(code, *arguments, "--input", str(tmp_path / "in.npz"))
+    assert done.returncode == 0, done.stderr
+    outputs = json.loads(done.stdout)["outputs"]
+    assert np.shape(outputs["y"]) == (1, 10)
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("name", COMPILER_ONLY)
+def test_the_compilers_packages_are_really_out_of_reach(name: str) -> None:
+    done = without_onnx(f"import ppc, {name}")
+    assert done.returncode == 1
+    assert f"No module named '{name}'" in done.stderr
