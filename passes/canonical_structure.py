@@ -11,7 +11,10 @@ from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const, normal_axis
 from ppc.passes.rewrite import Rule, Uses
 
-_FUNCTIONS = (ops.Sqrt, ops.Exp, ops.Erf, ops.Tanh, ops.Sigmoid, ops.Reciprocal, ops.Gelu, ops.Silu)
+_ELEMENTWISE = (
+    *(ops.Binary, ops.Unary, ops.Where),
+    *(ops.Sqrt, ops.Exp, ops.Erf, ops.Tanh, ops.Sigmoid, ops.Reciprocal, ops.Gelu, ops.Silu),
+)
 
 
 def axes_from_zero(op: Op, uses: Uses) -> Op | None:
@@ -81,8 +84,7 @@ def idle(op: Op, uses: Uses) -> Op | None:
 
 def repeated(op: Op, uses: Uses) -> Op | None:
     """f(broadcast x) -> f(x), a + broadcast b -> a + b, broadcast where the shape is not yet reached"""
-    elementwise = isinstance(op, ops.Binary | ops.Unary | ops.Where) or isinstance(op, _FUNCTIONS)
-    if not elementwise or not any(isinstance(each, ops.Broadcast) for each in op.operands):
+    if not isinstance(op, _ELEMENTWISE) or not any(isinstance(each, ops.Broadcast) for each in op.operands):
         return None
     bare = op.replace(each.x if isinstance(each, ops.Broadcast) else each for each in op.operands)
     return bare if bare.type == op.type else ops.Broadcast(bare.named(""), op.type.shape)

@@ -78,10 +78,10 @@ def test_feeds_are_checked() -> None:
 
 def test_every_op_has_a_meaning() -> None:
     def leaves(cls: type[Op]) -> set[type[Op]]:
-        below = [each for each in cls.__subclasses__() if each.__module__ == ops.__name__]
+        below = [each for each in cls.__subclasses__() if each.__module__.startswith("ppc.frontend.ir.")]
         return {cls} if not below else set().union(*map(leaves, below))
 
-    assert leaves(Op) == set(reference.MEANING)
+    assert leaves(Op) - {Input} == set(reference.MEANING)
 
 
 def test_a_spline_is_checked() -> None:

@@ -206,7 +206,8 @@ def test_a_mask_is_made_small() -> None:
     """As the dynamo exporter spells it: kept ∧ true, widened to every query, chosen between 0 and −10⁴."""
     always = ops.Const(np.ones((4, 1), np.bool_))
     mask = ops.Where(ops.And(inp(1, 4, num=BOOL), always), num(0), num(-1e4))
-    expected = "%0 = Input(x)\n%1 = Input(z)\n%2 = Const(0)\n%3 = Const(-10000)\n%4 = Where(%0, %2, %3)\n%5 = Add(%1, %4)"
+    leaves = "%0 = Input(x)\n%1 = Input(z)\n%2 = Const(0)\n%3 = Const(-10000)"
+    expected = f"{leaves}\n%4 = Where(%0, %2, %3)\n%5 = Add(%1, %4)"
     becomes(canonicalize, graph(ops.Add(inp(4, 4, name="z"), mask)), expected)
 
 

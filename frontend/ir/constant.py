@@ -1,0 +1,48 @@
+"""Tensors that are known when compiling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppc.frontend.ir.graph import BOOL, FLOAT, INT, IRError, Num, Op, TensorType
+
+
+@dataclass(frozen=True, eq=False)
+class Const(Op):
+    """A tensor known at compile time. ``secret``: it derives from the model's weights, the server's alone.
+
+    ``value`` is held read-only; floats stay in the width they came in and mean reals. ``num`` set to a Fixed
+    says in which format the value is to be encoded; the value itself stays real.
+    """
+
+    value: NDArray[Any]
+    secret: bool = False
+    num: Num | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        value = np.asarray(self.value)
+        if value.dtype == np.float16:
+            value = value.astype(np.float32)
+        elif value.dtype.kind in "iu":
+            value = value.astype(np.int64, copy=False)
+        elif value.dtype.kind not in "fb":
+            raise IRError(f"a constant of {value.dtype}")
+        value = value.view()
+        value.setflags(write=False)
+        object.__setattr__(self, "value", value)
+        super().__post_init__()
+
+    def infer(self) -> TensorType:
+        kinds: dict[str, Num] = {"f": FLOAT, "i": INT, "b": BOOL}
+        return TensorType(self.value.shape, self.num or kinds[self.value.dtype.kind])
+
+
+def scalar(op: Op) -> float | None:
+    """The number in a constant of one element, None for anything else."""
+    if isinstance(op, Const) and op.value.size == 1 and op.value.dtype.kind in "fi":
+        return float(op.value.reshape(()).item())
+    return None
