@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 
 from ppc import passes
 from ppc.backend.lower import lower
+from ppc.frontend.ir.graph import Graph
 from ppc.frontend.onnx_load import load
 from ppc.runtime.plan import Plan, Weights, save, save_weights
 
 Feeds = Mapping[str, NDArray[Any]]
 Say = Callable[[str], None]
+
+
+class Unsupported(ValueError):
+    """A model that no pass or protocol can carry; the message names the operator."""
+
+    exit_status = 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,7 +64,7 @@ def compile_model(
     progress(f"reading {model}")
     graph = load(model, seq_len=seq_len, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None)
     progress("choosing approximations, scales and rings")
-    state = passes.run(graph, passes.Options(profile=profile), calibrate)
+    state = _passed(graph, passes.Options(profile=profile), calibrate)
     progress("choosing packings and writing the plan")
     options = {
         "seq_len": str(seq_len or ""),
@@ -65,3 +72,13 @@ def compile_model(
     }
     plan, weights = lower(state.graph, model=Path(model).name, profile=profile, options=options)
     return Compiled(plan, weights)
+
+
+def _passed(graph: Graph, options: passes.Options, feeds: Sequence[Feeds] | None) -> passes.State:
+    """The pipeline, its refusals as `Unsupported` (what has an exit status of its own keeps it)."""
+    try:
+        return passes.run(graph, options, feeds)
+    except ValueError as error:
+        if hasattr(error, "exit_status"):
+            raise
+        raise Unsupported(str(error)) from None
