@@ -82,12 +82,13 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def constant_node(node: onnx.NodeProto) -> Known | None:
-    """The value of a Constant node."""
+    """The value of a Constant node: public where it is one number, else a weight like an initializer, because
+    some exporters write every weight so."""
     for key, value in attributes(node).items():
         if key == "value":
-            return Known(value, secret=False)
+            return Known(value, secret=value.size > 1 and is_weight(value))
         if key in ("value_float", "value_floats"):
-            return Known(np.asarray(value, np.float32), secret=False)
+            return Known(np.asarray(value, np.float32), secret=np.size(value) > 1)
         if key in ("value_int", "value_ints"):
             return Known(np.asarray(value, np.int64), secret=False)
     return None

@@ -112,10 +112,12 @@ def test_initializers_are_secret_but_for_numbers_of_a_formula(value: np.ndarray,
     assert constant.secret is secret
 
 
-def test_constant_nodes_are_public() -> None:
-    constant = node("Constant", "", "c", value=tensor("v", W))
-    graph = load(model([constant, node("MatMul", "x c", "y")], {"x": X}, ["y"]))
-    assert not next(op for op in walk(graph) if isinstance(op, ops.Const)).secret
+@pytest.mark.parametrize(("value", "secret"), [(W, True), (np.float32(4.6052), False), (W[:1, 0], False)])
+def test_a_number_in_a_constant_node_is_public_and_a_tensor_is_not(value: np.ndarray, secret: bool) -> None:
+    """Some exporters write every weight as a Constant node."""
+    constant = node("Constant", "", "c", value=tensor("v", value))
+    graph = load(model([constant, node("Mul" if value.ndim < 2 else "MatMul", "x c", "y")], {"x": X}, ["y"]))
+    assert next(op for op in walk(graph) if isinstance(op, ops.Const)).secret is secret
 
 
 def test_what_is_folded_from_a_weight_stays_secret() -> None:
