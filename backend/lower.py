@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ppc.backend.choose import choose_products
 from ppc.backend.lower_local import cuts, local_op
 from ppc.backend.lower_spline import integer_spline
 from ppc.frontend.ir import ops
@@ -20,6 +21,10 @@ from ppc.runtime.he_product import Product, plan_product
 from ppc.runtime.local import LocalOp
 from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.ring import Fixed
+
+
+BYTE_PRICE = 8e-8
+"""Seconds that a byte costs on the network that plans are made for by default: 100 Mbit/s."""
 
 
 class LoweringError(ValueError):
@@ -84,7 +89,9 @@ class Lowering:
         return self.at[op]
 
 
-def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) -> tuple[Plan, Weights]:
+def lower(
+    graph: Graph, *, model: str, profile: str, options: dict[str, str], byte_price: float = BYTE_PRICE
+) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers."""
     state = Lowering(graph, owners(graph))
     merged = _shared_operands(graph, state.owner)
@@ -120,7 +127,7 @@ def lower(graph: Graph, *, model: str, profile: str, options: dict[str, str]) ->
             WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
         ),
         local=tuple(state.locals),
-        steps=tuple(state.program),  # type: ignore[arg-type]
+        steps=choose_products(state.program, byte_price),  # type: ignore[arg-type]
     )
     return plan, state.weights
 
