@@ -1,0 +1,143 @@
+"""How fast a machine and a network are: what turns counts of work into seconds.
+
+`ppc bench --calibrate` measures a machine and keeps the result for its user; without it the rates are those
+of the reference machine, which come with the program.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from .errors import BadInput
+from .ledger import Role
+
+REFERENCE = Path(__file__).with_name("reference_rates.json")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A link: bytes a second each way, and seconds there and back."""
+
+    name: str
+    bandwidth: float
+    rtt: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.bandwidth * 8e-6:,.0f} Mbit/s each way, {self.rtt * 1e3:g} ms there and back"
+        )
+
+    @property
+    def byte_price(self) -> float:
+        """Seconds that a byte takes."""
+        return 1 / self.bandwidth
+
+
+LAN = Network("lan", 1.25e9, 1e-4)
+"""10 Gbit/s and 0.1 ms: one switch, or the loopback of one machine."""
+
+WAN = Network("wan", 12.5e6, 40e-3)
+"""100 Mbit/s and 40 ms: two sites of one continent."""
+
+NETWORKS = {network.name: network for network in (LAN, WAN)}
+
+_BANDWIDTH = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(bit/s|bit|bps|B/s|B)?", re.ASCII)
+_RTT = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)", re.ASCII)
+
+
+def parse_network(text: str) -> Network:
+    """``lan``, ``wan``, or BANDWIDTH,RTT such as ``200Mbit,15ms`` or ``25MB/s,15ms``; BadInput otherwise."""
+    if text in NETWORKS:
+        return NETWORKS[text]
+    first, _, second = text.partition(",")
+    band, trip = _BANDWIDTH.fullmatch(first.strip()), _RTT.fullmatch(second.strip())
+    if band is None or trip is None or not float(band[1]):
+        raise BadInput(f"a network is lan, wan, or BANDWIDTH,RTT such as 200Mbit,15ms, not {text!r}")
+    bits = 8 if (band[3] or "").startswith("B") else 1
+    bandwidth = float(band[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[band[2]] * bits / 8
+    return Network(text, bandwidth, float(trip[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1}[trip[2]])
+
+
+class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds that one unit of work takes on one core of a machine.
+
+    Attributes:
+        machine, date: where and when they were measured.
+        shared: by unit, the same in every step: COTs made, coefficients and multiply-adds of products under HE.
+        steps: by "phase kind role" and unit: COTs taken, bytes and elements said, heard and swapped, elements
+            of the value, and 1 for the step itself.
+        loopback: bytes a second and seconds there and back between two processes of that machine.
+    """
+
+    machine: str
+    date: str
+    shared: dict[str, float]
+    steps: dict[str, dict[str, float]]
+    loopback: tuple[float, float]
+
+    def seconds(self, phase: str, kind: str, role: Role, unit: str) -> float:
+        """What one ``unit`` takes; a kind of step that was never measured works like the average one."""
+        if unit in self.shared:
+            return self.shared[unit]
+        known = self.steps.get(f"{phase} {kind} {role.value}")
+        return self._average(phase, role, unit) if known is None else known.get(unit, 0.0)
+
+    def _average(self, phase: str, role: Role, unit: str) -> float:
+        found = [
+            units[unit]
+            for key, units in self.steps.items()
+            if key.startswith(f"{phase} ") and key.endswith(f" {role.value}") and unit in units
+        ]
+        return sum(found) / len(found) if found else 0.0
+
+    @property
+    def network(self) -> Network:
+        return Network("loopback", *self.loopback)
+
+
+def rates_path() -> Path:
+    """Where a user's own rates are kept: ``ppc/rates.json`` below $XDG_CONFIG_HOME or ~/.config."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ppc" / "rates.json"
+
+
+def save_rates(rates: Rates, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(rates), indent=1) + b"\n")
+
+
+def read_rates(path: Path) -> Rates:
+    """Rates from a file; BadInput names what is wrong with it."""
+    try:
+        rates = msgspec.json.decode(path.read_bytes(), type=Rates)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"{path}: no rates of this version ({error}); run ppc bench --calibrate again"
+        ) from None
+    values = [
+        *rates.shared.values(),
+        *rates.loopback,
+        *(v for units in rates.steps.values() for v in units.values()),
+    ]
+    if not all(0 <= v < float("inf") for v in values) or not rates.loopback[0]:
+        raise BadInput(f"{path}: holds a rate that is no time; run ppc bench --calibrate again")
+    return rates
+
+
+@lru_cache(maxsize=4)
+def _cached(path: Path, changed: float) -> Rates:
+    return read_rates(path)
+
+
+def current_rates() -> Rates:
+    """The user's own rates where `ppc bench --calibrate` has left some, else those of the reference machine."""
+    path = rates_path()
+    chosen = path if path.is_file() else REFERENCE
+    return _cached(chosen, chosen.stat().st_mtime)
