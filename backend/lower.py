@@ -23,8 +23,8 @@ from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.ring import Fixed
 
 
-BYTE_PRICE = 8e-8
-"""Seconds that a byte costs on the network that plans are made for by default: 100 Mbit/s."""
+BYTE_PRICE = 1.6e-7
+"""Seconds that a byte costs on the network that plans are made for by default: 50 Mbit/s."""
 
 
 class LoweringError(ValueError):
@@ -33,7 +33,7 @@ class LoweringError(ValueError):
     exit_status = 3
 
 
-@dataclass
+@dataclass(repr=False)
 class Lowering:
     """The plan as it grows. ``at`` maps ops to steps, ``local`` ops to the client's own values."""
 

@@ -76,6 +76,7 @@ def count_ots(plan: Plan) -> Counts:
     party = Party(None)
     pools = {role: CountingPool() for role in Role}
     party.pools = pools  # type: ignore[assignment]
+    party.he = HeSession(party, ())
     _offline(party, Run(plan), None)
     return Counts(pools[SERVER].taken, pools[CLIENT].taken)
 
@@ -107,7 +108,7 @@ def _offline(p: Party, run: Run, progress: Progress | None) -> list[Any]:
     plan, begun = run.plan, []
     for i, step in enumerate(plan.steps):
         with p.ledger.at("offline", plan.label(i)):
-            begun.append(step.begin(p, run.forms))
+            begun.append(step.begin(p, run))
     made: list[Any] = []
     for i, step in enumerate(plan.steps):
         with p.ledger.at("offline", plan.label(i)):

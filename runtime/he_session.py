@@ -1,11 +1,16 @@
 """The HE half of a run: keys from setup on, and products exchanged in parts.
 
-client -> server   public keys of every parameter set that the plan uses, once
+    client -> server   public keys of every parameter set that the plan uses, once
+
+The server computes answers in a thread of its own, in the order of the uploads and ahead of the step
+that sends them: its kernels release the interpreter, so that OT goes on beside them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
 
 from .channel import Buffer
 from .errors import PeerMismatch
@@ -13,7 +18,32 @@ from .he import HeClient, HeServer
 from .he_product import Product, answer_parts, parameter_sets, public_key_bytes, upload_parts
 from .ledger import CLIENT, SERVER
 from .party import Party
-from .ring import Ring, known
+from .ring import Ring, Signed, known
+
+Matrices = Callable[[], tuple[Ring | Signed, Ring | None]]
+"""Gives the server's V and, for a two-sided product, Q."""
+
+
+class Answer:
+    """The parts of one answer, as they become ready."""
+
+    def __init__(self) -> None:
+        self._parts: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def __repr__(self) -> str:
+        return "Answer(<encrypted>)"
+
+    def put(self, part: bytes | Exception) -> None:
+        self._parts.put(part)
+
+    def next(self) -> bytes:
+        """The next part. Raises what its computation raised; a malformed upload is the peer's fault."""
+        part = self._parts.get()
+        if isinstance(part, ValueError):
+            raise PeerMismatch(f"the peer's encryptions are malformed: {part}") from None
+        if isinstance(part, Exception):
+            raise part
+        return part
 
 
 class HeSession:
@@ -24,15 +54,17 @@ class HeSession:
         self._client: HeClient | None = p.each(client=lambda: HeClient(sets))
         size = sum(public_key_bytes(params) for params in sets)
         keys = p.tell_bytes(CLIENT, size, lambda: self.client.public_keys())
-        self._server: HeServer | None = p.each(server=lambda: HeServer(sets, keys or b""))
+        self._server: HeServer | None = p.each(server=lambda: HeServer(sets, known(keys)))
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        if self._server is not None:
+            threading.Thread(target=self._work, name="ppc-he", daemon=True).start()
 
     def __repr__(self) -> str:
         return f"HeSession({self._client or self._server!r})"
 
     @property
     def client(self) -> HeClient:
-        assert self._client is not None
-        return self._client
+        return known(self._client)
 
     def upload(self, p: Party, product: Product, u: Ring | None, second: Ring | None) -> list[Buffer] | None:
         """client -> server    Enc(u) [, Enc(second)]; the parts, at the server."""
@@ -40,33 +72,29 @@ class HeSession:
         said = [p.tell_bytes(CLIENT, size, lambda: next(parts)) for size in upload_parts(product)]
         return p.each(server=lambda: said)  # type: ignore[no-any-return]
 
-    def answer(
-        self,
-        p: Party,
-        product: Product,
-        upload: list[Buffer] | None,
-        v: Ring | None,
-        mask: Ring | None,
-        q: Ring | None,
-    ) -> Ring | None:
-        """server -> client    Enc(u·v [+ q·second] - mask); the product, at the client.
+    def start(self, product: Product, upload: list[Buffer], matrices: Matrices, mask: Ring) -> Answer:
+        """Have the server's thread compute Enc(u·V [+ Q·second] - mask)."""
+        server, answer = known(self._server), Answer()
 
-        Raises PeerMismatch where an upload is malformed.
-        """
-        server = self._server
-        made: Iterator[bytes] | None = None
-        if server is not None:
-            made = server.answer(product, _consumed(known(upload)), known(v), known(mask), q)
-
-        def part() -> bytes:
-            assert made is not None
+        def job() -> None:
             try:
-                return next(made)
-            except ValueError as error:
-                raise PeerMismatch(f"the peer's encryptions are malformed: {error}") from None
+                v, q = matrices()
+                for part in server.answer(product, _consumed(upload), v, mask, q):
+                    answer.put(part)
+            except Exception as fault:  # raised where the part is wanted
+                answer.put(fault)
 
-        said = [p.tell_bytes(SERVER, size, part) for size in answer_parts(product)]
-        return p.each(client=lambda: self.client.finish(product, [x for x in said if x is not None]))  # type: ignore[no-any-return]
+        self._jobs.put(job)
+        return answer
+
+    def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
+        """server -> client    the answer in its parts; u·V [+ Q·second] - mask, at the client."""
+        said = [p.tell_bytes(SERVER, size, lambda: known(answer).next()) for size in answer_parts(product)]
+        return p.each(client=lambda: self.client.finish(product, [known(x) for x in said]))  # type: ignore[no-any-return]
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
 
 
 def _consumed(parts: list[Buffer]) -> Iterator[Buffer]:

@@ -70,7 +70,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
         """Format and shape of the value; ValueError where the step is ill-formed."""
         raise TypeError(f"{type(self).__name__} has no form")
 
-    def begin(self, p: Party, forms: list[Form]) -> Any:
+    def begin(self, p: Party, run: Run) -> Any:
         """The first offline message, where there is one that can travel with all others of its kind."""
         return None
 
@@ -184,11 +184,11 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
             raise ValueError(f"{made} does not fit an operand {x}")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), (*x.shape[:-1], made.n))
 
-    def begin(self, p: Party, forms: list[Form]) -> Any:
-        return products.upload_offline(p, self.product)
+    def begin(self, p: Party, run: Run) -> Any:
+        return products.linear_begin(p, self.product, lambda: run.weight(self.weight))
 
     def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        return products.linear_offline(p, self.product, begun, lambda: run.weight(self.weight))
+        return products.linear_offline(p, self.product, begun)
 
     def online(self, p: Party, run: Run, made: Any) -> Share:
         x = run.share(self.x)
@@ -214,8 +214,8 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
             raise ValueError(f"{made} does not fit {a} and {b}")
         return Form(a.num.times(b.num), (*a.shape[:-1], b.shape[-1]))
 
-    def begin(self, p: Party, forms: list[Form]) -> Any:
-        return products.upload_offline(p, self.product)
+    def begin(self, p: Party, run: Run) -> Any:
+        return products.matmul_begin(p, self.product)
 
     def offline(self, p: Party, run: Run, begun: Any) -> Any:
         return products.matmul_offline(p, self.product, begun)

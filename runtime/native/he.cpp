@@ -198,6 +198,7 @@ static auto transform_plain(const Basis& basis, In<double, 2> x) {
 }
 
 NB_MODULE(_he, m) {
+    nb::set_leak_warnings(false);  // caches and daemon threads outlive the interpreter's teardown
     m.doc() = "BFV over prime bases for plaintexts mod 2^ell: kernels without policy.";
     nb::class_<Basis>(m, "Basis")
         .def("__init__",

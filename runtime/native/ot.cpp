@@ -184,6 +184,7 @@ static void lpn_encode(Bytes seed, Blocks secret, BlocksInPlace x) {
 }
 
 NB_MODULE(_ot, m) {
+    nb::set_leak_warnings(false);  // caches and daemon threads outlive the interpreter's teardown
     if (!ppc::has_aes())
         throw nb::import_error("ppc needs a processor with AES-NI and SSE4.1; this one lacks them");
     m.doc() = "Kernels of oblivious transfer over AES-NI. Blocks are uint64 arrays of shape (n, 2).";

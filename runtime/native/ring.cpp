@@ -96,6 +96,7 @@ static auto matmul(In<uint64_t, 3> a, In<uint64_t, 3> b) {
 }
 
 NB_MODULE(_ring, m) {
+    nb::set_leak_warnings(false);  // caches and daemon threads outlive the interpreter's teardown
     bind_leaf(m);
     m.def("matmul", &matmul, nb::arg("a"), nb::arg("b"), "Batched a.b over Z/2^64; a batch of 1 repeats.");
     m.doc() = "Kernels over Z/2^l for l <= 64.";

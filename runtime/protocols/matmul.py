@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _ring
-from ..channel import Buffer
 from ..he_product import Product
+from ..he_session import Answer
 from ..ledger import CLIENT, SERVER
 from ..party import Party
 from ..ring import Fixed, Ring, Signed, known
@@ -25,38 +25,41 @@ from ..share import Share
 
 
 @dataclass(frozen=True, repr=False)
-class Uploaded:
-    """The client's masks, or the server's copy of their encryption."""
+class Begun:
+    """A product whose masks have been encrypted and whose answer is under way.
+
+    ``a`` (batch, m, k) and ``b`` (batch, k, n) are this party's masks, as far as it has them; ``s`` the
+    server's mask of the answer.
+    """
 
     a: Ring | None
     b: Ring | None
-    parts: list[Buffer] | None
+    s: Ring | None
+    answer: Answer | None
 
 
 @dataclass(frozen=True, repr=False)
 class LinearMade:
-    """The client's mask r (batch, m, k) and the shares of r·W (batch, m, n)."""
+    """The client's mask r (1, m, k) and the shares of r·W (1, m, n)."""
 
     r: Ring | None
     rw: Ring | None
 
 
-def upload_offline(p: Party, product: Product) -> Uploaded:
-    """client -> server    Enc(masks)"""
+def linear_begin(p: Party, product: Product, weight: Callable[[], Signed]) -> Begun:
+    """client -> server    Enc(r)        ``weight()`` is called at the server alone"""
     ell = product.ell
-    a = p.each(client=lambda: p.prg.ring(ell, (product.batch, product.m, product.k)))
-    b = None
-    if product.two_sided:
-        b = p.each(client=lambda: p.prg.ring(ell, (product.batch, product.k, product.n)))
-    return Uploaded(a, b, p.he.upload(p, product, a, b))
+    r = p.each(client=lambda: p.prg.ring(ell, (product.batch, product.m, product.k)))
+    s = p.each(server=lambda: p.prg.ring(ell, (product.batch, product.m, product.n)))
+    up = p.he.upload(p, product, r, None)
+    answer = p.each(server=lambda: p.he.start(product, known(up), lambda: (weight()[None], None), s))
+    return Begun(r, None, s, answer)
 
 
-def linear_offline(p: Party, product: Product, up: Uploaded, weight: Callable[[], Signed]) -> LinearMade:
-    """server -> client    Enc(r·W - s)        ``weight()`` is called at the server alone"""
-    mask = p.each(server=lambda: p.prg.ring(product.ell, (product.batch, product.m, product.n)))
-    v = p.each(server=lambda: weight()[None])
-    share = p.he.answer(p, product, up.parts, v, mask, None)
-    return LinearMade(up.a, mask if p.role is SERVER else share)
+def linear_offline(p: Party, product: Product, begun: Begun) -> LinearMade:
+    """server -> client    Enc(r·W - s)"""
+    share = p.he.finish(p, product, begun.answer)
+    return LinearMade(begun.a, begun.s if p.role is SERVER else share)
 
 
 def linear(p: Party, x: Share, n: int, scale: int, weight: Callable[[], Signed], made: LinearMade) -> Share:
@@ -82,16 +85,21 @@ class MatmulMade:
     cross: Ring | None
 
 
-def matmul_offline(p: Party, product: Product, up: Uploaded) -> MatmulMade:
-    """server -> client    Enc(a_c·b_s + a_s·b_c - s)"""
+def matmul_begin(p: Party, product: Product) -> Begun:
+    """client -> server    Enc(a_c), Enc(b_c)"""
     ell, batch = product.ell, product.batch
-    a = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.k)), client=lambda: up.a)
-    b = p.each(server=lambda: p.prg.ring(ell, (batch, product.k, product.n)), client=lambda: up.b)
-    mask = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.n)))
-    share = p.he.answer(
-        p, product, up.parts, b if p.role is SERVER else None, mask, a if p.role is SERVER else None
-    )
-    return MatmulMade(a, b, mask if p.role is SERVER else share)
+    a = p.random(ell, (batch, product.m, product.k))
+    b = p.random(ell, (batch, product.k, product.n))
+    s = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.n)))
+    up = p.he.upload(p, product, a, b)
+    answer = p.each(server=lambda: p.he.start(product, known(up), lambda: (known(b), a), s))
+    return Begun(a, b, s, answer)
+
+
+def matmul_offline(p: Party, product: Product, begun: Begun) -> MatmulMade:
+    """server -> client    Enc(a_c·b_s + a_s·b_c - s)"""
+    share = p.he.finish(p, product, begun.answer)
+    return MatmulMade(begun.a, begun.b, begun.s if p.role is SERVER else share)
 
 
 def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:

@@ -47,7 +47,7 @@ def test_linear(m, k, n, bits):
         with p.ledger.at("setup", "he"):
             p.he = HeSession(p, [product])
         with p.ledger.at("offline", "linear"):
-            made = products.linear_offline(p, product, products.upload_offline(p, product), lambda: w)
+            made = products.linear_offline(p, product, products.linear_begin(p, product, lambda: w))
         with p.ledger.at("online", "linear"):
             return products.linear(p, of(p, num, halves), n, 6, lambda: w, made)
 
@@ -68,7 +68,7 @@ def test_matmul_of_two_shares():
         with p.ledger.at("setup", "he"):
             p.he = HeSession(p, [product])
         with p.ledger.at("offline", "matmul"):
-            made = products.matmul_offline(p, product, products.upload_offline(p, product))
+            made = products.matmul_offline(p, product, products.matmul_begin(p, product))
         with p.ledger.at("online", "matmul"):
             return products.matmul(p, of(p, num, left), of(p, num, right), made)
 
@@ -77,16 +77,21 @@ def test_matmul_of_two_shares():
     assert np.array_equal(out.signed(reveal(out.mask, server.ring, client.ring)), a @ b)
 
 
-def test_a_malformed_upload_is_refused():
+def test_a_malformed_upload_is_refused(monkeypatch):
     product = plan_product(1, 4, 8, 4, 20, norm_bits=8)
+    real = HeSession.start
+
+    def start(self, product, upload, matrices, mask):
+        upload[0] = b"\xff" * len(upload[0])
+        return real(self, product, upload, matrices, mask)
+
+    monkeypatch.setattr(HeSession, "start", start)
 
     def program(p: Party):
         p.he = HeSession(p, [product])
-        up = products.upload_offline(p, product)
-        if p.role is SERVER:
-            assert up.parts is not None
-            up.parts[0] = b"\xff" * len(up.parts[0])
-        return products.linear_offline(p, product, up, lambda: np.ones((8, 4), np.int64))
+        return products.linear_offline(
+            p, product, products.linear_begin(p, product, lambda: np.ones((8, 4), np.int64))
+        )
 
     with pytest.raises(PeerMismatch, match="malformed"):
         together(program)
@@ -97,9 +102,8 @@ def test_a_matrix_beyond_the_announced_norm_is_refused():
 
     def program(p: Party):
         p.he = HeSession(p, [product])
-        return products.linear_offline(
-            p, product, products.upload_offline(p, product), lambda: np.full((8, 4), 100, np.int64)
-        )
+        begun = products.linear_begin(p, product, lambda: np.full((8, 4), 100, np.int64))
+        return products.linear_offline(p, product, begun)
 
     with pytest.raises(RangeFault, match="norm above"):
         together(program)
