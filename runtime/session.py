@@ -31,12 +31,15 @@ MAGIC = b"ppc-2pc\0"
 HELLO = struct.Struct("<8sI32s32s")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What a run leaves behind: the outputs (at the client) and the report of what it cost."""
 
     outputs: dict[str, Array] | None
     report: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Outcome(outputs {', '.join(self.outputs or ()) or 'at the peer'}, <secret>)"
 
 
 def serve_one(sock: socket.socket, plan: Plan, weights: Weights, **options: Any) -> Outcome:
@@ -68,11 +71,11 @@ def _run(
     progress: Progress | None = None,
     timeout: float = 600.0,
 ) -> Outcome:
-    local = run_local(plan.local, feeds) if feeds is not None else None
-    predicted = predict(plan)
     channel = Channel(TcpTransport(sock, timeout))
     begun = time.perf_counter()
-    try:
+    try:  # from here on a fault closes the connection, and the peer does not wait
+        local = run_local(plan.local, feeds) if feeds is not None else None
+        predicted = predict(plan)
         party = Party(role, channel)
         with party.ledger.at("setup", "handshake"):
             _handshake(party, channel, plan)
