@@ -1,4 +1,4 @@
-"""plan.bin may be handed to anyone: no weight is in it, and models of one shape differ there in sizes of noise,
+"""plan.bin may be handed to anyone: no weight is in it, and models of one shape differ there in noise sizes,
 formats and calibrated ranges alone."""
 
 from __future__ import annotations
@@ -191,8 +191,8 @@ MAY_DIFFER = {
     "Spline": {"spec"},
     "Weight": {"num"},
 }
-"""What sizes of weights and activations decide: scales and rings; of products the ring, the bound on noise and
-what follows from the two (primes, tile); of functions fitted on a calibrated range, knots and pieces."""
+"""What sizes of weights and activations decide: scales and rings; of products the ring, the bound on noise
+and what follows (primes, tile); of functions fitted on a calibrated range, knots and pieces."""
 
 FORMAT_ONLY = (steps.Rescale, steps.TimesInteger, steps.Public)
 """Steps that come and go with formats."""

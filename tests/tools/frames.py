@@ -38,8 +38,9 @@ class Frame:
     known: Mapping[str, Any] = field(default_factory=dict)
 
     def elements(self) -> np.ndarray:
-        """The payload's ``count`` ring elements, ``bits`` bits each."""
-        assert self.bits is not None
+        """The payload's ``count`` ring elements, ``bits`` bits each; its bits where that is not known."""
+        if self.bits is None:
+            return unpacked(self.payload, 1)
         return unpacked(self.payload, self.bits, self.count)
 
 
