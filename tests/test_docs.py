@@ -1,0 +1,60 @@
+"""The documents name what exists: tests, files and links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = ("frontend", "passes", "backend", "runtime", "ppc", "models", "tests", "benchmarks", "docs")
+PATH = re.compile(rf"(?:{'|'.join(ROOMS)})/[\w./*-]+")
+
+PLACEHOLDER = re.compile(r"NAME|SUBJECT")
+
+
+def named_tests(text: str) -> list[tuple[str, str]]:
+    """(file, function) for each ``file::function``; one that stands without a file has the last file's."""
+    found, last = [], ""
+    for file, function in re.findall(r"`([\w/.]*)::(\w+)`", text):
+        last = file or last
+        found.append((last, function))
+    return found
+
+
+def missing(page: Path, root: Path = ROOT) -> list[str]:
+    """Tests, files and links of a page that are not there."""
+    text = page.read_text()
+    wrong = [
+        f"{file}::{function}" for file, function in named_tests(text) if not has_test(root, file, function)
+    ]
+    in_code = [each for code in re.findall(r"`([^`\n]+)`", text) for each in PATH.findall(code)]
+    wrong += [path for path in in_code if not PLACEHOLDER.search(path) and not list(root.glob(path))]
+    links = re.findall(r"\]\(([^)#\s]+)", text)
+    wrong += [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    return wrong
+
+
+def has_test(root: Path, file: str, function: str) -> bool:
+    path = root / file
+    return path.is_file() and f"def {function}(" in path.read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_names_only_what_exists(page: Path) -> None:
+    assert not missing(page)
+
+
+def test_every_kind_of_stale_name_is_found(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text("def test_b():\n    pass\n")
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`tests/test_a.py::test_b`, `::test_c`, `tests/test_z.py::test_b`, `runtime/gone.py`, "
+        "`runtime/NAME.py`, [link](gone.md), [outside](https://example.org)"
+    )
+    assert missing(page, tmp_path) == [
+        "tests/test_a.py::test_c", "tests/test_z.py::test_b", "tests/test_z.py", "runtime/gone.py", "gone.md",
+    ]  # fmt: skip
