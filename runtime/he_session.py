@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 from .channel import Buffer
 from .errors import PeerMismatch
 from .he import HeClient, HeServer
+from .he_params import HeParams
 from .he_product import Product, answer_parts, parameter_sets, public_key_bytes, upload_parts
 from .ledger import CLIENT, SERVER
 from .party import Party
@@ -22,6 +24,8 @@ from .ring import Ring, Signed, known
 
 Matrices = Callable[[], tuple[Ring | Signed, Ring | None]]
 """Gives the server's V and, for a two-sided product, Q."""
+
+Job = Callable[[], None]
 
 
 class Answer:
@@ -47,17 +51,21 @@ class Answer:
 
 
 class HeSession:
-    """The client's secret keys, or the server's copy of the public ones; neither while pricing."""
+    """The client's secret keys, or the server's copy of the public ones; neither while pricing.
+
+    Raises PeerMismatch where the client's public keys are malformed.
+    """
 
     def __init__(self, p: Party, products: Iterable[Product]) -> None:
         sets = parameter_sets(products)
         self._client: HeClient | None = p.each(client=lambda: HeClient(sets))
         size = sum(public_key_bytes(params) for params in sets)
         keys = p.tell_bytes(CLIENT, size, lambda: self.client.public_keys())
-        self._server: HeServer | None = p.each(server=lambda: HeServer(sets, known(keys)))
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._server: HeServer | None = p.each(server=lambda: _server(sets, known(keys)))
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         if self._server is not None:
-            threading.Thread(target=self._work, name="ppc-he", daemon=True).start()
+            threading.Thread(target=_work, args=(self._jobs,), name="ppc-he", daemon=True).start()
+            weakref.finalize(self, self._jobs.put, None)  # the thread ends with its session
 
     def __repr__(self) -> str:
         return f"HeSession({self._client or self._server!r})"
@@ -92,9 +100,19 @@ class HeSession:
         said = [p.tell_bytes(SERVER, size, lambda: known(answer).next()) for size in answer_parts(product)]
         return p.each(client=lambda: self.client.finish(product, [known(x) for x in said]))  # type: ignore[no-any-return]
 
-    def _work(self) -> None:
-        while True:
-            self._jobs.get()()
+
+def _server(sets: list[HeParams], keys: Buffer) -> HeServer:
+    try:
+        return HeServer(sets, keys)
+    except ValueError as error:
+        raise PeerMismatch(f"the peer's public keys are malformed: {error}") from None
+
+
+def _work(jobs: queue.SimpleQueue[Job | None]) -> None:
+    """Does what comes until told to end; holds no session, so that one can be forgotten."""
+    while (job := jobs.get()) is not None:
+        job()
+        del job
 
 
 def _consumed(parts: list[Buffer]) -> Iterator[Buffer]:
