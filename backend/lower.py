@@ -22,7 +22,6 @@ from ppc.runtime.local import LocalOp
 from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.ring import Fixed
 
-
 BYTE_PRICE = 1.6e-7
 """Seconds that a byte costs on the network that plans are made for by default: 50 Mbit/s."""
 

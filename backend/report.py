@@ -22,7 +22,9 @@ def summary(plan: Plan) -> dict[str, Any]:
         "options": plan.options,
         "inputs": [{"name": i.name, "shape": i.shape, "kind": i.kind} for i in plan.inputs],
         "outputs": [{"name": o.name, "shape": o.shape} for o in plan.outputs],
-        "predicted": {p: {"client": c.client, "server": c.server, "flights": c.flights} for p, c in total.items()},
+        "predicted": {
+            p: {"client": c.client, "server": c.server, "flights": c.flights} for p, c in total.items()
+        },
         "steps": [_row(plan, i, step, ledger.rows) for i, step in enumerate(plan.steps)],
         "who_sees_what": who_sees_what(plan),
     }
@@ -35,13 +37,18 @@ def who_sees_what(plan: Plan) -> list[dict[str, str]]:
     rows = [
         {"value": "graph, operators, shapes, formats, knots of splines", "seen_by": "both"},
         {"value": f"size of the noise: {norms}", "seen_by": "both"},
-        {"value": f"{secret:,} weights in {len(plan.weights)} tensors, look-up tables included", "seen_by": "server"},
+        {
+            "value": f"{secret:,} weights in {len(plan.weights)} tensors, look-up tables included",
+            "seen_by": "server",
+        },
     ]
     rows += [{"value": f"input {i.name} {list(i.shape)}", "seen_by": "client"} for i in plan.inputs]
     encoded = sum(isinstance(s, Encode) for s in plan.steps)
     rows.append({"value": f"{encoded} values that the client computes alone", "seen_by": "client"})
     rows.append({"value": "every value between input and output", "seen_by": "nobody (shares)"})
-    rows += [{"value": f"output {o.name} {list(o.shape)}: revealed", "seen_by": "client"} for o in plan.outputs]
+    rows += [
+        {"value": f"output {o.name} {list(o.shape)}: revealed", "seen_by": "client"} for o in plan.outputs
+    ]
     return rows
 
 
@@ -75,8 +82,12 @@ def _row(plan: Plan, i: int, step: Step, rows: Any) -> dict[str, Any]:
     label = plan.label(i)
     form = plan.forms[i]
     out: dict[str, Any] = {
-        "step": label, "layer": layer_of(label), "format": str(form.num), "shape": form.shape, "note": _note(step),
-    }  # fmt: skip
+        "step": label,
+        "layer": layer_of(label),
+        "format": str(form.num),
+        "shape": form.shape,
+        "note": _note(step),
+    }
     for phase in ("offline", "online"):
         cost = rows[phase, label]
         out[phase] = {"bytes": cost.bytes, "flights": cost.flights}
@@ -93,7 +104,9 @@ def _note(step: Step) -> str:
             )
         case Spline():
             knots = len(step.spec.thresholds.values)
-            return f"{step.function}: {knots} knots in {step.spec.compare_bits - step.spec.thresholds.drop} bits"
+            return (
+                f"{step.function}: {knots} knots in {step.spec.compare_bits - step.spec.thresholds.drop} bits"
+            )
     return ""
 
 

@@ -1,6 +1,6 @@
-"""A BERT of some ten thousand seeded weights, for tests and first tries: the operators of a real one, untrained.
+"""A BERT of ten thousand seeded weights, for tests and first tries: the operators of a real one, untrained.
 
-python models/tiny_bert.py tiny.onnx
+Run as a program it writes one:  python models/tiny_bert.py tiny.onnx
 """
 
 from __future__ import annotations

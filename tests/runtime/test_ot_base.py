@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from nacl import bindings as group
+
 from ppc.runtime.errors import PeerMismatch
 from ppc.runtime.ot.base import POINT, BaseOts, _tag, base_ots
 from ppc.runtime.party import CLIENT, SERVER, Party, Role, priced, together

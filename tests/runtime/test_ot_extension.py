@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from ppc.runtime import _ot
 from ppc.runtime.channel import HEADER
 from ppc.runtime.ot.extension import Iknp, message_size

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from ppc.runtime import _ot
 from ppc.runtime.ot.keys import choice_bits, receiver_keys, sender_keys
 

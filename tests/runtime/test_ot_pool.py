@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+
 from ppc.runtime.ot.keys import receiver_keys, sender_keys
 from ppc.runtime.ot.pool import Pool, schedule
 from ppc.runtime.ot.silent import B12, SETS

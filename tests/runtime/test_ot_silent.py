@@ -5,6 +5,7 @@ from math import log2
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from ppc.runtime import _ot
 from ppc.runtime.channel import HEADER
 from ppc.runtime.ot.silent import B10, SETS, Lpn, Silent

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def test_a_flipped_byte_is_refused(tmp_path, at):
     data = bytearray(path.read_bytes())
     data[at] ^= 1
     path.write_bytes(data)
-    with pytest.raises(BadPlan, match="checksum|not a plan"):
+    with pytest.raises(BadPlan, match=r"checksum|not a plan"):
         load(path)
 
 
@@ -47,10 +49,8 @@ def test_no_body_does_more_than_raise_bad_plan(data):
     body = bytearray(tiny_plan().body)
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(BadPlan):
         decode(bytes(body))
-    except BadPlan:
-        pass
 
 
 def changed(index: int, **fields: object) -> bytes:

@@ -88,7 +88,9 @@ def test_steps_sum_to_phases(finished):
     for row in report["steps"]:
         for key in ("sent", "received", "flights"):
             sums[row["phase"], key] += row[key]
-    assert all(report[phase][key] == sums[phase, key] for phase in PHASES for key in ("sent", "received", "flights"))
+    assert all(
+        report[phase][key] == sums[phase, key] for phase in PHASES for key in ("sent", "received", "flights")
+    )
 
 
 def test_another_plan_is_named_on_both_sides():
@@ -131,7 +133,7 @@ def test_other_parameters_are_named(monkeypatch):
 def test_a_stranger_is_not_served():
     ends = _tcp_pair()
     ends[1].sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + bytes(100))
-    with pytest.raises(PeerMismatch, match="does not speak ppc|belong"):
+    with pytest.raises(PeerMismatch, match=r"does not speak ppc|belong"):
         serve_one(ends[0], tiny_plan(), tiny_weights(), timeout=5)
     ends[1].close()
 
@@ -173,7 +175,7 @@ def test_a_peer_that_hangs_up_is_one_clear_fault(monkeypatch, role, after):
 
 def test_a_silent_peer_is_given_up():
     ends = _tcp_pair()
-    with pytest.raises(NetworkFault, match="silent for 0.2 seconds"):
+    with pytest.raises(NetworkFault, match=r"silent for 0\.2 seconds"):
         serve_one(ends[0], tiny_plan(), tiny_weights(), timeout=0.2)
     ends[1].close()
 
@@ -182,7 +184,7 @@ def test_nobody_listening_is_one_clear_fault():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(NetworkFault, match="cannot reach a server at 127.0.0.1"):
+    with pytest.raises(NetworkFault, match=r"cannot reach a server at 127\.0\.0\.1"):
         Client(tiny_plan(), patience=0.1).run(tiny_feeds(), ("127.0.0.1", port))
 
 
@@ -207,7 +209,10 @@ def test_a_server_outlives_a_client_that_fails():
 
     server = Server(tiny_plan(), tiny_weights(), timeout=20)
     thread = threading.Thread(
-        target=server.serve, args=(("127.0.0.1", 0),), kwargs={"say": say, "done": reports.append}, daemon=True
+        target=server.serve,
+        args=(("127.0.0.1", 0),),
+        kwargs={"say": say, "done": reports.append},
+        daemon=True,
     )
     thread.start()
     assert ready.wait(10)
@@ -251,4 +256,6 @@ def _arrays(made):
 def test_predict_says_what_the_plan_file_says():
     plan = tiny_plan()
     again = msgspec.msgpack.decode(plan.body, type=type(plan))
-    assert {k: v.bytes for k, v in predict(plan).rows.items()} == {k: v.bytes for k, v in predict(again).rows.items()}
+    assert {k: v.bytes for k, v in predict(plan).rows.items()} == {
+        k: v.bytes for k, v in predict(again).rows.items()
+    }
