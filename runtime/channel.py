@@ -14,6 +14,8 @@ import time
 from typing import Protocol
 
 from .errors import NetworkFault, PeerMismatch
+from .rates import Network
+from .shaping import Pace
 
 HEADER = struct.Struct("<II")
 MAX_PAYLOAD = 2**32 - 1
@@ -26,6 +28,16 @@ class Transport(Protocol):
 
     def send(self, data: Buffer) -> None: ...
     def recv_into(self, view: memoryview) -> None: ...
+    def close(self) -> None: ...
+
+
+class Stream(Protocol):
+    """What is used of a connected socket."""
+
+    def setsockopt(self, level: int, name: int, value: int, /) -> None: ...
+    def settimeout(self, seconds: float | None, /) -> None: ...
+    def sendall(self, data: Buffer, /) -> None: ...
+    def recv_into(self, view: memoryview, /) -> int: ...
     def close(self) -> None: ...
 
 
@@ -50,7 +62,9 @@ class Channel:
         """The next frame, which must have ``size`` bytes."""
         got = self._header()
         if got != size:
-            raise PeerMismatch(f"the peer sent {got} bytes where {size} belong; it runs another plan or version")
+            raise PeerMismatch(
+                f"the peer sent {got} bytes where {size} belong; it runs another plan or version"
+            )
         return self._body(size)
 
     def recv_any(self, limit: int) -> bytearray:
@@ -80,22 +94,25 @@ class Channel:
 
 
 class TcpTransport:
-    """A connected socket with a sending thread, so that two large messages may cross."""
+    """A connected socket with a sending thread, so that two large messages may cross.
 
-    def __init__(self, sock: socket.socket, timeout: float = 600.0) -> None:
+    With ``shape`` that thread sends as slowly as the network it stands for; the protocol does not wait.
+    """
+
+    def __init__(self, sock: Stream, timeout: float = 600.0, shape: Network | None = None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(timeout)
         self._sock = sock
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[Buffer | None] = queue.SimpleQueue()
+        self._pace = Pace(shape) if shape else None
+        self._queue: queue.SimpleQueue[tuple[float, Buffer] | None] = queue.SimpleQueue()
         self._broken: OSError | None = None
         self._thread = threading.Thread(target=self._pump, name="ppc-send", daemon=True)
         self._thread.start()
 
     def send(self, data: Buffer) -> None:
-        if self._broken is not None:
-            raise NetworkFault(f"the connection to the peer broke: {self._broken}")
-        self._queue.put(data)
+        self._check()
+        self._queue.put((time.monotonic(), data))
 
     def recv_into(self, view: memoryview) -> None:
         at = 0
@@ -110,16 +127,28 @@ class TcpTransport:
                 raise NetworkFault("the peer closed the connection")
             at += got
 
+    def finish(self) -> None:
+        """Wait until everything sent is under way; nothing can be sent afterwards."""
+        self._queue.put(None)
+        self._thread.join()
+        self._check()
+
     def close(self) -> None:
-        """Send what is queued, then close."""
+        """Send what is queued, but wait no longer than ten seconds for it; then close."""
         self._queue.put(None)
         self._thread.join(timeout=10)
         self._sock.close()
 
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise NetworkFault(f"the connection to the peer broke: {self._broken}")
+
     def _pump(self) -> None:
-        while (data := self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None:
+            queued, data = item
             try:
-                self._sock.sendall(data)
+                for piece in self._pace.pieces(queued, data) if self._pace else (data,):
+                    self._sock.sendall(piece)
             except OSError as error:
                 self._broken = error
                 return

@@ -73,12 +73,21 @@ class Counts:
 
 def count_ots(plan: Plan) -> Counts:
     """Walk the plan once without data and see what it asks of the pools."""
+    pools, _ = _hollow(plan)
+    return Counts(pools[SERVER].taken, pools[CLIENT].taken)
+
+
+def hollow(plan: Plan) -> list[Any]:
+    """What `offline` leaves for `online`, without data: to price an inference whose material is prepared."""
+    return _hollow(plan)[1]
+
+
+def _hollow(plan: Plan) -> tuple[dict[Role, CountingPool], list[Any]]:
     party = Party(None)
     pools = {role: CountingPool() for role in Role}
     party.pools = pools  # type: ignore[assignment]
     party.he = HeSession(party, ())
-    _offline(party, Run(plan), None)
-    return Counts(pools[SERVER].taken, pools[CLIENT].taken)
+    return pools, offline(party, Run(plan))
 
 
 def price(plan: Plan) -> Ledger:
@@ -88,10 +97,13 @@ def price(plan: Plan) -> Ledger:
     return party.ledger
 
 
-def setup(p: Party, plan: Plan) -> None:
-    """Base OTs both ways and the client's public HE keys."""
+def setup(p: Party, plan: Plan, inferences: int = 1) -> None:
+    """Base OTs both ways and the client's public HE keys, for so many offline phases."""
     counts = count_ots(plan)
-    p.pools = {SERVER: Pool(SERVER, counts.server), CLIENT: Pool(CLIENT, counts.client)}
+    p.pools = {
+        SERVER: Pool(SERVER, inferences * counts.server),
+        CLIENT: Pool(CLIENT, inferences * counts.client),
+    }
     for role, pool in p.pools.items():
         with p.ledger.at("setup", f"base OTs, sender {role.value}"):
             pool.setup(p)
@@ -100,10 +112,6 @@ def setup(p: Party, plan: Plan) -> None:
 
 
 def offline(p: Party, run: Run, progress: Progress | None = None) -> list[Any]:
-    return _offline(p, run, progress)
-
-
-def _offline(p: Party, run: Run, progress: Progress | None) -> list[Any]:
     """Material for every step: all uploads in one flight, then step by step."""
     plan, begun = run.plan, []
     for i, step in enumerate(plan.steps):
@@ -150,7 +158,9 @@ def run_phases(
     return online(p, run, offline(p, run, progress), progress)
 
 
-def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, Array], keep: bool = False) -> dict[int, Array]:
+def simulate(
+    plan: Plan, weights: Weights, feeds: Mapping[str, Array], keep: bool = False
+) -> dict[int, Array]:
     """The plan's integer meaning in the clear: outputs by step, or with ``keep`` every value, decoded."""
     run = Run(plan, weights, run_local(plan.local, check_inputs(plan, feeds)))
     values: dict[int, Array] = {}
