@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import pytest
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tools"), str(ROOT / "tests" / "runtime")]
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "tools"), str(HERE / "runtime")]
+
+from small import SMALL, TOKENS, Small  # noqa: E402
 
 import ppc  # noqa: E402
-from models.tiny_bert import Shape, tiny_bert  # noqa: E402
-from ppc.backend.compile import Compiled  # noqa: E402
-
-SMALL = Shape(layers=1, width=16)
-TOKENS = 8
-
-
-@dataclass(frozen=True)
-class Small:
-    """The model file and what it compiles to for `TOKENS` tokens."""
-
-    model: Path
-    compiled: Compiled
+from models.tiny_bert import tiny_bert  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory) -> Small:
+def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     model = tmp_path_factory.mktemp("small") / "small.onnx"
     onnx.save(tiny_bert(SMALL), model)
     return Small(model, ppc.compile(model, seq_len=TOKENS))

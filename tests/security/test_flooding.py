@@ -86,8 +86,8 @@ def test_the_answer_modulus_shows_no_more_than_it_must(products):
 
 
 def test_a_plan_that_floods_too_little_is_refused(small):
-    """Sizes of noise are derived and not stored. A plan can promise smaller weights, which the server checks, or
-    larger ones, for which there is no room."""
+    """Sizes of noise are derived and not stored. A plan can promise smaller weights, which the server checks,
+    or larger ones, for which there is no room."""
     plan = small.compiled.plan
     document = msgspec.msgpack.decode(plan.body)
     at = next(i for i, s in enumerate(document["steps"]) if s["step"] == "Linear")

@@ -229,7 +229,7 @@ STRUCTURED = [
     "base.base_ots by the server",
     "he_session.__init__ by the client",
     "he_session.upload by the client",
-    "he_session.answer by the server",
+    "he_session.finish by the server",
     "extension.extend by the client",
     "matmul.linear by the client",
     "leaf.leaf_answer by the server",

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from conftest import SMALL, TOKENS
 from onnx import numpy_helper
+from small import SMALL, TOKENS
 
 import ppc
 from models.tiny_bert import tiny_bert

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from small import ROOT
 
 ROOMS = ("frontend", "passes", "backend", "runtime", "ppc", "models", "benchmarks")
 SOURCES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]

@@ -30,7 +30,7 @@ MESSAGES = {
     "extension.extend": "masked columns",
     "he_session.__init__": "public keys: a seed and c0 by primes",
     "he_session.upload": "a seed and c0 by primes",
-    "he_session.answer": "c1 and c0 modulo a power of two",
+    "he_session.finish": "c1 and c0 modulo a power of two",
     "cross.cross_given": "corrected choices",
     "cross._send_rows": "taus of all widths",
     "matmul.linear": "x - r",
