@@ -22,16 +22,19 @@ REFERENCE = Path(__file__).with_name("reference_rates.json")
 
 @dataclass(frozen=True)
 class Network:
-    """A link: bytes a second each way, and seconds there and back."""
+    """A link: bytes a second each way, and seconds there and back.
+
+    With ``one_machine`` both parties share the cores of one.
+    """
 
     name: str
     bandwidth: float
     rtt: float
+    one_machine: bool = False
 
     def __str__(self) -> str:
-        return (
-            f"{self.name}: {self.bandwidth * 8e-6:,.0f} Mbit/s each way, {self.rtt * 1e3:g} ms there and back"
-        )
+        where = ", both on one machine" if self.one_machine else ""
+        return f"{self.name}: {self.bandwidth * 8e-6:,.0f} Mbit/s, round trip {self.rtt * 1e3:g} ms{where}"
 
     @property
     def byte_price(self) -> float:
@@ -39,26 +42,31 @@ class Network:
         return 1 / self.bandwidth
 
 
+LOOPBACK = Network("loopback", 1.25e9, 1e-4, one_machine=True)
+"""Two processes of one machine; `Rates.loopback` has what was measured."""
+
 LAN = Network("lan", 1.25e9, 1e-4)
-"""10 Gbit/s and 0.1 ms: one switch, or the loopback of one machine."""
+"""10 Gbit/s and 0.1 ms: two machines at one switch."""
 
 WAN = Network("wan", 12.5e6, 40e-3)
 """100 Mbit/s and 40 ms: two sites of one continent."""
 
-NETWORKS = {network.name: network for network in (LAN, WAN)}
+NETWORKS = {network.name: network for network in (LAN, WAN, LOOPBACK)}
 
 _BANDWIDTH = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(bit/s|bit|bps|B/s|B)?", re.ASCII)
 _RTT = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)", re.ASCII)
 
 
 def parse_network(text: str) -> Network:
-    """``lan``, ``wan``, or BANDWIDTH,RTT such as ``200Mbit,15ms`` or ``25MB/s,15ms``; BadInput otherwise."""
+    """``lan``, ``wan``, ``loopback``, or BANDWIDTH,RTT such as ``200Mbit,15ms``; BadInput otherwise."""
     if text in NETWORKS:
         return NETWORKS[text]
     first, _, second = text.partition(",")
     band, trip = _BANDWIDTH.fullmatch(first.strip()), _RTT.fullmatch(second.strip())
     if band is None or trip is None or not float(band[1]):
-        raise BadInput(f"a network is lan, wan, or BANDWIDTH,RTT such as 200Mbit,15ms, not {text!r}")
+        raise BadInput(
+            f"a network is lan, wan, loopback, or BANDWIDTH,RTT such as 200Mbit,15ms, not {text!r}"
+        )
     bits = 8 if (band[3] or "").startswith("B") else 1
     bandwidth = float(band[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[band[2]] * bits / 8
     return Network(text, bandwidth, float(trip[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1}[trip[2]])
@@ -68,15 +76,16 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds that one unit of work takes on one core of a machine.
 
     Attributes:
-        machine, date: where and when they were measured.
-        shared: by unit, the same in every step: COTs made, coefficients and multiply-adds of products under HE.
-        steps: by "phase kind role" and unit: COTs taken, bytes and elements said, heard and swapped, elements
-            of the value, and 1 for the step itself.
+        machine, date, cores: where and when they were measured.
+        shared: by unit, the same in every step: COTs made, coefficients and multiply-adds of HE products.
+        steps: by "phase kind role" and unit: COTs taken, bytes and elements said, heard and swapped,
+            elements of the value, and 1 for the step itself.
         loopback: bytes a second and seconds there and back between two processes of that machine.
     """
 
     machine: str
     date: str
+    cores: int
     shared: dict[str, float]
     steps: dict[str, dict[str, float]]
     loopback: tuple[float, float]
@@ -96,9 +105,9 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ]
         return sum(found) / len(found) if found else 0.0
 
-    @property
-    def network(self) -> Network:
-        return Network("loopback", *self.loopback)
+    def network(self, network: Network) -> Network:
+        """``network``, but for the loopback, which is as this machine has it."""
+        return Network(LOOPBACK.name, *self.loopback, one_machine=True) if network == LOOPBACK else network
 
 
 def rates_path() -> Path:
@@ -121,12 +130,9 @@ def read_rates(path: Path) -> Rates:
         raise BadInput(
             f"{path}: no rates of this version ({error}); run ppc bench --calibrate again"
         ) from None
-    values = [
-        *rates.shared.values(),
-        *rates.loopback,
-        *(v for units in rates.steps.values() for v in units.values()),
-    ]
-    if not all(0 <= v < float("inf") for v in values) or not rates.loopback[0]:
+    seconds = [*rates.shared.values(), *(v for units in rates.steps.values() for v in units.values())]
+    sound = all(0 <= v < float("inf") for v in [*seconds, *rates.loopback])
+    if not sound or not rates.loopback[0] or rates.cores < 1:
         raise BadInput(f"{path}: holds a rate that is no time; run ppc bench --calibrate again")
     return rates
 
