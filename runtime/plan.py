@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BadPlan
+from .errors import BadInput, BadPlan
 from .he_product import Product
 from .local import LocalOp, infer_local
 from .steps import AnyStep, Form, Linear, MatMul, Output, Scaled, Step
@@ -106,13 +106,13 @@ def save(plan: Plan, path: Path) -> None:
 
 
 def load(path: Path) -> Plan:
-    """Read and check a plan; BadPlan names what is wrong with it."""
+    """Read and check a plan; BadPlan names what is wrong with it, BadInput a file that is not there."""
     try:
         if path.stat().st_size > MAX_FILE:
             raise BadPlan(f"{path}: larger than {MAX_FILE >> 20} MiB, which no plan is")
         data = path.read_bytes()
     except OSError as error:
-        raise BadPlan(f"{path}: cannot be read: {error.strerror}") from None
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     if data[: len(MAGIC)] != MAGIC:
         raise BadPlan(f"{path}: not a plan of ppc version {VERSION}")
     digest, body = data[len(MAGIC) : len(MAGIC) + DIGEST], data[len(MAGIC) + DIGEST :]
@@ -189,7 +189,7 @@ def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
 
 
 def load_weights(path: Path, plan: Plan) -> Weights:
-    """Read and check the weights of ``plan``; BadPlan where they belong to another."""
+    """Read and check the weights of ``plan``; BadPlan where they belong to another, BadInput without a file."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -205,7 +205,7 @@ def load_weights(path: Path, plan: Plan) -> Weights:
                 raise BadPlan(f"{path}: weight {missing[0]!r} is missing")
             weights = {w.name: file.get_tensor(w.name).astype(np.int64) for w in plan.weights}
     except FileNotFoundError:
-        raise BadPlan(
+        raise BadInput(
             f"{path}: no such file; the server needs the weights that `ppc compile` wrote"
         ) from None
     except (SafetensorError, OSError) as error:

@@ -86,6 +86,11 @@ def test_a_plan_may_reveal_only_the_outputs_it_names():
         decode(msgspec.structs.replace(plan, steps=program).body)
 
 
+def test_a_plan_that_is_not_there_is_the_users_mistake(tmp_path):
+    with pytest.raises(BadInput, match="No such file"):
+        load(tmp_path / "none.bin")
+
+
 def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
     plan, weights = tiny_plan(), tiny_weights()
     save_weights(weights, plan, tmp_path / "w")
@@ -93,7 +98,7 @@ def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
     assert all(np.array_equal(again[name], weights[name]) for name in weights)
     with pytest.raises(BadPlan, match="weights of plan"):
         load_weights(tmp_path / "w", tiny_plan("other"))
-    with pytest.raises(BadPlan, match="no such file"):
+    with pytest.raises(BadInput, match="no such file"):
         load_weights(tmp_path / "none", plan)
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(BadPlan, match="not a readable"):
