@@ -189,7 +189,7 @@ def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
 
 
 def load_weights(path: Path, plan: Plan) -> Weights:
-    """Read and check the weights of ``plan``; BadPlan where they belong to another, BadInput without a file."""
+    """Read and check the weights of ``plan``; BadPlan where they are another's, BadInput without a file."""
     from safetensors import SafetensorError, safe_open
 
     try:
