@@ -16,11 +16,27 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import ppc
 from ppc.runtime.errors import BadInput
+from ppc.runtime.rates import parse_network
+from ppc.runtime.tls import ClientTls, ServerTls
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 log = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Role = Annotated[str, typer.Option(help="server or client")]
+Listen = Annotated[str, typer.Option(help="server: where to listen")]
+Connect = Annotated[str, typer.Option(help="client: where the server is")]
+Weights = Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")]
+Report = Annotated[Path | None, typer.Option(help="Write what it cost, as JSON.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Give up when the peer is silent this long.")]
+StoreAt = Annotated[Path | None, typer.Option("--store", help="Prepared material; default PLAN.prepared")]
+ShapeAs = Annotated[
+    str | None, typer.Option("--shape", help="Send as slowly as lan, wan or BANDWIDTH,RTT; give it to both.")
+]
+TlsCert = Annotated[Path | None, typer.Option(help="server: certificate chain, PEM; turns TLS on")]
+TlsKey = Annotated[Path | None, typer.Option(help="server: its private key, PEM")]
+TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; turns TLS on")]
+ADDRESS = "127.0.0.1:7766"
 PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
 
 
@@ -105,41 +121,46 @@ def simulate(
 @app.command()
 def run(
     plan: PlanFile,
-    role: Annotated[str, typer.Option(help="server or client")],
-    listen: Annotated[str, typer.Option(help="server: where to listen")] = "127.0.0.1:7766",
-    connect: Annotated[str, typer.Option(help="client: where the server is")] = "127.0.0.1:7766",
-    weights: Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")] = None,
+    role: Role,
+    listen: Listen = ADDRESS,
+    connect: Connect = ADDRESS,
+    weights: Weights = None,
     once: Annotated[bool, typer.Option("--once", help="server: stop after one inference")] = False,
     input_: Annotated[Path | None, typer.Option("--input", help="client: npz or json")] = None,
     text: Annotated[str | None, typer.Option(help="client: a prompt, with --tokenizer")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="client: tokenizer.json")] = None,
     output: Annotated[Path | None, typer.Option("-o", help="client: write the outputs as npz")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write what the run cost, as JSON.")] = None,
-    timeout: Annotated[float, typer.Option(min=1, help="Give up when the peer is silent this long.")] = 600.0,
+    store: StoreAt = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Leave prepared material alone.")] = False,
+    shape: ShapeAs = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    report: Report = None,
+    timeout: Timeout = 600.0,
     as_json: Json = False,
 ) -> None:
-    """Run one side of the computation."""
-    if role not in ("server", "client"):
-        raise BadInput(f"--role is server or client, not {role!r}")
-    loaded = ppc.load_plan(plan)
+    """Run one side of the computation, with prepared material where both sides hold it."""
+    if fresh and store is not None:
+        raise BadInput("--fresh leaves prepared material alone, --store says where it is; give one of them")
     if role == "server":
         for flag, value in (("--input", input_), ("--text", text), ("-o", output)):
             if value is not None:
                 raise BadInput(f"{flag} belongs to the client")
-        held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
-        server = ppc.Server(loaded, held, timeout=timeout)
+    at = None if fresh else store or plan.with_suffix(".prepared")
+    end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
+    if isinstance(end, ppc.Server):
 
         def done(result: dict[str, Any]) -> None:
             _finish(report, result)
             if as_json:
                 _print_json(result)
 
-        server.serve(_address(listen), once=once, say=_say, done=done, progress=_bar)
+        end.serve(_address(listen), once=once, say=_say, done=done, progress=_bar)
         return
-    feeds = _feeds(loaded, input_, text, tokenizer)
-    client = ppc.Client(loaded, timeout=timeout)
+    feeds = _feeds(end.plan, input_, text, tokenizer)
     with _bar() as progress:
-        outcome = client.run(feeds, _address(connect), progress=progress)
+        outcome = end.run(feeds, _address(connect), progress=progress, say=_say)
     assert outcome.outputs is not None
     _write(output, outcome.outputs)
     _finish(report, outcome.report)
@@ -147,6 +168,66 @@ def run(
         _print_json({"outputs": _plain(outcome.outputs), "report": outcome.report})
     else:
         _show(outcome.outputs, output)
+
+
+@app.command()
+def prepare(
+    plan: PlanFile,
+    role: Role,
+    count: Annotated[int, typer.Option(min=1, help="Inferences; the lower of both sides' holds.")] = 1,
+    listen: Listen = ADDRESS,
+    connect: Connect = ADDRESS,
+    weights: Weights = None,
+    store: StoreAt = None,
+    shape: ShapeAs = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    report: Report = None,
+    timeout: Timeout = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
+    at = store or plan.with_suffix(".prepared")
+    end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
+    address = _address(listen if role == "server" else connect)
+    with _bar() as progress:
+        outcome = end.prepare(count, address, say=_say, progress=progress)
+    _finish(report, outcome.report)
+    if as_json:
+        _print_json({"prepared": outcome.material, "store": str(at), "report": outcome.report})
+    else:
+        for id in outcome.material:
+            print(at / f"{id}.{role}")
+
+
+def _end(
+    path: Path,
+    role: str,
+    weights: Path | None,
+    store: Path | None,
+    shape: str | None,
+    tls: tuple[Path | None, Path | None, Path | None],
+    timeout: float,
+) -> ppc.Server | ppc.Client:
+    """This side of ``ppc run`` and ``ppc prepare``, from the flags that both take."""
+    if role not in ("server", "client"):
+        raise BadInput(f"--role is server or client, not {role!r}")
+    cert, key, authorities = tls
+    network = parse_network(shape) if shape else None
+    plan = ppc.load_plan(path)
+    if role == "client":
+        if cert or key:
+            raise BadInput("--tls-cert and --tls-key belong to the server; the client takes --tls-ca")
+        trusted = ClientTls(authorities) if authorities else None
+        return ppc.Client(plan, timeout=timeout, store=store, shape=network, tls=trusted)
+    if authorities:
+        raise BadInput("--tls-ca belongs to the client; the server takes --tls-cert and --tls-key")
+    if (cert is None) != (key is None):
+        raise BadInput("TLS at the server needs both --tls-cert and --tls-key")
+    own = ServerTls(cert, key) if cert and key else None
+    held = ppc.load_weights(weights or path.with_suffix(".weights"), plan)
+    return ppc.Server(plan, held, timeout=timeout, store=store, shape=network, tls=own)
 
 
 def main() -> NoReturn:

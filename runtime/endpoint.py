@@ -6,28 +6,50 @@ import contextlib
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .channel import connect, listen
+from .channel import Stream, connect, listen
 from .errors import RuntimeFault
 from .executor import Progress, check_inputs
+from .material import Say, Store
 from .plan import Plan, Weights
-from .session import Outcome, infer, serve_one
+from .rates import Network
+from .session import Outcome, infer, open_store, prepare, serve_one
+from .tls import ClientTls, ServerTls, TlsStream
 
 Array = NDArray[Any]
-Say = Callable[[str], None]
 
 
 class Server:
-    """Holds a plan and its weights; answers one inference a connection, one at a time."""
+    """Holds a plan and its weights; answers one inference a connection, one at a time.
 
-    def __init__(self, plan: Plan, weights: Weights, timeout: float = 600.0) -> None:
+    Args:
+        timeout: seconds of silence after which a client is given up.
+        store: where prepared material is; it is used where the client holds the other half.
+        tls: certificate and key; without them whoever sits on the path can read and change what travels.
+        shape: a slower network to stand for.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        weights: Weights,
+        timeout: float = 600.0,
+        *,
+        store: Path | None = None,
+        tls: ServerTls | None = None,
+        shape: Network | None = None,
+    ) -> None:
         self.plan = plan
         self._weights = weights
         self._timeout = timeout
+        self._store = _Shelf(store, plan, weights)
+        self._context = tls.context() if tls else None
+        self._shape = shape
 
     def __repr__(self) -> str:
         return f"Server(plan {self.plan.hash[:12]}, <weights>)"
@@ -54,7 +76,7 @@ class Server:
                 connection, peer = listener.accept()
                 try:
                     with progress() if progress else contextlib.nullcontext() as bar:
-                        outcome = self.answer(connection, bar)
+                        outcome = self.answer(connection, bar, say)
                 except RuntimeFault as fault:
                     if once:
                         raise
@@ -64,24 +86,84 @@ class Server:
                 if once:
                     return
 
-    def answer(self, connection: socket.socket, progress: Progress | None = None) -> Outcome:
+    def answer(
+        self, connection: socket.socket, progress: Progress | None = None, say: Say = lambda line: None
+    ) -> Outcome:
         """One inference over a connected socket, which is closed at the end."""
-        return serve_one(connection, self.plan, self._weights, progress=progress, timeout=self._timeout)
+        return serve_one(
+            self._stream(connection),
+            self.plan,
+            self._weights,
+            store=self._store.there(say),
+            progress=progress,
+            timeout=self._timeout,
+            shape=self._shape,
+            say=say,
+        )
+
+    def prepare(
+        self,
+        count: int,
+        address: tuple[str, int] = ("127.0.0.1", 7766),
+        *,
+        say: Say = lambda line: None,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Wait for one client and prepare up to ``count`` inferences with it, as it asks."""
+        store = self._store.made(say)
+        with listen(address) as listener:
+            host, port = listener.getsockname()[:2]
+            say(f"preparing plan {self.plan.hash[:12]} on {host}:{port}")
+            connection = self._stream(listener.accept()[0])
+        return prepare(
+            connection,
+            self.plan,
+            store,
+            count,
+            self._weights,
+            progress=progress,
+            timeout=self._timeout,
+            shape=self._shape,
+            say=say,
+        )
+
+    def _stream(self, connection: socket.socket) -> Stream:
+        return TlsStream(connection, self._context) if self._context else connection
 
 
 class Client:
-    """Holds a plan; sends nothing before its inputs are checked."""
+    """Holds a plan; sends nothing before its inputs are checked.
 
-    def __init__(self, plan: Plan, timeout: float = 600.0, patience: float = 30.0) -> None:
+    Args:
+        timeout: seconds of silence after which the server is given up.
+        patience: seconds to wait for a server that does not listen yet.
+        store, shape: as for `Server`.
+        tls: whom to trust; the server must then use TLS and hold a certificate for the name it is called by.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        timeout: float = 600.0,
+        patience: float = 30.0,
+        *,
+        store: Path | None = None,
+        tls: ClientTls | None = None,
+        shape: Network | None = None,
+    ) -> None:
         self.plan = plan
         self._timeout = timeout
         self._patience = patience
+        self._store = _Shelf(store, plan, None)
+        self._context = tls.context() if tls else None
+        self._shape = shape
 
     def run(
         self,
         feeds: Mapping[str, Array],
         address: tuple[str, int] = ("127.0.0.1", 7766),
         progress: Progress | None = None,
+        say: Say = lambda line: None,
     ) -> Outcome:
         """One inference: outputs by name, and the report.
 
@@ -90,5 +172,60 @@ class Client:
             PeerMismatch, NetworkFault: as the handshake or the connection has it.
         """
         checked = check_inputs(self.plan, {name: np.asarray(value) for name, value in feeds.items()})
+        store = self._store.there(say)
+        return infer(
+            self._connect(address),
+            self.plan,
+            checked,
+            store=store,
+            progress=progress,
+            timeout=self._timeout,
+            shape=self._shape,
+            say=say,
+        )
+
+    def prepare(
+        self,
+        count: int,
+        address: tuple[str, int] = ("127.0.0.1", 7766),
+        *,
+        say: Say = lambda line: None,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Setup and ``count`` offline phases, or as many as the server agrees to."""
+        store = self._store.made(say)
+        return prepare(
+            self._connect(address),
+            self.plan,
+            store,
+            count,
+            progress=progress,
+            timeout=self._timeout,
+            shape=self._shape,
+            say=say,
+        )
+
+    def _connect(self, address: tuple[str, int]) -> Stream:
         connection = connect(address, self._patience)
-        return infer(connection, self.plan, checked, progress=progress, timeout=self._timeout)
+        return TlsStream(connection, self._context, address[0]) if self._context else connection
+
+
+class _Shelf:
+    """Where material may be: opened when there is something, or when something is to be put there."""
+
+    def __init__(self, path: Path | None, plan: Plan, weights: Weights | None) -> None:
+        self._path = path
+        self._plan = plan
+        self._weights = weights
+        self._store: Store | None = None
+
+    def there(self, say: Say) -> Store | None:
+        if self._store is None and self._path is not None and self._path.is_dir():
+            self._store = open_store(self._path, self._plan, self._weights, say)
+        return self._store
+
+    def made(self, say: Say) -> Store:
+        if self._path is None:
+            raise ValueError("preparing needs a store")
+        self._store = self._store or open_store(self._path, self._plan, self._weights, say)
+        return self._store

@@ -163,6 +163,8 @@ def _run(
             _handshake(party, channel, plan, terms)
         predicted = predict(plan, prepared=terms.made is not None)
         run, made = Run(plan, weights, local), terms.made
+        if terms.id is not None:
+            options.say(f"using prepared material {terms.id.hex()}")
         if made is None:
             setup(party, plan)
             made = offline(party, run, options.progress)
@@ -171,7 +173,7 @@ def _run(
     finally:
         channel.close()
     used = () if terms.id is None else (terms.id.hex(),)
-    return Outcome(outputs, report(plan, role, party.ledger, predicted, time.perf_counter() - begun), used)
+    return _outcome(outputs, used, party, plan, predicted, time.perf_counter() - begun)
 
 
 def _prepare(
@@ -195,7 +197,20 @@ def _prepare(
     finally:
         channel.close()
     made = tuple(id.hex() for id in terms.ids)
-    return Outcome(None, report(plan, role, party.ledger, predicted, time.perf_counter() - begun), made)
+    return _outcome(None, made, party, plan, predicted, time.perf_counter() - begun)
+
+
+def _outcome(
+    outputs: dict[str, Array] | None,
+    material: tuple[str, ...],
+    p: Party,
+    plan: Plan,
+    predicted: Ledger,
+    seconds: float,
+) -> Outcome:
+    assert p.role is not None
+    found = report(plan, p.role, p.ledger, predicted, seconds)
+    return Outcome(outputs, found | {"material": list(material)}, material)
 
 
 def _stored(p: Party) -> None:
