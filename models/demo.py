@@ -128,7 +128,7 @@ def compare(found: Sequence[Embedding]) -> None:
         private, clear = cosine(found[0].private, found[1].private), cosine(found[0].clear, found[1].clear)
         say(f"similarity of the two sentences: {private:.4f} privately, {clear:.4f} by onnxruntime")
     last = found[-1].report
-    say(f"\nthe last inference, as its client saw it (peak memory {last['peak_memory'] / 1e6:.0f} MB):\n")
+    say("\nthe last inference, as its client saw it:\n")
     heads = ("seconds", "sent, bytes", "predicted", "received", "predicted", "flights")
     say("{:>8}  {:>8}  {:>12}  {:>12}  {:>12}  {:>12}  {:>7}".format("", *heads))
     for phase in PHASES:
