@@ -1,0 +1,55 @@
+"""The error by layer: small everywhere for a faithful plan, large from a spoilt weight on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ppc
+from ppc.backend.compare import MASKED, _error, error_by_layer
+from ppc.frontend.errors import UsageError
+
+
+def feeds(compiled, kept: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(3)
+    found = {}
+    for spec in compiled.plan.inputs:
+        mask = np.broadcast_to(np.arange(spec.shape[-1]) < kept, spec.shape).astype(np.int64)
+        ids = rng.integers(0, (spec.high or 1) + 1, spec.shape)
+        found[spec.name] = mask if "mask" in spec.name else ids
+    return found
+
+
+def test_a_faithful_plan_is_close_at_every_layer(small):
+    given = feeds(small.compiled, kept=5)
+    outputs, rows = error_by_layer(small.compiled.plan, small.compiled.weights, given, small.model)
+    plain = ppc.simulate(small.compiled.plan, small.compiled.weights, given)
+    assert all(np.array_equal(outputs[name], plain[name]) for name in plain)
+    assert len(rows) > 10
+    assert max(row["relative"] for row in rows) < 0.1
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(steps)
+
+
+def test_a_spoilt_weight_shows_from_its_layer_on(small):
+    plan, weights = small.compiled.plan, dict(small.compiled.weights)
+    _, rows = error_by_layer(plan, weights, feeds(small.compiled, kept=5), small.model)
+    spoilt = max(weights, key=lambda name: weights[name].ndim and min(weights[name].shape))
+    weights[spoilt] = -weights[spoilt]
+    _, worse = error_by_layer(plan, weights, feeds(small.compiled, kept=5), small.model)
+    grown = [b["relative"] > 10 * a["relative"] + 0.1 for a, b in zip(rows, worse, strict=True)]
+    assert any(grown)
+    assert not all(grown)
+
+
+def test_what_the_mask_hides_is_not_compared():
+    assert _error(np.array([1.0, -20.0]), np.array([1.0, -3e38])) == {"max_error": 0.0, "relative": 0.0}
+    assert _error(np.array([-20.0]), np.array([MASKED])) == {"max_error": 0.0, "relative": 0.0}
+
+
+def test_wrong_feeds_are_refused(small):
+    given = feeds(small.compiled, kept=5)
+    with pytest.raises((UsageError, ppc.RuntimeFault)):
+        error_by_layer(
+            small.compiled.plan, small.compiled.weights, {**given, "nobody": np.zeros(1)}, small.model
+        )
