@@ -1,0 +1,130 @@
+"""Two parties against the integer meaning: every value is put together from its shares, and what each step made
+is held against what the step means for the operands that it was really given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppc.runtime import steps
+from ppc.runtime.executor import Run, check_inputs, offline, online, setup
+from ppc.runtime.ledger import CLIENT, SERVER
+from ppc.runtime.local import run_local
+from ppc.runtime.party import Party, reveal, together
+from ppc.runtime.plan import Plan, Weights
+from ppc.runtime.protocols.spline import SplineSpec, spline_clear
+from ppc.runtime.ring import Fixed
+
+Ints = np.ndarray
+
+
+class Keeping(Run):
+    """A run that forgets nothing."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.kept: list[Any] = []
+
+    def put(self, index: int, value: Any) -> None:
+        assert index == len(self.kept)
+        self.kept.append(value)
+        super().put(index, value)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Signed integers of every step: what two parties made, and what that means for their operands."""
+
+    plan: Plan
+    made: list[Ints]
+    meant: list[Ints]
+
+    def error(self, index: int) -> Ints:
+        """made - meant, in units of the last place, in the ring."""
+        num = self.plan.forms[index].num
+        return num.signed(num.wrap((self.made[index] - self.meant[index]).astype(np.int64).view(np.uint64)))
+
+
+def trace(plan: Plan, weights: Weights, feeds: Mapping[str, np.ndarray]) -> Trace:
+    """Run both roles in this process and keep every value."""
+    local = run_local(plan.local, check_inputs(plan, feeds))
+
+    def program(p: Party) -> list[Any]:
+        setup(p, plan)
+        run = Keeping(plan, weights if p.role is SERVER else None, local if p.role is CLIENT else None)
+        online(p, run, offline(p, run))
+        return run.kept
+
+    server, client, _ = together(program)
+    made = [opened(form.num, s, c) for form, s, c in zip(plan.forms, server, client, strict=True)]
+    meaning = Run(plan, weights, local)
+    meaning._values = dict(enumerate(made))
+    return Trace(plan, made, [np.asarray(step.clear(meaning)) for step in plan.steps])
+
+
+def opened(num: Fixed, server: Any, client: Any) -> Ints:
+    assert server.num == client.num == num
+    return num.signed(reveal(num.mask, server.ring, client.ring))
+
+
+def disagreement(seen: Trace, index: int) -> str | None:
+    """What is wrong with a step's result, None where it is within the bound that its protocol documents."""
+    step, error = seen.plan.steps[index], seen.error(index)
+    match step:
+        case steps.Rescale(x=x, num=num):
+            bound = 1 if seen.plan.forms[x].num.scale > num.scale else 0
+            return _beyond(error, bound)
+        case steps.Spline(x=x, spec=spec):
+            return _spline(seen, index, seen.made[x], seen.plan.forms[x].num, spec)
+        case steps.Maximum(x=x, drop=drop):
+            return _maximum(seen.made[x], seen.made[index], drop)
+    return _beyond(error, 0)
+
+
+def _beyond(error: Ints, bound: float) -> str | None:
+    worst = int(np.abs(error).max(initial=0))
+    return None if worst <= bound else f"off by {worst} units, where {bound:g} are allowed"
+
+
+def _spline(seen: Trace, index: int, x: Ints, num: Fixed, spec: SplineSpec) -> str | None:
+    """Either the piece that x lies in, or the one to its left where x is less than 2^drop beyond a knot."""
+    here = np.abs(seen.error(index))
+    late = seen.made[index] - late_spline(x, num, spec)
+    left = np.abs(spec.out.signed(spec.out.wrap(late.view(np.uint64))))
+    allowed = near_a_knot(x, spec)
+    return _beyond(np.where(allowed, np.minimum(here, left), here), math.floor(spec.units + 0.5))
+
+
+def near_a_knot(x: Ints, spec: SplineSpec) -> np.ndarray:
+    """Where a comparison without its dropped bits may take the piece to the left."""
+    beyond = x[..., None] - np.array(spec.thresholds.values)
+    return ((beyond >= 0) & (beyond < 1 << spec.thresholds.drop)).any(axis=-1) & (spec.thresholds.drop > 0)
+
+
+def late_spline(x: Ints, num: Fixed, spec: SplineSpec) -> Ints:
+    """The spline with every knot 2^drop further right."""
+    values = tuple(t + (1 << spec.thresholds.drop) for t in spec.thresholds.values)
+    thresholds = type(spec.thresholds)(values, spec.thresholds.drop)
+    moved = SplineSpec(thresholds, spec.compare_bits, spec.quad, spec.pieces, spec.gates, spec.out)
+    return spline_clear(x, num, moved)
+
+
+def _maximum(row: Ints, made: Ints, drop: int) -> str | None:
+    """One of the row, short of its maximum by less than 2^drop a round."""
+    rounds = math.ceil(math.log2(row.shape[-1])) if row.shape[-1] > 1 else 0
+    short = row.max(axis=-1, keepdims=True) - made
+    if not (row == made).any(axis=-1).all():
+        return "not an element of its row"
+    if short.min() < 0 or short.max() > rounds * ((1 << drop) - 1):
+        return f"short by {short.max()}, where {rounds} rounds of 2^{drop} - 1 are allowed"
+    return None
+
+
+def disagreements(seen: Trace) -> dict[str, str]:
+    """Every step that is wrong, by its label."""
+    found = {seen.plan.label(i): disagreement(seen, i) for i in range(len(seen.plan.steps))}
+    return {label: what for label, what in found.items() if what is not None}
