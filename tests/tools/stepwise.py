@@ -1,4 +1,4 @@
-"""Two parties against the integer meaning: every value is put together from its shares, and what each step made
+"""Two parties against the integer meaning: every value is put together from its shares, what a step made
 is held against what the step means for the operands that it was really given."""
 
 from __future__ import annotations
