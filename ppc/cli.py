@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from zipfile import BadZipFile
 
 import numpy as np
 import typer
@@ -37,6 +38,8 @@ TlsCert = Annotated[Path | None, typer.Option(help="server: certificate chain, P
 TlsKey = Annotated[Path | None, typer.Option(help="server: its private key, PEM")]
 TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; turns TLS on")]
 ADDRESS = "127.0.0.1:7766"
+PATIENCE = 30.0
+"""Seconds for which a client waits for a server that does not listen yet; never longer than --timeout."""
 PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
 
 
@@ -54,6 +57,7 @@ def compile_(
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
+    _check_folders(output)
     begun = time.perf_counter()
     compiled = ppc.compile(
         model,
@@ -100,6 +104,7 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Run the plan's fixed-point meaning in the clear."""
+    _check_folders(output)
     loaded = ppc.load_plan(plan)
     feeds = _inputs(input_)
     held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
@@ -141,6 +146,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one side of the computation, with prepared material where both sides hold it."""
+    _check_folders(output, report)
     if fresh and store is not None:
         raise BadInput("--fresh leaves prepared material alone, --store says where it is; give one of them")
     if role == "server":
@@ -188,6 +194,7 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
+    _check_folders(report)
     at = store or plan.with_suffix(".prepared")
     end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
     address = _address(listen if role == "server" else connect)
@@ -220,7 +227,8 @@ def _end(
         if cert or key:
             raise BadInput("--tls-cert and --tls-key belong to the server; the client takes --tls-ca")
         trusted = ClientTls(authorities) if authorities else None
-        return ppc.Client(plan, timeout=timeout, store=store, shape=network, tls=trusted)
+        patience = min(PATIENCE, timeout)
+        return ppc.Client(plan, timeout, patience, store=store, shape=network, tls=trusted)
     if authorities:
         raise BadInput("--tls-ca belongs to the client; the server takes --tls-cert and --tls-key")
     if (cert is None) != (key is None):
@@ -252,11 +260,15 @@ def main() -> NoReturn:
 def _status(fault: Exception) -> int | None:
     if hasattr(fault, "format_message") and hasattr(fault, "exit_code"):  # click's, or typer's copy of it
         return 2
+    if isinstance(fault, OSError) and fault.filename is not None:  # a file to be written
+        return 2
     own = getattr(fault, "exit_status", None)
     return own if isinstance(own, int) else None
 
 
 def _line(fault: Exception) -> str:
+    if isinstance(fault, OSError):
+        return f"{fault.filename}: {fault.strerror}"
     show: Callable[[], str] | None = getattr(fault, "format_message", None)
     return show() if show else str(fault)
 
@@ -284,6 +296,13 @@ class _bar:
 
 def _say(line: str) -> None:
     log.print(line, markup=False)
+
+
+def _check_folders(*files: Path | None) -> None:
+    """Before any work: what is to be written at its end has a place."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise BadInput(f"{file}: there is no folder {file.parent}")
 
 
 def _dims(given: list[str]) -> dict[str, int]:
@@ -315,18 +334,20 @@ def _inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, TypeError, BadZipFile) as error:  # TypeError: an npy is no archive
         raise BadInput(f"{path}: neither npz nor JSON of numbers: {error}") from None
 
 
 def _samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
     stacked = _inputs(path)
-    counts = {name: len(value) for name, value in stacked.items()}
-    if len(set(counts.values())) != 1:
+    counts = {name: value.shape[:1] for name, value in stacked.items()}
+    if len(set(counts.values())) != 1 or () in counts.values():
         raise BadInput(
             f"{path}: every input needs as many samples on its first axis as the others, not {counts}"
         )
-    return [{name: value[i] for name, value in stacked.items()} for i in range(next(iter(counts.values())))]
+    return [
+        {name: value[i] for name, value in stacked.items()} for i in range(next(iter(counts.values()))[0])
+    ]
 
 
 def _feeds(
