@@ -33,7 +33,7 @@ class Purpose(IntEnum):
 
 
 class Terms:
-    """One side's part of the talk: the client calls `ask` and `accept`, the server `pick` and `close`."""
+    """One side's part of the talk: the client calls `ask`, `accept`, the server `pick`, `compare`, `close`."""
 
     purpose: Purpose
 
@@ -50,9 +50,11 @@ class Terms:
         self._compare(purpose)
         return ACCEPT.pack(self._conclude(count, body))
 
-    def close(self, asked: bytes, accepted: bytes) -> None:
-        """Raises PeerMismatch where the client is here for something else."""
+    def compare(self, asked: bytes) -> None:
+        """At the server, once it has said what it is here for. Raises as `accept` does."""
         self._compare(asked[0])
+
+    def close(self, accepted: bytes) -> None:
         self._end(ACCEPT.unpack(accepted) == (True,))
 
     def _compare(self, purpose: int) -> None:

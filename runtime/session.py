@@ -231,7 +231,8 @@ def _handshake(p: Party, channel: Channel, plan: Plan, terms: Terms) -> None:
         return
     asked = bytes(channel.recv(ASK.size))
     channel.send(terms.pick(asked))
-    terms.close(asked, bytes(channel.recv(ACCEPT.size)))
+    terms.compare(asked)
+    terms.close(bytes(channel.recv(ACCEPT.size)))
 
 
 def _compare(mine: tuple[bytes, int, bytes, bytes], theirs: tuple[Any, ...]) -> None:
