@@ -10,7 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ppc import passes
-from ppc.backend.lower import lower
+from ppc.backend.lower import BYTE_PRICE, lower
+from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.ir.graph import Graph
 from ppc.frontend.onnx_load import load
 from ppc.runtime.plan import Plan, Weights, save, save_weights
@@ -43,35 +44,61 @@ class Compiled:
 def compile_model(
     model: str | Path,
     *,
-    seq_len: int | None = None,
+    seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
     profile: str = "exact",
     calibrate: Sequence[Feeds] | None = None,
+    byte_price: float = BYTE_PRICE,
     progress: Say = lambda line: None,
 ) -> Compiled:
     """Compile an ONNX transformer.
 
     Args:
         model: path of the ONNX file.
-        seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name.
+        seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name. Several lengths
+            make one plan, of which a client takes the shortest that holds its input.
         outputs: names of the outputs to keep; by default all that depend on the weights.
         profile: which approximations.
-        calibrate: sample inputs that show the ranges of activations; seeded random ones by default.
+        calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded
+            random ones by default.
+        byte_price: seconds that a byte costs on the network that choices are made for.
 
     The same arguments give the same bytes. Raises errors with an ``exit_status`` that name the node.
     """
-    progress(f"reading {model}")
-    graph = load(model, seq_len=seq_len, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None)
-    progress("choosing approximations, scales and rings")
-    state = _passed(graph, passes.Options(profile=profile), calibrate)
-    progress("choosing packings and writing the plan")
-    options = {
-        "seq_len": str(seq_len or ""),
-        **{name: str(value) for name, value in sorted((dims or {}).items())},
-    }
-    plan, weights = lower(state.graph, model=Path(model).name, profile=profile, options=options)
-    return Compiled(plan, weights)
+    lengths: list[int | None] = (
+        [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
+    )
+    compiled = []
+    for length in lengths:
+        progress(f"reading {model}" + (f" at length {length}" if len(lengths) > 1 else ""))
+        graph = load(
+            model, seq_len=length, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None
+        )
+        progress("choosing approximations, scales and rings")
+        state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate))
+        progress("choosing packings and writing the plan")
+        options = {"seq_len": str(length or ""), **{name: str(n) for name, n in sorted((dims or {}).items())}}
+        compiled.append(
+            lower(
+                state.graph, model=Path(model).name, profile=profile, options=options, byte_price=byte_price
+            )
+        )
+    return Compiled(*merge_lengths(compiled))
+
+
+def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArray[Any]]] | None:
+    """Samples of a greater length, cut to the graph's."""
+    if samples is None:
+        return None
+    shapes = {each.name: each.type.shape for each in graph.inputs}
+    return [
+        {
+            name: value[tuple(map(slice, shapes[name]))] if name in shapes else value
+            for name, value in each.items()
+        }
+        for each in samples
+    ]
 
 
 def _passed(graph: Graph, options: passes.Options, feeds: Sequence[Feeds] | None) -> passes.State:

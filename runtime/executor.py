@@ -40,7 +40,7 @@ class Run:
     def weight(self, name: str) -> NDArray[np.int64]:
         if self._weights is None:
             raise RuntimeError("only the server holds weights")
-        return self._weights[name]
+        return self._weights[name].astype(np.int64, copy=False)
 
     def form_of(self, step: Step) -> Form:
         return self.forms[self._index[id(step)]]

@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -65,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     weights: tuple[WeightSpec, ...]
     local: tuple[LocalOp, ...]
     steps: tuple[AnyStep, ...]
+    shorter: tuple[Plan, ...] = ()  # the same model at smaller lengths, ascending, on the same weights
 
     @cached_property
     def body(self) -> bytes:
@@ -89,6 +91,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
                     f"step {i} ({type(step).__name__} {step.name}) is ill-formed: {error}"
                 ) from None
         return forms
+
+    @property
+    def lengths(self) -> tuple[Plan, ...]:
+        """This plan and its shorter ones, ascending."""
+        return (*self.shorter, self)
 
     @property
     def products(self) -> list[Product]:
@@ -135,6 +142,13 @@ def decode(body: bytes, source: str = "plan") -> Plan:
 
 
 def _check(plan: Plan, source: str) -> None:
+    for shorter in plan.shorter:
+        if shorter.shorter:
+            raise BadPlan(f"{source}: a shorter plan holds still shorter ones")
+        _check(shorter, source)
+    if len({each.hash for each in plan.lengths}) != len(plan.lengths):
+        raise BadPlan(f"{source}: two lengths are the same plan")
+    all_weights(plan, source)
     if len(plan.steps) > MAX_STEPS:
         raise BadPlan(f"{source}: {len(plan.steps)} steps, more than {MAX_STEPS}")
     forms = plan.forms
@@ -163,6 +177,16 @@ def _check(plan: Plan, source: str) -> None:
             raise BadPlan(f"{source}: step {i} encodes local value {step.local}, of {len(plan.local)}")
 
 
+def all_weights(plan: Plan, source: str = "plan") -> tuple[WeightSpec, ...]:
+    """The weights of all lengths, each once; BadPlan where two lengths mean different ones by one name."""
+    found: dict[str, WeightSpec] = {}
+    for each in plan.lengths:
+        for spec in each.weights:
+            if found.setdefault(spec.name, spec) != spec:
+                raise BadPlan(f"{source}: two weights of the name {spec.name!r}")
+    return tuple(found.values())
+
+
 def _weight_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
     match step:
         case Linear():
@@ -172,7 +196,8 @@ def _weight_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
     return None
 
 
-Weights = dict[str, NDArray[np.int64]]
+Weights = dict[str, NDArray[np.signedinteger[Any]]]
+"""The server's signed integers by name, each tensor in any width that holds it."""
 
 
 def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
@@ -180,7 +205,7 @@ def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
     from safetensors.numpy import save_file
 
     narrow = {}
-    for spec in plan.weights:
+    for spec in all_weights(plan):
         kind = next(
             t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8
         )
@@ -200,20 +225,22 @@ def load_weights(path: Path, plan: Plan) -> Weights:
                     f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…"
                 )
             names = set(file.keys())
-            missing = [w.name for w in plan.weights if w.name not in names]
+            missing = [w.name for w in all_weights(plan) if w.name not in names]
             if missing:
                 raise BadPlan(f"{path}: weight {missing[0]!r} is missing")
-            weights = {w.name: file.get_tensor(w.name).astype(np.int64) for w in plan.weights}
+            weights = {w.name: file.get_tensor(w.name) for w in all_weights(plan)}
     except FileNotFoundError:
         raise BadInput(
             f"{path}: no such file; the server needs the weights that `ppc compile` wrote"
         ) from None
     except (SafetensorError, OSError) as error:
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
-    for w in plan.weights:
+    for w in all_weights(plan):
         held = weights[w.name]
+        if held.dtype.kind != "i":
+            raise BadPlan(f"{path}: weight {w.name!r} holds {held.dtype}, not integers")
         if held.shape != w.shape:
             raise BadPlan(f"{path}: weight {w.name!r} has shape {held.shape}, the plan says {w.shape}")
-        if held.size and int(np.abs(held).max()) > 1 << (w.bits - 1):
+        if held.size and max(int(held.max()), -int(held.min())) > 1 << (w.bits - 1):
             raise BadPlan(f"{path}: weight {w.name!r} does not fit the {w.bits} bits that the plan says")
     return weights

@@ -13,7 +13,7 @@ from .plan import Plan
 
 
 def tokenize(plan: Plan, text: str, tokenizer: Path) -> dict[str, NDArray[Any]]:
-    """ids, mask and types of ``text``, padded or refused by the plan's length; never cut silently."""
+    """ids, mask and types of ``text``, padded to the shortest length of the plan that holds it; never cut."""
     from tokenizers import Tokenizer
 
     try:
@@ -28,6 +28,7 @@ def tokenize(plan: Plan, text: str, tokenizer: Path) -> dict[str, NDArray[Any]]:
         "attention_mask": encoded.attention_mask,
         "token_type_ids": encoded.type_ids,
     }
+    plan = next((each for each in plan.lengths if len(encoded.ids) <= _tokens(each)), plan)
     feeds = {}
     for spec in plan.inputs:
         if spec.name not in given:
@@ -40,6 +41,10 @@ def tokenize(plan: Plan, text: str, tokenizer: Path) -> dict[str, NDArray[Any]]:
         padding = _pad_id(loaded) if spec.name == "input_ids" else 0
         feeds[spec.name] = np.array([[*row, *[padding] * (length - len(row))]], np.int64).reshape(spec.shape)
     return feeds
+
+
+def _tokens(plan: Plan) -> int:
+    return min(spec.shape[-1] for spec in plan.inputs)
 
 
 def _pad_id(tokenizer: Any) -> int:
