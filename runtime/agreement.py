@@ -33,7 +33,7 @@ class Purpose(IntEnum):
 
 
 class Terms:
-    """One side's part of the talk: the client calls `ask`, `accept`, the server `pick`, `compare`, `close`."""
+    """One side's part: the client calls `ask` and `accept`, the server `pick`, `compare` and `close`."""
 
     purpose: Purpose
 

@@ -141,7 +141,7 @@ def _reason(error: Exception) -> str:
         case ssl.SSLEOFError():
             return "the peer closed the connection; does it use TLS?"
         case ssl.SSLError():
-            return (error.reason or str(error)).replace("_", " ").lower()
+            return (error.reason or str(error).partition(" (_ssl.c")[0]).replace("_", " ").lower()
         case TimeoutError():
             return "the peer is silent; does it use TLS?"
         case OSError():

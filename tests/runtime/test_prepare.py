@@ -54,7 +54,7 @@ class Sides:
         return infer(sock, tiny_plan(), tiny_feeds(), **options)
 
     def both(self, verb: str, **more: dict[str, Any]) -> dict[Role, Outcome | Exception]:
-        """One session; ``server`` and ``client`` are what one of them does otherwise, ``both`` what both do."""
+        """One session; ``server`` and ``client`` say what one of them does otherwise, ``both`` both."""
         options = {role: {"verb": verb} | more.get("both", {}) | more.get(role.value, {}) for role in Role}
         return two(
             {role: lambda sock, role=role: self.side(role, sock=sock, **options[role]) for role in Role}
