@@ -61,7 +61,7 @@ class HeSession:
         self._client: HeClient | None = p.each(client=lambda: HeClient(sets))
         size = sum(public_key_bytes(params) for params in sets)
         keys = p.tell_bytes(CLIENT, size, lambda: self.client.public_keys())
-        self._server: HeServer | None = p.each(server=lambda: _server(sets, known(keys)))
+        self._server: HeServer | None = p.each(server=lambda: _server(sets, keys or b""))
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         if self._server is not None:
             threading.Thread(target=_work, args=(self._jobs,), name="ppc-he", daemon=True).start()
@@ -98,7 +98,7 @@ class HeSession:
     def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
         """server -> client    the answer in its parts; u·V [+ Q·second] - mask, at the client."""
         said = [p.tell_bytes(SERVER, size, lambda: known(answer).next()) for size in answer_parts(product)]
-        return p.each(client=lambda: self.client.finish(product, [known(x) for x in said]))  # type: ignore[no-any-return]
+        return p.each(client=lambda: self.client.finish(product, [x for x in said if x is not None]))  # type: ignore[no-any-return]
 
 
 def _server(sets: list[HeParams], keys: Buffer) -> HeServer:

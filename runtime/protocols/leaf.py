@@ -76,8 +76,8 @@ def leaf_answer(p: Party, made: LeafMade, turn: Ring | None, table: Callable[[],
         size,
         lambda: _ring.leaf_seal(known(made.pads), known(turn), table(), made.width).data,
     )
-    if p.pricing or p.role is made.sender:
+    if said is None or p.role is made.sender:
         return None
     index = known(turn).astype(np.uint8) ^ known(made.r)
-    data = np.frombuffer(known(said), np.uint8)
+    data = np.frombuffer(said, np.uint8)
     return _ring.leaf_open(data, index, known(made.pad), made.index_bits, made.width)
