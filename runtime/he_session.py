@@ -9,9 +9,8 @@ that sends them: its kernels release the interpreter, so that OT goes on beside 
 from __future__ import annotations
 
 import queue
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from .channel import Buffer
 from .errors import PeerMismatch
@@ -24,8 +23,6 @@ from .ring import Ring, Signed, known
 
 Matrices = Callable[[], tuple[Ring | Signed, Ring | None]]
 """Gives the server's V and, for a two-sided product, Q."""
-
-Job = Callable[[], None]
 
 
 class Answer:
@@ -62,13 +59,15 @@ class HeSession:
         size = sum(public_key_bytes(params) for params in sets)
         keys = p.tell_bytes(CLIENT, size, lambda: self.client.public_keys())
         self._server: HeServer | None = p.each(server=lambda: _server(sets, keys or b""))
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        if self._server is not None:
-            threading.Thread(target=_work, args=(self._jobs,), name="ppc-he", daemon=True).start()
-            weakref.finalize(self, self._jobs.put, None)  # the thread ends with its session
+        self._worker = ThreadPoolExecutor(1, "ppc-he") if self._server is not None else None
 
     def __repr__(self) -> str:
         return f"HeSession({self._client or self._server!r})"
+
+    def close(self) -> None:
+        """Ends the server's thread after the product that it is at, if any; what waits is dropped."""
+        if self._worker is not None:
+            self._worker.shutdown(wait=True, cancel_futures=True)
 
     @property
     def client(self) -> HeClient:
@@ -92,7 +91,7 @@ class HeSession:
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)
 
-        self._jobs.put(job)
+        known(self._worker).submit(job)
         return answer
 
     def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
@@ -106,13 +105,6 @@ def _server(sets: list[HeParams], keys: Buffer) -> HeServer:
         return HeServer(sets, keys)
     except ValueError as error:
         raise PeerMismatch(f"the peer's public keys are malformed: {error}") from None
-
-
-def _work(jobs: queue.SimpleQueue[Job | None]) -> None:
-    """Does what comes until told to end; holds no session, so that one can be forgotten."""
-    while (job := jobs.get()) is not None:
-        job()
-        del job
 
 
 def _consumed(parts: list[Buffer]) -> Iterator[Buffer]:

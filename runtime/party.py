@@ -126,6 +126,7 @@ def together(program: Callable[[Party], T]) -> tuple[T, T, Ledger]:
             faults[role] = fault
         finally:
             ends[0 if role is SERVER else 1].close()
+            parties[role].close()
 
     thread = threading.Thread(target=run, args=(CLIENT,), daemon=True)
     thread.start()

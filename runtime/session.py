@@ -155,10 +155,9 @@ def _run(
 ) -> Outcome:
     transport = TcpTransport(sock, options.timeout, options.shape)
     channel, terms = Channel(transport), Running(store, options.say)
-    begun = time.perf_counter()
+    begun, party = time.perf_counter(), Party(role, channel)
     try:  # from here on a fault closes the connection, and the peer does not wait
         local = run_local(plan.local, feeds) if feeds is not None else None
-        party = Party(role, channel)
         with party.ledger.at("setup", "handshake"):
             _handshake(party, channel, plan, terms)
         predicted = predict(plan, prepared=terms.made is not None)
@@ -172,6 +171,7 @@ def _run(
         transport.finish()
     finally:
         channel.close()
+        party.close()
     used = () if terms.id is None else (terms.id.hex(),)
     return _outcome(outputs, used, party, plan, predicted, time.perf_counter() - begun)
 
@@ -182,9 +182,8 @@ def _prepare(
     role = store.binding.role
     transport = TcpTransport(sock, options.timeout, options.shape)
     channel = Channel(transport)
-    begun = time.perf_counter()
+    begun, party = time.perf_counter(), Party(role, channel)
     try:
-        party = Party(role, channel)
         with party.ledger.at("setup", "handshake"):
             _handshake(party, channel, plan, terms)
         predicted = predict_preparation(plan, len(terms.ids))
@@ -196,6 +195,7 @@ def _prepare(
         transport.finish()
     finally:
         channel.close()
+        party.close()
     made = tuple(id.hex() for id in terms.ids)
     return _outcome(None, made, party, plan, predicted, time.perf_counter() - begun)
 
