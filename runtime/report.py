@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from typing import Any
 
 from .ledger import PHASES, SERVER, Cost, Ledger, Role
@@ -17,6 +18,7 @@ def report(plan: Plan, role: Role, measured: Ledger, predicted: Ledger, seconds:
         "plan": plan.hash,
         "role": role.value,
         "seconds": round(seconds, 6),
+        "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **{phase: _seen(role, measured.total(phase)) for phase in PHASES},
         "predicted": foretold,
         "steps": [
