@@ -53,6 +53,11 @@ class Party:
     def pricing(self) -> bool:
         return self.role is None
 
+    def close(self) -> None:
+        """Nothing of this run goes on after it."""
+        if hasattr(self, "he"):
+            self.he.close()
+
     def each(
         self, *, server: Callable[[], Any] | None = None, client: Callable[[], Any] | None = None
     ) -> Any:
