@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ppc import passes
 from ppc.backend.lower import BYTE_PRICE, lower
 from ppc.backend.merge_lengths import merge_lengths
-from ppc.frontend.ir.graph import Graph
+from ppc.frontend.ir.graph import Graph, Input
 from ppc.frontend.onnx_load import load
+from ppc.runtime.errors import BadInput
 from ppc.runtime.plan import Plan, Weights, save, save_weights
 
 Feeds = Mapping[str, NDArray[Any]]
@@ -88,17 +90,19 @@ def compile_model(
 
 
 def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArray[Any]]] | None:
-    """Samples of a greater length, cut to the graph's."""
+    """Samples of a greater length, cut to the graph's. Raises BadInput where one does not fit."""
     if samples is None:
         return None
-    shapes = {each.name: each.type.shape for each in graph.inputs}
-    return [
-        {
-            name: value[tuple(map(slice, shapes[name]))] if name in shapes else value
-            for name, value in each.items()
-        }
-        for each in samples
-    ]
+    return [{each.name: _sample(each, sample) for each in graph.inputs} for sample in samples]
+
+
+def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
+    if wanted.name not in sample:
+        raise BadInput(f"calibration: a sample without input {wanted.name!r}")
+    value, shape = np.asarray(sample[wanted.name]), wanted.type.shape
+    if value.ndim != len(shape) or any(n < d for n, d in zip(value.shape, shape, strict=True)):
+        raise BadInput(f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}")
+    return value[tuple(map(slice, shape))]
 
 
 def _passed(graph: Graph, options: passes.Options, feeds: Sequence[Feeds] | None) -> passes.State:
