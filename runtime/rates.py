@@ -143,7 +143,7 @@ def _cached(path: Path, changed: float) -> Rates:
 
 
 def current_rates() -> Rates:
-    """The user's own rates where `ppc bench --calibrate` has left some, else those of the reference machine."""
+    """The user's own rates where `ppc bench --calibrate` has left some, else the reference machine's."""
     path = rates_path()
     chosen = path if path.is_file() else REFERENCE
     return _cached(chosen, chosen.stat().st_mtime)
