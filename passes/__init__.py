@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ppc.frontend.ir.graph import Graph
+from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
 from ppc.passes.canonicalize import canonicalize
@@ -22,13 +23,15 @@ from ppc.passes.fuse_silu import fuse_silu
 from ppc.passes.fuse_softmax import fuse_softmax
 from ppc.passes.merge_equal import merge_equal
 from ppc.passes.pool import pool
-from ppc.passes.substitute import PROFILES, approximate, decompose
+from ppc.passes.profile import Profile, ProfileError
+from ppc.passes.profile import find as find_profile
+from ppc.passes.substitute import approximate, decompose
 
 
 @dataclass(frozen=True)
 class Options:
-    """``profile`` of substitutions, ``precision`` in bits, and ``margin`` on calibrated ranges (by default
-    more where no data is given)."""
+    """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
+    ranges (by default more where no data is given)."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
@@ -37,12 +40,19 @@ class Options:
 
 @dataclass(frozen=True)
 class State:
-    """What one stage hands to the next. ``ranges`` are of ``graph``, or left over from an earlier one."""
+    """What one stage hands to the next. ``ranges`` are of ``graph``, or left over from an earlier one.
+
+    ``plain`` is the model as the profile wants it, still in operators that any runtime knows, and
+    ``applied`` what the profile changed to make it so.
+    """
 
     graph: Graph
     options: Options
     feeds: Sequence[Feeds]
+    profile: Profile
     ranges: Ranges = field(default_factory=dict)
+    plain: Graph | None = None
+    applied: tuple[Applied, ...] = ()
 
     @property
     def fixed(self) -> FixedGraph:
@@ -64,6 +74,11 @@ def _fused(graph: Graph) -> Graph:
     for fuse in (fuse_gelu, fuse_silu, fuse_layernorm, fuse_softmax):
         graph = fuse(graph).graph
     return graph
+
+
+def _profiled(s: State) -> State:
+    done = apply_profile(s.graph, s.profile, s.feeds)
+    return replace(s, graph=done.graph, plain=done.graph, applied=done.applied)
 
 
 def _calibrate(s: State) -> State:
@@ -92,6 +107,7 @@ PIPELINE: tuple[Stage, ...] = (
         "1/√d costs nothing inside a weight",
         lambda s: replace(s, graph=fold_scale(s.graph).graph),
     ),
+    Stage("apply_profile", "what a model can do without, or be tuned to do without, costs least", _profiled),
     Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate),
     Stage(
         "clamp_mask",
@@ -101,7 +117,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage(
         "decompose",
         "two parties know sums, products and functions of one value",
-        lambda s: replace(s, graph=decompose(s.graph, PROFILES[s.options.profile])),
+        lambda s: replace(s, graph=decompose(s.graph)),
     ),
     Stage(
         "delay_division",
@@ -112,7 +128,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage(
         "approximate",
         "a function of one value is a piecewise quadratic",
-        lambda s: replace(s, graph=approximate(s.graph, s.ranges, PROFILES[s.options.profile])),
+        lambda s: replace(s, graph=approximate(s.graph, s.ranges)),
     ),
     Stage("calibrate_values", "a ring is as large as what it must hold", _calibrate),
     Stage("assign_scale", "every value gets its scale, every step the smallest ring", _assign),
@@ -133,16 +149,16 @@ def run(
     graph in fixed point: outputs Fixed, the client's own values encoded by ``Cast``, weights ``Const`` with a
     Fixed ``num``.
     Raises IRError for what cannot be computed on shares, ValueError for ranges outside an approximation's
-    domain, RangeError for values that would wrap; ValueError for a stage or profile that does not exist.
+    domain, RangeError for values that would wrap; ProfileError for a profile that does not exist or fit,
+    ValueError for a stage that does not exist.
     """
     options = options or Options()
-    if options.profile not in PROFILES:
-        raise ValueError(f"no profile {options.profile!r}; there are {', '.join(PROFILES)}")
+    profile = find_profile(options.profile)
     if stop_after and stop_after not in {stage.name for stage in PIPELINE}:
         raise ValueError(f"no stage {stop_after!r}; there are {', '.join(stage.name for stage in PIPELINE)}")
     if options.margin is None:
         options = replace(options, margin=BLIND_MARGIN if feeds is None else MARGIN)
-    state = State(graph, options, random_feeds(graph) if feeds is None else feeds)
+    state = State(graph, options, random_feeds(graph) if feeds is None else feeds, profile)
     for stage in PIPELINE:
         state = stage.run(state)
         if stage.name == stop_after:
@@ -150,4 +166,17 @@ def run(
     return state
 
 
-__all__ = ["PIPELINE", "FixedGraph", "Options", "Precision", "RangeError", "Stage", "State", "run"]
+__all__ = [
+    "PIPELINE",
+    "Applied",
+    "FixedGraph",
+    "Options",
+    "Precision",
+    "Profile",
+    "ProfileError",
+    "RangeError",
+    "Stage",
+    "State",
+    "find_profile",
+    "run",
+]

@@ -1,4 +1,4 @@
-"""Replace operators by what two parties can compute: profiles, each entry with its error and price.
+"""Replace operators by what two parties can compute, each entry with its error and price.
 
 Two steps. ``decompose`` needs no numbers: softmax, LayerNorm and division become sums, squares, exp and
 reciprocals, and the look-up of private ids a product with one-hot rows. ``approximate`` then replaces every
@@ -48,13 +48,6 @@ class Approximation:
     domain: str
     max_error: float
     cost: str
-
-
-@dataclass(frozen=True)
-class Profile:
-    name: str
-    decompositions: tuple[Decomposition, ...]
-    approximations: tuple[Approximation, ...]
 
 
 def scalar(value: float) -> ops.Const:
@@ -173,117 +166,113 @@ def _clip(op: ops.Clip, x: Range) -> SplineSpec:
     return functions.clip(op.lo, op.hi)
 
 
-EXACT = Profile(
-    name="exact",
-    decompositions=(
-        Decomposition(ops.Softmax, "softmax", _softmax, "e = exp(x − max x); e·(1/Σe)", "max, exp, product"),
-        Decomposition(
-            ops.LayerNorm,
-            "layer norm",
-            _layer_norm,
-            "c = x − mean x; c·(1/√(Σc² + nε))·(γ√n) + β",
-            "a square and two products an element",
-        ),
-        Decomposition(
-            ops.RMSNorm,
-            "rms norm",
-            _rms_norm,
-            "x·(1/√(Σx² + nε))·(γ√n)",
-            "a square and two products an element",
-        ),
-        Decomposition(ops.Div, "division", _div, "a·(1/b)", "a reciprocal and a product"),
-        Decomposition(ops.ReduceMean, "mean", _mean, "Σx·(1/n)", "one truncation an output"),
-        Decomposition(ops.Gather, "embedding", _gather, "onehot(ids) @ table; a slice", "a product under HE"),
-        Decomposition(ops.Pow, "power", _pow, "x² or x²·x", "a square; a product"),
-        Decomposition(ops.Mul, "square", _mul, "x² where x·x", "a square, one opening"),
-        Decomposition(ops.Abs, "abs", _abs, "2·relu(x) − x", "one comparison"),
+DECOMPOSITIONS: tuple[Decomposition, ...] = (
+    Decomposition(ops.Softmax, "softmax", _softmax, "e = exp(x − max x); e·(1/Σe)", "max, exp, product"),
+    Decomposition(
+        ops.LayerNorm,
+        "layer norm",
+        _layer_norm,
+        "c = x − mean x; c·(1/√(Σc² + nε))·(γ√n) + β",
+        "a square and two products an element",
     ),
-    approximations=(
-        Approximation(
-            ops.Gelu,
-            "gelu",
-            lambda op, x: functions.gelu(approx=op.approx),
-            "x·Φ(x)",
-            "all x",
-            functions.GELU_ERROR,
-            "8 knots, a square",
-        ),
-        Approximation(
-            ops.Silu,
-            "silu",
-            lambda op, x: functions.silu(),
-            "x/(1+e⁻ˣ)",
-            "all x",
-            functions.SILU_ERROR,
-            "9 knots, a square",
-        ),
-        Approximation(
-            ops.Exp,
-            "exp",
-            _exp,
-            "eˣ",
-            f"x ≤ {SLACK:g}",
-            functions.EXP_ERROR,
-            "6 knots, a square",
-        ),
-        Approximation(
-            ops.Sigmoid,
-            "sigmoid",
-            lambda op, x: functions.sigmoid(),
-            "1/(1+e⁻ˣ)",
-            "all x",
-            functions.BOUNDED_ERROR,
-            "8 knots, a square",
-        ),
-        Approximation(
-            ops.Tanh,
-            "tanh",
-            lambda op, x: functions.tanh(),
-            "tanh x",
-            "all x",
-            functions.BOUNDED_ERROR,
-            "11 knots, a square",
-        ),
-        Approximation(
-            ops.Erf,
-            "erf",
-            lambda op, x: functions.erf(),
-            "erf x",
-            "all x",
-            functions.BOUNDED_ERROR,
-            "9 knots, a square",
-        ),
-        Approximation(
-            ops.Relu, "relu", lambda op, x: functions.relu(), "max(x, 0)", "all x", 0.0, "1 knot, a gate"
-        ),
-        Approximation(ops.Clip, "clip", _clip, "min(max(x, a), b)", "all x", 0.0, "2 knots, 2 gates"),
-        Approximation(
-            ops.Reciprocal,
-            "reciprocal",
-            _reciprocal,
-            "1/x, 1/√x",
-            "the calibrated range",
-            functions.RELATIVE_ERROR,
-            "about 3 knots an octave (2 for 1/√x), a square",
-        ),
-        Approximation(
-            ops.Sqrt,
-            "sqrt",
-            _sqrt,
-            "√x",
-            "the calibrated range",
-            functions.RELATIVE_ERROR,
-            "about 1 knot an octave, a square",
-        ),
+    Decomposition(
+        ops.RMSNorm,
+        "rms norm",
+        _rms_norm,
+        "x·(1/√(Σx² + nε))·(γ√n)",
+        "a square and two products an element",
+    ),
+    Decomposition(ops.Div, "division", _div, "a·(1/b)", "a reciprocal and a product"),
+    Decomposition(ops.ReduceMean, "mean", _mean, "Σx·(1/n)", "one truncation an output"),
+    Decomposition(ops.Gather, "embedding", _gather, "onehot(ids) @ table; a slice", "a product under HE"),
+    Decomposition(ops.Pow, "power", _pow, "x² or x²·x", "a square; a product"),
+    Decomposition(ops.Mul, "square", _mul, "x² where x·x", "a square, one opening"),
+    Decomposition(ops.Abs, "abs", _abs, "2·relu(x) − x", "one comparison"),
+)
+
+APPROXIMATIONS: tuple[Approximation, ...] = (
+    Approximation(
+        ops.Gelu,
+        "gelu",
+        lambda op, x: functions.gelu(approx=op.approx),
+        "x·Φ(x)",
+        "all x",
+        functions.GELU_ERROR,
+        "8 knots, a square",
+    ),
+    Approximation(
+        ops.Silu,
+        "silu",
+        lambda op, x: functions.silu(),
+        "x/(1+e⁻ˣ)",
+        "all x",
+        functions.SILU_ERROR,
+        "9 knots, a square",
+    ),
+    Approximation(
+        ops.Exp,
+        "exp",
+        _exp,
+        "eˣ",
+        f"x ≤ {SLACK:g}",
+        functions.EXP_ERROR,
+        "6 knots, a square",
+    ),
+    Approximation(
+        ops.Sigmoid,
+        "sigmoid",
+        lambda op, x: functions.sigmoid(),
+        "1/(1+e⁻ˣ)",
+        "all x",
+        functions.BOUNDED_ERROR,
+        "8 knots, a square",
+    ),
+    Approximation(
+        ops.Tanh,
+        "tanh",
+        lambda op, x: functions.tanh(),
+        "tanh x",
+        "all x",
+        functions.BOUNDED_ERROR,
+        "11 knots, a square",
+    ),
+    Approximation(
+        ops.Erf,
+        "erf",
+        lambda op, x: functions.erf(),
+        "erf x",
+        "all x",
+        functions.BOUNDED_ERROR,
+        "9 knots, a square",
+    ),
+    Approximation(
+        ops.Relu, "relu", lambda op, x: functions.relu(), "max(x, 0)", "all x", 0.0, "1 knot, a gate"
+    ),
+    Approximation(ops.Clip, "clip", _clip, "min(max(x, a), b)", "all x", 0.0, "2 knots, 2 gates"),
+    Approximation(
+        ops.Reciprocal,
+        "reciprocal",
+        _reciprocal,
+        "1/x, 1/√x",
+        "the calibrated range",
+        functions.RELATIVE_ERROR,
+        "about 3 knots an octave (2 for 1/√x), a square",
+    ),
+    Approximation(
+        ops.Sqrt,
+        "sqrt",
+        _sqrt,
+        "√x",
+        "the calibrated range",
+        functions.RELATIVE_ERROR,
+        "about 1 knot an octave, a square",
     ),
 )
 
-PROFILES: dict[str, Profile] = {EXACT.name: EXACT}
 
-
-def decompose(graph: Graph, profile: Profile = EXACT) -> Graph:
+def decompose(graph: Graph) -> Graph:
     """The graph in sums, products and functions of one value; float meaning unchanged."""
-    table = {each.op: each for each in profile.decompositions}
+    table = {each.op: each for each in DECOMPOSITIONS}
     owners = Owners()
 
     def step(op: Op) -> Op:
@@ -295,12 +284,12 @@ def decompose(graph: Graph, profile: Profile = EXACT) -> Graph:
     return rebuild(graph, step)
 
 
-def approximate(graph: Graph, ranges: Ranges, profile: Profile = EXACT) -> Graph:
+def approximate(graph: Graph, ranges: Ranges) -> Graph:
     """Every function of one shared value as a spline. ``ranges`` are of this graph.
 
     Raises ValueError, naming the op, where the range leaves the domain of every approximation.
     """
-    table = {each.op: each for each in profile.approximations}
+    table = {each.op: each for each in APPROXIMATIONS}
     owners = Owners()
     new: dict[Op, Op] = {}
     for op in walk(graph):

@@ -1,0 +1,148 @@
+"""Put what a profile asks for in the place of what the model has, layer by layer from the inputs on.
+
+A substitution's constants are fitted so that what it makes of the values that reach it, those before it being
+substituted already, comes near to what the original model has there. To that end both are evaluated side by
+side on the calibration data while the graph is rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ppc.frontend.ir.graph import Graph, Op, uses, walk
+from ppc.frontend.ir.reference import apply, evaluate_all
+from ppc.passes.friendly import REPLACEABLE, Samples, Substitution
+from ppc.passes.knowing import Owners
+from ppc.passes.profile import Profile, ProfileError, Rule, label
+from ppc.passes.substitute import replaced
+
+Array = NDArray[Any]
+Values = dict[Op, list[Array]]
+"""Of each op, one array for each set of inputs."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What one substitution did: ``layers`` has a name for every op replaced."""
+
+    op: str
+    variant: str
+    replaces: str
+    formula: str
+    difference: str
+    layers: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.layers)
+
+
+@dataclass(frozen=True)
+class Substituted:
+    graph: Graph
+    applied: tuple[Applied, ...] = ()
+
+
+def apply_profile(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, ArrayLike]]) -> Substituted:
+    """The graph with everything shared that ``profile`` names replaced, and what that was.
+
+    ``feeds`` is the calibration data, inputs by name. What one party knows alone stays as it is.
+    Raises ProfileError for a rule of a file that fits no op of the model.
+    """
+    owners = Owners()
+    asked = [op for op in walk(graph) if any(rule.op is type(op) for rule in profile.rules)]
+    asked = [op for op in asked if owners.shared(op)]
+    chosen = {op: rule for op in asked if (rule := profile.rule(op)) and rule.substitution}
+    _all_fit(profile, asked, graph)
+    if not chosen:
+        return Substituted(graph)
+    with np.errstate(all="ignore"):
+        made = _rebuild(graph, chosen, feeds)
+    return Substituted(replaced(graph, made), _report(chosen))
+
+
+def _all_fit(profile: Profile, asked: list[Op], graph: Graph) -> None:
+    for rule in profile.rules:
+        if not rule.where or any(rule.fits(op) for op in asked):
+            continue
+        there = [label(op) for op in asked if type(op) is rule.op]
+        kind = rule.op.__name__
+        if not there:
+            kinds = Counter(type(op).__name__ for op in walk(graph))
+            raise ProfileError(f'{rule.where}: op = "{kind}" fits nothing; {_summary(kinds)}')
+        globs = ", ".join(f'"{glob}"' for glob in rule.layers)
+        raise ProfileError(f"{rule.where}: layers = {globs} fits no {kind}; there are {', '.join(there)}")
+
+
+def _summary(kinds: Counter[str]) -> str:
+    names = {op.__name__ for op in REPLACEABLE}
+    known = [f"{n} {kind}" for kind, n in sorted(kinds.items()) if kind in names]
+    return f"the model has {', '.join(known)}" if known else "the model has nothing to replace"
+
+
+def _rebuild(
+    graph: Graph, chosen: Mapping[Op, Rule], feeds: Sequence[Mapping[str, ArrayLike]]
+) -> dict[Op, Op]:
+    """What every op of the graph becomes."""
+    new: dict[Op, Op] = {}
+    given = [evaluate_all(Graph(graph.inputs, {}), each) for each in feeds]
+    before: Values = {op: [each[op] for each in given] for op in graph.inputs}
+    after = dict(before)
+    left, waiting = uses(graph), len(chosen)
+    for op in walk(graph):
+        new[op] = now = op.replace(new[each] for each in op.operands)
+        if waiting and op not in before:
+            before[op] = [apply(op, values) for values in _each(op.operands, before, len(feeds))]
+        if op in chosen:
+            new[op] = now = _substituted(chosen[op], now, after[op.operands[0]], before[op])
+            waiting -= 1
+        if waiting and op not in after:
+            below = {new[each]: after[each] for each in op.operands}
+            same = now is op and all(after[each] is before[each] for each in op.operands)
+            after[op] = before[op] if same else _values(now, below, len(feeds))
+        for each in op.operands:
+            left[each] -= 1
+            if not left[each]:
+                before.pop(each, None)
+                after.pop(each, None)
+    return new
+
+
+def _each(operands: Sequence[Op], values: Values, count: int) -> list[list[Array]]:
+    """The operands' values, set of inputs by set of inputs."""
+    return [[values[each][i] for each in operands] for i in range(count)]
+
+
+def _substituted(rule: Rule, op: Op, x: list[Array], y: list[Array]) -> Op:
+    assert rule.substitution is not None
+    samples = Samples([np.asarray(each, np.float64) for each in x], [np.nan_to_num(each) for each in y])
+    return rule.substitution.build(op, samples, rule.settings).named(op.name)
+
+
+def _values(op: Op, below: Values, count: int) -> list[Array]:
+    """The op's value on each set of inputs, from the values ``below``."""
+
+    def value(each: Op, known: dict[Op, Array]) -> Array:
+        if each not in known:
+            known[each] = apply(each, [value(x, known) for x in each.operands])
+        return known[each]
+
+    return [value(op, {x: values[i] for x, values in below.items()}) for i in range(count)]
+
+
+def _report(chosen: Mapping[Op, Rule]) -> tuple[Applied, ...]:
+    """One line for each substitution, in the order of first use."""
+    layers: dict[Substitution, list[str]] = {}
+    for op, rule in chosen.items():
+        assert rule.substitution is not None
+        layers.setdefault(rule.substitution, []).append(label(op))
+    return tuple(
+        Applied(each.op.__name__, each.name, each.replaces, each.formula, each.difference, tuple(found))
+        for each, found in layers.items()
+    )

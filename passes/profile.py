@@ -1,0 +1,241 @@
+"""Which operators are replaced by what, and in which layers: ``exact``, ``friendly``, or a TOML file.
+
+    base = "exact"                       # or "friendly"; what holds where nothing below does
+
+    [[replace]]
+    op = "Gelu"
+    with = "relu"                        # a variant of `friendly`, or "exact"
+    layers = "encoder.layer.[0-3].*"     # a glob or a list of them; every layer without it
+
+    [[replace]]
+    op = "Softmax"
+    with = "relu_sum"
+    epsilon = 0.125                      # settings of the variant, if it has any
+    calibrate = false                    # the bare formula, nothing fitted
+
+Of several entries for one operator the last that fits counts. A glob is held against ONNX names, ``/`` and
+``.`` being the same: the operator's own result and its weights (a norm's γ). Where those say nothing of the
+layer, the weights nearest before it stand in. It may begin at any part of a name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ppc.frontend.errors import UsageError
+from ppc.frontend.ir.graph import Op
+from ppc.frontend.ir.ops import Const
+from ppc.passes.friendly import REPLACEABLE, SUBSTITUTIONS, Settings, Substitution, variants
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SUFFIX = ".toml"
+KEEP = "exact"
+"""The variant that keeps an operator as it is."""
+
+_OPS = {op.__name__: op for op in REPLACEABLE}
+_FIXED_KEYS = ("op", "with", "layers")
+
+
+class ProfileError(UsageError):
+    """A profile that cannot be read, or does not fit the model: file, line and key are in the message."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``substitution`` (None: none) for every ``op`` that one of ``layers`` names."""
+
+    op: type[Op]
+    substitution: Substitution | None
+    layers: tuple[str, ...] = ("*",)
+    settings: Settings = field(default_factory=dict)
+    where: str = ""
+    """File and line, for messages; "" for rules that need not fit any operator."""
+
+    def fits(self, op: Op) -> bool:
+        return type(op) is self.op and any(matches(glob, name) for glob in self.layers for name in names(op))
+
+
+@dataclass(frozen=True)
+class Profile:
+    name: str
+    rules: tuple[Rule, ...] = ()
+
+    def rule(self, op: Op) -> Rule | None:
+        """The rule for this op: the last that fits."""
+        return next((rule for rule in reversed(self.rules) if rule.fits(op)), None)
+
+
+def _defaults() -> Iterator[Rule]:
+    for op in REPLACEABLE:
+        first = next(each for each in SUBSTITUTIONS if each.op is op)
+        yield Rule(op, first, settings=first.settings)
+
+
+PROFILES: dict[str, Profile] = {
+    "exact": Profile("exact"),
+    "friendly": Profile("friendly", tuple(_defaults())),
+}
+
+
+def find(name: str) -> Profile:
+    """The profile called ``name``, or that of the file where it ends in .toml; ProfileError otherwise."""
+    if name in PROFILES:
+        return PROFILES[name]
+    if name.endswith(SUFFIX):
+        return read(Path(name))
+    raise ProfileError(
+        f"no profile {name!r}; there are {', '.join(PROFILES)}, and files that end in {SUFFIX}"
+    )
+
+
+def read(path: Path) -> Profile:
+    """The profile a TOML file describes; ProfileError for the first thing in it that cannot be."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
+    except OSError as error:
+        raise ProfileError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError as error:  # of the encoding, or of TOML
+        raise ProfileError(f"{path}: no TOML: {error}") from None
+    return _Reader(path, _lines(text)).profile(document)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    path: Path
+    lines: Mapping[tuple[int, str], int]
+    """Line of a key in an entry; entry −1 is the top of the file, key "" an entry's header."""
+
+    def profile(self, document: dict[str, Any]) -> Profile:
+        for key in document:
+            if key not in ("base", "replace"):
+                self.fail(-1, key, f"unknown key {key!r}; a profile has base and [[replace]]")
+        base = document.get("base", "exact")
+        if not isinstance(base, str) or base not in PROFILES:
+            self.fail(-1, "base", f"base = {base!r}; it is one of {_list(PROFILES)}")
+        entries = document.get("replace", [])
+        if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+            self.fail(-1, "replace", "replace is written as [[replace]], once for each entry")
+        rules = [self.rule(i, entry) for i, entry in enumerate(entries)]
+        return Profile(self.path.name, (*PROFILES[base].rules, *rules))
+
+    def rule(self, i: int, entry: dict[str, Any]) -> Rule:
+        for key in ("op", "with"):
+            if key not in entry:
+                self.fail(i, "", f"an entry of [[replace]] without {key!r}")
+        op = _OPS.get(entry["op"]) if isinstance(entry["op"], str) else None
+        if op is None:
+            self.fail(i, "op", f"op = {entry['op']!r}; it is one of {_list(_OPS)}")
+        known = variants(op)
+        chosen = entry["with"]
+        if not isinstance(chosen, str) or (chosen != KEEP and chosen not in known):
+            self.fail(i, "with", f"with = {chosen!r}; for {op.__name__} it is one of {_list([*known, KEEP])}")
+        made = known.get(chosen)
+        defaults = dict(made.settings) if made else {}
+        for key in entry:
+            if key not in _FIXED_KEYS and key not in defaults:
+                allowed = _list([*_FIXED_KEYS, *defaults])
+                self.fail(i, key, f"unknown key {key!r}; {op.__name__} with {chosen!r} has {allowed}")
+        settings = {
+            key: self.setting(i, key, entry.get(key, default), default) for key, default in defaults.items()
+        }
+        return Rule(op, made, self.layers(i, entry.get("layers", "*")), settings, self.where(i, ""))
+
+    def layers(self, i: int, given: Any) -> tuple[str, ...]:
+        globs = [given] if isinstance(given, str) else given
+        if not isinstance(globs, list) or not globs or not all(isinstance(g, str) and g for g in globs):
+            self.fail(i, "layers", f"layers = {given!r}; it is a glob or a list of globs, as text")
+        return tuple(globs)
+
+    def setting(self, i: int, key: str, value: Any, default: float | bool) -> float | bool:
+        if isinstance(default, bool):
+            if not isinstance(value, bool):
+                self.fail(i, key, f"{key} = {value!r}; it is true or false")
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            self.fail(i, key, f"{key} = {value!r}; it is a number above 0")
+        return float(value)
+
+    def where(self, i: int, key: str) -> str:
+        line = self.lines.get((i, key), self.lines.get((i, "")))
+        return f"{self.path}" if line is None else f"{self.path}, line {line}"
+
+    def fail(self, i: int, key: str, message: str) -> NoReturn:
+        raise ProfileError(f"{self.where(i, key)}: {message}")
+
+
+def _lines(text: str) -> dict[tuple[int, str], int]:
+    """Where the keys of each entry stand, as far as a look at the lines tells."""
+    found: dict[tuple[int, str], int] = {}
+    entry = -1
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"\s*\[\[\s*replace\s*\]\]", line):
+            entry += 1
+            found[entry, ""] = number
+        elif key := re.match(r"\s*\[?[\"']?([\w-]+)[\"']?\s*[\]=.]", line):
+            found.setdefault((entry, key[1]), number)
+    return found
+
+
+def _list(names: Any) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+# ---- names of layers
+
+
+def plain(name: str) -> str:
+    """A name as parts joined by dots."""
+    return name.replace("/", ".").strip(".")
+
+
+def matches(glob: str, name: str) -> bool:
+    """Whether ``glob`` fits ``name`` or what follows one of its dots."""
+    pattern, rest = plain(glob), plain(name)
+    while True:
+        if fnmatchcase(rest, pattern):
+            return True
+        _, dot, rest = rest.partition(".")
+        if not dot:
+            return False
+
+
+def names(op: Op) -> list[str]:
+    """What the op goes by: its result, its weights, and if these tell no layer, the weights before it."""
+    own = [op.name, *(each.name for each in op.operands if isinstance(each, Const))]
+    found = [name for name in own if name]
+    return found if any(_scoped(name) for name in found) else [*found, *_before(op)]
+
+
+def label(op: Op) -> str:
+    """The one name that tells most."""
+    known = names(op)
+    return next((name for name in known if _scoped(name)), known[0] if known else "(unnamed)")
+
+
+def _scoped(name: str) -> bool:
+    return "." in plain(name)
+
+
+def _before(op: Op) -> list[str]:
+    """Names of the nearest weights that the op's operands are made of."""
+    level = list(op.operands)
+    seen = set(level)
+    while level:
+        found = [each.name for op in level for each in op.operands if isinstance(each, Const)]
+        if scoped := [name for name in found if _scoped(name)]:
+            return scoped
+        level = [x for x in dict.fromkeys(y for op in level for y in op.operands) if x not in seen]
+        seen.update(level)
+    return []
