@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .buckets import fit
 from .channel import Stream, connect, listen
 from .errors import RuntimeFault
 from .executor import Progress, check_inputs
@@ -165,17 +166,18 @@ class Client:
         progress: Progress | None = None,
         say: Say = lambda line: None,
     ) -> Outcome:
-        """One inference: outputs by name, and the report.
+        """One inference, at the shortest length that holds ``feeds``: outputs by name, and the report.
 
         Raises:
             BadInput: an input of the wrong name, shape, type or range, before anything is sent.
             PeerMismatch, NetworkFault: as the handshake or the connection has it.
         """
-        checked = check_inputs(self.plan, {name: np.asarray(value) for name, value in feeds.items()})
-        store = self._store.there(say)
+        plan, fitted = fit(self.plan, {name: np.asarray(value) for name, value in feeds.items()})
+        checked = check_inputs(plan, fitted)
+        store = self._store.there(say) if plan is self.plan else None
         return infer(
             self._connect(address),
-            self.plan,
+            plan,
             checked,
             store=store,
             progress=progress,

@@ -2,9 +2,8 @@
 
 The handshake:
 
-    both -> both       magic, protocol version, plan hash, parameters' hash
-    client -> server   what it is here for (`agreement`), in the same flight
-    server -> client   what it picks
+    client -> server   magic, protocol version, plan hash, parameters' hash; what it is here for (`agreement`)
+    server -> client   the same of the length that the client's hash names; what it picks
     client -> server   whether it holds that
 """
 
@@ -139,8 +138,8 @@ def _begun() -> Party:
 
 def book_handshake(ledger: Ledger) -> None:
     """The handshake's messages, for those who measure and those who predict."""
-    ledger.swapped(HEADER.size + HELLO.size, 2 * HEADER.size + HELLO.size + ASK.size)
-    ledger.message(SERVER, HEADER.size + PICK.size)
+    ledger.message(CLIENT, 2 * HEADER.size + HELLO.size + ASK.size)
+    ledger.message(SERVER, 2 * HEADER.size + HELLO.size + PICK.size)
     ledger.message(CLIENT, HEADER.size + ACCEPT.size)
 
 
@@ -154,12 +153,16 @@ def _run(
     options: Options,
 ) -> Outcome:
     transport = TcpTransport(sock, options.timeout, options.shape)
-    channel, terms = Channel(transport), Running(store, options.say)
+    channel, longest = Channel(transport), plan
     begun, party = time.perf_counter(), Party(role, channel)
     try:  # from here on a fault closes the connection, and the peer does not wait
         local = run_local(plan.local, feeds) if feeds is not None else None
+        terms = Running(store, options.say)
         with party.ledger.at("setup", "handshake"):
-            _handshake(party, channel, plan, terms)
+            plan = _meet(party, channel, plan, terms)
+            if plan is not longest:  # material is prepared for the greatest length
+                terms = Running(None, options.say)
+            _agree(party, channel, terms)
         predicted = predict(plan, prepared=terms.made is not None)
         run, made = Run(plan, weights, local), terms.made
         if terms.id is not None:
@@ -185,7 +188,8 @@ def _prepare(
     begun, party = time.perf_counter(), Party(role, channel)
     try:
         with party.ledger.at("setup", "handshake"):
-            _handshake(party, channel, plan, terms)
+            _meet(party, channel, plan, terms)
+            _agree(party, channel, terms)
         predicted = predict_preparation(plan, len(terms.ids))
         setup(party, plan, len(terms.ids))
         for id in terms.ids:
@@ -219,13 +223,28 @@ def _stored(p: Party) -> None:
         p.swap(8, (1,), lambda: np.zeros(1, np.uint64))
 
 
-def _handshake(p: Party, channel: Channel, plan: Plan, terms: Terms) -> None:
+def _meet(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
+    """Compare plans; the one agreed on, which at the server is the length that the client has chosen."""
     book_handshake(p.ledger)
-    mine = (MAGIC, VERSION, bytes.fromhex(plan.hash), parameters_digest(plan))
-    channel.send(HELLO.pack(*mine))
     if p.role is CLIENT:
+        mine = _hello(plan)
+        channel.send(HELLO.pack(*mine))
         channel.send(terms.ask())
-    _compare(mine, HELLO.unpack(channel.recv(HELLO.size)))
+        _compare(mine, HELLO.unpack(channel.recv(HELLO.size)))
+        return plan
+    theirs = HELLO.unpack(channel.recv(HELLO.size))
+    agreed = next((each for each in plan.lengths if bytes.fromhex(each.hash) == theirs[2]), plan)
+    mine = _hello(agreed)
+    channel.send(HELLO.pack(*mine))
+    _compare(mine, theirs)
+    return agreed
+
+
+def _hello(plan: Plan) -> tuple[bytes, int, bytes, bytes]:
+    return MAGIC, VERSION, bytes.fromhex(plan.hash), parameters_digest(plan)
+
+
+def _agree(p: Party, channel: Channel, terms: Terms) -> None:
     if p.role is CLIENT:
         channel.send(terms.accept(bytes(channel.recv(PICK.size))))
         return
