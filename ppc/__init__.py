@@ -44,8 +44,10 @@ def compile(model: str | Path, **options: Any) -> Compiled:
 
 def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, Any]) -> dict[str, Any]:
     """The plan's fixed-point meaning in the clear: outputs by name."""
+    from ppc.runtime.buckets import fit
     from ppc.runtime.executor import simulate as run
 
+    plan, feeds = fit(plan, feeds)
     values = run(plan, weights, feeds)
     return {o.name: values[o.value].reshape(o.shape) for o in plan.outputs}
 

@@ -47,13 +47,18 @@ PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrot
 def compile_(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
     output: Annotated[Path, typer.Option("-o", help="Where to write the plan; the weights go beside it.")],
-    seq_len: Annotated[int | None, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")] = None,
+    seq_len: Annotated[
+        str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
+    ] = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     profile: Annotated[str, typer.Option(help="Approximations: exact.")] = "exact",
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
     calibrate: Annotated[
         Path | None, typer.Option(help="npz: sample inputs, stacked on a first axis.")
     ] = None,
+    network: Annotated[
+        str, typer.Option(help="What to choose for: lan, wan or BANDWIDTH,RTT such as 200Mbit,15ms.")
+    ] = "50Mbit,40ms",
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
@@ -61,11 +66,12 @@ def compile_(
     begun = time.perf_counter()
     compiled = ppc.compile(
         model,
-        seq_len=seq_len,
+        seq_len=_lengths(seq_len),
         dims=_dims(dim or []),
         outputs=tuple(outputs) if outputs else None,
         profile=profile,
         calibrate=_samples(calibrate) if calibrate else None,
+        byte_price=parse_network(network).byte_price,
         progress=_say,
     )
     weights = output.with_suffix(".weights")
@@ -303,6 +309,15 @@ def _check_folders(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
             raise BadInput(f"{file}: there is no folder {file.parent}")
+
+
+def _lengths(given: str | None) -> list[int] | None:
+    if given is None:
+        return None
+    parts = given.split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise BadInput(f"--seq-len wants a length, or several with commas between, not {given!r}")
+    return [int(part) for part in parts]
 
 
 def _dims(given: list[str]) -> dict[str, int]:
