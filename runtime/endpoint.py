@@ -230,4 +230,5 @@ class _Shelf:
         if self._path is None:
             raise ValueError("preparing needs a store")
         self._store = self._store or open_store(self._path, self._plan, self._weights, say)
+        self._store.create()
         return self._store

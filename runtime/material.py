@@ -19,6 +19,7 @@ material a second time; it is used a second time only if the peer's is restored 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -128,11 +129,18 @@ class Store:
         self._pass_over(wrong)
         return ready
 
-    def draft(self, id: bytes, made: list[Any]) -> Draft:
-        """Write material out in full under a name that nothing claims; see `Draft.publish`."""
+    def create(self) -> None:
+        """Make the directory where it is missing. BadInput where nothing can be written to it."""
         with self._faults("written"):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._private()
+            if not os.access(self.path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def draft(self, id: bytes, made: list[Any]) -> Draft:
+        """Write material out in full under a name that nothing claims; see `Draft.publish`."""
+        self.create()
+        with self._faults("written"):
             draft = Draft(self, self._ready(id))
             try:
                 self._write(draft.fd, id, made)

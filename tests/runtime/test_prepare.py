@@ -317,6 +317,8 @@ def test_who_dies_preparing_leaves_the_other_usable(sides, role, call, when):
     published = when == "before" and call == "fsync:2"
     assert isinstance(result, NetworkFault) or call in ("rename", "fsync:2")
     assert len(sides.ids(role)) == 1 + published
+    if call in ("write", "fsync"):
+        assert len(sides.ids(role.other)) == 1, "published what the peer had not written"
     used = set()
     while sides.ids(SERVER) & sides.ids(CLIENT):
         outcomes = fine(sides.both("run"))
