@@ -33,7 +33,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def ppc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def cli(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*CLI, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -48,7 +48,7 @@ def both(folder: Path, verb: str, *more: str) -> tuple[dict[str, Any], dict[str,
     running = subprocess.Popen([*CLI, *server], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     client = [verb, str(folder / "plan.bin"), "--role", "client", "--connect", address, "--json"]
     client += ["--tls-ca", str(folder / "ca.pem"), "--shape", "1Gbit,2ms", *more]
-    done = ppc(folder, *client)
+    done = cli(*client)
     said, _ = running.communicate(timeout=60)
     assert (done.returncode, running.returncode) == (0, 0), done.stderr
     return json.loads(said), json.loads(done.stdout)
@@ -102,6 +102,6 @@ def test_wrong_flags_are_a_line_and_status_2(folder, monkeypatch, capsys, words,
 def test_an_open_store_is_refused(folder, tmp_path):
     tmp_path.chmod(0o755)
     words = ["prepare", str(folder / "plan.bin"), "--role", "server", "--store", str(tmp_path)]
-    done = ppc(folder, *words)
+    done = cli(*words)
     assert done.returncode == 2
     assert "chmod 700" in done.stderr
