@@ -15,16 +15,20 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, INT, Op
 from ppc.frontend.ir.ops import Const, scalar
+from ppc.frontend.onnx_attention import attention, rotary_embedding
 from ppc.frontend.onnx_axes import kind_of
+from ppc.frontend.onnx_clear import TABLE as CLEAR
+from ppc.frontend.onnx_clear import log_of_sum, over_axes
+from ppc.frontend.onnx_conv import batch_norm, conv, global_average
+from ppc.frontend.onnx_einsum import einsum
 from ppc.frontend.onnx_node import Node, Unsupported, like, number
+from ppc.frontend.onnx_scatter import gather_elements, gather_nd, scatter_elements, scatter_nd
 from ppc.frontend.onnx_structure import (
     concat,
     cumsum,
     expand,
     flatten,
     gather,
-    gather_elements,
-    gather_nd,
     l1,
     l2,
     lp_normalization,
@@ -271,6 +275,7 @@ TABLE: dict[str, Builder] = {
     "LayerNormalization": _layer_norm,
     "RMSNormalization": _rms_norm,
     "LpNormalization": lp_normalization,
+    "BatchNormalization": batch_norm,
     # truth
     "Equal": _binary(ops.Equal),
     "Less": _binary(ops.Less),
@@ -291,6 +296,10 @@ TABLE: dict[str, Builder] = {
     # products
     "MatMul": _matmul,
     "Gemm": _gemm,
+    "Einsum": einsum,
+    "Conv": conv,
+    "Attention": attention,
+    "RotaryEmbedding": rotary_embedding,
     # sums
     "ReduceSum": reduction(ops.ReduceSum),
     "ReduceMean": reduction(ops.ReduceMean),
@@ -299,6 +308,10 @@ TABLE: dict[str, Builder] = {
     "ReduceL1": reduction(l1),
     "ReduceL2": reduction(l2),
     "ReduceSumSquare": reduction(sum_of_squares),
+    "ReduceProd": reduction(over_axes("Product")),
+    "ReduceLogSum": reduction(log_of_sum),
+    "ReduceLogSumExp": reduction(over_axes("LogSumExp")),
+    "GlobalAveragePool": global_average,
     "CumSum": cumsum,
     # structure
     "Reshape": reshape,
@@ -314,9 +327,13 @@ TABLE: dict[str, Builder] = {
     "Gather": gather,
     "GatherND": gather_nd,
     "GatherElements": gather_elements,
+    "ScatterND": scatter_nd,
+    "ScatterElements": scatter_elements,
     "OneHot": one_hot,
     "Trilu": trilu,
     "Pad": pad,
+    # what one party may do alone
+    **CLEAR,
     # what ONNX Runtime's optimizer makes of the above
     "com.microsoft.Gelu": _gelu,
     "com.microsoft.BiasGelu": _bias_gelu,
@@ -340,6 +357,10 @@ REMEDIES = {
     "com.microsoft.Attention": "save the model without ONNX Runtime's optimization",
     "com.microsoft.MultiHeadAttention": "save the model without ONNX Runtime's optimization",
     "com.microsoft.EmbedLayerNormalization": "save the model without ONNX Runtime's optimization",
-    "Attention": "export with opset 22 or earlier, which writes attention out",
+    "Resize": "resize the pixels before they become the model's input",
+    "LSTM": "recurrent layers are not compiled",
+    "GRU": "recurrent layers are not compiled",
+    "RNN": "recurrent layers are not compiled",
+    "MaxPool": "only averages are pooled; there is no maximum over windows",
 }
 """What to do about operators that have no entry above."""

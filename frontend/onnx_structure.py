@@ -128,30 +128,6 @@ def gather(node: Node, x: Op, indices: Op) -> Op:
     return ops.Gather(x, indices, node.get("axis", 0) % x.type.rank)
 
 
-def gather_nd(node: Node, x: Op, indices: Op) -> Op:
-    """x[indices[…, 0], indices[…, 1], …], as a look-up in x with those axes laid flat."""
-    if node.get("batch_dims", 0):
-        raise Unsupported("has batch axes; rewrite it with Gather")
-    if not isinstance(indices, Const):
-        raise Unsupported("its places depend on the input's values; rewrite it with Gather")
-    depth = indices.type.shape[-1]
-    sizes, rest = x.type.shape[:depth], x.type.shape[depth:]
-    places = np.ravel_multi_index(tuple(np.moveaxis(indices.value % sizes, -1, 0)), sizes)
-    flat = reshaped(x, (math.prod(sizes), *rest))
-    return ops.Gather(flat, Const(np.asarray(places, np.int64), indices.secret), 0)
-
-
-def gather_elements(node: Node, x: Op, indices: Op) -> Op:
-    """x[i, …, indices[i, …, k], …, k] along the axis, as a look-up in x laid flat."""
-    if not isinstance(indices, Const):
-        raise Unsupported("its places depend on the input's values; rewrite it with Gather")
-    axis = node.get("axis", 0) % x.type.rank
-    at = list(np.indices(indices.type.shape))
-    at[axis] = indices.value % x.type.shape[axis]
-    places = np.asarray(np.ravel_multi_index(tuple(at), x.type.shape), np.int64)
-    return ops.Gather(reshaped(x, (x.type.size,)), Const(places, indices.secret), 0)
-
-
 def one_hot(node: Node, ids: Op, depth: Op, values: Op) -> Op:
     if not isinstance(values, Const):
         raise Unsupported("its two values must be constants")

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("frontend", "passes", "backend", "runtime")
 SEEN = {
     "runtime": ("ppc.runtime",),
-    "frontend": ("ppc.frontend", "ppc.runtime.ring"),
+    "frontend": ("ppc.frontend", "ppc.runtime.ring", "ppc.runtime.clear"),
     "passes": ("ppc.passes", "ppc.frontend.ir", "ppc.frontend.errors", "ppc.runtime.ring"),
     "backend": ("ppc.backend", "ppc.passes", "ppc.frontend", "ppc.runtime"),
 }

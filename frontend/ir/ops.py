@@ -4,6 +4,7 @@ Broadcasting is numpy's. Where operands are ``Fixed`` a product's scales add, an
 functions that end in a format of their own choice carry it as ``num``.
 """
 
+from ppc.frontend.ir.clear import Clear
 from ppc.frontend.ir.constant import Const, scalar
 from ppc.frontend.ir.contraction import CumSum, MatMul, ReduceMax, ReduceMean, ReduceSum, Reduction
 from ppc.frontend.ir.elementwise import (
@@ -79,6 +80,7 @@ __all__ = [
     "BoolType",
     "Broadcast",
     "Cast",
+    "Clear",
     "Clip",
     "Concat",
     "Const",

@@ -11,15 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BoolType, Graph, Input, IntType, IRError, Op, walk, walk_from
+from ppc.runtime.clear import CLEAR, erf, sigmoid
 
 Array = NDArray[Any]
-
-_erf = np.frompyfunc(math.erf, 1, 1)
-
-
-def erf(x: ArrayLike) -> NDArray[np.float64]:
-    """erf elementwise, as exact as the C library's."""
-    return np.asarray(_erf(np.asarray(x, np.float64)), np.float64)
 
 
 def evaluate(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
@@ -137,10 +131,6 @@ def _gelu(op: ops.Gelu, x: Array) -> Array:
     return np.asarray(x * (1 + erf(x / math.sqrt(2))) / 2)
 
 
-def _sigmoid(x: Array) -> Array:
-    return np.asarray((1 + np.tanh(x / 2)) / 2)
-
-
 def _cumsum(op: ops.CumSum, x: Array) -> Array:
     x = np.flip(_real(x), op.axis) if op.reverse else _real(x)
     total = np.cumsum(x, axis=op.axis)
@@ -157,6 +147,10 @@ def _one_hot(op: ops.OneHot, ids: Array) -> Array:
 
 def _inside(ids: Array, depth: int) -> Array:
     return np.asarray((ids >= -depth) & (ids < depth))[..., None]
+
+
+def _clear(op: ops.Clear, *xs: Array) -> Array:
+    return _cast(np.asarray(CLEAR[op.function](op, *(_real(x) for x in xs))), op.to)
 
 
 def _slice(op: ops.Slice, x: Array) -> Array:
@@ -196,10 +190,10 @@ MEANING: dict[type[Op], Callable[..., Array]] = {
     ops.Exp: _on_reals(np.exp),
     ops.Erf: _on_reals(erf),
     ops.Tanh: _on_reals(np.tanh),
-    ops.Sigmoid: _on_reals(_sigmoid),
+    ops.Sigmoid: _on_reals(sigmoid),
     ops.Reciprocal: _on_reals(lambda x: 1 / x),
     ops.Gelu: _gelu,
-    ops.Silu: _on_reals(lambda x: x * _sigmoid(x)),
+    ops.Silu: _on_reals(lambda x: x * sigmoid(x)),
     ops.Spline: lambda op, x: op.spline.evaluate(x),
     ops.Softmax: _softmax,
     ops.LayerNorm: _layer_norm,
@@ -216,5 +210,6 @@ MEANING: dict[type[Op], Callable[..., Array]] = {
     ops.Broadcast: lambda op, x: np.broadcast_to(x, op.shape),
     ops.Slice: _slice,
     ops.Concat: lambda op, *xs: np.concatenate(xs, axis=op.axis),
+    ops.Clear: _clear,
 }
 """One entry an op, called with the op and its operands' values."""

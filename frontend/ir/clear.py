@@ -1,0 +1,29 @@
+"""Ops that only a party who knows their operands can compute, alone and in the clear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppc.frontend.ir.graph import FLOAT, IRError, Num, Op, TensorType
+from ppc.runtime.clear import CLEAR
+
+
+@dataclass(frozen=True, eq=False)
+class Clear(Op):
+    """``function`` of ``runtime.clear`` on ``xs``: sines of positions, the place of a token, bits.
+
+    ``shape`` and ``to`` are the result's; ``ints`` and ``floats`` what the function says of itself. There is
+    no way to compute it on shares.
+    """
+
+    function: str
+    xs: tuple[Op, ...]
+    shape: tuple[int, ...]
+    to: Num = FLOAT
+    ints: tuple[int, ...] = ()
+    floats: tuple[float, ...] = ()
+
+    def infer(self) -> TensorType:
+        if self.function not in CLEAR:
+            raise IRError(f"Clear {self.name}: no function is called {self.function!r}")
+        return TensorType(self.shape, self.to)
