@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ppc.runtime.ledger import PHASES
+from ppc.backend.cost import Prediction, predict_seconds
+from ppc.runtime.he_product import Product
+from ppc.runtime.ledger import PHASES, Cost
 from ppc.runtime.plan import Plan
+from ppc.runtime.rates import LAN, Network
 from ppc.runtime.report import layer_of
-from ppc.runtime.session import predict
 from ppc.runtime.steps import Encode, Linear, MatMul, Spline, Step
 
 
-def summary(plan: Plan) -> dict[str, Any]:
-    """The plan as one JSON document: totals, steps with price and format, products under HE, reveals."""
-    ledger = predict(plan)
-    total = {phase: ledger.total(phase) for phase in PHASES}
+def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
+    """The plan as one JSON document: totals, steps with price and format, products under HE, reveals.
+
+    Bytes and flights are what a run will measure; seconds are predicted for ``network`` (`cost`).
+    """
+    cost = predict_seconds(plan, network)
     return {
         "plan": plan.hash,
         "model": plan.model,
@@ -22,10 +26,10 @@ def summary(plan: Plan) -> dict[str, Any]:
         "options": plan.options,
         "inputs": [{"name": i.name, "shape": i.shape, "kind": i.kind} for i in plan.inputs],
         "outputs": [{"name": o.name, "shape": o.shape} for o in plan.outputs],
-        "predicted": {
-            p: {"client": c.client, "server": c.server, "flights": c.flights} for p, c in total.items()
-        },
-        "steps": [_row(plan, i, step, ledger.rows) for i, step in enumerate(plan.steps)],
+        "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
+        "rates": {"machine": cost.rates.machine, "date": cost.rates.date},
+        "predicted": {phase: _phase(cost, phase) for phase in PHASES},
+        "steps": [_row(plan, i, step, cost.rows) for i, step in enumerate(plan.steps)],
         "who_sees_what": who_sees_what(plan),
     }
 
@@ -52,46 +56,81 @@ def who_sees_what(plan: Plan) -> list[dict[str, str]]:
     return rows
 
 
-def describe(plan: Plan) -> str:
+def describe(plan: Plan, network: Network = LAN) -> str:
     """The same for people, as text."""
-    doc = summary(plan)
+    doc = summary(plan, network)
     lines = [f"plan {plan.hash[:12]}  {plan.model}  profile {plan.profile}  {plan.options}", ""]
-    lines.append(f"{'step':<52}{'format':>9}  {'offline':>11}{'fl':>4}  {'online':>11}{'fl':>4}")
+    lines.append(
+        f"{'step':<52}{'format':>9}  {'offline':>11}{'fl':>4}{'ms':>8}  {'online':>11}{'fl':>4}{'ms':>8}"
+    )
     for row in doc["steps"]:
         off, on = row["offline"], row["online"]
         if not (off["bytes"] or on["bytes"]):
             continue
         label = row["step"] if len(row["step"]) < 52 else row["step"][:20] + "…" + row["step"][-30:]
         note = f"  {row['note']}" if row["note"] else ""
-        lines.append(
-            f"{label:<52}{row['format']:>9}  {off['bytes']:>11,}{off['flights']:>4}  "
-            f"{on['bytes']:>11,}{on['flights']:>4}{note}"
-        )
-    lines.append("")
+        lines.append(f"{label:<52}{row['format']:>9}{_columns(off)}{_columns(on)}{note}")
+    lines += ["", f"predicted for {network}, at the rates of {doc['rates']['machine']}"]
     for phase, cost in doc["predicted"].items():
+        parts = "  ".join(f"{name} {cost['parts'][name]:.2f}" for name in ("work", "bytes", "round trips"))
         lines.append(
-            f"{phase:>8}: client sends {cost['client'] / 1e6:.2f} MB, server {cost['server'] / 1e6:.2f} MB, "
-            f"{cost['flights']} flights"
+            f"{phase:>8}: {cost['seconds']:8.2f} s ({parts})  client sends {cost['client'] / 1e6:.2f} MB, "
+            f"server {cost['server'] / 1e6:.2f} MB, {cost['flights']} flights"
         )
     lines += ["", "who sees what"]
     lines += [f"  {row['seen_by']:<16} {row['value']}" for row in doc["who_sees_what"]]
     return "\n".join(lines)
 
 
-def _row(plan: Plan, i: int, step: Step, rows: Any) -> dict[str, Any]:
+def _columns(cost: dict[str, Any]) -> str:
+    return f"  {cost['bytes']:>11,}{cost['flights']:>4}{1000 * cost['seconds']:>8.1f}"
+
+
+def _phase(cost: Prediction, phase: str) -> dict[str, Any]:
+    rows, parts = [row for (at, _), row in cost.rows.items() if at == phase], cost.phases[phase]
+    return {
+        "client": sum(row.client for row in rows),
+        "server": sum(row.server for row in rows),
+        "flights": sum(row.flights for row in rows),
+        "seconds": parts.seconds,
+        "parts": {"work": parts.work, "bytes": parts.bytes, "round trips": parts.trips},
+    }
+
+
+def _row(plan: Plan, i: int, step: Step, rows: dict[tuple[str, str], Cost]) -> dict[str, Any]:
     label = plan.label(i)
     form = plan.forms[i]
     out: dict[str, Any] = {
         "step": label,
+        "kind": type(step).__name__,
         "layer": layer_of(label),
+        "reads": step.reads(),
         "format": str(form.num),
         "shape": form.shape,
         "note": _note(step),
     }
     for phase in ("offline", "online"):
         cost = rows[phase, label]
-        out[phase] = {"bytes": cost.bytes, "flights": cost.flights}
+        out[phase] = {"bytes": cost.bytes, "flights": cost.flights, "seconds": cost.seconds}
+    if isinstance(step, (Linear, MatMul)):
+        out["product"] = _product(step.product)
     return out
+
+
+def _product(made: Product) -> dict[str, Any]:
+    """Shape, parameters and noise, in bits: flooding lies over the noise and both below the capacity."""
+    return {
+        "shape": [made.batch, made.m, made.k, made.n],
+        "two_sided": made.two_sided,
+        "ring": made.ell,
+        "degree": made.params.degree,
+        "modulus": sum(made.params.data_bits),
+        "tile": str(made.tile),
+        "packed": made.fill,
+        "noise": made.noise_bits,
+        "flood": made.flood_bits,
+        "capacity": made.budget_bits,
+    }
 
 
 def _note(step: Step) -> str:

@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 from typing import Any
 
 from .ledger import PHASES, SERVER, Cost, Ledger, Role
 from .plan import Plan
 
 
-def report(plan: Plan, role: Role, measured: Ledger, predicted: Ledger, seconds: float) -> dict[str, Any]:
-    """The JSON document of ``ppc run --report``."""
-    foretold = {phase: _seen(role, predicted.total(phase)) for phase in PHASES}
-    for phase in PHASES:
-        foretold[phase].pop("seconds")
+def report(
+    plan: Plan,
+    role: Role,
+    measured: Ledger,
+    predicted: Ledger,
+    seconds: float,
+    foretold: Mapping[tuple[str, str], Mapping[Role, float]],
+) -> dict[str, Any]:
+    """The JSON document of ``ppc run --report``.
+
+    Args:
+        predicted: bytes and flights as the priced walk has them.
+        seconds: of the whole session.
+        foretold: seconds of each role by phase and step, for the machine's rates; see `timeline`.
+    """
+
+    def foreseen(place: tuple[str, str]) -> dict[str, Any]:
+        return _seen(role, predicted.rows[place]) | {"seconds": round(foretold[place][role], 6)}
+
     return {
         "plan": plan.hash,
         "role": role.value,
         "seconds": round(seconds, 6),
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         **{phase: _seen(role, measured.total(phase)) for phase in PHASES},
-        "predicted": foretold,
+        "predicted": {
+            phase: _seen(role, predicted.total(phase))
+            | {"seconds": round(sum(row[role] for (at, _), row in foretold.items() if at == phase), 6)}
+            for phase in PHASES
+        },
         "steps": [
             {
                 "step": step,
                 "layer": layer_of(step),
                 "phase": phase,
                 **_seen(role, cost),
-                "predicted": {k: v for k, v in _seen(role, predicted.rows[phase, step]).items() if k != "seconds"},
+                "predicted": foreseen((phase, step)),
             }
             for (phase, step), cost in measured.rows.items()
         ],

@@ -31,6 +31,7 @@ from .party import Party
 from .plan import VERSION, Plan, Weights
 from .rates import Network
 from .report import report
+from .timeline import foretell, link
 
 Array = NDArray[Any]
 
@@ -152,7 +153,7 @@ def _run(
     store: Store | None,
     options: Options,
 ) -> Outcome:
-    transport = TcpTransport(sock, options.timeout, options.shape)
+    network, transport = link(sock, options.shape), TcpTransport(sock, options.timeout, options.shape)
     channel, longest = Channel(transport), plan
     begun, party = time.perf_counter(), Party(role, channel)
     try:  # from here on a fault closes the connection, and the peer does not wait
@@ -176,14 +177,16 @@ def _run(
         channel.close()
         party.close()
     used = () if terms.id is None else (terms.id.hex(),)
-    return _outcome(outputs, used, party, plan, predicted, time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    foretold = foretell(plan, network, prepared=terms.made is not None)
+    return _outcome(outputs, used, report(plan, role, party.ledger, predicted, seconds, foretold))
 
 
 def _prepare(
     sock: Stream, plan: Plan, store: Store, terms: Preparing, weights: Weights | None, options: Options
 ) -> Outcome:
     role = store.binding.role
-    transport = TcpTransport(sock, options.timeout, options.shape)
+    network, transport = link(sock, options.shape), TcpTransport(sock, options.timeout, options.shape)
     channel = Channel(transport)
     begun, party = time.perf_counter(), Party(role, channel)
     try:
@@ -201,19 +204,12 @@ def _prepare(
         channel.close()
         party.close()
     made = tuple(id.hex() for id in terms.ids)
-    return _outcome(None, made, party, plan, predicted, time.perf_counter() - begun)
+    seconds = time.perf_counter() - begun
+    foretold = foretell(plan, network, preparations=len(made))
+    return _outcome(None, made, report(plan, role, party.ledger, predicted, seconds, foretold))
 
 
-def _outcome(
-    outputs: dict[str, Array] | None,
-    material: tuple[str, ...],
-    p: Party,
-    plan: Plan,
-    predicted: Ledger,
-    seconds: float,
-) -> Outcome:
-    assert p.role is not None
-    found = report(plan, p.role, p.ledger, predicted, seconds)
+def _outcome(outputs: dict[str, Array] | None, material: tuple[str, ...], found: dict[str, Any]) -> Outcome:
     return Outcome(outputs, found | {"material": list(material)}, material)
 
 

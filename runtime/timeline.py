@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from math import prod
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 
 from .channel import HEADER, Buffer
 from .clockwork import Event, Mark, Need, Say, Work, play
+from .errors import BadInput
 from .executor import Run, count_ots, hollow, offline, online
 from .he_product import Product, answer_parts, parameter_sets, upload_bytes
 from .he_session import Answer, HeSession
@@ -31,9 +32,8 @@ from .ot.silent import SETS
 from .packing import LANES
 from .party import Party
 from .plan import Plan
-from .rates import Network, Rates
+from .rates import LAN, LOOPBACK, REFERENCE, Network, Rates, current_rates, read_rates
 from .ring import Ring
-from .session import book_handshake
 from .steps import Linear, MatMul, Step
 
 Units = dict[str, float]
@@ -276,6 +276,8 @@ def trace(plan: Plan, rates: Rates | None, *, prepared: bool = False, preparatio
 
     ``prepared`` walks a run that finds its material, ``preparations`` as many offline phases and no more.
     """
+    from .session import book_handshake  # here, since a session's report needs this module
+
     p = Meter(plan, rates)
     with p.ledger.at("setup", "handshake"):
         for role in Role:
@@ -328,6 +330,26 @@ def forecast(plan: Plan, rates: Rates, network: Network, **session: Any) -> Fore
         p.ledger.rows[place].seconds += ended - latest
         latest = ended
     return Forecast(p.ledger, seconds)
+
+
+def foretell(plan: Plan, network: Network, **session: Any) -> dict[Place, dict[Role, float]]:
+    """Seconds of both roles for the report of a session, at the rates that this machine knows of itself."""
+    try:
+        rates = current_rates()
+    except BadInput:  # a run that is done is reported whatever the user's file of rates holds
+        rates = read_rates(REFERENCE)
+    return forecast(plan, rates, network, **session).seconds
+
+
+def link(sock: Any, shape: Network | None) -> Network:
+    """What is known of the network below a connected socket."""
+    try:
+        here = sock.getpeername()[:1] == sock.getsockname()[:1]
+    except (AttributeError, OSError):  # TLS, or a test's own stream
+        here = False
+    if shape is None:
+        return LOOPBACK if here else LAN
+    return replace(shape, one_machine=here)
 
 
 def _times(units: Mapping[str, float], factor: float) -> Units:
