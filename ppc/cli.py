@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 import typer
 from rich.console import Console
@@ -89,15 +90,57 @@ def compile_(
 
 
 @app.command()
-def inspect(plan: PlanFile, as_json: Json = False) -> None:
+def inspect(
+    plan: PlanFile,
+    network: Annotated[
+        str, typer.Option(help="Predict seconds for lan, wan, loopback or BANDWIDTH,RTT as 200Mbit,15ms.")
+    ] = "lan",
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one page for a browser.")] = None,
+    simulation: Annotated[
+        Path | None, typer.Option(help="With --html: what `ppc simulate --against --json` printed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Cost by step, formats, and who sees what."""
-    loaded = ppc.load_plan(plan)
-    if as_json:
-        _print_json(ppc.summary(loaded))
-    else:
-        from ppc.backend.report import describe
+    from ppc.backend.report import describe, summary
 
-        print(describe(loaded))
+    _check_folders(html)
+    if simulation is not None and html is None:
+        raise BadInput("--simulation is shown on the page that --html writes")
+    loaded, link = ppc.load_plan(plan), parse_network(network)
+    if html is not None:
+        from ppc.backend.html import page
+
+        html.write_text(page(summary(loaded, link), _simulated(simulation)), encoding="utf-8")
+    if as_json:
+        _print_json(summary(loaded, link))
+    elif html is None:
+        print(describe(loaded, link))
+    else:
+        print(f"{html}  {html.stat().st_size:,} bytes")
+
+
+@app.command()
+def bench(
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine's rates and keep them for predictions.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine: what predicted seconds are reckoned from."""
+    from ppc.runtime import measure, rates
+
+    if not calibrate:
+        raise BadInput("nothing to measure: give --calibrate (the benchmarks of the repository: make bench)")
+    found = measure.calibrate(say=_say)
+    rates.save_rates(found, rates.rates_path())
+    document = {"file": str(rates.rates_path()), **msgspec.to_builtins(found)}
+    if as_json:
+        _print_json(document)
+        return
+    print(f"{rates.rates_path()}  rates of {found.machine}")
+    for line in rates.describe(found):
+        print(line)
 
 
 @app.command()
@@ -353,6 +396,19 @@ def _inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise BadInput(f"{path}: neither npz nor JSON of numbers: {error}") from None
 
 
+def _simulated(path: Path | None) -> list[dict[str, Any]]:
+    """Errors by layer, from what ``ppc simulate --against --json`` printed."""
+    if path is None:
+        return []
+    try:
+        rows = json.loads(path.read_text())["errors"]
+        return [row | {what: float(row[what]) for what in ("max_error", "relative")} for row in rows]
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not what `ppc simulate --against --json` prints: {error!r}") from None
+
+
 def _samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
     stacked = _inputs(path)
     counts = {name: value.shape[:1] for name, value in stacked.items()}
@@ -388,7 +444,7 @@ def _finish(path: Path | None, report: dict[str, Any]) -> None:
     for phase in ("setup", "offline", "online"):
         got, said = report[phase], report["predicted"][phase]
         _say(
-            f"{phase:>8}: {got['seconds']:7.3f} s  "
+            f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f})  "
             f"sent {_mega(got['sent'])} (predicted {_mega(said['sent'])})  "
             f"received {_mega(got['received'])} (predicted {_mega(said['received'])})  "
             f"flights {got['flights']} (predicted {said['flights']})"

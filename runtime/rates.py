@@ -110,6 +110,23 @@ class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Network(LOOPBACK.name, *self.loopback, one_machine=True) if network == LOOPBACK else network
 
 
+def describe(rates: Rates) -> list[str]:
+    """What people want to know of a machine, line by line."""
+    shared, (bandwidth, rtt) = rates.shared, rates.loopback
+    millions = {
+        "COTs/s, IKNP": ("iknp_send", "iknp_receive"),
+        "COTs/s, silent": ("silent_send", "silent_receive"),
+        "coefficients/s, encrypted": ("encrypt",),
+        "multiply-adds/s, under HE": ("he_mac",),
+        "coefficients/s, decrypted": ("decrypt",),
+    }
+    lines = [
+        f"{1e-6 / max(1e-15, *(shared[unit] for unit in units)):10,.1f} million {what}"
+        for what, units in millions.items()
+    ]
+    return [*lines, f"{bandwidth / 1e9:10.2f} GB/s, {1e6 * rtt:.0f} us there and back, between two processes"]
+
+
 def rates_path() -> Path:
     """Where a user's own rates are kept: ``ppc/rates.json`` below $XDG_CONFIG_HOME or ~/.config."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ppc" / "rates.json"
