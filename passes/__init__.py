@@ -16,6 +16,7 @@ from ppc.passes.canonicalize import canonicalize
 from ppc.passes.check_range import RangeError, check_range
 from ppc.passes.clamp_mask import clamp_mask
 from ppc.passes.delay_division import delay_division
+from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
 from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
@@ -25,6 +26,7 @@ from ppc.passes.merge_equal import merge_equal
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
+from ppc.passes.spell_out import spell_out
 from ppc.passes.substitute import approximate, decompose
 
 
@@ -115,9 +117,19 @@ PIPELINE: tuple[Stage, ...] = (
         lambda s: replace(s, graph=clamp_mask(s.graph, s.ranges)),
     ),
     Stage(
+        "spell_out",
+        "a choice is a product, and the larger of two a ReLU",
+        lambda s: replace(s, graph=spell_out(s.graph).graph),
+    ),
+    Stage(
         "decompose",
         "two parties know sums, products and functions of one value",
         lambda s: replace(s, graph=decompose(s.graph)),
+    ),
+    Stage(
+        "fold_affine",
+        "a norm's γ and β cost nothing inside the weights that read it",
+        lambda s: replace(s, graph=fold_affine(s.graph)),
     ),
     Stage(
         "delay_division",

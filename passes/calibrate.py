@@ -87,15 +87,33 @@ def _observe(op: Op, value: Array) -> Range:
 def _bounded(op: Op, lo: float, hi: float, rms: float, margin: float, known: Ranges) -> Range:
     wide_lo = lo * margin if lo < 0 else lo / margin
     wide_hi = hi * margin if hi > 0 else hi / margin
-    if _is_look_up(op):
-        return Range(*bounds(op, known), rms)
     least, most = bounds(op, known)
+    if _is_look_up(op) or _divides_by_relus(op):
+        return Range(least, most, rms)
+    if _is_sum_of_relus(op):
+        return Range(least, min(wide_hi, most), rms)
     return Range(min(max(wide_lo, least), lo), max(min(wide_hi, most), hi), rms)
 
 
 def _is_look_up(op: Op) -> bool:
     """A row of a table: every entry may turn up, whatever calibration saw."""
     return isinstance(op, ops.MatMul) and isinstance(op.a, ops.OneHot) and isinstance(op.b, ops.Const)
+
+
+def _is_sum_of_relus(op: Op) -> bool:
+    """Σ relu + ε: ε in a row that is all negative, or all masked, be there one among what was seen or not."""
+    match op:
+        case ops.Add(a=ops.ReduceSum(x=x), b=ops.Const(value=epsilon)):
+            return bool(np.all(epsilon > 0)) and _is_relu(x.x if isinstance(x, ops.Square) else x)
+    return False
+
+
+def _is_relu(op: Op) -> bool:
+    return isinstance(op, ops.Relu) or (isinstance(op, ops.Spline) and op.spline.function == "relu")
+
+
+def _divides_by_relus(op: Op) -> bool:
+    return isinstance(op, ops.Reciprocal | ops.Spline) and _is_sum_of_relus(op.x)
 
 
 def bounds(op: Op, known: Ranges) -> tuple[float, float]:
@@ -109,6 +127,10 @@ def bounds(op: Op, known: Ranges) -> tuple[float, float]:
             return -1.0, 1.0
         case ops.Relu() | ops.Square() | ops.Abs() | ops.Exp():
             return 0.0, math.inf
+        case ops.Add(a=ops.ReduceSum(x=x), b=b) if _is_sum_of_relus(op):
+            return known[b].lo, math.inf
+        case ops.Reciprocal(x=x) if known[x].lo > 0:
+            return 1 / known[x].hi, 1 / known[x].lo
         case ops.Add(a=a, b=b):
             return known[a].lo + known[b].lo, known[a].hi + known[b].hi
         case ops.Sub(a=a, b=ops.ReduceMax(x=x)) if a is x:

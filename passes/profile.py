@@ -47,7 +47,7 @@ _OPS = {op.__name__: op for op in REPLACEABLE}
 _FIXED_KEYS = ("op", "with", "layers")
 
 
-class ProfileError(UsageError):
+class ProfileError(UsageError, ValueError):
     """A profile that cannot be read, or does not fit the model: file, line and key are in the message."""
 
 
