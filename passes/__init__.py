@@ -27,7 +27,6 @@ from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
 from ppc.passes.spell_out import spell_out
-from ppc.passes.spell_out import spell_out
 from ppc.passes.substitute import approximate, decompose
 
 
@@ -116,11 +115,6 @@ PIPELINE: tuple[Stage, ...] = (
         "clamp_mask",
         "minus infinity has no fixed-point format",
         lambda s: replace(s, graph=clamp_mask(s.graph, s.ranges)),
-    ),
-    Stage(
-        "spell_out",
-        "a choice is a product, and the larger of two a ReLU",
-        lambda s: replace(s, graph=spell_out(s.graph).graph),
     ),
     Stage(
         "spell_out",
