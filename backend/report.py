@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ppc.backend.cost import Prediction, predict_seconds
+from ppc.backend.critical_path import critical_path
 from ppc.runtime.he_product import Product
 from ppc.runtime.ledger import PHASES, Cost
 from ppc.runtime.plan import Plan
@@ -19,6 +20,7 @@ def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
     Bytes and flights are what a run will measure; seconds are predicted for ``network`` (`cost`).
     """
     cost = predict_seconds(plan, network)
+    chain, along = critical_path(plan, cost.rows)
     return {
         "plan": plan.hash,
         "model": plan.model,
@@ -29,6 +31,8 @@ def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
         "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
         "rates": {"machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
+        "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
+        "lengths": [each.options.get("seq_len", "") for each in plan.lengths],
         "steps": [_row(plan, i, step, cost.rows) for i, step in enumerate(plan.steps)],
         "who_sees_what": who_sees_what(plan),
     }
@@ -77,6 +81,10 @@ def describe(plan: Plan, network: Network = LAN) -> str:
             f"{phase:>8}: {cost['seconds']:8.2f} s ({parts})  client sends {cost['client'] / 1e6:.2f} MB, "
             f"server {cost['server'] / 1e6:.2f} MB, {cost['flights']} flights"
         )
+    chain = doc["critical_path"]["flights"]
+    lines.append(f"{'':>8}  {chain} of the online flights are on the critical path of the steps")
+    if plan.shorter:
+        lines.append(f"{'':>8}  for the greatest of the lengths {', '.join(doc['lengths'])}")
     lines += ["", "who sees what"]
     lines += [f"  {row['seen_by']:<16} {row['value']}" for row in doc["who_sees_what"]]
     return "\n".join(lines)

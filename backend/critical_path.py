@@ -1,0 +1,23 @@
+"""The chain of steps that no amount of sharing flights can shorten."""
+
+from __future__ import annotations
+
+import networkx as nx
+
+from ppc.runtime.ledger import Cost
+from ppc.runtime.plan import Plan
+
+
+def critical_path(plan: Plan, rows: dict[tuple[str, str], Cost]) -> tuple[int, list[int]]:
+    """(online flights, steps) of the longest chain of steps that read one another.
+
+    A run walks the steps in order; its flights are those of the chain where all else fits beside it.
+    """
+    graph = nx.DiGraph()
+    for i, step in enumerate(plan.steps):
+        graph.add_node(i)
+        flights = rows["online", plan.label(i)].flights
+        for j in step.reads():
+            graph.add_edge(j, i, flights=flights)
+    path = nx.dag_longest_path(graph, weight="flights", default_weight=0)
+    return sum(rows["online", plan.label(i)].flights for i in path), path

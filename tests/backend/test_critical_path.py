@@ -1,0 +1,45 @@
+"""The longest chain of flights through a plan's steps."""
+
+from __future__ import annotations
+
+from ppc.backend.critical_path import critical_path
+from ppc.runtime import steps
+from ppc.runtime.local import LocalOp
+from ppc.runtime.plan import InputSpec, OutputSpec, Plan
+from ppc.runtime.ring import Fixed
+from ppc.runtime.session import predict
+
+NUM = Fixed(20, 8)
+
+
+def two_branches() -> Plan:
+    """Two truncations of two flights each, side by side, then a sum and the output's one flight."""
+    program: tuple[steps.AnyStep, ...] = (
+        steps.Encode(local=0, num=NUM, shape=(4,)),
+        steps.Rescale(x=0, num=Fixed(20, 4)),
+        steps.Rescale(x=0, num=Fixed(20, 4)),
+        steps.Add(a=1, b=2),
+        steps.Output(x=3),
+    )
+    return Plan(
+        model="branches",
+        profile="exact",
+        options={},
+        inputs=(InputSpec("x", (4,), "float"),),
+        outputs=(OutputSpec("y", 4, (4,)),),
+        weights=(),
+        local=(LocalOp(op="Input", text="x"),),
+        steps=program,
+    )
+
+
+def test_branches_that_do_not_read_each_other_count_once():
+    plan = two_branches()
+    rows = predict(plan).rows
+    one = rows["online", plan.label(1)].flights
+    flights, path = critical_path(plan, rows)
+    assert one == 2
+    assert flights == one + rows["online", plan.label(4)].flights
+    assert path[-1] == 4
+    assert len({1, 2} & set(path)) == 1
+    assert sum(cost.flights for (phase, _), cost in rows.items() if phase == "online") > flights
