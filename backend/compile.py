@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def compile_model(
     outputs: Sequence[str] | None = None,
     profile: str = "exact",
     calibrate: Sequence[Feeds] | None = None,
+    max_error: float | None = None,
     byte_price: float = BYTE_PRICE,
     progress: Say = lambda line: None,
 ) -> Compiled:
@@ -64,6 +65,8 @@ def compile_model(
         profile: which approximations.
         calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded
             random ones by default.
+        max_error: raise the precision until every output is within this part of its standard deviation,
+            as measured on ``calibrate``; at the greatest length, and then the same for all.
         byte_price: seconds that a byte costs on the network that choices are made for.
 
     The same arguments give the same bytes. Raises errors with an ``exit_status`` that name the node.
@@ -72,13 +75,15 @@ def compile_model(
         [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
     )
     compiled = []
-    for length in lengths:
+    wanted = passes.Options(profile=profile, max_error=max_error)
+    for length in reversed(lengths):
         progress(f"reading {model}" + (f" at length {length}" if len(lengths) > 1 else ""))
         graph = load(
             model, seq_len=length, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None
         )
         progress("choosing approximations, scales and rings")
-        state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate))
+        state = _passed(graph, wanted, _cut(graph, calibrate))
+        wanted = replace(wanted, precision=state.options.precision, max_error=None)
         progress("choosing packings and writing the plan")
         options = {"seq_len": str(length or ""), **{name: str(n) for name, n in sorted((dims or {}).items())}}
         compiled.append(
@@ -86,7 +91,7 @@ def compile_model(
                 state.graph, model=Path(model).name, profile=profile, options=options, byte_price=byte_price
             )
         )
-    return Compiled(*merge_lengths(compiled))
+    return Compiled(*merge_lengths(compiled[::-1]))
 
 
 def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArray[Any]]] | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ppc.frontend.ir.graph import Graph
+from ppc.passes.accurate import AccuracyError, accurate
 from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
@@ -18,6 +19,7 @@ from ppc.passes.clamp_mask import clamp_mask
 from ppc.passes.delay_division import delay_division
 from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
+from ppc.passes.friendly import Constants
 from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu
@@ -26,6 +28,7 @@ from ppc.passes.merge_equal import merge_equal
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
+from ppc.passes.refine import refine
 from ppc.passes.spell_out import spell_out
 from ppc.passes.substitute import approximate, decompose
 
@@ -33,19 +36,22 @@ from ppc.passes.substitute import approximate, decompose
 @dataclass(frozen=True)
 class Options:
     """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
-    ranges (by default more where no data is given)."""
+    ranges (by default more where no data is given). With ``max_error`` the precision is raised until every
+    output is within that part of its standard deviation."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
     margin: float | None = None
+    fitted: tuple[Constants, ...] = ()
+    max_error: float | None = None
 
 
 @dataclass(frozen=True)
 class State:
     """What one stage hands to the next. ``ranges`` are of ``graph``, or left over from an earlier one.
 
-    ``plain`` is the model as the profile wants it, still in operators that any runtime knows, and
-    ``applied`` what the profile changed to make it so.
+    ``plain`` is the model as the profile wants it, still in operators that any runtime knows, ``applied``
+    what the profile changed to make it so, and ``fitted`` the constants it found.
     """
 
     graph: Graph
@@ -55,6 +61,7 @@ class State:
     ranges: Ranges = field(default_factory=dict)
     plain: Graph | None = None
     applied: tuple[Applied, ...] = ()
+    fitted: tuple[Constants, ...] = ()
 
     @property
     def fixed(self) -> FixedGraph:
@@ -79,8 +86,8 @@ def _fused(graph: Graph) -> Graph:
 
 
 def _profiled(s: State) -> State:
-    done = apply_profile(s.graph, s.profile, s.feeds)
-    return replace(s, graph=done.graph, plain=done.graph, applied=done.applied)
+    done = apply_profile(s.graph, s.profile, s.feeds, s.options.fitted)
+    return replace(s, graph=done.graph, plain=done.graph, applied=done.applied, fitted=done.fitted)
 
 
 def _calibrate(s: State) -> State:
@@ -114,7 +121,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage(
         "clamp_mask",
         "minus infinity has no fixed-point format",
-        lambda s: replace(s, graph=clamp_mask(s.graph, s.ranges)),
+        lambda s: replace(s, graph=clamp_mask(s.graph, s.ranges, s.options.precision.fit)),
     ),
     Stage(
         "spell_out",
@@ -140,7 +147,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage(
         "approximate",
         "a function of one value is a piecewise quadratic",
-        lambda s: replace(s, graph=approximate(s.graph, s.ranges)),
+        lambda s: replace(s, graph=refine(approximate(s.graph, s.ranges), s.options.precision.fit)),
     ),
     Stage("calibrate_values", "a ring is as large as what it must hold", _calibrate),
     Stage("assign_scale", "every value gets its scale, every step the smallest ring", _assign),
@@ -161,8 +168,8 @@ def run(
     graph in fixed point: outputs Fixed, the client's own values encoded by ``Cast``, weights ``Const`` with a
     Fixed ``num``.
     Raises IRError for what cannot be computed on shares, ValueError for ranges outside an approximation's
-    domain, RangeError for values that would wrap; ProfileError for a profile that does not exist or fit,
-    ValueError for a stage that does not exist.
+    domain, RangeError for values that would wrap, AccuracyError where ``max_error`` is out of reach;
+    ProfileError for a profile that does not exist or fit, ValueError for a stage that does not exist.
     """
     options = options or Options()
     profile = find_profile(options.profile)
@@ -171,15 +178,48 @@ def run(
     if options.margin is None:
         options = replace(options, margin=BLIND_MARGIN if feeds is None else MARGIN)
     state = State(graph, options, random_feeds(graph) if feeds is None else feeds, profile)
-    for stage in PIPELINE:
+    state = _staged(state, "", stop_after if stop_after in _BEFORE_PRECISION else _BEFORE_PRECISION[-1])
+    if stop_after in _BEFORE_PRECISION:
+        return state
+    if options.max_error is not None:
+        state = _accurate(state, options.max_error)
+    return _staged(state, _BEFORE_PRECISION[-1], stop_after)
+
+
+_NAMES = [stage.name for stage in PIPELINE]
+_BEFORE_PRECISION = _NAMES[: _NAMES.index("calibrate") + 1]
+"""What comes before precision makes a difference."""
+
+
+def _staged(state: State, after: str, last: str = "") -> State:
+    """The stages that follow ``after``, up to and with ``last``; all the rest without one."""
+    first = _NAMES.index(after) + 1 if after else 0
+    for stage in PIPELINE[first : _NAMES.index(last) + 1 if last else None]:
         state = stage.run(state)
-        if stage.name == stop_after:
-            break
     return state
+
+
+def _accurate(state: State, allowed: float) -> State:
+    """The same state with the least precision that keeps the outputs within ``allowed``."""
+
+    def graph(precision: Precision, last: str = "") -> Graph:
+        options = replace(state.options, precision=precision)
+        return _staged(replace(state, options=options), _BEFORE_PRECISION[-1], last).graph
+
+    precision = accurate(
+        state.plain or state.graph,
+        state.feeds,
+        allowed,
+        state.options.precision,
+        lambda precision: graph(precision, "approximate"),
+        graph,
+    )
+    return replace(state, options=replace(state.options, precision=precision))
 
 
 __all__ = [
     "PIPELINE",
+    "AccuracyError",
     "Applied",
     "FixedGraph",
     "Options",

@@ -35,10 +35,11 @@ class _Layer:
     mask: bool
 
 
-def clamp_mask(graph: Graph, ranges: Ranges) -> Graph:
+def clamp_mask(graph: Graph, ranges: Ranges, fit: int = 0) -> Graph:
     """softmax and ReLU of shared scores under masks that are not shared: these bounded below.
 
-    ``ranges`` are of this graph.
+    ``ranges`` are of this graph; ``fit`` says how often the usual error of exp will be halved, which makes
+    it reach further down.
     """
     owner = owners(graph)
     new: dict[Op, Op] = {}
@@ -47,15 +48,16 @@ def clamp_mask(graph: Graph, ranges: Ranges) -> Graph:
         if isinstance(op, ops.Softmax | ops.Relu) and owner[op] is Owner.SHARED:
             scores, layers = _peeled(op.x, owner, ranges)
             total = _without_masks(scores, layers, ranges)
-            floor = floor_of(total) if isinstance(op, ops.Softmax) else relu_floor_of(total)
+            floor = floor_of(total, fit) if isinstance(op, ops.Softmax) else relu_floor_of(total)
             if layers and all(_deep_enough(layer, floor) for layer in layers):
                 new[op] = op.replace((_rebuilt(new, scores, layers, floor),))
     return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
 
 
-def floor_of(scores: Range) -> float:
+def floor_of(scores: Range, fit: int = 0) -> float:
     """The mildest mask that still puts any score below exp's reach."""
-    return -float(math.ceil(scores.hi - scores.lo - functions.exp().knots[0]))
+    reach = functions.exp(functions.EXP_ERROR * 2.0**-fit).knots[0]
+    return -float(math.ceil(scores.hi - scores.lo - reach))
 
 
 def relu_floor_of(scores: Range) -> float:

@@ -1,0 +1,102 @@
+"""Just as many bits and knots as keep the outputs within a given error of the model's.
+
+Two errors add up. That of the splines is seen in floating point, that of rounding only in integers; both are
+measured on the calibration data, where each is given a part of what is allowed. A bit more in every format
+halves the second, and a fit to half its error the first, so that one or two rounds suffice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppc.frontend.ir import fixed, reference
+from ppc.frontend.ir.graph import Graph
+from ppc.passes.assign_scale import Precision
+from ppc.passes.calibrate import Feeds
+
+Array = NDArray[Any]
+Outputs = list[dict[str, Array]]
+
+FITS, ALL = 0.35, 0.7
+"""Parts of the allowed error that the splines, and that both together, may take on the data at hand; the rest
+is for inputs that are not among it."""
+
+MOST = 8
+"""Bits and halvings beyond the defaults; then something else is wrong."""
+
+MEASURED = 12
+"""Sets of inputs that errors are measured on, at most."""
+
+
+class AccuracyError(ValueError):
+    """No precision reaches the error that was asked for."""
+
+    exit_status = 6
+
+
+def accurate(
+    graph: Graph,
+    feeds: Sequence[Feeds],
+    allowed: float,
+    precision: Precision,
+    approximated: Callable[[Precision], Graph],
+    integers: Callable[[Precision], Graph],
+) -> Precision:
+    """The least precision, from ``precision`` on, that keeps every output within ``allowed`` of its own
+    standard deviation on ``feeds``.
+
+    ``approximated`` and ``integers`` are the pipeline up to the splines and up to fixed point. Raises
+    AccuracyError where ``MOST`` more bits do not suffice.
+    """
+    feeds = feeds[:MEASURED]
+    exact = [reference.evaluate(graph, each) for each in feeds]
+
+    def error(of: Callable[[Graph, Feeds], Mapping[str, Array]], made: Graph) -> float:
+        return worst(exact, [dict(of(made, each)) for each in feeds])
+
+    start = precision
+    while (found := error(reference.evaluate, approximated(precision))) > FITS * allowed:
+        precision = replace(precision, fit=precision.fit + _steps(found, FITS * allowed))
+        if precision.fit - start.fit > MOST:
+            raise AccuracyError(_message("splines", found, allowed))
+    while (found := error(fixed.evaluate, integers(precision))) > ALL * allowed:
+        precision = finer(precision, _steps(found, ALL * allowed))
+        if precision.value - start.value > MOST:
+            raise AccuracyError(_message("rounding", found, allowed))
+    return precision
+
+
+def finer(precision: Precision, bits: int) -> Precision:
+    """``bits`` more of everything that is rounded."""
+    names = ("value", "weight", "channel", "scalar", "square", "spline", "gate")
+    return replace(precision, **{name: getattr(precision, name) + bits for name in names})
+
+
+def worst(exact: Outputs, found: Outputs) -> float:
+    """The largest error of any output in units of that output's standard deviation."""
+    most = 0.0
+    for name in exact[0]:
+        wanted, got = (np.stack([each[name] for each in some]).astype(np.float64) for some in (exact, found))
+        spread = float(wanted.std())
+        off = float(np.abs(got - wanted).max(initial=0.0))
+        if off and not spread:
+            continue  # an output that never varies has no measure of its own
+        most = max(most, off / spread if spread else 0.0)
+    return most
+
+
+def _steps(found: float, wanted: float) -> int:
+    return max(1, math.ceil(math.log2(found / wanted) - 0.25))
+
+
+def _message(what: str, found: float, allowed: float) -> str:
+    return (
+        f"an error of {allowed:.2g} of an output's standard deviation is out of reach: with {MOST} more bits "
+        f"{what} still cause {found:.2g}; allow more with --max-error"
+    )
