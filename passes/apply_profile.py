@@ -8,7 +8,7 @@ side on the calibration data while the graph is rebuilt.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir.graph import Graph, Op, uses, walk
 from ppc.frontend.ir.reference import apply, evaluate_all
-from ppc.passes.friendly import REPLACEABLE, Samples, Substitution
+from ppc.passes.friendly import REPLACEABLE, Constants, Samples, Substitution
 from ppc.passes.knowing import Owners
 from ppc.passes.profile import Profile, ProfileError, Rule, label
 from ppc.passes.substitute import replaced
@@ -45,15 +45,24 @@ class Applied:
 
 @dataclass(frozen=True)
 class Substituted:
+    """``fitted`` has the constants of each op replaced, in the order of `walk`."""
+
     graph: Graph
     applied: tuple[Applied, ...] = ()
+    fitted: tuple[Constants, ...] = ()
 
 
-def apply_profile(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, ArrayLike]]) -> Substituted:
+def apply_profile(
+    graph: Graph,
+    profile: Profile,
+    feeds: Sequence[Mapping[str, ArrayLike]],
+    fitted: Sequence[Constants] = (),
+) -> Substituted:
     """The graph with everything shared that ``profile`` names replaced, and what that was.
 
-    ``feeds`` is the calibration data, inputs by name. What one party knows alone stays as it is.
-    Raises ProfileError for a rule of a file that fits no op of the model.
+    ``feeds`` is the calibration data, inputs by name. ``fitted``, where given, is what was found before, for
+    the same model at another length, which then has the same weights. What one party knows alone stays as it
+    is. Raises ProfileError for a rule of a file that fits no op of the model.
     """
     owners = Owners()
     asked = [op for op in walk(graph) if any(rule.op is type(op) for rule in profile.rules)]
@@ -63,8 +72,9 @@ def apply_profile(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, A
     if not chosen:
         return Substituted(graph)
     with np.errstate(all="ignore"):
-        made = _rebuild(graph, chosen, feeds)
-    return Substituted(replaced(graph, made), _report(chosen))
+        found = tuple(fitted) or tuple(_fit(graph, chosen, feeds))
+    made = _rebuild(graph, chosen, found)
+    return Substituted(replaced(graph, made), _report(chosen), found)
 
 
 def _all_fit(profile: Profile, asked: list[Op], graph: Graph) -> None:
@@ -86,32 +96,48 @@ def _summary(kinds: Counter[str]) -> str:
     return f"the model has {', '.join(known)}" if known else "the model has nothing to replace"
 
 
-def _rebuild(
-    graph: Graph, chosen: Mapping[Op, Rule], feeds: Sequence[Mapping[str, ArrayLike]]
-) -> dict[Op, Op]:
+def _rebuild(graph: Graph, chosen: Mapping[Op, Rule], fitted: Sequence[Constants]) -> dict[Op, Op]:
     """What every op of the graph becomes."""
     new: dict[Op, Op] = {}
+    constants = dict(zip(chosen, fitted, strict=True))
+    for op in walk(graph):
+        new[op] = op.replace(new[each] for each in op.operands)
+        if op in chosen:
+            new[op] = _substituted(chosen[op], new[op], constants[op])
+    return new
+
+
+def _substituted(rule: Rule, op: Op, constants: Constants) -> Op:
+    assert rule.substitution is not None
+    return rule.substitution.build(op, constants, rule.settings).named(op.name)
+
+
+def _fit(
+    graph: Graph, chosen: Mapping[Op, Rule], feeds: Sequence[Mapping[str, ArrayLike]]
+) -> Iterator[Constants]:
+    """Each op's constants, fitted to what those before it have made of the values."""
     given = [evaluate_all(Graph(graph.inputs, {}), each) for each in feeds]
     before: Values = {op: [each[op] for each in given] for op in graph.inputs}
     after = dict(before)
     left, waiting = uses(graph), len(chosen)
     for op in walk(graph):
-        new[op] = now = op.replace(new[each] for each in op.operands)
-        if waiting and op not in before:
+        if op not in before:
             before[op] = [apply(op, values) for values in _each(op.operands, before, len(feeds))]
         if op in chosen:
-            new[op] = now = _substituted(chosen[op], now, after[op.operands[0]], before[op])
+            constants = _constants(chosen[op], op, after[op.operands[0]], before[op])
+            yield constants
+            after[op] = _values(_substituted(chosen[op], op, constants), op, after, len(feeds))
             waiting -= 1
-        if waiting and op not in after:
-            below = {new[each]: after[each] for each in op.operands}
-            same = now is op and all(after[each] is before[each] for each in op.operands)
-            after[op] = before[op] if same else _values(now, below, len(feeds))
+        elif op not in after:
+            same = all(after[each] is before[each] for each in op.operands)
+            after[op] = before[op] if same else _values(op, op, after, len(feeds))
+        if not waiting:
+            return
         for each in op.operands:
             left[each] -= 1
             if not left[each]:
                 before.pop(each, None)
                 after.pop(each, None)
-    return new
 
 
 def _each(operands: Sequence[Op], values: Values, count: int) -> list[list[Array]]:
@@ -119,21 +145,22 @@ def _each(operands: Sequence[Op], values: Values, count: int) -> list[list[Array
     return [[values[each][i] for each in operands] for i in range(count)]
 
 
-def _substituted(rule: Rule, op: Op, x: list[Array], y: list[Array]) -> Op:
+def _constants(rule: Rule, op: Op, x: list[Array], y: list[Array]) -> Constants:
     assert rule.substitution is not None
     samples = Samples([np.asarray(each, np.float64) for each in x], [np.nan_to_num(each) for each in y])
-    return rule.substitution.build(op, samples, rule.settings).named(op.name)
+    return rule.substitution.fit(op, samples, rule.settings)
 
 
-def _values(op: Op, below: Values, count: int) -> list[Array]:
-    """The op's value on each set of inputs, from the values ``below``."""
+def _values(op: Op, old: Op, known: Values, count: int) -> list[Array]:
+    """The value of ``op``, which is made of ``old``'s operands, on each set of inputs."""
 
-    def value(each: Op, known: dict[Op, Array]) -> Array:
-        if each not in known:
-            known[each] = apply(each, [value(x, known) for x in each.operands])
-        return known[each]
+    def value(each: Op, found: dict[Op, Array]) -> Array:
+        if each not in found:
+            found[each] = apply(each, [value(x, found) for x in each.operands])
+        return found[each]
 
-    return [value(op, {x: values[i] for x, values in below.items()}) for i in range(count)]
+    below = _each(old.operands, known, count)
+    return [value(op, dict(zip(old.operands, values, strict=True))) for values in below]
 
 
 def _report(chosen: Mapping[Op, Rule]) -> tuple[Applied, ...]:

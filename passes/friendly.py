@@ -32,6 +32,8 @@ from ppc.passes.substitute import scalar
 
 Floats = NDArray[np.float64]
 Settings = Mapping[str, float | bool]
+Constants = Mapping[str, Floats]
+"""What was fitted, by the letter it has in the formula."""
 
 EPSILON = 1 / 16
 """Added to the sum that a row is divided by: a power of two, since it bounds the reciprocal's range."""
@@ -62,7 +64,8 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Substitution:
-    """``build(op, samples, settings)`` computes ``formula`` where the model has ``replaces``.
+    """``build(op, constants, settings)`` computes ``formula`` where the model has ``replaces``, with the
+    constants that ``fit(op, samples, settings)`` found, at this length of sequence or another.
 
     ``max_error`` is the largest difference on ``domain``, infinite where there is no bound; ``settings``
     are what a profile may set, with their defaults.
@@ -70,7 +73,8 @@ class Substitution:
 
     op: type[Op]
     name: str
-    build: Callable[[Any, Samples, Settings], Op]
+    fit: Callable[[Any, Samples, Settings], Constants]
+    build: Callable[[Any, Constants, Settings], Op]
     replaces: str
     formula: str
     domain: str
@@ -87,43 +91,57 @@ class Substitution:
 # ---- activations
 
 
-def _relu(op: ops.Gelu | ops.Silu, samples: Samples, settings: Settings) -> Op:
-    """m, one number a channel, is what max(x, 0) lacks on average."""
-    cut = ops.Relu(op.x)
+def _fit_missing(op: ops.Gelu | ops.Silu, samples: Samples, settings: Settings) -> Constants:
+    """m: for each channel, what max(x, 0) lacks on average."""
     if not settings["calibrate"]:
-        return cut
+        return {}
     x, _ = samples.rows()
     exact = apply(op.replace((ops.Const(x),)), [x])
-    return ops.Add(cut, _secret(np.mean(exact - np.maximum(x, 0.0), axis=0)))
+    return {"m": np.mean(exact - np.maximum(x, 0.0), axis=0)}
+
+
+def _relu(op: ops.Gelu | ops.Silu, constants: Constants, settings: Settings) -> Op:
+    cut = ops.Relu(op.x)
+    return ops.Add(cut, _secret(constants["m"])) if "m" in constants else cut
 
 
 # ---- softmax
 
 
-def _relu_sum(op: ops.Softmax, samples: Samples, settings: Settings) -> Op:
-    epsilon = float(settings["epsilon"])
-    t = _shifts(op, samples, 1, epsilon) if settings["calibrate"] else None
-    return _divided(op, _cut(op, t), epsilon)
+def _fit_shift(op: ops.Softmax, samples: Samples, settings: Settings) -> Constants:
+    """t: for each head what brings max(x + t, 0)/Σ nearest to the softmax."""
+    return {"t": _shifts(op, samples, 1, float(settings["epsilon"]))} if settings["calibrate"] else {}
 
 
-def _relu2_sum(op: ops.Softmax, samples: Samples, settings: Settings) -> Op:
-    epsilon = float(settings["epsilon"])
-    t = _shifts(op, samples, 2, epsilon) if settings["calibrate"] else None
-    return _divided(op, ops.Square(_cut(op, t)), epsilon)
+def _fit_shift2(op: ops.Softmax, samples: Samples, settings: Settings) -> Constants:
+    """The same for the square."""
+    return {"t": _shifts(op, samples, 2, float(settings["epsilon"]))} if settings["calibrate"] else {}
 
 
-def _relu2(op: ops.Softmax, samples: Samples, settings: Settings) -> Op:
-    """c is a power of two, which costs nothing and tells the client no more than a format does."""
-    t = _shifts(op, samples, 2, None) if settings["calibrate"] else None
-    e = [np.maximum(each + (0.0 if t is None else t), 0.0) ** 2 for each in samples.x]
+def _fit_scale2(op: ops.Softmax, samples: Samples, settings: Settings) -> Constants:
+    """t, and c: a power of two, which costs nothing and tells the client no more than a format does."""
+    found = {"t": _shifts(op, samples, 2, None)} if settings["calibrate"] else {}
+    e = [np.maximum(each + found.get("t", 0.0), 0.0) ** 2 for each in samples.x]
     square = sum(float(np.sum(each**2)) for each in e)
     product = sum(float(np.sum(each * y)) for each, y in zip(e, samples.y, strict=True))
-    c = 2.0 ** round(math.log2(product / square)) if min(product, square) > _LEAST else 1.0
-    return ops.Mul(ops.Square(_cut(op, t)), scalar(c))
+    exponent = round(math.log2(product / square)) if min(product, square) > _LEAST else 0
+    return {**found, "c": np.array(2.0**exponent)}
 
 
-def _cut(op: ops.Softmax, t: Floats | None) -> Op:
-    return ops.Relu(op.x if t is None else ops.Add(op.x, _secret(t)))
+def _relu_sum(op: ops.Softmax, constants: Constants, settings: Settings) -> Op:
+    return _divided(op, _cut(op, constants), float(settings["epsilon"]))
+
+
+def _relu2_sum(op: ops.Softmax, constants: Constants, settings: Settings) -> Op:
+    return _divided(op, ops.Square(_cut(op, constants)), float(settings["epsilon"]))
+
+
+def _relu2(op: ops.Softmax, constants: Constants, settings: Settings) -> Op:
+    return ops.Mul(ops.Square(_cut(op, constants)), scalar(float(constants["c"])))
+
+
+def _cut(op: ops.Softmax, constants: Constants) -> Op:
+    return ops.Relu(ops.Add(op.x, _secret(constants["t"])) if "t" in constants else op.x)
 
 
 def _divided(op: ops.Softmax, e: Op, epsilon: float) -> Op:
@@ -168,37 +186,43 @@ def _shift(x: Floats, y: Floats, power: int, epsilon: float | None) -> float:
 # ---- norms
 
 
-def _centred_affine(op: ops.LayerNorm, samples: Samples, settings: Settings) -> Op:
+def _fit_centred(op: ops.LayerNorm, samples: Samples, settings: Settings) -> Constants:
     x, y = samples.rows()
-    a, b = _fitted(op, _centred(x), x, y)
-    mean = ops.ReduceMean(op.x, axes=(op.type.rank - 1,), keepdims=True)
-    return _affine_of(op, ops.Sub(op.x, mean), a, b)
+    return _fitted(op, _centred(x), _deviation(op, _centred(x)), y)
 
 
-def _affine(op: ops.LayerNorm | ops.RMSNorm, samples: Samples, settings: Settings) -> Op:
+def _fit_affine(op: ops.LayerNorm | ops.RMSNorm, samples: Samples, settings: Settings) -> Constants:
     x, y = samples.rows()
-    return _affine_of(op, op.x, *_fitted(op, x, x, y))
+    return _fitted(op, x, _deviation(op, _centred(x) if isinstance(op, ops.LayerNorm) else x), y)
 
 
-def _affine_of(op: ops.LayerNorm | ops.RMSNorm, x: Op, a: Floats, b: Floats) -> Op:
-    gamma = op.gamma.name
-    return ops.Add(
-        ops.Mul(x, _secret(a, gamma)), _secret(b, op.beta.name if isinstance(op, ops.LayerNorm) else "")
-    )
-
-
-def _fitted(op: ops.LayerNorm | ops.RMSNorm, z: Floats, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """(a, b), one number a channel each: y ≈ a·z + b, by least squares with a drawn to γ·mean(1/σ)."""
-    deviation = np.sqrt(
-        np.mean(np.square(_centred(x) if isinstance(op, ops.LayerNorm) else x), axis=-1) + op.eps
-    )
+def _fitted(op: ops.LayerNorm | ops.RMSNorm, z: Floats, deviation: Floats, y: Floats) -> Constants:
+    """a and b of each channel: y ≈ a·z + b by least squares, a drawn to γ·mean(1/σ)."""
     gamma = op.gamma.value if isinstance(op.gamma, ops.Const) else 1.0
     prior = gamma * np.mean(1 / np.maximum(deviation, _LEAST))
     z_mean, y_mean = z.mean(axis=0), y.mean(axis=0)
     variance = np.mean((z - z_mean) ** 2, axis=0)
     ridge = RIDGE * float(variance.mean()) + _LEAST
     a = (np.mean((z - z_mean) * (y - y_mean), axis=0) + ridge * prior) / (variance + ridge)
-    return a, y_mean - a * z_mean
+    return {"a": a, "b": y_mean - a * z_mean}
+
+
+def _centred_affine(op: ops.LayerNorm, constants: Constants, settings: Settings) -> Op:
+    mean = ops.ReduceMean(op.x, axes=(op.type.rank - 1,), keepdims=True)
+    return _affine_of(op, ops.Sub(op.x, mean), constants)
+
+
+def _affine(op: ops.LayerNorm | ops.RMSNorm, constants: Constants, settings: Settings) -> Op:
+    return _affine_of(op, op.x, constants)
+
+
+def _affine_of(op: ops.LayerNorm | ops.RMSNorm, x: Op, constants: Constants) -> Op:
+    beta = op.beta.name if isinstance(op, ops.LayerNorm) else ""
+    return ops.Add(ops.Mul(x, _secret(constants["a"], op.gamma.name)), _secret(constants["b"], beta))
+
+
+def _deviation(op: ops.LayerNorm | ops.RMSNorm, x: Floats) -> Floats:
+    return np.asarray(np.sqrt(np.mean(np.square(x), axis=-1) + op.eps))
 
 
 def _centred(x: Floats) -> Floats:
@@ -209,27 +233,37 @@ def _secret(value: Floats, name: str = "") -> ops.Const:
     return ops.Const(np.asarray(value, np.float32), secret=True, name=name)
 
 
-_SIGMOID_LINE = "one comparison, one selection"
 _GAMMA = "a product with a an element, or nothing where the next weight takes it"
 
 SUBSTITUTIONS: tuple[Substitution, ...] = (
     Substitution(
-        ops.Gelu, "relu", _relu, "x·Φ(x)", "max(x, 0) + m", "all x", 0.171, _SIGMOID_LINE, {"calibrate": True}
+        ops.Gelu,
+        "relu",
+        _fit_missing,
+        _relu,
+        "x·Φ(x)",
+        "max(x, 0) + m",
+        "all x",
+        0.171,
+        "one comparison, one selection",
+        {"calibrate": True},
     ),
     Substitution(
         ops.Silu,
         "relu",
+        _fit_missing,
         _relu,
         "x/(1+e⁻ˣ)",
         "max(x, 0) + m",
         "all x",
         0.279,
-        _SIGMOID_LINE,
+        "one comparison, one selection",
         {"calibrate": True},
     ),
     Substitution(
         ops.Softmax,
         "relu_sum",
+        _fit_shift,
         _relu_sum,
         "eˣ/Σeˣ",
         "max(x + t, 0)/(Σ max(x + t, 0) + ε)",
@@ -241,6 +275,7 @@ SUBSTITUTIONS: tuple[Substitution, ...] = (
     Substitution(
         ops.Softmax,
         "relu2_sum",
+        _fit_shift2,
         _relu2_sum,
         "eˣ/Σeˣ",
         "max(x + t, 0)²/(Σ max(x + t, 0)² + ε)",
@@ -252,6 +287,7 @@ SUBSTITUTIONS: tuple[Substitution, ...] = (
     Substitution(
         ops.Softmax,
         "relu2",
+        _fit_scale2,
         _relu2,
         "eˣ/Σeˣ",
         "c·max(x + t, 0)²",
@@ -263,6 +299,7 @@ SUBSTITUTIONS: tuple[Substitution, ...] = (
     Substitution(
         ops.LayerNorm,
         "centred_affine",
+        _fit_centred,
         _centred_affine,
         "γ·(x − mean x)/√(var x + ε) + β",
         "a·(x − mean x) + b",
@@ -273,6 +310,7 @@ SUBSTITUTIONS: tuple[Substitution, ...] = (
     Substitution(
         ops.LayerNorm,
         "affine",
+        _fit_affine,
         _affine,
         "γ·(x − mean x)/√(var x + ε) + β",
         "a·x + b",
@@ -280,7 +318,17 @@ SUBSTITUTIONS: tuple[Substitution, ...] = (
         math.inf,
         _GAMMA,
     ),
-    Substitution(ops.RMSNorm, "affine", _affine, "γ·x/√(mean x² + ε)", "a·x + b", "all x", math.inf, _GAMMA),
+    Substitution(
+        ops.RMSNorm,
+        "affine",
+        _fit_affine,
+        _affine,
+        "γ·x/√(mean x² + ε)",
+        "a·x + b",
+        "all x",
+        math.inf,
+        _GAMMA,
+    ),
 )
 """The first of each op is what profile ``friendly`` takes."""
 
