@@ -14,6 +14,7 @@ from ppc import passes
 from ppc.backend.lower import BYTE_PRICE, lower
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.ir.graph import Graph, Input
+from ppc.frontend.onnx_emit import save as save_onnx
 from ppc.frontend.onnx_load import load
 from ppc.runtime.errors import BadInput
 from ppc.runtime.plan import Plan, Weights, save, save_weights
@@ -30,10 +31,11 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True, repr=False)
 class Compiled:
-    """The public plan and the server's weights."""
+    """The public plan, the server's weights, and what the profile replaced."""
 
     plan: Plan
     weights: Weights
+    applied: tuple[passes.Applied, ...] = ()
 
     def __repr__(self) -> str:
         return f"Compiled(plan {self.plan.hash[:12]}, {len(self.weights)} weights)"
@@ -53,6 +55,7 @@ def compile_model(
     calibrate: Sequence[Feeds] | None = None,
     max_error: float | None = None,
     byte_price: float = BYTE_PRICE,
+    emit_onnx: str | Path | None = None,
     progress: Say = lambda line: None,
 ) -> Compiled:
     """Compile an ONNX transformer.
@@ -62,19 +65,20 @@ def compile_model(
         seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name. Several lengths
             make one plan, of which a client takes the shortest that holds its input.
         outputs: names of the outputs to keep; by default all that depend on the weights.
-        profile: which approximations.
+        profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
         calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded
             random ones by default.
         max_error: raise the precision until every output is within this part of its standard deviation,
             as measured on ``calibrate``; at the greatest length, and then the same for all.
         byte_price: seconds that a byte costs on the network that choices are made for.
+        emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
 
     The same arguments give the same bytes. Raises errors with an ``exit_status`` that name the node.
     """
-    lengths: list[int | None] = (
+    lengths: Sequence[int | None] = (
         [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
     )
-    compiled = []
+    compiled, applied = [], None
     wanted = passes.Options(profile=profile, max_error=max_error)
     for length in reversed(lengths):
         progress(f"reading {model}" + (f" at length {length}" if len(lengths) > 1 else ""))
@@ -83,15 +87,51 @@ def compile_model(
         )
         progress("choosing approximations, scales and rings")
         state = _passed(graph, wanted, _cut(graph, calibrate))
-        wanted = replace(wanted, precision=state.options.precision, max_error=None)
+        wanted = replace(wanted, precision=state.options.precision, max_error=None, fitted=state.fitted)
+        if applied is None:
+            applied = state.applied
+            _emitted(state, emit_onnx, progress)
         progress("choosing packings and writing the plan")
         options = {"seq_len": str(length or ""), **{name: str(n) for name, n in sorted((dims or {}).items())}}
         compiled.append(
             lower(
-                state.graph, model=Path(model).name, profile=profile, options=options, byte_price=byte_price
+                state.graph,
+                model=Path(model).name,
+                profile=state.profile.name,
+                options=options,
+                byte_price=byte_price,
             )
         )
-    return Compiled(*merge_lengths(compiled[::-1]))
+    return Compiled(*merge_lengths(compiled[::-1]), applied or ())
+
+
+def emit_model(
+    model: str | Path,
+    path: str | Path,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+    profile: str = "friendly",
+    calibrate: Sequence[Feeds] | None = None,
+    progress: Say = lambda line: None,
+) -> tuple[passes.Applied, ...]:
+    """Write the model as ``profile`` makes it as ONNX, without compiling it; what was replaced.
+
+    Arguments and errors as of `compile_model`.
+    """
+    progress(f"reading {model}")
+    graph = load(model, seq_len=seq_len, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None)
+    state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile")
+    _emitted(state, path, progress)
+    return state.applied
+
+
+def _emitted(state: passes.State, path: str | Path | None, progress: Say) -> None:
+    if path is not None:
+        assert state.plain is not None
+        progress(f"writing {path}")
+        save_onnx(state.plain, Path(path))
 
 
 def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArray[Any]]] | None:
@@ -110,10 +150,12 @@ def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
     return value[tuple(map(slice, shape))]
 
 
-def _passed(graph: Graph, options: passes.Options, feeds: Sequence[Feeds] | None) -> passes.State:
+def _passed(
+    graph: Graph, options: passes.Options, feeds: Sequence[Feeds] | None, stop_after: str = ""
+) -> passes.State:
     """The pipeline, its refusals as `Unsupported` (what has an exit status of its own keeps it)."""
     try:
-        return passes.run(graph, options, feeds)
+        return passes.run(graph, options, feeds, stop_after)
     except ValueError as error:
         if hasattr(error, "exit_status"):
             raise

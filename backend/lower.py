@@ -231,7 +231,8 @@ def _const(op: Op) -> ops.Const:
 
 
 def _matmul(state: Lowering, op: ops.MatMul) -> int:
-    if _is_weight(op.a) or _is_weight(op.b):
+    """a @ b, both shared; a weight with batch axes becomes a share like any other."""
+    if _is_weight(op.a) and op.a.type.rank == 2:
         return _weight_product(state, op)
     batch = op.type.shape[:-2]
     a = _broadcast(state, state.value(op.a), (*batch, *op.a.type.shape[-2:]))
@@ -243,19 +244,17 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
 
 
 def _weight_product(state: Lowering, op: ops.MatMul) -> int:
-    """W @ x as (xᵀ @ Wᵀ)ᵀ; a weight with batch axes becomes a share like any other."""
-    if _is_weight(op.a) and op.a.type.rank == 2 and op.b.type.rank >= 2:
-        swap = (*range(op.b.type.rank - 2), op.b.type.rank - 1, op.b.type.rank - 2)
-        turned = state.put(steps.Transpose(x=state.value(op.b), order=swap))
-        w = np.ascontiguousarray(integers(_const(op.a).value, fixed(op.a)).T)
-        form = state.forms[turned]
-        product = _plan(1, math.prod(form.shape[:-1]), w, form.num.bits)
-        weight = state.weight(_const(op.a).name, w)
-        done = state.put(
-            steps.Linear(name=op.name, x=turned, weight=weight, scale=fixed(op.a).scale, product=product)
-        )
-        return state.put(steps.Transpose(name=op.name, x=done, order=swap))
-    raise LoweringError(f"{op!r}: a product with a weight of {max(op.a.type.rank, op.b.type.rank)} axes")
+    """W @ x as (xᵀ @ Wᵀ)ᵀ"""
+    swap = (*range(op.b.type.rank - 2), op.b.type.rank - 1, op.b.type.rank - 2)
+    turned = state.put(steps.Transpose(x=state.value(op.b), order=swap))
+    w = np.ascontiguousarray(integers(_const(op.a).value, fixed(op.a)).T)
+    form = state.forms[turned]
+    product = _plan(1, math.prod(form.shape[:-1]), w, form.num.bits)
+    weight = state.weight(_const(op.a).name, w)
+    done = state.put(
+        steps.Linear(name=op.name, x=turned, weight=weight, scale=fixed(op.a).scale, product=product)
+    )
+    return state.put(steps.Transpose(name=op.name, x=done, order=swap))
 
 
 def _mul(state: Lowering, op: ops.Mul) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import onnx
@@ -36,6 +37,10 @@ _KINDS: dict[int, Num] = {
 }
 
 
+_MADE_UP = re.compile(r"|\?|s\d+|u\d+|unk__\d+|.*dynamic_axes_\d+|.*_?dim_\d+")
+"""Names that exporters make up for axes that nobody named."""
+
+
 def kind_of(elem_type: int) -> Num | None:
     """The IR's kind for an ONNX element type; None for strings and complex numbers."""
     return _KINDS.get(elem_type)
@@ -47,8 +52,9 @@ def fixed_inputs(
     """The model's inputs with every axis fixed, and what each named axis was fixed to.
 
     In this order: ``dims`` by the axis's name or as ``input.axis``; ``seq_len`` for a name with "seq" or
-    "length" in it; 1 for a first axis called batch… or N. Raises DynamicAxis for what is left, and UnknownDim
-    for a size that no axis takes.
+    "length" in it; 1 for a first axis called batch… or N. Axes with names that an exporter made up: 1 for the
+    first, and ``seq_len`` for the second of a matrix of integers, which token ids and masks are. Raises
+    DynamicAxis for what is left, and UnknownDim for a size that no axis takes.
     """
     initialized = {each.name for each in model.graph.initializer}
     values = [each for each in model.graph.input if each.name not in initialized]
@@ -77,10 +83,11 @@ class _Fixer:
         kind = kind_of(tensor.elem_type) if value.type.HasField("tensor_type") else None
         if kind is None:
             raise UnknownDim(f"input {value.name} is no tensor of numbers")
-        shape = tuple(self.axis(value.name, i, axis) for i, axis in enumerate(tensor.shape.dim))
+        tokens = kind != FLOAT and len(tensor.shape.dim) == 2
+        shape = tuple(self.axis(value.name, i, axis, tokens) for i, axis in enumerate(tensor.shape.dim))
         return Input(shape, kind, name=value.name)
 
-    def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension) -> int:
+    def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension, tokens: bool) -> int:
         place = f"{tensor}.{index}"
         if axis.HasField("dim_value") and axis.dim_value > 0:
             if self.dims.get(place, axis.dim_value) != axis.dim_value:
@@ -92,7 +99,7 @@ class _Fixer:
             return int(axis.dim_value)
         name = axis.dim_param
         self.seen.append(name or place)
-        size = self.size(name, place, index)
+        size = self.size(name, place, index, tokens)
         if size is None:
             self.open.append((tensor, index, name))
             return 1
@@ -101,7 +108,7 @@ class _Fixer:
             self.named[name] = size
         return size
 
-    def size(self, name: str, place: str, index: int) -> int | None:
+    def size(self, name: str, place: str, index: int, tokens: bool) -> int | None:
         for key in (place, name):
             if key in self.dims:
                 self.taken.add(key)
@@ -112,6 +119,8 @@ class _Fixer:
             return self.seq_len
         if plain.startswith("batch") or (index == 0 and plain in ("n", "b", "bs", "bsz")):
             return 1
+        if _MADE_UP.fullmatch(name):
+            return 1 if index == 0 else self.seq_len if index == 1 and tokens else None
         return None
 
     def check(self) -> None:

@@ -6,6 +6,7 @@ quantized weights. ONNX Runtime gives the values, so every operator and element 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,12 +51,33 @@ def is_weight(value: Array) -> bool:
     """Whether an initializer is to be kept secret.
 
     All are, but for 64-bit integers and bools (positions, token types, masks, shapes), which are no weights,
-    and for single numbers that belong to a formula. Simplifiers turn every Constant node into an initializer,
-    and a mask scaled by a secret −10000 would no longer be the client's alone.
+    and for what belongs to a formula: single numbers of it, causal masks, the frequencies of rotary
+    embeddings. Simplifiers turn every Constant node into an initializer, and a mask scaled by a secret −10000
+    would no longer be the client's alone, nor its positions times secret frequencies.
     """
     if value.dtype in (np.int64, np.bool_):
         return False
-    return value.ndim > 0 or value.dtype.kind != "f" or not _belongs_to_a_formula(float(value))
+    if value.ndim == 0:
+        return value.dtype.kind != "f" or not _belongs_to_a_formula(float(value))
+    return not _is_causal(value) and not _is_geometric(value)
+
+
+def _is_causal(value: Array) -> bool:
+    """0 on and below the diagonal and one other number above it, or the other way round."""
+    if value.ndim < 2 or min(value.shape[-2:]) < 2 or math.prod(value.shape[:-2]) != 1:
+        return False
+    matrix = value.reshape(value.shape[-2:])
+    below = np.tri(*matrix.shape, dtype=np.bool_)
+    low, high = matrix[-1, 0], matrix[0, -1]
+    return bool((low == 0) != (high == 0) and np.array_equal(matrix, np.where(below, low, high)))
+
+
+def _is_geometric(value: Array) -> bool:
+    """1, r, r², … with r < 1: θ^(−2i/d) of a rotary embedding."""
+    row = value.reshape(-1).astype(np.float64)
+    if value.dtype.kind != "f" or not 3 <= row.size == max(value.shape) or row[0] != 1 or not 0 < row[1] < 1:
+        return False
+    return bool(np.allclose(row, row[1] ** np.arange(row.size), rtol=1e-4, atol=0))
 
 
 def _belongs_to_a_formula(x: float) -> bool:

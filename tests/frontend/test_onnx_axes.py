@@ -33,6 +33,19 @@ def test_a_dim_goes_before_the_defaults() -> None:
     assert found == {"x": (2, 5), "y": (7,)}
 
 
+@pytest.mark.parametrize("name", [None, "s41", "unk__7", "x_dynamic_axes_1", "input_ids_dim_1"])
+def test_made_up_names_are_read_by_their_place(name: str | None) -> None:
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [name, name])
+    proto = model([helper.make_node("Identity", ["ids"], ["y"])], {}, ["y"])
+    proto.graph.input.append(ids)
+    assert load(proto, seq_len=7).inputs[0].shape == (1, 7)
+    with pytest.raises(DynamicAxis, match="ids, axis 1"):
+        load(proto)
+    assert shapes({"pixels": [name, 3]}) == {"pixels": (1, 3)}
+    with pytest.raises(DynamicAxis, match="x, axis 1"):
+        shapes({"x": [name, name, 3], "y": ["seq"]}, seq_len=7)
+
+
 def test_axes_that_are_left_are_all_named_with_the_remedy() -> None:
     with pytest.raises(DynamicAxis) as caught:
         shapes({"x": ["batch", "seq", None], "mask": ["batch", "height"]})
