@@ -23,6 +23,7 @@ from ppc.passes.profile import Profile, ProfileError, Rule, label
 from ppc.passes.substitute import replaced
 
 Array = NDArray[Any]
+_SHOWN = 3
 Values = dict[Op, list[Array]]
 """Of each op, one array for each set of inputs."""
 
@@ -38,9 +39,9 @@ class Applied:
     difference: str
     layers: tuple[str, ...]
 
-    @property
-    def count(self) -> int:
-        return len(self.layers)
+    def __str__(self) -> str:
+        shown = ", ".join(self.layers[:_SHOWN]) + (", …" if len(self.layers) > _SHOWN else "")
+        return f"{len(self.layers)} {self.op} -> {self.variant}: {self.formula}, {self.difference} ({shown})"
 
 
 @dataclass(frozen=True)

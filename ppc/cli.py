@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from zipfile import BadZipFile
@@ -52,7 +53,9 @@ def compile_(
         str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
     ] = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
-    profile: Annotated[str, typer.Option(help="Approximations: exact.")] = "exact",
+    profile: Annotated[
+        str, typer.Option(help="What functions are replaced by: exact, friendly, or FILE.toml.")
+    ] = "exact",
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
     calibrate: Annotated[
         Path | None, typer.Option(help="npz: sample inputs, stacked on a first axis.")
@@ -60,10 +63,13 @@ def compile_(
     network: Annotated[
         str, typer.Option(help="What to choose for: lan, wan or BANDWIDTH,RTT such as 200Mbit,15ms.")
     ] = "50Mbit,40ms",
+    emit_onnx: Annotated[
+        Path | None, typer.Option("--emit-onnx", help="Write the model as the profile makes it, as ONNX.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
-    _check_folders(output)
+    _check_folders(output, emit_onnx)
     begun = time.perf_counter()
     compiled = ppc.compile(
         model,
@@ -73,6 +79,7 @@ def compile_(
         profile=profile,
         calibrate=_samples(calibrate) if calibrate else None,
         byte_price=parse_network(network).byte_price,
+        emit_onnx=emit_onnx,
         progress=_say,
     )
     weights = output.with_suffix(".weights")
@@ -80,9 +87,12 @@ def compile_(
     summary = ppc.summary(compiled.plan)
     seconds = round(time.perf_counter() - begun, 3)
     summary |= {"file": str(output), "weights_file": str(weights), "seconds": seconds}
+    summary |= {"replaced": [asdict(each) for each in compiled.applied]}
     if as_json:
         _print_json(summary)
         return
+    for each in compiled.applied:
+        print(f"{each}")
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
     for phase, cost in summary["predicted"].items():
