@@ -109,7 +109,7 @@ def emit_model(
     model: str | Path,
     path: str | Path,
     *,
-    seq_len: int | None = None,
+    seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
     profile: str = "friendly",
@@ -118,10 +118,11 @@ def emit_model(
 ) -> tuple[passes.Applied, ...]:
     """Write the model as ``profile`` makes it as ONNX, without compiling it; what was replaced.
 
-    Arguments and errors as of `compile_model`.
+    Arguments and errors as of `compile_model`; of several lengths it is the greatest.
     """
     progress(f"reading {model}")
-    graph = load(model, seq_len=seq_len, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None)
+    length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
+    graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None)
     state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile")
     _emitted(state, path, progress)
     return state.applied

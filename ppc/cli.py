@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -48,7 +48,9 @@ PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrot
 @app.command("compile")
 def compile_(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
-    output: Annotated[Path, typer.Option("-o", help="Where to write the plan; the weights go beside it.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Where to write the plan; the weights go beside it.")
+    ] = None,
     seq_len: Annotated[
         str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
     ] = None,
@@ -71,16 +73,22 @@ def compile_(
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
     _check_folders(output, emit_onnx)
     begun = time.perf_counter()
+    asked: dict[str, Any] = {
+        "seq_len": _lengths(seq_len),
+        "dims": _dims(dim or []),
+        "outputs": tuple(outputs) if outputs else None,
+        "profile": profile,
+        "calibrate": _samples(calibrate) if calibrate else None,
+        "progress": _say,
+    }
+    if output is None:
+        _emit(model, emit_onnx, asked, as_json)
+        return
     compiled = ppc.compile(
         model,
-        seq_len=_lengths(seq_len),
-        dims=_dims(dim or []),
-        outputs=tuple(outputs) if outputs else None,
-        profile=profile,
-        calibrate=_samples(calibrate) if calibrate else None,
+        **asked,
         byte_price=parse_network(network).byte_price,
         emit_onnx=emit_onnx,
-        progress=_say,
     )
     weights = output.with_suffix(".weights")
     compiled.save(output, weights)
@@ -91,12 +99,30 @@ def compile_(
     if as_json:
         _print_json(summary)
         return
-    for each in compiled.applied:
-        print(f"{each}")
+    _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
     for phase, cost in summary["predicted"].items():
         print(f"{phase:>8}: {_mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
+
+
+def _emit(model: Path, emit_onnx: Path | None, asked: dict[str, Any], as_json: bool) -> None:
+    """``compile`` without a plan to write."""
+    from ppc.backend.compile import emit_model
+
+    if emit_onnx is None:
+        raise BadInput("nothing to write: give -o PLAN, --emit-onnx MODEL or both")
+    applied = emit_model(model, emit_onnx, **asked)
+    if as_json:
+        _print_json({"file": str(emit_onnx), "replaced": [asdict(each) for each in applied]})
+        return
+    print(f"{emit_onnx}  {emit_onnx.stat().st_size:,} bytes")
+    _show_replaced(applied)
+
+
+def _show_replaced(applied: Sequence[Any]) -> None:
+    for each in applied:
+        print(each)
 
 
 @app.command()
