@@ -70,6 +70,7 @@ class Server:
             address: where to listen; port 0 takes any free one, which ``say`` tells.
             done: called with the report of each inference.
         """
+        self._store.there(say)  # what it takes to open a store, no client should wait for
         with listen(address) as listener:
             host, port = listener.getsockname()[:2]
             say(f"serving plan {self.plan.hash[:12]} on {host}:{port}")
