@@ -24,7 +24,7 @@ def merge_lengths(compiled: Sequence[tuple[Plan, Weights]]) -> tuple[Plan, Weigh
     return msgspec.structs.replace(plans[-1], shorter=tuple(plans[:-1])), kept
 
 
-def _keep(kept: Weights, name: str, w: np.ndarray) -> str:  # type: ignore[type-arg]
+def _keep(kept: Weights, name: str, w: np.ndarray) -> str:
     """The name under which an equal tensor is kept already, or a new one."""
     taken, n = name, 1
     while taken in kept:

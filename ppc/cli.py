@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import ppc
+from ppc import cli_inputs as inputs
 from ppc.runtime.errors import BadInput
 from ppc.runtime.rates import parse_network
 from ppc.runtime.tls import ClientTls, ServerTls
@@ -71,14 +71,14 @@ def compile_(
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
-    _check_folders(output, emit_onnx)
+    inputs.check_folders(output, emit_onnx)
     begun = time.perf_counter()
     asked: dict[str, Any] = {
-        "seq_len": _lengths(seq_len),
-        "dims": _dims(dim or []),
+        "seq_len": inputs.lengths(seq_len),
+        "dims": inputs.dims(dim or []),
         "outputs": tuple(outputs) if outputs else None,
         "profile": profile,
-        "calibrate": _samples(calibrate) if calibrate else None,
+        "calibrate": inputs.samples(calibrate) if calibrate else None,
         "progress": _say,
     }
     if output is None:
@@ -140,14 +140,14 @@ def inspect(
     """Cost by step, formats, and who sees what."""
     from ppc.backend.report import describe, summary
 
-    _check_folders(html)
+    inputs.check_folders(html)
     if simulation is not None and html is None:
         raise BadInput("--simulation is shown on the page that --html writes")
     loaded, link = ppc.load_plan(plan), parse_network(network)
     if html is not None:
         from ppc.backend.html import page
 
-        html.write_text(page(summary(loaded, link), _simulated(simulation)), encoding="utf-8")
+        html.write_text(page(summary(loaded, link), inputs.simulated(simulation)), encoding="utf-8")
     if as_json:
         _print_json(summary(loaded, link))
     elif html is None:
@@ -189,9 +189,9 @@ def simulate(
     as_json: Json = False,
 ) -> None:
     """Run the plan's fixed-point meaning in the clear."""
-    _check_folders(output)
+    inputs.check_folders(output)
     loaded = ppc.load_plan(plan)
-    feeds = _inputs(input_)
+    feeds = inputs.read_inputs(input_)
     held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
     if against is not None:
         from ppc.backend.compare import error_by_layer
@@ -231,7 +231,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one side of the computation, with prepared material where both sides hold it."""
-    _check_folders(output, report)
+    inputs.check_folders(output, report)
     if fresh and store is not None:
         raise BadInput("--fresh leaves prepared material alone, --store says where it is; give one of them")
     if role == "server":
@@ -247,11 +247,11 @@ def run(
             if as_json:
                 _print_json(result)
 
-        end.serve(_address(listen), once=once, say=_say, done=done, progress=_bar)
+        end.serve(inputs.address(listen), once=once, say=_say, done=done, progress=_bar)
         return
-    feeds = _feeds(end.plan, input_, text, tokenizer)
+    feeds = inputs.feeds(end.plan, input_, text, tokenizer)
     with _bar() as progress:
-        outcome = end.run(feeds, _address(connect), progress=progress, say=_say)
+        outcome = end.run(feeds, inputs.address(connect), progress=progress, say=_say)
     assert outcome.outputs is not None
     _write(output, outcome.outputs)
     _finish(report, outcome.report)
@@ -279,10 +279,10 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
-    _check_folders(report)
+    inputs.check_folders(report)
     at = store or plan.with_suffix(".prepared")
     end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
-    address = _address(listen if role == "server" else connect)
+    address = inputs.address(listen if role == "server" else connect)
     with _bar() as progress:
         outcome = end.prepare(count, address, say=_say, progress=progress)
     _finish(report, outcome.report)
@@ -381,92 +381,6 @@ class _bar:
 
 def _say(line: str) -> None:
     log.print(line, markup=False)
-
-
-def _check_folders(*files: Path | None) -> None:
-    """Before any work: what is to be written at its end has a place."""
-    for file in files:
-        if file is not None and not file.parent.is_dir():
-            raise BadInput(f"{file}: there is no folder {file.parent}")
-
-
-def _lengths(given: str | None) -> list[int] | None:
-    if given is None:
-        return None
-    parts = given.split(",")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise BadInput(f"--seq-len wants a length, or several with commas between, not {given!r}")
-    return [int(part) for part in parts]
-
-
-def _dims(given: list[str]) -> dict[str, int]:
-    dims = {}
-    for each in given:
-        name, _, value = each.partition("=")
-        if not value.isdigit() or int(value) < 1:
-            raise BadInput(f"--dim wants NAME=VALUE with a positive number, not {each!r}")
-        dims[name] = int(value)
-    return dims
-
-
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise BadInput(f"an address is HOST:PORT, not {text!r}")
-    return host.strip("[]"), int(port)
-
-
-def _inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """npz or json; BadInput names the file and what is wrong."""
-    try:
-        if path.suffix == ".json":
-            document = json.loads(path.read_text())
-            if not isinstance(document, dict):
-                raise BadInput(f"{path}: a JSON object of input names is wanted")
-            return {name: np.asarray(value) for name, value in document.items()}
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, BadZipFile) as error:  # TypeError: an npy is no archive
-        raise BadInput(f"{path}: neither npz nor JSON of numbers: {error}") from None
-
-
-def _simulated(path: Path | None) -> list[dict[str, Any]]:
-    """Errors by layer, from what ``ppc simulate --against --json`` printed."""
-    if path is None:
-        return []
-    try:
-        rows = json.loads(path.read_text())["errors"]
-        return [row | {what: float(row[what]) for what in ("max_error", "relative")} for row in rows]
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(f"{path}: not what `ppc simulate --against --json` prints: {error!r}") from None
-
-
-def _samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
-    stacked = _inputs(path)
-    counts = {name: value.shape[:1] for name, value in stacked.items()}
-    if len(set(counts.values())) != 1 or () in counts.values():
-        raise BadInput(
-            f"{path}: every input needs as many samples on its first axis as the others, not {counts}"
-        )
-    return [
-        {name: value[i] for name, value in stacked.items()} for i in range(next(iter(counts.values()))[0])
-    ]
-
-
-def _feeds(
-    plan: ppc.Plan, input_: Path | None, text: str | None, tokenizer: Path | None
-) -> dict[str, np.ndarray[Any, Any]]:
-    if (input_ is None) == (text is None):
-        raise BadInput("the client wants either --input FILE or --text TEXT with --tokenizer FILE")
-    if input_ is not None:
-        return _inputs(input_)
-    if tokenizer is None:
-        raise BadInput("--text needs --tokenizer tokenizer.json")
-    return ppc.tokenize(plan, text or "", tokenizer)
 
 
 def _write(path: Path | None, outputs: dict[str, np.ndarray[Any, Any]]) -> None:

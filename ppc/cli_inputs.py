@@ -1,0 +1,99 @@
+"""What the command line is given, as what the public API takes; BadInput names the flag or the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+import ppc
+from ppc.runtime.errors import BadInput
+
+
+def check_folders(*files: Path | None) -> None:
+    """Before any work: what is to be written at its end has a place."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise BadInput(f"{file}: there is no folder {file.parent}")
+
+
+def lengths(given: str | None) -> list[int] | None:
+    if given is None:
+        return None
+    parts = given.split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise BadInput(f"--seq-len wants a length, or several with commas between, not {given!r}")
+    return [int(part) for part in parts]
+
+
+def dims(given: list[str]) -> dict[str, int]:
+    dims = {}
+    for each in given:
+        name, _, value = each.partition("=")
+        if not value.isdigit() or int(value) < 1:
+            raise BadInput(f"--dim wants NAME=VALUE with a positive number, not {each!r}")
+        dims[name] = int(value)
+    return dims
+
+
+def address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
+        raise BadInput(f"an address is HOST:PORT, not {text!r}")
+    return host.strip("[]"), int(port)
+
+
+def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """npz or json; BadInput names the file and what is wrong."""
+    try:
+        if path.suffix == ".json":
+            document = json.loads(path.read_text())
+            if not isinstance(document, dict):
+                raise BadInput(f"{path}: a JSON object of input names is wanted")
+            return {name: np.asarray(value) for name, value in document.items()}
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, TypeError, BadZipFile) as error:  # TypeError: an npy is no archive
+        raise BadInput(f"{path}: neither npz nor JSON of numbers: {error}") from None
+
+
+def simulated(path: Path | None) -> list[dict[str, Any]]:
+    """Errors by layer, from what ``ppc simulate --against --json`` printed."""
+    if path is None:
+        return []
+    try:
+        rows = json.loads(path.read_text())["errors"]
+        return [row | {what: float(row[what]) for what in ("max_error", "relative")} for row in rows]
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path}: not what `ppc simulate --against --json` prints: {error!r}") from None
+
+
+def samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
+    stacked = read_inputs(path)
+    counts = {name: value.shape[:1] for name, value in stacked.items()}
+    if len(set(counts.values())) != 1 or () in counts.values():
+        raise BadInput(
+            f"{path}: every input needs as many samples on its first axis as the others, not {counts}"
+        )
+    return [
+        {name: value[i] for name, value in stacked.items()} for i in range(next(iter(counts.values()))[0])
+    ]
+
+
+def feeds(
+    plan: ppc.Plan, input_: Path | None, text: str | None, tokenizer: Path | None
+) -> dict[str, np.ndarray[Any, Any]]:
+    if (input_ is None) == (text is None):
+        raise BadInput("the client wants either --input FILE or --text TEXT with --tokenizer FILE")
+    if input_ is not None:
+        return read_inputs(input_)
+    if tokenizer is None:
+        raise BadInput("--text needs --tokenizer tokenizer.json")
+    return ppc.tokenize(plan, text or "", tokenizer)
