@@ -1,0 +1,162 @@
+"""The page of a plan: complete, well formed, alone in the world, and unmoved by hostile names."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+from tiny import tiny_plan
+
+from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, size
+from ppc.backend.report import summary
+from ppc.runtime.rates import WAN
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Tags in order; fails where one is left open or closed twice."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def document():
+    return summary(tiny_plan(), WAN)
+
+
+@pytest.fixture(scope="module")
+def errors(document):
+    named = [row["step"] for row in document["steps"] if "/" in row["step"]]
+    return [{"name": f"/{s.split('/', 1)[1]}", "max_error": 0.5, "relative": 0.04} for s in named]
+
+
+def test_a_page_is_well_formed_and_says_what_the_plan_says(document, errors):
+    reader = Reader(page(document, errors))
+    text = " ".join(reader.text)
+    for word in (document["plan"], "exact", "i26f8", "wan", "100 Mbit/s", "Maximum", "revealed", "4.000 %"):
+        assert word in text
+    for row in document["steps"]:
+        assert row["step"].split()[0] in text
+    for phase, cost in document["predicted"].items():
+        assert phase in text
+        assert size(cost["client"]) in text
+        assert duration(cost["seconds"]) in text
+    for product in (row["product"] for row in document["steps"] if "product" in row):
+        assert all(str(product[what]) in text for what in ("noise", "flood", "capacity"))
+
+
+def test_a_page_without_a_simulation_has_no_errors(document):
+    assert "Error by layer" not in page(document)
+
+
+def test_nothing_is_fetched_and_nothing_runs(document, errors):
+    text = page(document, errors)
+    reader = Reader(text)
+    names = {tag for tag, _ in reader.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
+    given = {name for _, attributes in reader.tags for name in attributes}
+    assert not {name for name in given if name.startswith("on")} | (given & {"src", "href", "srcset"})
+    assert "://" not in text
+    assert "url(" not in text
+    assert "@import" not in text
+    policy = next(a["content"] for _, a in reader.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+
+
+def test_hostile_names_stay_text(document):
+    plan = tiny_plan(HOSTILE)
+    steps = tuple(msgspec.structs.replace(s, name=HOSTILE) if s.name == "/mul" else s for s in plan.steps)
+    plan = msgspec.structs.replace(plan, steps=steps, profile=HOSTILE, options={HOSTILE: HOSTILE})
+    inputs = tuple(msgspec.structs.replace(i, name=HOSTILE) for i in plan.inputs)
+    bad = summary(msgspec.structs.replace(plan, inputs=inputs))
+    rows = [{"name": HOSTILE, "max_error": 1.0, "relative": 1.0}]
+    reader = Reader(page(bad, rows))
+    assert {tag for tag, _ in reader.tags} == {tag for tag, _ in Reader(page(document, rows)).tags}
+    assert "".join(reader.text).count("<script>alert(1)</script>") >= 4
+
+
+def test_a_document_that_lacks_something_is_a_fault(document):
+    with pytest.raises(KeyError):
+        page({k: v for k, v in document.items() if k != "steps"})
+    with pytest.raises(Exception, match="who_sees_what"):
+        page({k: v for k, v in document.items() if k != "who_sees_what"})
+
+
+def _steps(*rows):
+    cost = {"bytes": 1, "flights": 1, "seconds": 1.0}
+    return [
+        {"step": f"{i:04d} {kind} {name}".strip(), "number": f"{i:04d}", "kind": kind, "reads": reads,
+         "offline": cost, "online": cost}
+        for i, (kind, name, reads) in enumerate(rows)
+    ]  # fmt: skip
+
+
+def test_steps_without_a_name_belong_to_the_first_that_reads_them():
+    steps = _steps(
+        ("Encode", "", ()), ("Weight", "a.b.bias", ()), ("Add", "/a/b/Add", (0, 1)),
+        ("Sum", "", (2,)), ("Rescale", "", (3,)), ("Spline", "/a/c/Exp", (4,)), ("Add", "/a/d", (3, 5)),
+    )  # fmt: skip
+    assert _places(steps) == ["/a/b/Add", "/a/b/Add", "/a/b/Add", "/a/c/Exp", "/a/c/Exp", "/a/c/Exp", "/a/d"]
+
+
+def test_the_tree_adds_up_and_joins_what_has_one_part():
+    steps = _steps(
+        ("Linear", "/m/e/l.0/q/MatMul", ()), ("Linear", "/m/e/l.0/k/MatMul", ()),
+        ("Add", "/m/e/l.1/Add", (0, 1)), ("Add", "flat", (2,)),
+    )  # fmt: skip
+    for row, place in zip(steps, _places(steps), strict=True):
+        row["place"] = place
+    tree = _tree(steps, {"/m/e/l.0/q/MatMul": 0.1, "/m/e/l.0/k/MatMul": 0.3})
+    assert (tree.count, tree.offline.bytes, tree.online.flights, tree.error) == (4, 4, 4, 0.3)
+    assert [part.name for part in tree.parts.values()] == ["m/e", "flat"]
+    inner = tree.parts["m"].parts
+    assert [(part.name, part.count, part.error) for part in inner.values()] == [
+        ("l.0", 2, 0.3),
+        ("l.1/Add", 1, None),
+    ]
+    assert [part.name for part in _layers(tree, 3)] == ["m/e/l.0", "m/e/l.1/Add", "flat"]
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted"),
+    [
+        (size(0), "–"), (size(999), "999 B"), (size(1234), "1.23 kB"), (size(56_700_000), "56.7 MB"),
+        (duration(0), "–"), (duration(2e-5), "20 µs"), (duration(0.0123), "12.3 ms"),
+        (duration(0.9999), "1 s"), (duration(12.34), "12.3 s"), (duration(4321), "4,321 s"),
+        (percent(1, 4), "25.00%"), (percent(1, 0), "0.00%"), (percent(5, 4), "100.00%"),
+        (level(1e-5), 0.0), (level(0.1), pytest.approx(4)), (level(0), 0.0),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_for_people(written, wanted):
+    assert written == wanted
+
+
+def test_the_summary_is_json(document):
+    assert json.loads(json.dumps(document))["network"]["name"] == "wan"
