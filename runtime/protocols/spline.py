@@ -150,8 +150,10 @@ def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineM
         out = reduced.ring[..., None] * c1
         if squared is not None:
             out += squared.ring[..., None] * c2
-        out = quad.wrap(out + c0 if p.role is SERVER else out) >> drop
-        return narrow.wrap(out + np.uint64(1) if p.role is SERVER and drop else out)
+        if p.role is not SERVER:
+            return quad.wrap(out) >> drop
+        unit = np.uint64(bool(drop))  # as in truncate: two floors, rounded without bias
+        return narrow.wrap((quad.wrap(out + c0 - unit) >> drop) + unit)
 
     assert made.jumps is not None
     tiled = (*x.shape, len(jumps))

@@ -7,7 +7,8 @@ ring element. Where l' <= l - s that multiple vanishes and nothing is sent.
     client -> server   msb of its share xor a random choice    1 bit
     server -> client   t0 - t1 + (1 - msb)                     l' - (l - s) bits
 
-The result is x / 2^s rounded up or down at random, without bias: within one unit of either.
+The result is x / 2^s rounded down or up at random, without bias: to the one with the chance that the
+other is far. What is a multiple of 2^s stays exact.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
     s = np.uint64(drop)
     top = np.uint64(old.bits - 1)
     offset = 1 << (old.bits - 2) if carry_bits else 0
-    mine = p.each(client=lambda: x.ring, server=lambda: old.wrap(x.ring + np.uint64(offset)))
+    # Two floors lose 1 - 2^-s on average. So much is put back: one unit after the shift, less 1 before it.
+    unit = int(drop > 0)
+    before = np.uint64((offset - unit) % 2**64)
+    mine = p.each(client=lambda: x.ring, server=lambda: old.wrap(x.ring + before))
 
     def local() -> Ring:
-        # two floors lose one unit on average: the server puts it back, with the offset taken out
-        back = (int(drop > 0) - (offset >> drop)) if p.role is SERVER else 0
+        back = unit - (offset >> drop) if p.role is SERVER else 0
         shifted: Ring = mine >> s
         return shifted + np.uint64(back % 2**64)
 
