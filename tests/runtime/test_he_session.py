@@ -1,0 +1,84 @@
+"""The server's HE thread: malformed input is the peer's fault, and nothing outlives its session."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from ppc.runtime.errors import NetworkFault, PeerMismatch, RangeFault
+from ppc.runtime.he_product import plan_product
+from ppc.runtime.he_session import HeSession
+from ppc.runtime.ledger import CLIENT, SERVER
+from ppc.runtime.party import Party, together
+from ppc.runtime.ring import Ring
+
+PRODUCT = plan_product(1, 4, 8, 4, 20, norm_bits=8)
+
+
+def threads() -> int:
+    return sum(thread.name.startswith("ppc-he") for thread in threading.enumerate())
+
+
+def product(p: Party, *, weight: int = 3, spoil: str = "") -> Ring | None:
+    """U @ V - S with U of ones, V of ``weight`` and S = 0."""
+    p.he = HeSession(p, [PRODUCT])
+    u = p.each(client=lambda: np.ones((1, 4, 8), np.uint64))
+    up = p.he.upload(p, PRODUCT, u, None)
+    if spoil == "upload":
+        up = p.each(server=lambda: [b"\xff" * len(part) for part in up or ()])
+    if spoil == "leave" and p.role is CLIENT:
+        raise NetworkFault("the client goes")
+    v, s = np.full((1, 8, 4), weight), np.zeros((1, 4, 4), np.uint64)
+    answer = p.each(server=lambda: p.he.start(PRODUCT, up or [], lambda: (v, None), s))
+    return p.he.finish(p, PRODUCT, answer)
+
+
+def test_a_product_and_its_end():
+    server, client, _ = together(product)
+    assert server is None
+    assert np.array_equal(client, np.full((1, 4, 4), 24))
+    assert threads() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "message"),
+    [
+        ({"spoil": "upload"}, PeerMismatch, "encryptions are malformed"),
+        ({"spoil": "leave"}, NetworkFault, "goes|closed"),
+        ({"weight": 2000}, RangeFault, "norm above"),
+    ],
+)
+def test_a_fault_ends_the_thread_too(change, fault, message):
+    with pytest.raises(fault, match=message):
+        together(lambda p: product(p, **change))
+    assert threads() == 0
+
+
+def test_malformed_public_keys_are_the_peers_fault(monkeypatch):
+    real = Party.tell_bytes
+
+    def spoilt(self, speaker, size, make):
+        return real(self, speaker, size, lambda: b"\xff" * size)
+
+    monkeypatch.setattr(Party, "tell_bytes", spoilt)
+    with pytest.raises(PeerMismatch, match="public keys are malformed"):
+        together(lambda p: HeSession(p, [PRODUCT]))
+
+
+def test_what_waits_is_dropped_when_the_session_ends():
+    begun = threading.Event()
+    kept: dict[str, HeSession] = {}
+
+    def program(p: Party) -> None:
+        p.he = HeSession(p, [PRODUCT])
+        if p.role is SERVER:
+            kept["server"] = p.he
+            p.he._worker.submit(begun.wait, 0.2)
+            for _ in range(100):
+                p.he._worker.submit(begun.wait, 60)
+
+    together(program)
+    assert threads() == 0
+    assert not begun.is_set()
