@@ -51,15 +51,15 @@ def is_weight(value: Array) -> bool:
     """Whether an initializer is to be kept secret.
 
     All are, but for 64-bit integers and bools (positions, token types, masks, shapes), which are no weights,
-    and for what belongs to a formula: single numbers of it, causal masks, the frequencies of rotary
-    embeddings. Simplifiers turn every Constant node into an initializer, and a mask scaled by a secret −10000
+    and for what belongs to a formula: single numbers of it, causal masks, counted places, the frequencies of
+    rotary embeddings. Simplifiers turn every Constant node into an initializer, and a mask scaled by a secret −10000
     would no longer be the client's alone, nor its positions times secret frequencies.
     """
     if value.dtype in (np.int64, np.bool_):
         return False
     if value.ndim == 0:
         return value.dtype.kind != "f" or not _belongs_to_a_formula(float(value))
-    return not _is_causal(value) and not _is_geometric(value)
+    return not _is_causal(value) and not _is_geometric(value) and not _counts(value)
 
 
 def _is_causal(value: Array) -> bool:
@@ -78,6 +78,13 @@ def _is_geometric(value: Array) -> bool:
     if value.dtype.kind != "f" or not 3 <= row.size == max(value.shape) or row[0] != 1 or not 0 < row[1] < 1:
         return False
     return bool(np.allclose(row, row[1] ** np.arange(row.size), rtol=1e-4, atol=0))
+
+
+def _counts(value: Array) -> bool:
+    """n, n + 1, n + 2, …"""
+    if value.dtype.kind not in "iu" or not 3 <= value.size == max(value.shape):
+        return False
+    return bool((np.diff(value.reshape(-1).astype(np.int64)) == 1).all())
 
 
 def _belongs_to_a_formula(x: float) -> bool:

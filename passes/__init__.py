@@ -199,6 +199,10 @@ def _staged(state: State, after: str, last: str = "") -> State:
     return state
 
 
+_DEEP = 24
+"""Halvings of exp's error below which a clamped mask is as good as −∞ in floating point."""
+
+
 def _accurate(state: State, allowed: float) -> State:
     """The same state with the least precision that keeps the outputs within ``allowed``."""
 
@@ -207,7 +211,7 @@ def _accurate(state: State, allowed: float) -> State:
         return _staged(replace(state, options=options), _BEFORE_PRECISION[-1], last).graph
 
     precision = accurate(
-        state.plain or state.graph,
+        clamp_mask(state.graph, state.ranges, _DEEP),
         state.feeds,
         allowed,
         state.options.precision,

@@ -23,7 +23,7 @@ from ppc.passes.calibrate import Feeds
 Array = NDArray[Any]
 Outputs = list[dict[str, Array]]
 
-FITS, ALL = 0.35, 0.7
+FITS, ALL = 0.3, 0.6
 """Parts of the allowed error that the splines, and that both together, may take on the data at hand; the rest
 is for inputs that are not among it."""
 

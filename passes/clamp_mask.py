@@ -56,7 +56,7 @@ def clamp_mask(graph: Graph, ranges: Ranges, fit: int = 0) -> Graph:
 
 def floor_of(scores: Range, fit: int = 0) -> float:
     """The mildest mask that still puts any score below exp's reach."""
-    reach = functions.exp(functions.EXP_ERROR * 2.0**-fit).knots[0]
+    reach = functions.exp_reach(functions.EXP_ERROR * 2.0**-fit)
     return -float(math.ceil(scores.hi - scores.lo - reach))
 
 

@@ -119,7 +119,7 @@ def erf(max_error: float = BOUNDED_ERROR) -> SplineSpec:
 @lru_cache
 def exp(max_error: float = EXP_ERROR) -> SplineSpec:
     """e^x for x ≤ 1/2, as softmax needs it: 0 below −T ≈ log(error), absolute error."""
-    start = -math.ceil(-math.log(max_error))
+    start = exp_reach(max_error)
     return fit(
         np.exp,
         start,
@@ -130,6 +130,11 @@ def exp(max_error: float = EXP_ERROR) -> SplineSpec:
         left=ZERO,
         domain=(start - 16.0, SLACK),
     )
+
+
+def exp_reach(max_error: float = EXP_ERROR) -> float:
+    """From where down e^x is 0 within the error."""
+    return -math.ceil(-math.log(max_error))
 
 
 @lru_cache

@@ -38,8 +38,11 @@ def sigmoid(x: Array) -> Array:
 
 
 def softmax(x: Array, axis: int) -> Array:
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
-    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+    """A row in which all is masked by −∞ is 0, as exporters' guards and ONNX's Attention have it."""
+    top = x.max(axis=axis, keepdims=True)
+    e = np.exp(x - np.where(np.isneginf(top), 0.0, top))
+    total = e.sum(axis=axis, keepdims=True)
+    return np.asarray(e / np.where(total == 0, 1.0, total))
 
 
 def _elu(op: Attributes, x: Array) -> Array:

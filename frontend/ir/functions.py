@@ -89,7 +89,7 @@ class Spline(Function):
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Function):
-    """exp(x) / Σ exp(x) along ``axis``"""
+    """exp(x) / Σ exp(x) along ``axis``; 0 in a row that is all −∞"""
 
     axis: int = -1
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BoolType, Graph, Input, IntType, IRError, Op, walk, walk_from
-from ppc.runtime.clear import CLEAR, erf, sigmoid
+from ppc.runtime.clear import CLEAR, erf, sigmoid, softmax
 
 Array = NDArray[Any]
 
@@ -108,8 +108,7 @@ def _where(op: ops.Where, condition: Array, a: Array, b: Array) -> Array:
 
 
 def _softmax(op: ops.Softmax, x: Array) -> Array:
-    e = np.exp(_real(x) - np.max(x, axis=op.axis, keepdims=True))
-    return np.asarray(e / np.sum(e, axis=op.axis, keepdims=True))
+    return softmax(_real(x), op.axis)
 
 
 def _layer_norm(op: ops.LayerNorm, x: Array, gamma: Array, beta: Array) -> Array:

@@ -109,6 +109,8 @@ def test_a_shape_is_public_though_the_weight_is_not() -> None:
         ((1e4 ** -(np.arange(8) / 8)).astype(np.float32)[None, :, None], False),
         ((1e4 ** -(np.arange(8) / 8) * 1.01).astype(np.float32), True),
         (np.ones(8, np.float32), True),
+        (np.arange(2, 9, dtype=np.int32)[None], False),
+        (np.int32([1, 2, 4]), True),
         (np.array([True]), False),
     ],
     ids=str,
