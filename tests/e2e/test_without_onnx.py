@@ -15,23 +15,24 @@ from tiny import tiny_feeds, tiny_plan, tiny_weights
 import ppc
 from ppc.runtime.plan import save
 
-COMPILER_ONLY = ("onnx", "onnxruntime", "ppc.frontend", "ppc.passes")
+ONNX = ("onnx", "onnxruntime", "ppc.frontend", "ppc.passes")
+NOT_FOR_RUNNING = (*ONNX, "networkx", "jinja2", "tomli")
 
-PRELUDE = f"""
+PRELUDE = """
 import runpy, sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if any(name == each or name.startswith(each + ".") for each in {COMPILER_ONLY}):
+        if any(name == each or name.startswith(each + ".") for each in {absent}):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
 """
 
 
-def without_onnx(code: str, *args: str) -> subprocess.CompletedProcess[str]:
-    """``code`` in a fresh interpreter in which the compiler's packages cannot be imported."""
-    command = [sys.executable, "-c", PRELUDE + code, *args]
+def without(absent: tuple[str, ...], code: str, *args: str) -> subprocess.CompletedProcess[str]:
+    """``code`` in a fresh interpreter in which the packages ``absent`` cannot be imported."""
+    command = [sys.executable, "-c", PRELUDE.format(absent=absent) + code, *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -46,7 +47,7 @@ def test_a_plan_is_loaded_and_priced(plan: Path) -> None:
     code = (
         "import ppc; from pathlib import Path; print(ppc.summary(ppc.load_plan(Path(sys.argv[1])))['plan'])"
     )
-    done = without_onnx(code, str(plan))
+    done = without(ONNX, code, str(plan))
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == tiny_plan().hash
 
@@ -68,7 +69,7 @@ def test_the_client_runs_from_the_command_line(plan: Path, tmp_path: Path) -> No
     np.savez(tmp_path / "in.npz", **tiny_feeds())  # type: ignore[arg-type]
     arguments = ["run", str(plan), "--role", "client", "--connect", told[0].split()[-1], "--json"]
     code = "sys.argv[0] = 'ppc'; runpy.run_module('ppc.cli', run_name='__main__')"
-    done = without_onnx(code, *arguments, "--input", str(tmp_path / "in.npz"))
+    done = without(NOT_FOR_RUNNING, code, *arguments, "--input", str(tmp_path / "in.npz"))
     assert done.returncode == 0, done.stderr
     outputs = json.loads(done.stdout)["outputs"]
     assert np.shape(outputs["y"]) == (1, 10)
@@ -76,8 +77,8 @@ def test_the_client_runs_from_the_command_line(plan: Path, tmp_path: Path) -> No
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("name", COMPILER_ONLY)
+@pytest.mark.parametrize("name", NOT_FOR_RUNNING)
 def test_the_compilers_packages_are_really_out_of_reach(name: str) -> None:
-    done = without_onnx(f"import ppc, {name}")
+    done = without(NOT_FOR_RUNNING, f"import ppc, {name}")
     assert done.returncode == 1
     assert f"No module named '{name}'" in done.stderr
