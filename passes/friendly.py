@@ -42,6 +42,8 @@ RIDGE = 0.1
 """Weight of γ·mean(1/σ) against a channel's own fit, in units of the channels' mean variance."""
 
 _LEAST = 1e-12
+_MASKED = -1e3
+"""Scores below are masked."""
 _ROWS = 512
 """Rows of scores a head that a shift is fitted on."""
 _SHIFTS = np.linspace(-4.0, 4.0, 33)
@@ -170,7 +172,7 @@ def _by_head(values: list[Floats], axis: int, heads: int) -> Floats:
 
 
 def _shift(x: Floats, y: Floats, power: int, epsilon: float | None) -> float:
-    seen = x[y > 0]  # a masked score has no weight at all
+    seen = x[(y > 0) & (x > _MASKED)]  # in a row that is masked throughout, all weigh the same
     unit = float(np.sqrt(np.mean(seen**2))) if seen.size else 0.0
 
     def error(t: float) -> float:
