@@ -52,8 +52,8 @@ def is_weight(value: Array) -> bool:
 
     All are, but for 64-bit integers and bools (positions, token types, masks, shapes), which are no weights,
     and for what belongs to a formula: single numbers of it, causal masks, counted places, the frequencies of
-    rotary embeddings. Simplifiers turn every Constant node into an initializer, and a mask scaled by a secret −10000
-    would no longer be the client's alone, nor its positions times secret frequencies.
+    rotary embeddings. Simplifiers turn every Constant node into an initializer, and a mask scaled by a secret
+    −10000 would no longer be the client's alone, nor its positions times secret frequencies.
     """
     if value.dtype in (np.int64, np.bool_):
         return False
@@ -67,7 +67,7 @@ def _is_causal(value: Array) -> bool:
     if value.ndim < 2 or min(value.shape[-2:]) < 2 or math.prod(value.shape[:-2]) != 1:
         return False
     matrix = value.reshape(value.shape[-2:])
-    below = np.tri(*matrix.shape, dtype=np.bool_)
+    below = np.tri(matrix.shape[0], matrix.shape[1], dtype=np.bool_)
     low, high = matrix[-1, 0], matrix[0, -1]
     return bool((low == 0) != (high == 0) and np.array_equal(matrix, np.where(below, low, high)))
 

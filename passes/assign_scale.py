@@ -53,7 +53,7 @@ class Precision:
     """Bits kept below the leading one of a typical value: of ``value``s that a product reads, of a ``weight``
     matrix, of ``channel`` factors (a norm's γ), of public ``scalar`` factors, and of what is ``square``d only
     to be summed. ``spline`` and ``gate`` are the scales at which x enters a spline of absolute error, the
-    second where the spline's value is mostly x itself. ``fit``: how often a spline's usual error is halved."""
+    second where the spline's value is mostly x itself; ``fit``, how often a spline's error is halved."""
 
     value: int = 9
     weight: int = 9

@@ -185,7 +185,7 @@ def mean(op: Op, uses: Uses) -> Op | None:
 def conditions(op: Op, uses: Uses) -> Op | None:
     """where(¬c, a, b) -> where(c, b, a);  ¬¬x -> x;  where(isnan x, c, x) -> x
 
-    The last leaves out a guard around a softmax: our softmax of a row that is masked as a whole is 0 by itself.
+    The last leaves out a guard around a softmax: ours of a row that is masked as a whole is 0 by itself.
     """
     match op:
         case ops.Where(condition=ops.Not(x=c), a=a, b=b):
