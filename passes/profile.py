@@ -63,7 +63,9 @@ class Rule:
     """File and line, for messages; "" for rules that need not fit any operator."""
 
     def fits(self, op: Op) -> bool:
-        return type(op) is self.op and any(matches(glob, name) for glob in self.layers for name in names(op))
+        if type(op) is not self.op:
+            return False
+        return any(matches(glob, name) for glob in self.layers for name in names(op) or [""])
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import BOOL, FLOAT, Graph, Input
-from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.ir.graph import BOOL, FLOAT, Graph, Input, Owner, walk_from
+from ppc.frontend.ir.reference import evaluate, evaluate_all
 from ppc.frontend.ir.text import show
 from ppc.passes.calibrate import Range, calibrate
-from ppc.passes.clamp_mask import clamp_mask, floor_of
+from ppc.passes.clamp_mask import clamp_mask, floor_of, relu_floor_of
+from ppc.passes.own import owners
 
 X = Input((2, 4), FLOAT, name="x")
 MASK = Input((1, 4), FLOAT, name="mask")
@@ -55,3 +57,77 @@ def test_a_shared_bias_stays():
 def test_what_no_softmax_follows_stays():
     before = Graph((X, MASK), {"y": ops.Tanh(ops.Add(ops.MatMul(X, WEIGHT), MASK))})
     assert "Clip" not in show(clamp_mask(before, calibrate(before, [FEEDS])))
+
+
+def relu_masked(*layers):
+    """relu of scores under the layers given, from the inside out."""
+    x = ops.MatMul(X, WEIGHT)
+    for layer in layers:
+        x = layer(x)
+    used = {op.name for op in walk_from(x) if isinstance(op, Input)}
+    return Graph(tuple(i for i in (X, MASK, KEPT) if i.name in used), {"y": ops.Relu(x)})
+
+
+def bounded(graph):
+    feeds = {name: v for name, v in {**FEEDS, "kept": ~(FEEDS["mask"] < 0)}.items()
+             if name in {i.name for i in graph.inputs}}  # fmt: skip
+    ranges = calibrate(graph, [feeds])
+    after = clamp_mask(graph, ranges)
+    before, now = evaluate(graph, feeds)["y"], evaluate(after, feeds)["y"]
+    assert_allclose(now, before, atol=1e-9)
+    owner = owners(after)
+    lowest = min(v.min() for op, v in evaluate_all(after, feeds).items() if owner[op] is Owner.SHARED)
+    return after, now, lowest
+
+
+CAUSAL = ops.Const(np.where(np.tri(2, 4) > 0, 0, -1e4).astype(np.float32))
+KEEP = ops.Const(np.tri(2, 4) > 0)
+LOW = ops.Const(np.float32(-3.4e38))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (lambda x: ops.Add(x, MASK),),
+        (lambda x: ops.Add(MASK, x),),
+        (lambda x: ops.Where(KEPT, x, LOW),),
+        (lambda x: ops.Where(ops.Not(KEPT), LOW, x),),
+        (lambda x: ops.Add(x, CAUSAL),),
+        (lambda x: ops.Where(KEEP, x, LOW),),
+        (lambda x: ops.Add(x, CAUSAL), lambda x: ops.Add(x, MASK)),
+        (lambda x: ops.Where(KEEP, x, LOW), lambda x: ops.Add(x, MASK)),
+        (lambda x: ops.Add(x, MASK), lambda x: ops.Add(x, ops.Const(np.float32(2.5), True))),
+    ],
+)
+def test_masks_under_a_relu_end_just_below_zero(layers):
+    graph = relu_masked(*layers)
+    after, y, lowest = bounded(graph)
+    assert "Where(" not in show(after) or ": f32[1,4]" in show(after)
+    assert (y == 0).any()
+    assert -100 < lowest < -1
+
+
+def test_a_masked_score_is_exactly_zero_up_to_the_end_of_the_range():
+    scores = ops.MatMul(X, WEIGHT)
+    before = Graph((X, MASK), {"y": ops.Relu(ops.Add(scores, MASK))})
+    ranges = calibrate(before, [FEEDS])
+    after = clamp_mask(before, ranges)
+    most = {"x": np.full((2, 4), ranges[scores].hi), "mask": FEEDS["mask"]}
+    assert np.all(evaluate(after, most)["y"][:, 2:] == 0)
+    assert relu_floor_of(Range(-10, 20, 5)) == -21
+    assert relu_floor_of(Range(-10, -2, 5)) == -1
+
+
+def test_a_bias_of_the_servers_is_no_mask():
+    for bias in (np.float32(-3.0), np.array([1, -2, 3, -900], np.float32)):
+        before = relu_masked(lambda x, bias=bias: ops.Add(x, ops.Const(bias, True)))
+        assert show(clamp_mask(before, calibrate(before, [{"x": FEEDS["x"]}]))) == show(before)
+
+
+def test_two_masks_that_softmax_reads():
+    scores = ops.MatMul(X, WEIGHT)
+    before = Graph((X, MASK), {"y": ops.Softmax(ops.Add(ops.Where(KEEP, scores, LOW), MASK))})
+    feeds = {"x": FEEDS["x"], "mask": np.array([[0.0, 0, 0, -1e9]])}
+    after = clamp_mask(before, calibrate(before, [feeds]))
+    assert "Where" not in show(after)
+    assert_allclose(evaluate(before, feeds)["y"], evaluate(after, feeds)["y"], atol=1e-3)

@@ -142,4 +142,5 @@ def test_where_names_tell_nothing_the_nearest_weights_do():
     assert names(act) == ["gelu_3", "bert.layer.3.dense.weight"]
     assert label(act) == "bert.layer.3.dense.weight"
     assert label(ops.Gelu(inp(2))) == "(unnamed)"
+    assert find("friendly").rule(ops.Gelu(inp(2))) is not None
     assert label(ops.Gelu(inp(2), name="gelu")) == "gelu"
