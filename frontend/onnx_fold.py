@@ -67,7 +67,8 @@ def _is_causal(value: Array) -> bool:
     if value.ndim < 2 or min(value.shape[-2:]) < 2 or math.prod(value.shape[:-2]) != 1:
         return False
     matrix = value.reshape(value.shape[-2:])
-    below = np.tri(matrix.shape[0], matrix.shape[1], dtype=np.bool_)
+    rows, columns = value.shape[-2:]
+    below = np.tri(rows, columns, dtype=np.bool_)
     low, high = matrix[-1, 0], matrix[0, -1]
     return bool((low == 0) != (high == 0) and np.array_equal(matrix, np.where(below, low, high)))
 
