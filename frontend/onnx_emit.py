@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Graph, Input, IRError, Num, Op, walk
+from ppc.frontend.onnx_emit_clear import Final, clear
 
 OPSET = 17
 IR_VERSION = 8
@@ -29,9 +30,6 @@ LARGEST_FILE = 1 << 30
 _TYPES = {FLOAT: TensorProto.FLOAT, INT: TensorProto.INT64, BOOL: TensorProto.BOOL}
 _FEW = 64
 """Different values that a public table may have and be written so that it stays public."""
-
-Final = tuple[str, list[str], dict[str, Any]]
-"""The node whose output is the op's value: operator, inputs, attributes."""
 
 
 def emit(graph: Graph) -> onnx.ModelProto:
@@ -114,14 +112,17 @@ class _Writer:
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
-    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """An inner node."""
-        return self.add(kind, list(inputs), self.fresh(kind), **attributes)
+    def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+        """An inner node; outputs after the first are called :1, :2, …"""
+        name = self.fresh(kind)
+        names = [name, *(f"{name}:{i}" for i in range(1, outputs))]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
+        return name
 
     def kept(self, value: NDArray[Any], wanted: str) -> str:
         """An initializer."""
         name = self.fresh(wanted)
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.initializers.append(numpy_helper.from_array(np.array(value, order="C"), name))
         return name
 
     def number(self, value: ArrayLike, num: Num = FLOAT) -> str:
@@ -324,5 +325,6 @@ RULES: dict[type[Op], Callable[[_Writer, Any], Final]] = {
     ops.Broadcast: _broadcast,
     ops.Slice: _slice,
     ops.Concat: _concat,
+    ops.Clear: clear,
 }
 """The rest of the IR is what two parties compute with: Spline, Rescale."""
