@@ -109,3 +109,23 @@ def test_ranges_hold_for_every_op_of_a_model():
     ranges = calibrate(graph, random_feeds(graph, 2))
     assert set(ranges) == set(walk(graph))
     assert all(isinstance(each, Range) and each.lo <= each.hi for each in ranges.values())
+
+
+def test_a_sum_of_relus_may_be_down_to_epsilon_in_a_row_not_seen():
+    e = ops.Relu(ops.Add(ops.Abs(X), ops.Const(np.float32(5))))
+    for summed in (e, ops.Square(e)):
+        total = ops.Add(ops.ReduceSum(summed, axes=(1,)), ops.Const(np.float32(0.25)))
+        inverse = ops.Reciprocal(total)
+        found = calibrate(Graph((X,), {"y": inverse}), FEEDS)
+        assert found[total].lo == 0.25
+        assert found[total].hi > 5
+        assert found[inverse].hi == 4.0
+
+
+def test_other_sums_keep_the_range_that_was_seen():
+    e = ops.Abs(ops.Add(ops.Abs(X), ops.Const(np.float32(5))))
+    total = ops.Add(ops.ReduceSum(e, axes=(1,)), ops.Const(np.float32(0.25)))
+    bare = ops.ReduceSum(ops.Relu(e), axes=(1,))
+    found = calibrate(Graph((X,), {"y": ops.Reciprocal(total), "z": ops.Reciprocal(bare)}), FEEDS)
+    assert found[total].lo > 1
+    assert found[bare].lo > 1
