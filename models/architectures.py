@@ -167,7 +167,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-class _Positional(nn.Module):
+class _Positional(nn.Module):  # type: ignore[misc]
     """The model with inputs by position and a tuple of outputs, as exporters want it."""
 
     def __init__(self, model: nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
@@ -188,9 +188,13 @@ def module(name: str, attention: Attention = "eager", seed: int = 0) -> nn.Modul
     return _Positional(made, architecture.inputs, architecture.outputs).eval()
 
 
-@torch.no_grad()
 def widen(model: nn.Module, seed: int) -> None:
     """Weights that keep a value's size from layer to layer, queries and keys that make attention choose."""
+    with torch.no_grad():
+        _widen(model, seed)
+
+
+def _widen(model: nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     seen = set()
     for name, parameter in model.named_parameters():

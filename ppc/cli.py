@@ -62,6 +62,14 @@ def compile_(
     calibrate: Annotated[
         Path | None, typer.Option(help="npz: sample inputs, stacked on a first axis.")
     ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-4,
+            max=1.0,
+            help="Spend bits until every output is within this part of its standard deviation; 0.01 for 1 %.",
+        ),
+    ] = None,
     network: Annotated[
         str, typer.Option(help="What to choose for: lan, wan or BANDWIDTH,RTT such as 200Mbit,15ms.")
     ] = "50Mbit,40ms",
@@ -87,6 +95,7 @@ def compile_(
     compiled = ppc.compile(
         model,
         **asked,
+        max_error=max_error,
         byte_price=parse_network(network).byte_price,
         emit_onnx=emit_onnx,
     )

@@ -1,0 +1,89 @@
+"""Precision by the error allowed: what is asked for is kept, and costs no more than it must."""
+
+import numpy as np
+import pytest
+import tiny_bert
+
+from ppc import passes
+from ppc.frontend.ir import fixed
+from ppc.frontend.ir.reference import evaluate
+from ppc.passes.accurate import AccuracyError, accurate, finer, worst
+
+GRAPH = tiny_bert.tiny_bert()
+FEEDS = [tiny_bert.feeds(2 + seed % 5, seed) for seed in range(12)]
+OTHERS = [tiny_bert.feeds(2 + seed % 5, 100 + seed) for seed in range(6)]
+
+
+def error(max_error: float | None) -> float:
+    done = passes.run(GRAPH, passes.Options(max_error=max_error), FEEDS).graph
+    return worst([evaluate(GRAPH, each) for each in OTHERS], [fixed.evaluate(done, each) for each in OTHERS])
+
+
+def test_what_is_allowed_is_kept_on_other_inputs():
+    coarse = error(None)
+    assert coarse > 0.01
+    assert error(0.01) < 0.01
+    assert error(0.003) < 0.003
+
+
+def test_nothing_is_spent_where_the_defaults_do():
+    plain = passes.run(GRAPH, feeds=FEEDS)
+    assert (
+        passes.run(GRAPH, passes.Options(max_error=1.0), FEEDS).options.precision == plain.options.precision
+    )
+
+
+def test_splines_and_bits_are_raised_apart():
+    asked: list[tuple[str, int, int]] = []
+    exact = evaluate(GRAPH, FEEDS[0])["pooled"]
+
+    def off(by: float) -> object:
+        return lambda graph, feeds: {"pooled": exact + by * exact.std()}
+
+    class Made:
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+    def run(kind: str, by: float, precision: passes.Precision) -> Made:
+        asked.append((kind, precision.fit, precision.value))
+        return Made(by)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("reference", "fixed"):
+            real = evaluate if module == "reference" else fixed.evaluate
+            patch.setattr(
+                f"ppc.frontend.ir.{module}.evaluate",
+                lambda graph, feeds, real=real: (
+                    off(graph.by)(graph, feeds) if isinstance(graph, Made) else real(graph, feeds)
+                ),
+            )
+        found = accurate(
+            GRAPH, FEEDS[:1], 0.01, passes.Precision(),
+            lambda p: run("fit", 0.02 * 2.0**-p.fit, p),
+            lambda p: run("bits", 0.05 * 2.0 ** (9 - p.value), p),
+        )  # fmt: skip
+    assert (found.fit, found.value, found.weight) == (3, 13, 13)
+    assert asked == [("fit", 0, 9), ("fit", 3, 9), ("bits", 3, 9), ("bits", 3, 12), ("bits", 3, 13)]
+
+
+def test_out_of_reach():
+    with pytest.raises(AccuracyError, match="out of reach: with 8 more bits") as caught:
+        passes.run(GRAPH, passes.Options(max_error=1e-7), FEEDS)
+    assert caught.value.exit_status == 6
+
+
+def test_errors_are_in_units_of_the_spread():
+    exact = [
+        {"a": np.array([0.0, 2.0]), "b": np.array([5.0])},
+        {"a": np.array([0.0, 2.0]), "b": np.array([5.0])},
+    ]
+    found = [
+        {"a": np.array([0.0, 2.5]), "b": np.array([5.0])},
+        {"a": np.array([0.0, 2.0]), "b": np.array([5.0])},
+    ]
+    assert worst(exact, found) == 0.5
+    assert worst(exact, exact) == 0
+
+
+def test_finer_touches_bits_alone():
+    assert finer(passes.Precision(), 2) == passes.Precision(11, 11, 13, 14, 8, 10, 10, 0)
