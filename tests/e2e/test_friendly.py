@@ -1,0 +1,102 @@
+"""Profile friendly from the command line to two parties: the oracle is the model it emits."""
+
+import json
+
+import numpy as np
+import pytest
+from small import TOKENS
+from typer.testing import CliRunner
+
+import ppc
+from ppc import cli
+from ppc.frontend import onnx_run
+from ppc.runtime.executor import run_phases
+from ppc.runtime.ledger import CLIENT
+from ppc.runtime.party import together
+
+
+def invoke(*arguments):
+    done = CliRunner().invoke(cli.app, ["compile", *map(str, arguments), "--seq-len", str(TOKENS)])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def friendly(small, tmp_path_factory):
+    """Plan, weights and emitted model of the small model under profile friendly, and what was printed."""
+    folder = tmp_path_factory.mktemp("friendly")
+    plan, emitted = folder / "plan.bin", folder / "friendly.onnx"
+    told = json.loads(
+        invoke(small.model, "-o", plan, "--profile", "friendly", "--emit-onnx", emitted, "--json")
+        .splitlines()[-1]
+    )  # fmt: skip
+    loaded = ppc.load_plan(plan)
+    return loaded, ppc.load_weights(plan.with_suffix(".weights"), loaded), emitted, told
+
+
+def inputs(plan, seed=0):
+    rng = np.random.default_rng(seed)
+    feeds = {}
+    for each in plan.inputs:
+        ids = rng.integers(0, each.high or 2, each.shape)
+        feeds[each.name] = ids if "mask" not in each.name else np.arange(each.shape[-1])[None] < TOKENS - 2
+    return {name: np.asarray(value, np.int64) for name, value in feeds.items()}
+
+
+def cosine(a, b):
+    a, b = np.ravel(a), np.ravel(b)
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_two_parties_compute_the_emitted_model_at_the_price_foretold(friendly):
+    plan, weights, emitted, told = friendly
+    feeds = inputs(plan)
+    plain = onnx_run.run(emitted, feeds)
+    clear = ppc.simulate(plan, weights, feeds)
+
+    def program(p):
+        return run_phases(p, plan, *((None, feeds) if p.role is CLIENT else (weights, None)))
+
+    _, private, ledger = together(program)
+    for name in clear:
+        assert cosine(clear[name], plain[name]) > 0.9999
+        assert cosine(private[name], clear[name]) > 0.9999
+    for phase in ("offline", "online"):
+        total, cost = ledger.total(phase), told["predicted"][phase]
+        assert (total.client, total.server, total.flights) == (
+            cost["client"], cost["server"], cost["flights"],
+        )  # fmt: skip
+
+
+def test_what_was_replaced_is_told(friendly):
+    replaced = {(each["op"], each["variant"]): len(each["layers"]) for each in friendly[3]["replaced"]}
+    assert replaced[("Softmax", "relu_sum")] == 1
+    assert replaced[("Gelu", "relu")] == 1
+    assert friendly[0].profile == "friendly"
+
+
+def test_exact_takes_the_emitted_model_at_the_same_price(friendly, tmp_path):
+    _, _, emitted, told = friendly
+    again = json.loads(invoke(emitted, "-o", tmp_path / "again.bin", "--json").splitlines()[-1])
+    assert again["replaced"] == []
+    for phase, cost in told["predicted"].items():
+        for role in ("client", "server"):
+            assert abs(again["predicted"][phase][role] - cost[role]) <= 0.01 * cost[role] + 1000
+
+
+def test_friendly_is_cheaper_than_exact(friendly, small):
+    exact = ppc.summary(small.compiled.plan)["predicted"]["online"]
+    mine = friendly[3]["predicted"]["online"]
+    assert mine["client"] + mine["server"] < 0.6 * (exact["client"] + exact["server"])
+    assert mine["flights"] < exact["flights"]
+
+
+def test_the_model_alone_and_a_profile_of_ones_own(friendly, small, tmp_path):
+    profile, alone = tmp_path / "mine.toml", tmp_path / "alone.onnx"
+    profile.write_text('base = "exact"\n[[replace]]\nop = "Gelu"\nwith = "relu"\n')
+    told = invoke(small.model, "--profile", profile, "--emit-onnx", alone)
+    assert "1 Gelu -> relu" in told
+    assert alone.exists()
+    with pytest.raises(Exception, match="nothing to write"):
+        invoke(small.model)
