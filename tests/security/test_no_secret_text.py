@@ -223,8 +223,8 @@ def sabotaged(target: Frame, change: Callable[[bytes], bytes]) -> dict[Role, Any
 
 
 STRUCTURED = [
-    "session._handshake by the client",
-    "session._handshake by the server",
+    "handshake by the client",
+    "handshake by the server",
     "base.base_ots by the client",
     "base.base_ots by the server",
     "he_session.__init__ by the client",

@@ -23,7 +23,7 @@ from ppc.runtime.party import together
 RUNS = 12
 SURE = 1e-12
 
-HANDSHAKE = "session._handshake"
+HANDSHAKE = "handshake"
 
 MESSAGES = {
     "base.base_ots": "points of a prime-order group",

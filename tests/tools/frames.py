@@ -23,7 +23,7 @@ from ppc.runtime.session import Outcome, infer, serve_one
 
 @dataclass(frozen=True)
 class Frame:
-    """``kind`` is module.function of the code that speaks; ``bits`` the width of a packed ring element.
+    """``kind`` is module.function of the code that speaks, or "handshake"; ``bits`` a packed element's width.
 
     ``known`` are that function's own integers and public records: a product's shape, counts of rows.
     """
@@ -77,6 +77,7 @@ def _frame(payload: bytes, here: FrameType) -> Frame:
     party = next(v for f in (here, at) for v in f.f_locals.values() if isinstance(v, Party))
     phase, step = _where(party.ledger)
     kind = f"{at.f_globals['__name__'].rsplit('.', 1)[-1]}.{at.f_code.co_name}"
+    kind = step if step == "handshake" else kind
     known = {k: v for k, v in at.f_locals.items() if isinstance(v, int) or k == "product"}
     return Frame(party.role, phase, step, kind, packing.get("bits"), packing.get("count"), payload, known)
 
