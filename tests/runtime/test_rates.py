@@ -48,7 +48,9 @@ def test_a_network_is_read(text, bandwidth, rtt):
     assert network.byte_price == pytest.approx(1 / bandwidth)
 
 
-@pytest.mark.parametrize("text", ["", "fast", "100Mbit", "100Mbit,20", "0Mbit,1ms", "-1Mbit,1ms", "1Tbit,1ms", "١Mbit,1ms"])
+@pytest.mark.parametrize(
+    "text", ["", "fast", "100Mbit", "100Mbit,20", "0Mbit,1ms", "-1Mbit,1ms", "1Tbit,1ms", "١Mbit,1ms"]
+)
 def test_what_is_no_network_is_named(text):
     with pytest.raises(BadInput, match=r"lan, wan, loopback, or BANDWIDTH,RTT such as 200Mbit,15ms"):
         parse_network(text)
