@@ -61,5 +61,8 @@ def predict_seconds(plan: Plan, network: Network = LAN, rates: Rates | None = No
 
 
 def _parts(phase: str, whole: Forecast, free: Forecast, prompt: Forecast) -> Parts:
+    """Where waiting lets another thread have the core, the ideal link may take as long as the real one."""
     seconds, work, sent = (each.ledger.total(phase).seconds for each in (whole, free, prompt))
-    return Parts(seconds, work, max(0.0, sent - work), max(0.0, seconds - max(work, sent)))
+    work = min(work, seconds)
+    sent = min(max(work, sent), seconds)
+    return Parts(seconds, work, sent - work, seconds - sent)

@@ -49,12 +49,12 @@ Row = tuple[Units, float]
 
 RUNS = 3
 IKNP_COTS = 1 << 19
-STOCK = 1 << 20
-"""Most COTs that one step of the sample plan may take at once."""
+STOCK = 1 << 22
+"""COTs on stock: more than any protocol of the sample plan takes at once."""
 ECHOES = 300
 BULK = 1 << 26
-FLOOR = 1e-3
-"""Seconds of a step below which an error of some part of them does not matter."""
+FLOOR = 1e-4
+"""Seconds of a step below which an error does not matter."""
 
 
 def calibrate(runs: int = RUNS, say: Say = lambda line: None) -> Rates:
@@ -146,7 +146,7 @@ class _Stock:
     """Stands where a pool will be and hands out blocks of its own: right in number, not in value."""
 
     def __init__(self, prg: Prg, holds_delta: bool) -> None:
-        self._blocks = prg.ring(64, (2 * STOCK, 2))
+        self._blocks = prg.ring(64, (STOCK, 2))
         self._at = 0
         self.delta = self._blocks[:1] | np.array([1, 0], np.uint64) if holds_delta else None
 
@@ -186,10 +186,11 @@ def _he(p: Party) -> None:
     """Keys, and products on masks and small weights, both ends in this process."""
     products = sample_plans()[0].products
     sets = parameter_sets(products)
-    with p.ledger.at("he", "keys"):
+    with p.ledger.at("he", "keys made"):
         client = HeClient(sets)
         keys = client.public_keys()
-    server = HeServer(sets, keys)
+    with p.ledger.at("he", "keys read"):
+        server = HeServer(sets, keys)
     for i, made in enumerate(products):
         b, ell, two = made.batch, made.ell, made.two_sided
         s = p.prg.ring(ell, (b, made.m, made.n))
@@ -245,7 +246,10 @@ def _loopback(p: Party) -> tuple[float, float]:
 def _he_rates(times: Times) -> dict[str, float]:
     products = sample_plans()[0].products
     coefficients = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in parameter_sets(products))
-    rates = {"he_key": times["he", "keys"] / coefficients}
+    rates = {
+        "he_key_make": times["he", "keys made"] / coefficients,
+        "he_key_read": times["he", "keys read"] / coefficients,
+    }
     for what in ("upload", "answer", "finish"):
         rates |= _fit([(product_work(p)[what], times["he", f"{what} {i}"]) for i, p in enumerate(products)])
     return rates
@@ -280,26 +284,35 @@ def _step_rates(times: dict[Role, Times]) -> dict[str, dict[str, float]]:
 
 
 def _fit(rows: list[Row]) -> dict[str, float]:
-    """Seconds a unit, not negative, that explain ``rows``: least squares of the relative errors."""
+    """Seconds a unit, not negative, that explain ``rows``: least squares, long rows counting as they last."""
     units = sorted({unit for work, _ in rows for unit in work})
     counts = np.array([[work.get(unit, 0.0) for unit in units] for work, _ in rows])
     seconds = np.array([seconds for _, seconds in rows])
-    x = nonnegative(counts / np.maximum(seconds, FLOOR)[:, None], seconds / np.maximum(seconds, FLOOR))
+    weight = np.maximum(seconds, FLOOR) ** -0.5
+    x = nonnegative(counts * weight[:, None], seconds * weight)
     return {unit: float(value) for unit, value in zip(units, x, strict=True)}
 
 
 def nonnegative(a: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The x >= 0 that minimises |a·x - y|: coordinate descent on the normal equations."""
+    """The x >= 0 that minimises |a·x - y|: the active sets of Lawson and Hanson (1974)."""
     size = np.linalg.norm(a, axis=0)
-    used = np.flatnonzero(size)
-    scaled = a[:, used] / size[used]
-    gram, target, x = scaled.T @ scaled, scaled.T @ y, np.zeros(len(used))
-    for _ in range(20_000):
-        before = x.copy()
-        for j in range(len(x)):
-            x[j] = max(0.0, x[j] + target[j] - gram[j] @ x)
-        if np.abs(x - before).max(initial=0.0) < 1e-12:
+    scaled = a / np.where(size > 0, size, 1.0)
+    x, free = np.zeros(a.shape[1]), np.zeros(a.shape[1], bool)
+    for _ in range(10 * a.shape[1]):
+        gain = np.where(free, -np.inf, scaled.T @ (y - scaled @ x))
+        best = int(np.argmax(gain))
+        if gain[best] <= 1e-12 * np.linalg.norm(y):
             break
-    out = np.zeros(a.shape[1])
-    out[used] = x / size[used]
-    return out
+        free[best] = True
+        while True:
+            trial = np.zeros_like(x)
+            trial[free] = np.linalg.lstsq(scaled[:, free], y, rcond=None)[0]
+            down = free & (trial <= 0)
+            if not down.any():
+                break
+            step = float(np.min(x[down] / (x[down] - trial[down])))
+            x = x + step * (trial - x)
+            free &= x > 1e-15
+            x[~free] = 0.0
+        x = trial
+    return x / np.where(size > 0, size, 1.0)

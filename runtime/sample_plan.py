@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from math import prod
 
+import msgspec
 import numpy as np
 
 from . import steps
@@ -24,25 +25,43 @@ Shape = tuple[int, ...]
 NUM = Fixed(26, 8)
 WEIGHT_BITS = 9
 
-LINEAR = ((64, 384, 384, 29), (32, 1536, 384, 33), (16, 4096, 64, 20), (64, 192, 768, 31), (128, 96, 96, 38))
-PACKED = ((64, 384, 384, 29), (16, 512, 1024, 31))
+LINEAR = (
+    (64, 384, 384, 29),
+    (32, 1536, 384, 33),
+    (16, 4096, 64, 20),
+    (256, 256, 192, 31),
+    (64, 16, 2048, 27),
+)
+"""Products of m x k and k x n mod 2^ell: deep and flat ones, so that each kind of work weighs somewhere."""
+
+PACKED = ((32, 512, 768, 31), (8, 128, 2048, 28))
+"""The same with packed answers."""
+
 MATMUL = ((4, 32, 32, 32, 28), (2, 128, 64, 64, 27), (1, 1, 32, 384, 30))
+"""Batch, m, k, n, ell of products of two shared matrices."""
+
 SHAPES: tuple[Shape, ...] = ((1, 1), (8, 64), (64, 512), (128, 1024))
 """Small for what a step costs by itself, large for what an element costs."""
 
 SPLINES: tuple[tuple[int, int, int], ...] = ((1, 12, 1), (1, 24, 1), (6, 10, 0), (8, 9, 1), (12, 16, 0))
 """Knots, bits compared, gates."""
 
+WIDE: Shape = (256, 1536)
+"""As large as the activation of a BERT's feed-forward layer: its arrays leave the caches."""
+
 
 class _Builder:
-    def __init__(self) -> None:
+    """``name`` is that of every step, so that no two plans have a label in common."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.steps: list[steps.AnyStep] = []
         self.local: list[LocalOp] = [LocalOp(op="Const", floats=(0.0,))]
         self.weights: dict[str, Shape] = {}
         self.outputs: list[OutputSpec] = []
 
     def put(self, step: steps.AnyStep) -> int:
-        self.steps.append(step)
+        self.steps.append(msgspec.structs.replace(step, name=self.name))
         return len(self.steps) - 1
 
     def value(self, shape: Shape, num: Fixed = NUM) -> int:
@@ -55,7 +74,7 @@ class _Builder:
 
     def plan(self) -> Plan:
         return Plan(
-            model="sample",
+            model=self.name,
             profile="exact",
             options={},
             inputs=(),
@@ -126,11 +145,14 @@ def _free(b: _Builder, shape: Shape) -> None:
 @lru_cache(maxsize=1)
 def sample_plans() -> tuple[Plan, Plan]:
     """Products under HE, and all other steps."""
-    products, others = _Builder(), _Builder()
+    products, others = _Builder("products"), _Builder("others")
     _products(products)
     for shape in SHAPES:
         _nonlinear(others, shape)
         _free(others, shape)
+    wide = others.value(WIDE)
+    for knots, bits, gates in SPLINES[2:4]:
+        others.put(steps.Spline(x=wide, spec=_spline(knots, bits, gates)))
     return products.plan(), others.plan()
 
 

@@ -206,10 +206,10 @@ class _MeterHe(HeSession):
         keys = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in parameter_sets(products))
         self._numbers = count()
         self._begun: deque[int] = deque()
-        p.does(CLIENT, {"he_key": keys})
+        p.does(CLIENT, {"he_key_make": keys})
         with p.spread():
             super().__init__(p, products)
-        p.does(SERVER, {"he_key": keys})
+        p.does(SERVER, {"he_key_read": keys})
 
     def upload(self, p: Party, product: Product, *args: Ring | None) -> list[Buffer] | None:
         with meter(p).spread(upload_bytes(product), {CLIENT: product_work(product)["upload"]}):
@@ -235,7 +235,8 @@ class _MeterHe(HeSession):
 
 
 def meter(p: Party) -> Meter:
-    assert isinstance(p, Meter)
+    if not isinstance(p, Meter):
+        raise TypeError("only a meter counts work")
     return p
 
 
