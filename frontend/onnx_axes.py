@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 import onnx
+import onnx.shape_inference
 
 from ppc.frontend.errors import DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
@@ -62,6 +63,39 @@ def fixed_inputs(
     inputs = tuple(fixer.input(value) for value in values)
     fixer.check()
     return inputs, fixer.named
+
+
+_SHAPE_LIKE = 1024
+
+
+def inferred_types(
+    model: onnx.ModelProto, inputs: tuple[Input, ...]
+) -> dict[str, tuple[tuple[int, ...], Num]]:
+    """Shapes and kinds of the tensors that ONNX's shape inference can tell, with the inputs' axes fixed."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    shapes = {each.name: each.shape for each in inputs}
+    for value in fixed.graph.input:
+        for axis, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
+            axis.dim_value = size
+    del fixed.graph.value_info[:]
+    for tensor in fixed.graph.initializer:
+        if len(tensor.raw_data) > _SHAPE_LIKE:
+            tensor.raw_data = b""  # inference reads shapes from small ones alone
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        fixed = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
+    except Exception:  # it refuses what it does not know; then nothing is told
+        return {}
+    found = {}
+    for value in (*fixed.graph.value_info, *fixed.graph.output):
+        tensor = value.type.tensor_type
+        kind = kind_of(tensor.elem_type)
+        dims = tensor.shape.dim
+        if kind is not None and tensor.HasField("shape") and all(each.HasField("dim_value") for each in dims):
+            found[value.name] = (tuple(int(each.dim_value) for each in dims), kind)
+    return found
 
 
 class _Fixer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from ppc.frontend.errors import (
     UnsupportedModel,
     UnsupportedOp,
 )
-from ppc.frontend.ir.graph import Graph, IRError, Op, walk_from
-from ppc.frontend.ir.ops import Const, Input
-from ppc.frontend.onnx_axes import fixed_inputs
+from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
+from ppc.frontend.ir.ops import Const, Input, Opaque
+from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
 from ppc.frontend.onnx_fold import Known, attributes, constant_node, fold, is_weight, read_tensor
 from ppc.frontend.onnx_node import Node, Unsupported
 from ppc.frontend.onnx_ops import REMEDIES, TABLE
@@ -39,13 +38,31 @@ _CONTROL = ("If", "Loop", "Scan")
 
 
 @dataclass(frozen=True)
+class Surveyed:
+    """One node and what became of it: an op, a value known already, or None where nothing can be said of it.
+
+    ``inner`` are all ops that it was written out in, the result's last.
+    """
+
+    name: str
+    op_type: str
+    outputs: tuple[str, ...]
+    result: Op | Known | None
+    inner: tuple[Op, ...] = ()
+
+
+@dataclass(frozen=True)
 class Survey:
-    """What ``ppc check`` tells: the operators that are left after folding, and those without support."""
+    """What ``ppc check`` starts from: every node that the outputs are made of, and those without support.
+
+    In ``graph`` an `Opaque` stands for each of these. Outputs whose type is not known are not in it; it is
+    None where that is all of them.
+    """
 
     opset: int
-    operators: dict[str, int]
-    folded: int
+    nodes: tuple[Surveyed, ...]
     unsupported: tuple[UnsupportedOp, ...]
+    graph: Graph | None
 
 
 def load(
@@ -67,7 +84,7 @@ def load(
     reader = _read(path_or_model, seq_len, dims or {}, outputs)
     if reader.unsupported:
         raise UnsupportedModel(reader.unsupported)
-    graph = reader.graph(explicit=outputs is not None)
+    graph = reader.graph(reader.chosen, explicit=outputs is not None)
     _check_finite(graph)
     return graph
 
@@ -79,9 +96,13 @@ def survey(
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Survey:
-    """Count the operators that ``load`` would compile, and list those it cannot; raises only UsageErrors."""
+    """All that ``load`` would compile, and all that it cannot; raises only UsageErrors and NotFinite."""
     reader = _read(path_or_model, seq_len, dims or {}, outputs)
-    return Survey(reader.opset, dict(reader.built.most_common()), reader.folded, tuple(reader.unsupported))
+    known = [name for name in reader.chosen if reader.values.get(name) is not None]
+    graph = reader.graph(known, explicit=outputs is not None) if known else None
+    if graph is not None:
+        _check_finite(graph)
+    return Survey(reader.opset, tuple(reader.nodes), tuple(reader.unsupported), graph)
 
 
 def read_model(path_or_model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
@@ -152,8 +173,8 @@ class _Reader:
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
         self.constants: dict[str, Const] = {}
         self.unsupported: list[UnsupportedOp] = []
-        self.built: Counter[str] = Counter()
-        self.folded = 0
+        self.nodes: list[Surveyed] = []
+        self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
         self.read_initializers(model.graph.initializer)
 
     def read_initializers(self, tensors: Iterable[onnx.TensorProto]) -> None:
@@ -175,7 +196,39 @@ class _Reader:
         except (Unsupported, IRError) as reason:
             kind = ControlFlow if node.op_type in _CONTROL else UnsupportedOp
             self.unsupported.append(kind(node.name, self.key(node), self.version(node), str(reason)))
-            self.bind(node, [None] * len(node.output))
+            self.bind(node, [self.stand_in(node, name) for name in node.output])
+        first = next((name for name in node.output if name), "")
+        outputs = tuple(name for name in node.output if name)
+        result = self.values.get(first)
+        inner = self.between(node, result) if isinstance(result, Op) else ()
+        self.nodes.append(Surveyed(node.name, self.key(node), outputs, result, inner))
+
+    def between(self, node: onnx.NodeProto, result: Op) -> tuple[Op, ...]:
+        """The ops that the node's builder made."""
+        given = [self.values[name] for name in node.input if name]
+        edge = {each for each in given if isinstance(each, Op)}
+        edge |= {self.constants[name] for name in node.input if name in self.constants}
+        found: dict[Op, None] = {}
+        stack = [result]
+        while stack:
+            op = stack.pop()
+            if op not in edge and op not in found:
+                found[op] = None
+                stack += op.operands
+        return tuple(found)[::-1]
+
+    def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
+        """What stands for an unsupported node's output, where shape inference knows its type."""
+        if self.guessed is None:
+            self.guessed = inferred_types(self.model, self.inputs)
+        if output not in self.guessed:
+            return None
+        shape, num = self.guessed[output]
+        try:
+            xs = [self.op(name, self.values[name]) for name in node.input if name]
+        except Unsupported:
+            return None
+        return Opaque(tuple(x for x in xs if x is not None), shape, num)
 
     def bind(self, node: onnx.NodeProto, values: Sequence[Op | Known | None]) -> None:
         for name, value in zip(node.output, values, strict=False):
@@ -204,7 +257,6 @@ class _Reader:
         if len(known) == len(inputs):
             folded = fold(node, known, self.model.opset_import)
             if folded is not None:
-                self.folded += 1
                 return folded
         return self.build(node, inputs)
 
@@ -220,7 +272,6 @@ class _Reader:
             inspect.signature(builder).bind(context, *operands)
         except TypeError:
             raise Unsupported(f"{len(operands)} inputs are not what opset {version} gives it") from None
-        self.built[key] += 1
         out = builder(context, *operands)
         return out if isinstance(out, tuple) else (out,)
 
@@ -240,7 +291,6 @@ class _Reader:
             return Known(np.asarray(int(np.prod(shape)), np.int64), secret=False)
         given = attributes(node)
         cut = slice(given.get("start", 0), given.get("end"))
-        self.folded += 1
         return Known(np.asarray(shape[cut], np.int64), secret=False)
 
     def branch(self, node: onnx.NodeProto, condition: Op | Known | None) -> list[Op | Known | None]:
@@ -261,9 +311,9 @@ class _Reader:
             return self.opset
         return max((o.version for o in self.model.opset_import if o.domain == node.domain), default=1)
 
-    def graph(self, *, explicit: bool) -> Graph:
+    def graph(self, names: Iterable[str], *, explicit: bool) -> Graph:
         found: dict[str, Op] = {}
-        for name in self.chosen:
+        for name in names:
             if self.values.get(name) is None:
                 raise NotOnnx(f"output {name} is made by no node that can be compiled")
             op = self.op(name, self.values[name])
@@ -320,4 +370,4 @@ def _check_finite(graph: Graph) -> None:
         raise NotFinite(broken)
 
 
-__all__ = ["OPSETS", "FrontendError", "Survey", "load", "read_model", "survey"]
+__all__ = ["OPSETS", "FrontendError", "Survey", "Surveyed", "load", "read_model", "survey"]

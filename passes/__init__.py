@@ -159,6 +159,16 @@ PIPELINE: tuple[Stage, ...] = (
 )
 
 
+def statically(graph: Graph, ranges: Ranges) -> tuple[Graph, Graph]:
+    """The graph as fused, and as it is when only sums, products and functions of one value are left.
+
+    Needs no data: ``ranges`` say where masks may be cut, and guesses do.
+    """
+    fused = _fused(_canonical(graph))
+    masked = clamp_mask(fold_scale(pool(fused).graph).graph, ranges)
+    return fused, delay_division(fold_affine(decompose(spell_out(masked).graph))).graph
+
+
 def run(
     graph: Graph, options: Options | None = None, feeds: Sequence[Feeds] | None = None, stop_after: str = ""
 ) -> State:
@@ -235,4 +245,5 @@ __all__ = [
     "State",
     "find_profile",
     "run",
+    "statically",
 ]

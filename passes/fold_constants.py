@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ppc.frontend.ir.graph import Graph, Input, Op
-from ppc.frontend.ir.ops import Broadcast, Const
+from ppc.frontend.ir.ops import Broadcast, Const, Opaque
 from ppc.frontend.ir.reference import constant_value
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply
 
@@ -23,7 +23,7 @@ def fold_constants(graph: Graph) -> Rewritten:
 
 
 def rule(op: Op, uses: Uses) -> Op | None:
-    if isinstance(op, Const | Input) or not all(isinstance(each, Const) for each in op.operands):
+    if isinstance(op, Const | Input | Opaque) or not all(isinstance(each, Const) for each in op.operands):
         return None
     if isinstance(op, Broadcast) and op.type.size > LARGEST_BROADCAST:
         raise Refuse(f"the constant would grow from {op.x.type.size} to {op.type.size} elements")

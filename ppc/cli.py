@@ -45,6 +45,28 @@ PATIENCE = 30.0
 PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
 
 
+@app.command()
+def check(
+    model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
+    seq_len: Annotated[int | None, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")] = None,
+    dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List every operator: who owns it, how it will run, and all that is not supported."""
+    from ppc.backend.check import as_text, check_model
+
+    found = check_model(
+        model, seq_len=seq_len, dims=inputs.dims(dim or []), outputs=tuple(outputs) if outputs else None
+    )
+    if as_json:
+        _print_json({"model": str(model), **found.document()})
+    else:
+        print(as_text(found))
+    if not found.supported:
+        raise typer.Exit(3)
+
+
 @app.command("compile")
 def compile_(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],

@@ -1,4 +1,4 @@
-"""Ops that only a party who knows their operands can compute, alone and in the clear."""
+"""Ops that only a party who knows their operands can compute, and what stands for those nobody can."""
 
 from __future__ import annotations
 
@@ -26,4 +26,19 @@ class Clear(Op):
     def infer(self) -> TensorType:
         if self.function not in CLEAR:
             raise IRError(f"Clear {self.name}: no function is called {self.function!r}")
+        return TensorType(self.shape, self.to)
+
+
+@dataclass(frozen=True, eq=False)
+class Opaque(Op):
+    """An operator of which only the result's type is known, so that what comes after can be looked at.
+
+    It is part of no graph that is compiled.
+    """
+
+    xs: tuple[Op, ...]
+    shape: tuple[int, ...]
+    to: Num = FLOAT
+
+    def infer(self) -> TensorType:
         return TensorType(self.shape, self.to)

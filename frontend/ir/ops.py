@@ -4,7 +4,7 @@ Broadcasting is numpy's. Where operands are ``Fixed`` a product's scales add, an
 functions that end in a format of their own choice carry it as ``num``.
 """
 
-from ppc.frontend.ir.clear import Clear
+from ppc.frontend.ir.clear import Clear, Opaque
 from ppc.frontend.ir.constant import Const, scalar
 from ppc.frontend.ir.contraction import CumSum, MatMul, ReduceMax, ReduceMean, ReduceSum, Reduction
 from ppc.frontend.ir.elementwise import (
@@ -114,6 +114,7 @@ __all__ = [
     "Num",
     "OneHot",
     "Op",
+    "Opaque",
     "Or",
     "Pow",
     "RMSNorm",

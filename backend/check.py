@@ -1,0 +1,276 @@
+"""`ppc check`: every operator of a model, who computes it and how, and all that stands in the way at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ppc.backend.lower import RULES
+from ppc.backend.lower_local import NotLocal, local_op
+from ppc.backend.operators import FREELY, LAYOUT, protocol, protocols
+from ppc.frontend.errors import UnsupportedOp
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.elementwise import Comparison, Logical
+from ppc.frontend.ir.graph import Graph, Input, Op, Owner, walk
+from ppc.frontend.onnx_fold import Known
+from ppc.frontend.onnx_load import Survey, Surveyed, survey
+from ppc.passes import statically
+from ppc.passes.calibrate import Range, Ranges
+from ppc.passes.own import owners
+from ppc.passes.substitute import APPROXIMATIONS
+
+FOLDED = "computed when compiling"
+ALONE = "in the clear, by its owner"
+UNSUPPORTED = "unsupported"
+BEHIND = "not looked at: it follows an unsupported operator"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Nodes of one operator that run alike."""
+
+    op_type: str
+    owner: str
+    how: str
+    nodes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.nodes)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """``unsupported`` is empty where ``ppc compile`` will not refuse an operator."""
+
+    opset: int
+    rows: tuple[Row, ...]
+    unsupported: tuple[UnsupportedOp, ...]
+
+    @property
+    def supported(self) -> bool:
+        return not self.unsupported
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "opset": self.opset,
+            "supported": self.supported,
+            "operators": [
+                {
+                    "operator": row.op_type, "count": row.count, "owner": row.owner, "how": row.how,
+                    "nodes": list(row.nodes),
+                }
+                for row in self.rows
+            ],
+            "unsupported": [
+                {"node": each.node, "operator": each.op_type, "opset": each.opset, "reason": each.reason}
+                for each in self.unsupported
+            ],
+        }  # fmt: skip
+
+
+def check_model(
+    model: str | Path,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Checked:
+    """What ``compile`` would do with each node; raises UsageErrors and NotFinite, never UnsupportedModel."""
+    found = survey(model, seq_len=seq_len, dims=dims, outputs=outputs)
+    unsupported = list(found.unsupported)
+    fused: Graph | None = None
+    if found.graph is not None:
+        fused, final = statically(found.graph, _Guessed())
+        unsupported += _in_the_way(found, found.graph, final)
+    bad = {each.node for each in unsupported}
+    return Checked(found.opset, _rows(found, fused, bad), tuple(unsupported))
+
+
+class _Guessed(Ranges):
+    """Ranges without data: of constants as they are, of all else a few units about 0."""
+
+    def __missing__(self, op: Op) -> Range:
+        if isinstance(op, ops.Const) and op.value.size and op.value.dtype.kind == "f":
+            return Range(float(np.min(op.value)), float(np.max(op.value)), 1.0)
+        return Range(-8.0, 8.0, 1.0)
+
+
+# ---- what stands in the way
+
+
+def _in_the_way(found: Survey, loaded: Graph, final: Graph) -> list[UnsupportedOp]:
+    """Ops that no protocol and no function of the client's covers, by the nodes they came from."""
+    owner = owners(final)
+    reported: dict[str, UnsupportedOp] = {}
+    for op in walk(final):
+        reason = _why_not(op, owner)
+        if reason is None:
+            continue
+        node = _origin(op, found, loaded, final)
+        name, kind = (_label(node), node.op_type) if node else (op.name, type(op).__name__)
+        reported.setdefault(name, UnsupportedOp(name, kind, found.opset, reason))
+    return list(reported.values())
+
+
+_APPROXIMATED = tuple(each.op for each in APPROXIMATIONS)
+_ENTERS = (Input, ops.Const, ops.Opaque)
+
+
+def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
+    if isinstance(op, _ENTERS):
+        return None
+    if owner[op] is Owner.SHARED:
+        if isinstance(op, (*RULES, *_APPROXIMATED)):
+            return None
+        return (
+            f"neither party knows its operands, and no protocol computes {_what(op)} on shares{_remedy(op)}"
+        )
+    try:
+        local_op(op, tuple(range(len(op.operands))))
+    except NotLocal:
+        return "the client has no function for it; compute it before and make the result an input"
+    return None
+
+
+def _what(op: Op) -> str:
+    return op.function if isinstance(op, ops.Clear) else type(op).__name__
+
+
+def _remedy(op: Op) -> str:
+    match op:
+        case ops.Pow():
+            return "; write it with whole exponents up to 4, or ½ and their inverses"
+        case ops.Clear(function="LogSoftmax"):
+            return "; make its operand the output, and let the client finish"
+        case ops.Clear(function="ArgExtreme" | "Top"):
+            return "; make its operand the output, and let the client choose"
+        case ops.Gather():
+            return "; its places must be known to one party"
+        case Comparison() | ops.Where() | Logical():
+            return "; write the choice with Relu or Clip"
+    return "; replace it in the model, by ReLU, GELU, SiLU or tanh where it is an activation"
+
+
+def _origin(op: Op, found: Survey, loaded: Graph, final: Graph) -> Surveyed | None:
+    """The node that made the value, or else the one that made the nearest named value above it."""
+    made = {name: node for node in found.nodes for name in node.outputs}
+    users: dict[Op, list[Op]] = defaultdict(list)
+    for each in walk(final):
+        for operand in each.operands:
+            users[operand].append(each)
+    queue = [op]
+    seen = set(queue)
+    for each in queue:
+        if each.name in made:
+            return made[each.name]
+        fresh = [user for user in users[each] if user not in seen]
+        seen |= set(fresh)
+        queue += fresh
+    return None
+
+
+# ---- how each node runs
+
+
+def _rows(found: Survey, fused: Graph | None, bad: set[str]) -> tuple[Row, ...]:
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    told = _Told(found, fused)
+    for node in found.nodes:
+        owner, how = told.of(node)
+        how = UNSUPPORTED if _label(node) in bad else how
+        groups.setdefault((node.op_type, owner, how), []).append(_label(node))
+    rows = [Row(kind, owner, how, tuple(nodes)) for (kind, owner, how), nodes in groups.items()]
+    return tuple(sorted(rows, key=lambda row: (row.op_type, -row.count, row.how)))
+
+
+def _label(node: Surveyed) -> str:
+    return node.name or next(iter(node.outputs), "")
+
+
+class _Told:
+    def __init__(self, found: Survey, fused: Graph | None) -> None:
+        self.owner = owners(found.graph) if found.graph else {}
+        self.fused = {op.name: op for op in walk(fused) if op.name} if fused else {}
+        self.fused_owner = owners(fused) if fused else {}
+        self.users: dict[Op, list[Op]] = defaultdict(list)
+        for op in self.owner:
+            for each in op.operands:
+                self.users[each].append(op)
+
+    def of(self, node: Surveyed) -> tuple[str, str]:
+        """(owner, how)"""
+        result = node.result
+        if isinstance(result, ops.Opaque):
+            return "", UNSUPPORTED
+        if result is None:
+            return "", BEHIND
+        if isinstance(result, Known):
+            return ("server" if result.secret else "public"), FOLDED
+        owner = self.owner.get(result)
+        if owner is None:  # made on the way to what folds
+            return "public", FOLDED
+        if owner in (Owner.SERVER, Owner.PUBLIC):
+            return owner.value, FOLDED
+        if owner is Owner.CLIENT:
+            return "client", ALONE
+        return "shared", self.shared(node, result)
+
+    def known(self, op: Op) -> bool:
+        return self.owner.get(op) is Owner.SHARED
+
+    def shared(self, node: Surveyed, result: Op) -> str:
+        """What it is after fusion, or of what it has become a part."""
+        op = node.inner[-1] if node.inner else result
+        if all(isinstance(each, LAYOUT) for each in node.inner if self.known(each)):
+            return FREELY
+        now = self.fused.get(op.name)
+        if now is not None and self.fused_owner[now] is Owner.SHARED:
+            alike = type(now) is type(op) and len(node.inner) > 1
+            return protocols([each for each in node.inner if self.known(each)]) if alike else protocol(now)
+        queue, seen = [op], {op}
+        for each in queue:
+            there = self.fused.get(each.name)
+            if each is not op and there is not None and self.fused_owner[there] is Owner.SHARED:
+                how = protocol(there)
+                return how if how == FREELY else f"part of {type(there).__name__}: {how}"
+            fresh = [user for user in self.users[each] if user not in seen]
+            seen |= set(fresh)
+            queue += fresh
+        return protocols([each for each in node.inner if self.known(each)])
+
+
+# ---- as text
+
+_NAMES, _LONGEST = 3, 28
+
+
+def as_text(checked: Checked) -> str:
+    """For people: a line for each kind of operator and way to run it, then all that stands in the way."""
+    lines = [f"{'operator':<24}{'count':>6}  {'owner':<8}{'how':<44}  nodes"]
+    lines += [
+        f"{row.op_type:<24}{row.count:>6}  {row.owner or '-':<8}{row.how:<44}  {_names(row.nodes)}"
+        for row in checked.rows
+    ]
+    nodes = sum(row.count for row in checked.rows)
+    lines += [
+        "",
+        f"opset {checked.opset}, {nodes} nodes: {'all supported' if checked.supported else _sum(checked)}",
+    ]
+    lines += [f"  {each}" for each in checked.unsupported]
+    return "\n".join(lines)
+
+
+def _sum(checked: Checked) -> str:
+    return f"{len(checked.unsupported)} not supported"
+
+
+def _names(nodes: tuple[str, ...]) -> str:
+    shown = [each if len(each) <= _LONGEST else "…" + each[1 - _LONGEST :] for each in nodes[:_NAMES]]
+    more = f" +{len(nodes) - _NAMES}" if len(nodes) > _NAMES else ""
+    return ", ".join(shown) + more

@@ -1,0 +1,153 @@
+"""`ppc check`: everything in the way at once, and for the rest who runs it and how."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from small import ROOT
+
+sys.path.append(str(ROOT / "tests" / "frontend"))
+
+from onnx_models import model
+
+from models.tiny_bert import tiny_bert
+from ppc.backend.check import ALONE, BEHIND, FOLDED, UNSUPPORTED, Checked, Row, as_text, check_model
+from ppc.frontend.errors import DynamicAxis, NotFinite
+
+X = np.ones((3, 4), np.float32)
+W = numpy_helper.from_array(np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4), "w")
+
+
+def checked(*nodes: str, outputs: str = "y", **feeds: np.ndarray) -> Checked:
+    """Nodes as "Op a b -> c", named after what they make."""
+    made = []
+    for each in nodes:
+        left, _, right = each.partition(" -> ")
+        op_type, *inputs = left.split()
+        made.append(helper.make_node(op_type, inputs, right.split(), name=f"the {right.split()[0]}"))
+    return check_model(model(made, {"x": X, **feeds}, outputs.split(), [W]))
+
+
+def row(found: Checked, node: str) -> Row:
+    (only,) = [each for each in found.rows if node in each.nodes]
+    return only
+
+
+def test_a_model_that_is_supported() -> None:
+    found = check_model(tiny_bert(), seq_len=8)
+    assert found.supported
+    assert (found.opset, found.unsupported) == (17, ())
+    assert sum(each.count for each in found.rows) == len(tiny_bert().graph.node)
+    for node, owner, how in (
+        ("/words/Gather/Gather", "shared", "product under HE, one-hot rows"),
+        ("/mask/Mul/Mul", "client", ALONE),
+        ("/places/Slice/Slice", "server", FOLDED),
+        ("/shape/Shape", "public", FOLDED),
+        ("/layer.0/attention/query/MatMul/MatMul", "shared", "product under HE, a weight"),
+        ("/layer.0/attention/MatMul/MatMul", "shared", "product under HE, both shared"),
+        ("/layer.0/gelu/Erf/Erf", "shared", "part of Gelu: spline"),
+        ("/layer.0/gelu/Mul_1/Mul", "shared", "spline"),
+        ("/layer.0/attention/Transpose/Transpose", "shared", "each share alone"),
+    ):
+        there = row(found, node)
+        assert (there.owner, there.how) == (owner, how), node
+
+
+def test_everything_in_the_way_at_once() -> None:
+    found = checked(
+        "MatMul x w -> a", "Hardmax a -> b", "Log b -> c", "Cos a -> d", "NonZero a -> e",
+        "Add c d -> y", outputs="y e",
+    )  # fmt: skip
+    assert [(each.node, each.op_type) for each in found.unsupported] == [
+        ("the b", "Hardmax"),
+        ("the e", "NonZero"),
+        ("the c", "Log"),
+        ("the d", "Cos"),
+    ]
+    assert not found.supported
+    reasons = {each.op_type: each.reason for each in found.unsupported}
+    assert "no protocol computes Log on shares; replace it" in reasons["Log"]
+    assert "masks" in reasons["NonZero"]
+    assert row(found, "the y").how == "each share alone"
+    assert {row(found, f"the {each}").how for each in "bcde"} == {UNSUPPORTED}
+
+
+def test_what_follows_without_a_known_shape_is_said_not_to_be_looked_at() -> None:
+    found = checked("NonZero x -> a", "Neg a -> y")
+    assert row(found, "the y").how == BEHIND
+    assert [each.op_type for each in found.unsupported] == ["NonZero"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "remedy"),
+    [
+        (("MatMul x w -> a", "ArgMax a -> y"), "let the client choose"),
+        (("MatMul x w -> a", "LogSoftmax a -> y"), "let the client finish"),
+        (("MatMul x w -> a", "Greater a x -> c", "Where c a x -> y"), "write the choice with Relu or Clip"),
+        (("MatMul x w -> a", "Pow a x -> y"), "whole exponents"),
+        (("MatMul x w -> a", "Floor a -> y"), "replace it in the model"),
+    ],
+)
+def test_what_to_do_about_it(nodes: tuple[str, ...], remedy: str) -> None:
+    found = checked(*nodes)
+    assert any(remedy in each.reason for each in found.unsupported)
+    assert {each.node for each in found.unsupported} <= {"the y", "the c"}
+
+
+def test_the_same_operators_are_the_clients_own_where_it_knows_what_they_read() -> None:
+    found = checked("Log x -> a", "Floor a -> b", "Cos b -> c", "MatMul c w -> y")
+    assert found.supported
+    assert {row(found, f"the {each}").how for each in "abc"} == {ALONE}
+
+
+def test_a_mask_of_infinity_is_no_obstacle_but_an_infinite_choice_is() -> None:
+    inf = numpy_helper.from_array(np.float32(-np.inf), "inf")
+    kept = np.ones((3, 4), np.bool_)
+
+    def ending(last: str) -> Checked:
+        nodes = [
+            helper.make_node("MatMul", ["x", "w"], ["a"], name="the a"),
+            helper.make_node("Where", ["kept", "a", "inf"], ["m"], name="the m"),
+            helper.make_node(last, ["m"], ["y"], name="the y"),
+        ]
+        return check_model(model(nodes, {"x": X, "kept": kept}, ["y"], [W, inf]))
+
+    assert ending("Softmax").supported
+    assert [each.node for each in ending("Tanh").unsupported] == ["the m"]
+
+
+def test_text_and_json() -> None:
+    found = checked("MatMul x w -> a", "Floor a -> b", "Neg b -> y")
+    text = as_text(found)
+    assert text.splitlines()[0].split() == ["operator", "count", "owner", "how", "nodes"]
+    assert "opset 17, 3 nodes: 1 not supported" in text
+    assert text.splitlines()[-1].startswith("  Floor (opset 17) at the b: neither party knows")
+    document = found.document()
+    assert document["supported"] is False
+    assert document["unsupported"][0]["node"] == "the b"
+    assert document["operators"][0] == {
+        "operator": "Floor", "count": 1, "owner": "shared", "how": UNSUPPORTED, "nodes": ["the b"],
+    }  # fmt: skip
+
+
+def test_long_lists_of_nodes_are_cut() -> None:
+    text = as_text(check_model(tiny_bert(), seq_len=8))
+    assert " +" in text
+    assert all(len(line) < 200 for line in text.splitlines())
+
+
+def test_what_the_user_must_say_first_is_still_an_error() -> None:
+    with pytest.raises(DynamicAxis):
+        check_model(tiny_bert())
+    broken = onnx.ModelProto()
+    broken.CopyFrom(tiny_bert())
+    table = next(each for each in broken.graph.initializer if each.name == "words")
+    values = numpy_helper.to_array(table).copy()
+    values[0, 0] = np.nan
+    table.CopyFrom(numpy_helper.from_array(values, "words"))
+    with pytest.raises(NotFinite, match="words"):
+        check_model(broken, seq_len=8)
