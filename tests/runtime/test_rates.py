@@ -85,7 +85,7 @@ def test_the_users_own_rates_come_before_the_reference(home):
 
 
 def test_rates_below_the_home_folder_where_no_other_is_named(monkeypatch, tmp_path):
-    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setattr(module.Path, "home", lambda: tmp_path)
     assert rates_path() == tmp_path / ".config" / "ppc" / "rates.json"
 
