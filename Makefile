@@ -16,7 +16,7 @@ MYPY := ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.
 
 unexport PYTHONPATH
 .DEFAULT_GOAL := ready
-.PHONY: ready test demo lint types wheel bench clean
+.PHONY: ready test demo lint types wheel bench bench-peers clean
 
 ready: $(READY)
 
@@ -55,6 +55,14 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/ot_rate.py
 	$(BIN)/python benchmarks/he_product.py
+	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/demo_model.py
+	$(BIN)/python benchmarks/bert_base.py
+	$(BIN)/python benchmarks/growth.py
+
+# SPU beside us, in an environment of its own (.venv-spu); some five minutes a layer.
+bench-peers: $(READY)
+	$(BIN)/python benchmarks/peers.py
 
 clean:
 	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
