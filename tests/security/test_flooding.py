@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ppc.runtime.errors import BadPlan
-from ppc.runtime.he_product import Product
+from ppc.runtime.he_product import Product, plan_product
 from ppc.runtime.plan import decode
 from ppc.runtime.steps import Linear, MatMul
 
@@ -22,6 +22,10 @@ SIGMA = 40
 """Statistical security of the flooding, in bits."""
 BINOMIAL = 10.5
 """Variance of a fresh error; none exceeds 21."""
+
+
+LIGHT = [plan_product(1, 8, 16, 8, ell, norm_bits=norm) for ell in (12, 24) for norm in (0, 3)]
+"""Products whose noise is mostly that of the encryption of zero."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def products(small) -> list[tuple[Product, float]]:
         elif isinstance(step, MatMul):  # the server's side is a uniform mask
             found.append((step.product, 2.0 ** (step.product.ell - 1) * sqrt(step.product.k)))
     assert {p.two_sided for p, _ in found} == {True, False}
-    return found
+    return [*found, *((product, 2.0**product.norm_bits) for product in LIGHT)]
 
 
 def own_noise(product: Product, norm: float) -> float:

@@ -1,0 +1,184 @@
+"""Each message hides what its sender knows, whatever the shares are: with the shares held fixed, so that
+nothing but masks can vary, every message is uniform and new each time.
+
+A message may look uniform and yet tell all, because shares are uniform themselves: who receives the other
+share in the clear has the value. Here the shares are constants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from evenness import uneven
+from frames import Frame, watched
+
+from ppc.runtime.he_product import plan_product
+from ppc.runtime.he_session import HeSession
+from ppc.runtime.ledger import SERVER, Role
+from ppc.runtime.ot.pool import Pool
+from ppc.runtime.party import Party, together
+from ppc.runtime.protocols import matmul
+from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
+from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
+from ppc.runtime.protocols.cross import cross_given
+from ppc.runtime.protocols.leaf import leaf_answer, leaf_offline, leaf_point
+from ppc.runtime.protocols.multiply import (
+    Rows,
+    multiply,
+    multiply_offline,
+    scaled,
+    scaled_offline,
+    square,
+    square_offline,
+)
+from ppc.runtime.protocols.random_ot import CountingPool
+from ppc.runtime.protocols.truncate import truncate, truncate_offline
+from ppc.runtime.ring import BIT, Fixed
+from ppc.runtime.share import Share
+
+TIMES = 24
+N = 24
+NUM = Fixed(22, 8)
+
+Program = Callable[[Party], Any]
+
+
+def fixed(p: Party, num: Fixed, *shape: int) -> Share:
+    """The same share on every call: small at the client, 3 less at the server."""
+    size = int(np.prod(shape))
+    data = np.arange(size, dtype=np.uint64).reshape(shape) + np.uint64(5 if p.role is SERVER else 2)
+    return Share(num, shape, None if p.pricing else num.wrap(data))
+
+
+def bits(p: Party) -> np.ndarray | None:
+    return None if p.pricing else (np.arange(N) % 3 == 0).astype(np.uint8)
+
+
+def ands(p: Party) -> None:
+    made = [and_offline(p, N, 2)]
+    and_rows(p, bits(p), bits(p), made)
+
+
+def selection(p: Party) -> None:
+    select(p, fixed(p, BIT, N), fixed(p, NUM, N), select_offline(p, NUM, (N,)))
+
+
+def comparison(p: Party) -> None:
+    thresholds = Thresholds((-8, 0, 64))
+    compare(p, fixed(p, NUM, N), thresholds, compare_offline(p, NUM, (N,), thresholds))
+
+
+def look_up(p: Party) -> None:
+    made = leaf_offline(p, SERVER, N, 4, 6)
+    turn = leaf_point(p, made, lambda: (np.arange(N) % 16).astype(np.uint8))
+    leaf_answer(p, made, turn, lambda: np.tile(np.arange(16, dtype=np.uint64), (N, 1)))
+
+
+def truncation(p: Party) -> None:
+    new = Fixed(22, 4)
+    truncate(p, fixed(p, NUM, N), new, truncate_offline(p, NUM, new, (N,)))
+
+
+def squares(p: Party) -> None:
+    square(p, fixed(p, NUM, N), square_offline(p, NUM, (N,)))
+
+
+def products(p: Party) -> None:
+    rows = Rows((6, 4), (6, 1))
+    multiply(p, fixed(p, NUM, 6, 4), fixed(p, NUM, 6, 1), multiply_offline(p, NUM, rows))
+
+
+def scalings(p: Party) -> None:
+    rows, w = Rows((6, 4), (1, 4)), np.array([[3, -7, 1, 100]])
+    made = scaled_offline(p, NUM, rows, 9, lambda: w)
+    scaled(p, fixed(p, NUM, 6, 4), rows, 7, lambda: w, made)
+
+
+def crossings(p: Party) -> None:
+    """The sender's rows are fixed too: its answer must hide them by the OTs alone."""
+    given = np.arange(N, dtype=np.uint64)
+    cross_given(p, SERVER, 20, 6, N, 1, lambda: given, lambda: given)
+
+
+LINEAR = plan_product(1, 4, 6, 5, 22, norm_bits=9)
+BOTH = plan_product(1, 4, 6, 4, 22, two_sided=True)
+
+
+def linear(p: Party) -> None:
+    w = np.arange(30).reshape(6, 5)
+    begun = matmul.linear_begin(p, LINEAR, lambda: w)
+    made = matmul.linear_offline(p, LINEAR, begun)
+    matmul.linear(p, fixed(p, NUM, 1, 4, 6), 5, 3, lambda: w, made)
+
+
+def matrices(p: Party) -> None:
+    made = matmul.matmul_offline(p, BOTH, matmul.matmul_begin(p, BOTH))
+    matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
+
+
+PROGRAMS: dict[str, Program] = {
+    "and": ands,
+    "select": selection,
+    "compare": comparison,
+    "look-up": look_up,
+    "truncate": truncation,
+    "square": squares,
+    "multiply": products,
+    "scaled": scalings,
+    "cross": crossings,
+    "linear": linear,
+    "matmul": matrices,
+}
+
+
+def frames_of(program: Program) -> list[list[Frame]]:
+    """What is said in each of `TIMES` repetitions on the same shares; the frames of each in one order."""
+    count = Party(None)
+    count.pools = {role: CountingPool() for role in Role}  # type: ignore[assignment,misc]
+    count.he = HeSession(count, ())
+    program(count)
+
+    def repeated(p: Party) -> None:
+        p.pools = {role: Pool(role, TIMES * count.pools[role].taken) for role in Role}
+        for pool in p.pools.values():
+            pool.setup(p)
+        p.he = HeSession(p, [LINEAR, BOTH])
+        for i in range(TIMES):
+            with p.ledger.at("times", str(i)):
+                program(p)
+
+    with watched() as frames:
+        together(repeated)
+    said = [f for f in frames if f.phase == "times" and f.kind not in ("extension.extend", "silent.extend")]
+    times = [[f for role in Role for f in said if (f.step, f.role) == (str(i), role)] for i in range(TIMES)]
+    assert len({len(each) for each in times}) == 1
+    return times
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_messages_hide_fixed_shares(name):
+    times = frames_of(PROGRAMS[name])
+    assert times[0]
+    for same in zip(*times, strict=True):
+        x = np.stack([frame.elements() for frame in same])[:, :20_000]
+        assert not uneven(x, same[0].bits or 1), (name, same[0].kind, same[0].bits)
+
+
+def test_a_share_in_the_clear_is_seen():
+    def told(p: Party) -> None:
+        x = fixed(p, NUM, N)
+        p.swap(NUM.bits, x.shape, lambda: x.ring)
+
+    x = np.stack([said[0].elements() for said in frames_of(told)])
+    assert {"each place over the runs", "high bits"} <= uneven(x, NUM.bits).keys()
+
+
+def test_one_mask_for_two_neighbours_is_seen():
+    rng = np.random.default_rng(2)
+    masks = rng.integers(0, 2**22, (TIMES, N)).astype(np.uint64).repeat(2, axis=1)
+    x = (masks + np.arange(2 * N, dtype=np.uint64)) & np.uint64(2**22 - 1)
+    assert {"differences over the runs", "neighbours over the runs"} <= uneven(x, 22).keys()
+    assert "each place over the runs" not in uneven(x, 22)
