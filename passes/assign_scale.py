@@ -55,7 +55,7 @@ class Precision:
     to be summed. ``spline`` and ``gate`` are the scales at which x enters a spline of absolute error, the
     second where the spline's value is mostly x itself; ``fit``, how often a spline's error is halved."""
 
-    value: int = 9
+    value: int = 10
     weight: int = 9
     channel: int = 11
     scalar: int = 12

@@ -58,7 +58,7 @@ def test_splines_and_bits_are_raised_apart():
                 ),
             )
         found = accurate(
-            GRAPH, FEEDS[:1], 0.01, passes.Precision(),
+            GRAPH, FEEDS[:1], 0.01, passes.Precision(value=9),
             lambda p: run("fit", 0.02 * 2.0**-p.fit, p),
             lambda p: run("bits", 0.05 * 2.0 ** (9 - p.value), p),
         )  # fmt: skip
