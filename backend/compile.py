@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc import passes
+from ppc.backend.check import Checked, check_model
 from ppc.backend.lower import BYTE_PRICE, lower
 from ppc.backend.merge_lengths import merge_lengths
-from ppc.frontend.ir.graph import Graph, Input
+from ppc.frontend.errors import UnsupportedModel
+from ppc.frontend.ir.graph import FLOAT, Graph, Input
 from ppc.frontend.onnx_emit import save as save_onnx
 from ppc.frontend.onnx_load import load
 from ppc.runtime.errors import BadInput
@@ -82,26 +86,29 @@ def compile_model(
     wanted = passes.Options(profile=profile, max_error=max_error)
     for length in reversed(lengths):
         progress(f"reading {model}" + (f" at length {length}" if len(lengths) > 1 else ""))
-        graph = load(
-            model, seq_len=length, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None
-        )
+        chosen = tuple(outputs) if outputs else None
+        graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         progress("choosing approximations, scales and rings")
-        state = _passed(graph, wanted, _cut(graph, calibrate))
+        state = _passed(graph, wanted, _cut(graph, calibrate), "", again)
+        for note in state.notes:
+            progress(note)
         wanted = replace(wanted, precision=state.options.precision, max_error=None, fitted=state.fitted)
         if applied is None:
             applied = state.applied
             _emitted(state, emit_onnx, progress)
         progress("choosing packings and writing the plan")
         options = {"seq_len": str(length or ""), **{name: str(n) for name, n in sorted((dims or {}).items())}}
-        compiled.append(
-            lower(
-                state.graph,
-                model=Path(model).name,
-                profile=state.profile.name,
-                options=options,
-                byte_price=byte_price,
+        with _refusing(again):
+            compiled.append(
+                lower(
+                    state.graph,
+                    model=Path(model).name,
+                    profile=state.profile.name,
+                    options=options,
+                    byte_price=byte_price,
+                )
             )
-        )
     return Compiled(*merge_lengths(compiled[::-1]), applied or ())
 
 
@@ -122,8 +129,10 @@ def emit_model(
     """
     progress(f"reading {model}")
     length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
-    graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=tuple(outputs) if outputs else None)
-    state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile")
+    chosen = tuple(outputs) if outputs else None
+    graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+    again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+    state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile", again)
     _emitted(state, path, progress)
     return state.applied
 
@@ -148,16 +157,35 @@ def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
     value, shape = np.asarray(sample[wanted.name]), wanted.type.shape
     if value.ndim != len(shape) or any(n < d for n, d in zip(value.shape, shape, strict=True)):
         raise BadInput(f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}")
+    kinds = "fiub" if wanted.type.num == FLOAT else "iub"
+    if value.dtype.kind not in kinds:
+        raise BadInput(
+            f"calibration: input {wanted.name!r} holds {value.dtype}, the model wants {wanted.type}"
+        )
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise BadInput(f"calibration: input {wanted.name!r} holds a value that is not finite")
     return value[tuple(map(slice, shape))]
 
 
 def _passed(
-    graph: Graph, options: passes.Options, feeds: Sequence[Feeds] | None, stop_after: str = ""
+    graph: Graph,
+    options: passes.Options,
+    feeds: Sequence[Feeds] | None,
+    stop_after: str,
+    again: Callable[[], Checked],
 ) -> passes.State:
-    """The pipeline, its refusals as `Unsupported` (what has an exit status of its own keeps it)."""
-    try:
+    with _refusing(again):
         return passes.run(graph, options, feeds, stop_after)
-    except ValueError as error:
+
+
+@contextmanager
+def _refusing(again: Callable[[], Checked]) -> Iterator[None]:
+    """Refusals, which are of one op, as all that is in the way; where nothing is, as they are."""
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        if unsupported := again().unsupported:
+            raise UnsupportedModel(unsupported) from None
         if hasattr(error, "exit_status"):
             raise
         raise Unsupported(str(error)) from None

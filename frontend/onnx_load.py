@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper, inliner
+from onnx.checker import ValidationError
 
 from ppc.frontend.errors import (
     ControlFlow,
@@ -129,14 +130,30 @@ def _parse(path: Path) -> onnx.ModelProto:
 
 
 def _load_external(model: onnx.ModelProto, base: Path | None) -> None:
-    outside = [t for t in model.graph.initializer if external_data_helper.uses_external_data(t)]
-    if not outside:
-        return
-    for tensor in outside:
-        where = external_data_helper.ExternalDataInfo(tensor).location
-        if base is None or not (base / where).is_file():
-            raise MissingExternalData(tensor.name, str(base / where) if base else where)
-    external_data_helper.load_external_data_for_model(model, str(base))
+    for tensor in _tensors(model.graph):
+        if not external_data_helper.uses_external_data(tensor):
+            continue
+        where = next((each.value for each in tensor.external_data if each.key == "location"), "")
+        try:
+            if base is None or not (base / where).is_file():
+                raise MissingExternalData(tensor.name, str(base / where) if base else where)
+            external_data_helper.load_external_data_for_tensor(tensor, str(base))
+        except (OSError, ValueError, ValidationError) as error:
+            raise NotOnnx(f"the weights of {tensor.name}, kept in {where or 'no file'}: {error}") from None
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Initializers, and tensors in attributes, of the graph and those within."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def _read(

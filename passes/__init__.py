@@ -14,9 +14,10 @@ from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
 from ppc.passes.canonicalize import canonicalize
-from ppc.passes.check_range import RangeError, check_range
-from ppc.passes.clamp_mask import clamp_mask
+from ppc.passes.check_range import check_range
+from ppc.passes.clamp_mask import clamp_mask, cuts
 from ppc.passes.delay_division import delay_division
+from ppc.passes.errors import RangeError
 from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
 from ppc.passes.friendly import Constants
@@ -50,8 +51,9 @@ class Options:
 class State:
     """What one stage hands to the next. ``ranges`` are of ``graph``, or left over from an earlier one.
 
-    ``plain`` is the model as the profile wants it, still in operators that any runtime knows, ``applied``
-    what the profile changed to make it so, and ``fitted`` the constants it found.
+    ``notes`` are for the user to read. ``plain`` is the model as the profile wants it, still in operators
+    that any runtime knows, ``applied`` what the profile changed to make it so, and ``fitted`` the constants
+    it found.
     """
 
     graph: Graph
@@ -59,6 +61,7 @@ class State:
     feeds: Sequence[Feeds]
     profile: Profile
     ranges: Ranges = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     plain: Graph | None = None
     applied: tuple[Applied, ...] = ()
     fitted: tuple[Constants, ...] = ()
@@ -94,6 +97,12 @@ def _calibrate(s: State) -> State:
     return replace(s, ranges=calibrate(s.graph, s.feeds, s.options.margin or MARGIN))
 
 
+def _clamped(s: State) -> State:
+    fit = s.options.precision.fit
+    notes = tuple(dict.fromkeys(str(each) for each in cuts(s.graph, s.ranges, fit)))
+    return replace(s, graph=clamp_mask(s.graph, s.ranges, fit), notes=notes)
+
+
 def _assign(s: State) -> State:
     fixed = assign_scale(s.graph, s.ranges, s.options.precision)
     return replace(s, graph=fixed.graph, ranges=fixed.ranges)
@@ -121,7 +130,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage(
         "clamp_mask",
         "minus infinity has no fixed-point format",
-        lambda s: replace(s, graph=clamp_mask(s.graph, s.ranges, s.options.precision.fit)),
+        _clamped,
     ),
     Stage(
         "spell_out",

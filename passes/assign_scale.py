@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, IRError, Op, Owner, walk
 from ppc.passes.calibrate import SLACK, Range, Ranges
+from ppc.passes.errors import RangeError, place
 from ppc.passes.own import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.runtime.ring import MAX_BITS, Fixed
@@ -77,7 +78,7 @@ def assign_scale(graph: Graph, ranges: Ranges, precision: Precision | None = Non
     """The graph in fixed point. ``graph`` holds no more functions than Spline and ReduceMax on shared values;
     ``ranges`` are its own.
 
-    Raises IRError for an op that shares cannot compute, ValueError where a ring would need more than 64 bits.
+    Raises IRError for an op that shares cannot compute, RangeError where a ring would need more than 64 bits.
     """
     formats = _Formats(graph, ranges, precision or Precision())
     return _Rebuild(formats).run()
@@ -123,6 +124,8 @@ class _Formats:
     def natural(self, op: Op, bits: int | None = None) -> int:
         """The scale at which ``bits`` of a typical value are kept."""
         typical = self.ranges[op].rms or self.ranges[op].magnitude or 1.0
+        if not math.isfinite(typical):
+            raise _too_wide(op, 0, self.ranges[op])
         scale = (self.precision.value if bits is None else bits) - math.ceil(math.log2(typical))
         return min(max(0, scale), _FINEST)
 
@@ -222,7 +225,7 @@ class _Formats:
         else:
             ring = home = max(home, self.together(op))
         if max(ring, home) > MAX_BITS:
-            raise ValueError(f"{op!r} needs a ring of {max(ring, home)} bits; its range is {self.ranges[op]}")
+            raise _too_wide(op, max(ring, home), self.ranges[op])
         self.ring[op], self.home_ring[op] = ring, home
 
     def together(self, op: Op) -> int:
@@ -260,7 +263,7 @@ class _Formats:
         lo, hi = self.splines[op].values(self.argument(op))
         bits = max(2, integer_bits(max(abs(lo), abs(hi))) + scale + 2)
         if bits > MAX_BITS:
-            raise ValueError(f"{op!r}: its quadratics need a ring of {bits} bits")
+            raise _too_wide(op, bits, self.argument(op))
         return Fixed(bits, scale)
 
     def width(self, op: ops.Spline) -> int:
@@ -274,6 +277,15 @@ class _Formats:
         x = self.ranges[op.x]
         scale = self.home[op.x]
         return max(integer_bits(x.hi - x.lo) + scale + 1, self.need(op.x, scale))
+
+
+def _too_wide(op: Op, bits: int, reached: Range) -> RangeError:
+    """No ring of at most 64 bits holds the value."""
+    needs = f"needs a ring of {bits} bits, more than {MAX_BITS}" if bits else "needs no end of bits"
+    return RangeError(
+        f"{place(op)} {needs}; its range is {reached}. Scale it down in the model (a "
+        "mask, to -10000), or calibrate on data that is nearer to what it will see"
+    )
 
 
 class _Rebuild:

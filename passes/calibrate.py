@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import INT, Graph, Input, Op, walk
 from ppc.frontend.ir.reference import evaluate_all
+from ppc.passes.errors import RangeError, place
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
@@ -78,7 +79,10 @@ def _observe(op: Op, value: Array) -> Range:
     if not x.size:
         return Range(0.0, 0.0, 0.0)
     if np.any(np.isnan(x)):
-        raise ValueError(f"{op!r} is not a number on the calibration data")
+        raise RangeError(
+            f"{place(op)} is not a number on the calibration data; "
+            "run the model there with ONNX Runtime, and give data on which it is one with --calibrate"
+        )
     rows = np.sqrt(np.mean(x.reshape(-1, x.shape[-1]) ** 2, axis=1)) if x.ndim else np.abs(x)[None]
     rows = rows[(rows > 0) & np.isfinite(rows)]
     return Range(float(x.min()), float(x.max()), float(np.quantile(rows, _QUIET)) if rows.size else 0.0)

@@ -12,14 +12,9 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, walk
 from ppc.passes.assign_scale import FixedGraph, is_local
 from ppc.passes.calibrate import Range
+from ppc.passes.errors import RangeError
 from ppc.passes.quantise import Quantised
 from ppc.runtime.ring import Fixed
-
-
-class RangeError(ValueError):
-    """A value that would leave its ring: node, range and ring are in the message."""
-
-    exit_status = 6
 
 
 def check_range(fixed: FixedGraph) -> Graph:

@@ -41,17 +41,47 @@ def clamp_mask(graph: Graph, ranges: Ranges, fit: int = 0) -> Graph:
     ``ranges`` are of this graph; ``fit`` says how often the usual error of exp will be halved, which makes
     it reach further down.
     """
-    owner = owners(graph)
+    masked = _masked(graph, ranges, fit)
     new: dict[Op, Op] = {}
     for op in walk(graph):
         new[op] = op.replace(new[each] for each in op.operands)
+        if op in masked:
+            new[op] = op.replace((_rebuilt(new, *masked[op]),))
+    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a mask is cut that reaches further down."""
+
+    floor: float
+
+    def __str__(self) -> str:
+        return f"attention masks reach below {self.floor:g} and are cut there, which acts the same"
+
+
+def cuts(graph: Graph, ranges: Ranges, fit: int = 0) -> list[Cut]:
+    """What `clamp_mask` cuts."""
+    return [
+        Cut(floor)
+        for _, layers, floor in _masked(graph, ranges, fit).values()
+        for layer in layers
+        if layer.mask and ranges[layer.other].lo < floor
+    ]
+
+
+def _masked(graph: Graph, ranges: Ranges, fit: int) -> dict[Op, tuple[Op, list[_Layer], float]]:
+    """Of each function under masks: the scores, what lies above them, and the floor of the masks."""
+    owner = owners(graph)
+    found: dict[Op, tuple[Op, list[_Layer], float]] = {}
+    for op in walk(graph):
         if isinstance(op, ops.Softmax | ops.Relu) and owner[op] is Owner.SHARED:
             scores, layers = _peeled(op.x, owner, ranges)
             total = _without_masks(scores, layers, ranges)
             floor = floor_of(total, fit) if isinstance(op, ops.Softmax) else relu_floor_of(total)
             if layers and all(_deep_enough(layer, floor) for layer in layers):
-                new[op] = op.replace((_rebuilt(new, scores, layers, floor),))
-    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
+                found[op] = scores, layers, floor
+    return found
 
 
 def floor_of(scores: Range, fit: int = 0) -> float:

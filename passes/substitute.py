@@ -20,6 +20,7 @@ from ppc.frontend.ir.graph import Graph, Op, rebuild, walk
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions
 from ppc.passes.calibrate import SLACK, Range, Ranges
+from ppc.passes.errors import RangeError, place
 from ppc.passes.knowing import Owners
 
 
@@ -149,7 +150,10 @@ def _sqrt(op: ops.Sqrt, x: Range) -> SplineSpec:
 
 def _positive(op: Op, x: Range) -> tuple[float, float]:
     if not x.lo > 0:
-        raise ValueError(f"{op!r}: its operand reaches {x.lo:g}, but must stay above 0")
+        raise RangeError(
+            f"{place(op)}: its operand reaches {x.lo:g}, but must stay "
+            "above 0; add an epsilon to it in the model, or give data that stays above with --calibrate"
+        )
     return x.lo, max(x.hi, x.lo * 1.01)
 
 

@@ -357,7 +357,7 @@ def _end(
 def main() -> NoReturn:
     """Entry point: every fault is one line and an exit status."""
     try:
-        app(standalone_mode=False)
+        status = app(standalone_mode=False)  # what typer.Exit carried, None from a command that ended
     except typer.Exit as stop:
         sys.exit(stop.exit_code)
     except typer.Abort:
@@ -370,7 +370,7 @@ def main() -> NoReturn:
             raise
         log.print(f"ppc: {_line(fault)}", style="red", markup=False)
         sys.exit(status)
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 def _status(fault: Exception) -> int | None:
