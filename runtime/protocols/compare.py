@@ -29,6 +29,8 @@ from .booleans import AndMade, Bits, and_offline, and_rows
 from .leaf import LeafMade, leaf_answer, leaf_offline, leaf_point
 
 DIGIT = 4
+MAX_THRESHOLDS = 32
+"""Two bits for each in the 64-bit entry of a digit's table."""
 MAX_WIDTH = 64
 
 
@@ -44,6 +46,8 @@ class Thresholds:
     drop: int = 0
 
     def __post_init__(self) -> None:
+        if len(self.values) > MAX_THRESHOLDS:
+            raise ValueError(f"{len(self.values)} thresholds, more than the {MAX_THRESHOLDS} of one comparison")
         if not self.values or list(self.values) != sorted(set(self.values)):
             raise ValueError(f"thresholds must ascend, not {self.values}")
         if any(t % (1 << self.drop) for t in self.values):

@@ -130,6 +130,8 @@ def test_compare_with_dropped_bits_errs_only_below_a_threshold(two):
 def test_thresholds_that_do_not_ascend_are_refused():
     with pytest.raises(ValueError, match="ascend"):
         Thresholds((1, 0))
+    with pytest.raises(ValueError, match="33 thresholds, more than the 32"):
+        Thresholds(tuple(range(33)))
     with pytest.raises(ValueError, match=r"multiples of 2\^2"):
         Thresholds((0, 2), drop=2)
 
