@@ -47,7 +47,9 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         if len(self.values) > MAX_THRESHOLDS:
-            raise ValueError(f"{len(self.values)} thresholds, more than the {MAX_THRESHOLDS} of one comparison")
+            raise ValueError(
+                f"{len(self.values)} thresholds, more than the {MAX_THRESHOLDS} of one comparison"
+            )
         if not self.values or list(self.values) != sorted(set(self.values)):
             raise ValueError(f"thresholds must ascend, not {self.values}")
         if any(t % (1 << self.drop) for t in self.values):
