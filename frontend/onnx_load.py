@@ -27,6 +27,7 @@ from ppc.frontend.errors import (
 from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
+from ppc.frontend.onnx_damage import DAMAGE, ill_formed
 from ppc.frontend.onnx_fold import Known, attributes, constant_node, fold, is_weight, read_tensor
 from ppc.frontend.onnx_node import Node, Unsupported
 from ppc.frontend.onnx_ops import REMEDIES, TABLE
@@ -114,7 +115,10 @@ def read_model(path_or_model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         base = Path(path_or_model).parent
         model = _parse(Path(path_or_model))
     _load_external(model, base)
-    return inliner.inline_local_functions(model) if model.functions else model
+    try:
+        return inliner.inline_local_functions(model) if model.functions else model
+    except (RuntimeError, ValueError) as error:
+        raise NotOnnx(f"the model's local functions cannot be inlined: {error}") from None
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -196,7 +200,10 @@ class _Reader:
 
     def read_initializers(self, tensors: Iterable[onnx.TensorProto]) -> None:
         for tensor in tensors:
-            value = read_tensor(tensor)
+            try:
+                value = read_tensor(tensor)
+            except DAMAGE as error:
+                raise NotOnnx(f"the tensor {tensor.name} is damaged: {error}") from None
             self.values[tensor.name] = Known(value, is_weight(value))
 
     def run(self, nodes: Sequence[onnx.NodeProto], needed: set[int]) -> None:
@@ -211,9 +218,9 @@ class _Reader:
         try:
             self.bind(node, self.meaning(node))
         except (Unsupported, IRError) as reason:
-            kind = ControlFlow if node.op_type in _CONTROL else UnsupportedOp
-            self.unsupported.append(kind(node.name, self.key(node), self.version(node), str(reason)))
-            self.bind(node, [self.stand_in(node, name) for name in node.output])
+            self.refuse(node, str(reason))
+        except DAMAGE as error:
+            self.refuse(node, ill_formed(node, error, self.model.opset_import))
         first = next((name for name in node.output if name), "")
         outputs = tuple(name for name in node.output if name)
         result = self.values.get(first)
@@ -233,6 +240,11 @@ class _Reader:
                 found[op] = None
                 stack += op.operands
         return tuple(found)[::-1]
+
+    def refuse(self, node: onnx.NodeProto, reason: str) -> None:
+        kind = ControlFlow if node.op_type in _CONTROL else UnsupportedOp
+        self.unsupported.append(kind(node.name, self.key(node), self.version(node), reason))
+        self.bind(node, [self.stand_in(node, name) for name in node.output])
 
     def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
         """What stands for an unsupported node's output, where shape inference knows its type."""
