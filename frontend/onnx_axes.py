@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -9,7 +10,7 @@ import onnx
 import onnx.shape_inference
 
 from ppc.frontend.errors import DynamicAxis, UnknownDim
-from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
+from ppc.frontend.ir.graph import BOOL, FLOAT, INT, MAX_ELEMENTS, Input, Num
 
 _KINDS: dict[int, Num] = {
     onnx.TensorProto.BOOL: BOOL,
@@ -119,6 +120,8 @@ class _Fixer:
             raise UnknownDim(f"input {value.name} is no tensor of numbers")
         tokens = kind != FLOAT and len(tensor.shape.dim) == 2
         shape = tuple(self.axis(value.name, i, axis, tokens) for i, axis in enumerate(tensor.shape.dim))
+        if math.prod(shape) > MAX_ELEMENTS:
+            raise UnknownDim(f"input {value.name} of shape {shape} has more than {MAX_ELEMENTS:,} elements")
         return Input(shape, kind, name=value.name)
 
     def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension, tokens: bool) -> int:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from itertools import product
 
-import numpy as np
-
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
-from ppc.frontend.ir.ops import Const
 from ppc.frontend.onnx_node import Node, Unsupported, number
-from ppc.frontend.onnx_structure import reshaped, sliced
+from ppc.frontend.onnx_structure import padded, reshaped, sliced
 
 MOST_GROUPS = 64
 
@@ -68,15 +65,8 @@ def _padded(
     if min(pads) < 0:
         raise Unsupported("pads by less than nothing; use Slice")
     for i in range(space):
-        around = [_zeros(x, 2 + i, width) for width in (pads[i], pads[space + i])]
-        if any(around):
-            x = ops.Concat(tuple(each for each in (around[0], x, around[1]) if each is not None), 2 + i)
+        x = padded(x, 2 + i, pads[i], pads[space + i], number(0.0))
     return x
-
-
-def _zeros(x: Op, axis: int, width: int) -> Op | None:
-    shape = (*x.type.shape[:axis], width, *x.type.shape[axis + 1 :])
-    return Const(np.zeros(shape, np.float32)) if width else None
 
 
 def _patches(x: Op, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> Op:

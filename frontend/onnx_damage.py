@@ -15,8 +15,8 @@ def ill_formed(node: onnx.NodeProto, error: Exception, opsets: Sequence[onnx.Ope
     """The reason in words: ONNX's own, where its checker has one."""
     context = checker.C.CheckerContext()
     context.ir_version = onnx.IR_VERSION
-    context.opset_imports = {each.domain: each.version for each in opsets}
     try:
+        context.opset_imports = {each.domain: each.version for each in opsets}
         checker.check_node(node, context)
     except Exception as reason:  # the checker raises what it likes
         first = next((line for line in str(reason).splitlines() if line.strip()), type(reason).__name__)

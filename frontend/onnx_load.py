@@ -188,7 +188,7 @@ class _Reader:
             raise NotOnnx(
                 f"opset {self.opset}: export the model with an opset from {OPSETS[0]} to {OPSETS[-1]}"
             )
-        self.values: dict[str, Op | Known | None] = {each.name: each for each in inputs}
+        self.values: dict[str, Op | Known | None] = {}
         """An op, a tensor known already, or None behind an unsupported node."""
         self.unmade: dict[str, str] = {}
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
@@ -196,7 +196,15 @@ class _Reader:
         self.unsupported: list[UnsupportedOp] = []
         self.nodes: list[Surveyed] = []
         self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
+        for each in inputs:
+            self.define(each.name, each)
         self.read_initializers(model.graph.initializer)
+
+    def define(self, name: str, value: Op | Known | None) -> None:
+        """Every name is given once: of two meanings the wrong one would be read."""
+        if name in self.values:
+            raise NotOnnx(f"two tensors have the name {name}")
+        self.values[name] = value
 
     def read_initializers(self, tensors: Iterable[onnx.TensorProto]) -> None:
         for tensor in tensors:
@@ -204,7 +212,7 @@ class _Reader:
                 value = read_tensor(tensor)
             except DAMAGE as error:
                 raise NotOnnx(f"the tensor {tensor.name} is damaged: {error}") from None
-            self.values[tensor.name] = Known(value, is_weight(value))
+            self.define(tensor.name, Known(value, is_weight(value)))
 
     def run(self, nodes: Sequence[onnx.NodeProto], needed: set[int]) -> None:
         for i, node in enumerate(nodes):
@@ -263,9 +271,11 @@ class _Reader:
         for name, value in zip(node.output, values, strict=False):
             if name:
                 fresh = isinstance(value, Op) and not value.name
-                self.values[name] = value.named(name) if fresh and isinstance(value, Op) else value
+                self.define(name, value.named(name) if fresh and isinstance(value, Op) else value)
         for name in node.output[len(values) :]:
-            self.values[name], self.unmade[name] = None, node.op_type
+            if name:
+                self.define(name, None)
+                self.unmade[name] = node.op_type
 
     def meaning(self, node: onnx.NodeProto) -> Sequence[Op | Known | None]:
         if node.op_type == "Constant" and (value := constant_node(node)) is not None:
@@ -328,9 +338,13 @@ class _Reader:
             raise Unsupported("the branch depends on the input's values; rewrite it with Where")
         graph = attributes(node)["then_branch" if bool(condition.value) else "else_branch"]
         results = [each.name for each in graph.output]
-        self.read_initializers(graph.initializer)
-        self.run(graph.node, _needed(graph.node, results))
-        return [self.values[name] for name in results]
+        outside = dict(self.values), dict(self.constants), dict(self.unmade)
+        try:
+            self.read_initializers(graph.initializer)
+            self.run(graph.node, _needed(graph.node, results))
+            return [self.values[name] for name in results]
+        finally:
+            self.values, self.constants, self.unmade = outside  # another branch may give the same names
 
     def key(self, node: onnx.NodeProto) -> str:
         return node.op_type if node.domain in _OWN_DOMAINS else f"{node.domain}.{node.op_type}"

@@ -70,7 +70,9 @@ def broadcast_to(x: Op, shape: tuple[int, ...]) -> Op:
 def tile(node: Node, x: Op, repeats: Op) -> Op:
     for axis, times in enumerate(integers(repeats, "the repeats")):
         if times != 1:
-            x = ops.Concat((x,) * times, axis)
+            before, after = x.type.shape[:axis], x.type.shape[axis:]
+            copies = ops.Broadcast(reshaped(x, (*before, 1, *after)), (*before, times, *after))
+            x = reshaped(copies, (*before, times * after[0], *after[1:]))
     return x
 
 
@@ -111,7 +113,9 @@ def split(node: Node, x: Op, sizes: Op | None = None) -> tuple[Op, ...]:
     if sizes is not None or node.get("split"):
         parts = tuple(node.get("split", ())) or integers(sizes, "the sizes")
     else:
-        count = node.get("num_outputs", len(node.outputs))
+        count = len(node.outputs)
+        if node.get("num_outputs", count) != count:
+            raise Unsupported(f"has {count} outputs, and says that they are {node.get('num_outputs')}")
         each = -(-n // count)
         parts = tuple(min(each, n - i * each) for i in range(count))
     ends = np.cumsum(parts).tolist()
@@ -158,12 +162,14 @@ def pad(node: Node, x: Op, pads: Op, value: Op | None = None, axes: Op | None = 
     along = tuple(range(x.type.rank)) if axes is None else integers(axes, "the axes")
     filler = like(0, x.type.num) if value is None else value
     for i, axis in enumerate(along):
-        before, after = (
-            _filled(x, axis % x.type.rank, n, filler) for n in (widths[i], widths[i + len(along)])
-        )
-        if before or after:
-            x = ops.Concat((*before, x, *after), axis % x.type.rank)
+        x = padded(x, axis % x.type.rank, widths[i], widths[i + len(along)], filler)
     return x
+
+
+def padded(x: Op, axis: int, before: int, after: int, filler: Op) -> Op:
+    """x between so many copies of a number."""
+    first, last = (_filled(x, axis, width, filler) for width in (before, after))
+    return ops.Concat((*first, x, *last), axis) if first or last else x
 
 
 def _filled(x: Op, axis: int, width: int, value: Op) -> tuple[Op, ...]:

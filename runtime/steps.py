@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .errors import RangeFault
+from .errors import BadPlan, RangeFault
 from .he_product import Product
 from .ledger import SERVER
 from .party import Party
@@ -43,6 +43,11 @@ MAX_ELEMENTS = 2**30
 MAX_RANK = 8
 
 
+def fits(shape: tuple[int, ...]) -> bool:
+    """Whether a plan's tensor may have that shape."""
+    return len(shape) <= MAX_RANK and all(d >= 1 for d in shape) and prod(shape) <= MAX_ELEMENTS
+
+
 class Form(msgspec.Struct, frozen=True):
     """Format and shape of a value."""
 
@@ -50,7 +55,7 @@ class Form(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(self.shape) > MAX_RANK or any(d < 1 for d in self.shape) or prod(self.shape) > MAX_ELEMENTS:
+        if not fits(self.shape):
             raise ValueError(f"a value of shape {self.shape}")
 
     @property
@@ -97,7 +102,13 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
         return Form(self.num, self.shape)
 
     def _encoded(self, run: Run) -> Ring:
-        value = np.broadcast_to(run.local[self.local], self.shape)
+        local = run.local[self.local]
+        try:
+            value = np.broadcast_to(local, self.shape)
+        except ValueError:
+            raise BadPlan(
+                f"the client's value {self.name!r} has shape {local.shape}, which does not repeat to {self.shape}"
+            ) from None
         try:
             return self.num.encode(value)
         except OverflowError as error:

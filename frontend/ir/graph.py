@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ppc.runtime.ring import Fixed
 
@@ -44,6 +44,10 @@ class BoolType:
 
 Num = FloatType | IntType | BoolType | Fixed
 FLOAT, INT, BOOL = FloatType(), IntType(), BoolType()
+
+
+MAX_ELEMENTS = 2**28
+"""Of a value that is computed: beyond what two parties can share, and a small file could ask for any number."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Op:
     """A value and how it comes about. ``name`` is the ONNX tensor it came from, "" where there was none."""
 
     name: str = field(default="", kw_only=True)
+    most: ClassVar[float] = MAX_ELEMENTS
 
     def __init_subclass__(cls, **rest: Any) -> None:
         # In the class's own dictionary before the dataclass decorator looks, which then leaves it alone: a
@@ -93,7 +98,8 @@ class Op:
         super().__init_subclass__(**rest)
 
     def __post_init__(self) -> None:
-        self.type  # noqa: B018 - an op that does not type-check cannot be built
+        if self.type.size > self.most:
+            raise IRError(f"{type(self).__name__} {self.name}: {self.type} is more than {self.most:,} elements")
 
     def infer(self) -> TensorType:
         raise NotImplementedError
