@@ -10,7 +10,7 @@ import onnx
 import onnx.shape_inference
 
 from ppc.frontend.errors import DynamicAxis, UnknownDim
-from ppc.frontend.ir.graph import BOOL, FLOAT, INT, MAX_ELEMENTS, Input, Num
+from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
 
 _KINDS: dict[int, Num] = {
     onnx.TensorProto.BOOL: BOOL,
@@ -66,6 +66,9 @@ def fixed_inputs(
     return inputs, fixer.named
 
 
+MOST = 2**24
+"""Elements of an input: a client sends each of them in several bytes."""
+
 _SHAPE_LIKE = 1024
 
 
@@ -120,8 +123,8 @@ class _Fixer:
             raise UnknownDim(f"input {value.name} is no tensor of numbers")
         tokens = kind != FLOAT and len(tensor.shape.dim) == 2
         shape = tuple(self.axis(value.name, i, axis, tokens) for i, axis in enumerate(tensor.shape.dim))
-        if math.prod(shape) > MAX_ELEMENTS:
-            raise UnknownDim(f"input {value.name} of shape {shape} has more than {MAX_ELEMENTS:,} elements")
+        if math.prod(shape) > MOST:
+            raise UnknownDim(f"input {value.name} of shape {shape} has more than {MOST:,} elements")
         return Input(shape, kind, name=value.name)
 
     def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension, tokens: bool) -> int:

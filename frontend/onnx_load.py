@@ -27,7 +27,7 @@ from ppc.frontend.errors import (
 from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
-from ppc.frontend.onnx_damage import DAMAGE, ill_formed
+from ppc.frontend.onnx_damage import DAMAGE, check_texts, ill_formed
 from ppc.frontend.onnx_fold import Known, attributes, constant_node, fold, is_weight, read_tensor
 from ppc.frontend.onnx_node import Node, Unsupported
 from ppc.frontend.onnx_ops import REMEDIES, TABLE
@@ -116,9 +116,11 @@ def read_model(path_or_model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         model = _parse(Path(path_or_model))
     _load_external(model, base)
     try:
-        return inliner.inline_local_functions(model) if model.functions else model
+        whole = inliner.inline_local_functions(model) if model.functions else model
     except (RuntimeError, ValueError) as error:
         raise NotOnnx(f"the model's local functions cannot be inlined: {error}") from None
+    check_texts(whole.graph)
+    return whole
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -263,9 +265,9 @@ class _Reader:
         shape, num = self.guessed[output]
         try:
             xs = [self.op(name, self.values[name]) for name in node.input if name]
-        except Unsupported:
+            return Opaque(tuple(x for x in xs if x is not None), shape, num)
+        except (Unsupported, IRError):
             return None
-        return Opaque(tuple(x for x in xs if x is not None), shape, num)
 
     def bind(self, node: onnx.NodeProto, values: Sequence[Op | Known | None]) -> None:
         for name, value in zip(node.output, values, strict=False):

@@ -46,8 +46,9 @@ Num = FloatType | IntType | BoolType | Fixed
 FLOAT, INT, BOOL = FloatType(), IntType(), BoolType()
 
 
-MAX_ELEMENTS = 2**28
-"""Of a value that is computed: beyond what two parties can share, and a small file could ask for any number."""
+MAX_ELEMENTS = 2**27
+"""Of a value that is computed, as many as 500 tokens have in a vocabulary of 250,000: a small file could ask for
+any number."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,8 @@ class Op:
         super().__init_subclass__(**rest)
 
     def __post_init__(self) -> None:
-        if self.type.size > self.most:
-            raise IRError(f"{type(self).__name__} {self.name}: {self.type} is more than {self.most:,} elements")
+        if self.type.size > self.most or any(n < 0 for n in self.type.shape):
+            raise IRError(f"{type(self).__name__} {self.name}: {self.type}, of 0 to {self.most:,} elements")
 
     def infer(self) -> TensorType:
         raise NotImplementedError

@@ -124,7 +124,7 @@ def _one_child(folder: Path, seconds: float, seed: int) -> str | None:
         while child.poll() is None:
             time.sleep(0.5)
             if time.time() - last.stat().st_mtime > 3 * SLOW:
-                child.kill()
+                child.send_signal(signal.SIGABRT)  # faulthandler then says where it is
                 child.wait()
                 return f"hung for more than {3 * SLOW} s"
     return None if child.returncode in (0, KEPT) else f"died with status {child.returncode}"

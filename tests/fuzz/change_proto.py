@@ -55,7 +55,7 @@ def _change_one(owner: Message, key: Field, words: Words, rng: random.Random) ->
     elif key.cpp_type == Field.CPPTYPE_MESSAGE:
         others = words.messages[key.message_type.full_name]
         if others:
-            getattr(owner, key.name).CopyFrom(rng.choice(others))
+            getattr(owner, key.name).CopyFrom(_copied(rng.choice(others)))
     else:
         setattr(owner, key.name, _value(key, getattr(owner, key.name), words, rng))
 
@@ -76,7 +76,7 @@ def _change_list(owner: Message, key: Field, words: Words, rng: random.Random) -
     elif key.cpp_type == Field.CPPTYPE_MESSAGE:
         others = [values[at]] if what == "double" and values else words.messages[key.message_type.full_name]
         if others:
-            values.add().CopyFrom(rng.choice(others))
+            values.add().CopyFrom(_copied(rng.choice(others)))
     elif what == "set" and values:
         values[at] = _value(key, values[at], words, rng)
     else:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_feeds, tiny_plan, tiny_weights
+from tiny import VOCABULARY, tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime import steps
 from ppc.runtime.errors import BadInput, BadPlan
-from ppc.runtime.executor import check_inputs
-from ppc.runtime.plan import decode, load, load_weights, save, save_weights
+from ppc.runtime.executor import check_inputs, simulate
+from ppc.runtime.plan import WeightSpec, decode, load, load_weights, save, save_weights
 from ppc.runtime.ring import Fixed
 
 
@@ -77,6 +77,33 @@ def changed(index: int, **fields: object) -> bytes:
 def test_an_ill_formed_step_is_named(index, fields, says):
     with pytest.raises(BadPlan, match=says):
         decode(changed(index, **fields))
+
+
+SPECS = tiny_plan()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"inputs": (msgspec.structs.replace(SPECS.inputs[0], kind="ids"),)}, "of kind 'ids', which is none"),
+        ({"inputs": (msgspec.structs.replace(SPECS.inputs[0], shape=(1, -4)),)}, "'ids' among its inputs"),
+        ({"inputs": SPECS.inputs * 2}, "two inputs of one name"),
+        ({"outputs": (msgspec.structs.replace(SPECS.outputs[0], shape=(-1, -10)),)}, "'y' among its outputs"),
+        ({"weights": (*SPECS.weights, WeightSpec("more", (2**40,), 9))}, "'more' among its weights"),
+        ({"weights": (*SPECS.weights, WeightSpec("more", (2, -1), 9))}, "'more' among its weights"),
+        ({"weights": (*SPECS.weights, WeightSpec("more", (2,), 65))}, "'more' has 65 bits"),
+    ],
+)
+def test_tensors_that_cannot_be_are_named(fields, says):
+    with pytest.raises(BadPlan, match=says):
+        decode(msgspec.structs.replace(SPECS, **fields).body)
+
+
+def test_a_client_value_of_another_shape_than_its_step_says():
+    one_hot = msgspec.structs.replace(SPECS.local[1], ints=(VOCABULARY - 1,))
+    plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], one_hot))
+    with pytest.raises(BadPlan, match=r"'/in/ids' has shape \(1, 4, 10\), which does not repeat"):
+        simulate(decode(plan.body), tiny_weights(), {"ids": np.zeros((1, 4), np.int64)})
 
 
 def test_a_plan_may_reveal_only_the_outputs_it_names():

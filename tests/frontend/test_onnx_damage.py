@@ -1,0 +1,144 @@
+"""Damaged models are refused in words: what fuzzing found (tests/fuzz/fuzz_onnx.py), each in its smallest form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import model, one_node, tensor
+
+from ppc.frontend.errors import FrontendError, NotOnnx, UnknownDim, UnsupportedModel
+from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.onnx_load import load, survey
+
+X = np.arange(12, dtype=np.float32).reshape(3, 4)
+W = np.eye(4, dtype=np.float32)
+HUGE = 2**40
+
+
+def node(op_type: str, inputs: str, outputs: str, **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(op_type, inputs.split(), outputs.split(), name=f"/{outputs}", **attributes)
+
+
+def refused(proto: onnx.ModelProto, kind: type[FrontendError], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        load(proto)
+
+
+# ---- names
+
+
+def test_two_inputs_of_one_name() -> None:
+    proto = model([node("Neg", "x", "y")], {"x": X}, ["y"])
+    proto.graph.input.add().CopyFrom(proto.graph.input[0])
+    refused(proto, NotOnnx, "two tensors have the name x")
+
+
+def test_two_weights_of_one_name() -> None:
+    proto = model([node("MatMul", "x w", "y")], {"x": X}, ["y"], [tensor("w", W), tensor("w", 2 * W)])
+    refused(proto, NotOnnx, "two tensors have the name w")
+
+
+def test_a_node_that_gives_a_name_again() -> None:
+    proto = model([node("Neg", "x", "a"), node("Relu", "x", "a"), node("Abs", "a", "y")], {"x": X}, ["y"])
+    refused(proto, NotOnnx, "two tensors have the name a")
+
+
+def test_two_branches_may_give_the_same_names() -> None:
+    """The weight of the first branch is not the second's."""
+
+    def chosen(output: str, weight: np.ndarray) -> onnx.NodeProto:
+        made = [onnx.ValueInfoProto(name="r")]
+        branch = helper.make_graph([node("MatMul", "x w", "r")], "branch", [], made, [tensor("w", weight)])
+        return node("If", "c", output, then_branch=branch, else_branch=branch)
+
+    nodes = [chosen("a", W), chosen("b", 3 * W), node("Add", "a b", "y")]
+    proto = model(nodes, {"x": X}, ["y"], [tensor("c", np.asarray(True))])
+    np.testing.assert_array_equal(evaluate(load(proto), {"x": X})["y"], 4 * X)
+
+
+@pytest.mark.parametrize("name", [b"the_node", b"Neg", b"out"])
+def test_names_that_are_no_text(tmp_path: Path, name: bytes) -> None:
+    data = one_node("Neg", {"x": X}).SerializeToString()
+    (tmp_path / "m.onnx").write_bytes(data.replace(name, b"\xff" * len(name)))
+    with pytest.raises(NotOnnx, match="no text"):
+        survey(tmp_path / "m.onnx")
+
+
+# ---- sizes
+
+
+def test_an_input_too_large_for_anyone() -> None:
+    proto = model([node("Neg", "x", "y")], {"x": X}, ["y"], axes={"x": [3, HUGE]})
+    refused(proto, UnknownDim, "input x of shape .* elements")
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants", "attributes"),
+    [
+        ("Expand", [np.array([HUGE, 3, 4])], {}),
+        ("Tile", [np.array([HUGE, 1])], {}),
+        ("Pad", [np.array([HUGE, 0, 0, 0])], {}),
+        ("Conv", [np.ones((1, 4, 1), np.float32)], {"pads": [0, HUGE]}),
+        ("Split", [], {"num_outputs": HUGE, "opset": 18}),
+    ],
+)
+def test_an_attribute_that_asks_for_terabytes(
+    op_type: str, constants: list[np.ndarray], attributes: dict[str, object]
+) -> None:
+    x = X.reshape(1, 4, 3) if op_type == "Conv" else X
+    refused(one_node(op_type, {"x": x}, constants, **attributes), UnsupportedModel, op_type)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants"),
+    [
+        ("ConstantOfShape", [np.array([HUGE])]),
+        ("Expand", [np.float32(1), np.array([HUGE])]),
+        ("Range", [np.int64(0), np.int64(HUGE), np.int64(1)]),
+        ("Tile", [np.ones(1, np.float32), np.array([HUGE])]),
+        ("OneHot", [np.array([1]), np.int64(HUGE), np.float32([0, 1])]),
+    ],
+)
+def test_constants_that_ask_for_terabytes(op_type: str, constants: list[np.ndarray]) -> None:
+    refused(one_node(op_type, {}, constants), UnsupportedModel, "elements, more than")
+
+
+# ---- nodes
+
+
+@pytest.mark.parametrize("equation", ["...i\0->...", "...ij%", ">....%k.", "ij,jk->>ik", "i.j"])
+def test_equations_that_shape_inference_never_ends(equation: str) -> None:
+    refused(one_node("Einsum", {"x": X}, equation=equation), NotOnnx, "the_node: Einsum has no equation")
+
+
+@pytest.mark.parametrize("version", [2**40, -(2**40)])
+def test_a_domain_of_a_version_that_is_none(version: int) -> None:
+    proto = one_node("Neg", {"x": X, "y": X})
+    proto.opset_import.add(domain="other", version=version)
+    refused(proto, UnsupportedModel, "2 inputs are not what opset 17 gives it")
+    proto = one_node("Concat", {"x": X, "y": X}, axis="x")
+    proto.opset_import.add(domain="other", version=version)
+    refused(proto, UnsupportedModel, "ill-formed|not what its operator takes")
+
+
+def test_constant_places_outside_a_table() -> None:
+    refused(one_node("Gather", {"x": X}, [np.array([3])]), UnsupportedModel, "places outside of axis 0")
+
+
+def test_a_shape_that_inference_makes_negative() -> None:
+    """Conv's own inference does with pads below nothing; then nothing is known of the result."""
+    node_ = one_node("Conv", {"x": np.ones((1, 1, 4), np.float32)}, [np.ones((1, 1, 2), np.float32)], pads=[-9, 0])
+    node_.graph.node.append(node("Neg", "out", "y"))
+    node_.graph.output.add(name="y")
+    found = survey(node_, outputs=["y"])
+    assert found.graph is None
+    assert [each.node for each in found.unsupported] == ["the_node"]
+
+
+def test_a_type_that_is_none() -> None:
+    proto = one_node("Cast", {"x": X}, to=TensorProto.STRING)
+    refused(proto, UnsupportedModel, "no number")
