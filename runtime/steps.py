@@ -28,8 +28,8 @@ from .protocols.multiply import (
     square_offline,
 )
 from .protocols.spline import SplineSpec, rounded, spline, spline_clear, spline_offline
-from .protocols.truncate import truncate, truncate_offline
-from .ring import Fixed, Ring, known
+from .protocols.truncate import rescaling, truncate, truncate_offline
+from .ring import Fixed, Int64, Ring, known
 from .share import Share
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Weight(Step, frozen=True, kw_only=True, tag=True):
 class Public(Step, frozen=True, kw_only=True, tag=True):
     """A small constant that both may know."""
 
-    values: tuple[int, ...]
+    values: tuple[Int64, ...]
     num: Fixed
     shape: tuple[int, ...]
 
@@ -315,8 +315,7 @@ class Rescale(Unary, frozen=True, kw_only=True, tag=True):
 
     def infer(self, forms: list[Form]) -> Form:
         x = forms[self.x]
-        if not 0 <= x.num.scale - self.num.scale < x.num.bits:
-            raise ValueError(f"cannot rescale {x.num} to {self.num}")
+        rescaling(x.num, self.num)
         return Form(self.num, x.shape)
 
     def offline(self, p: Party, run: Run, begun: Any) -> Any:
@@ -399,7 +398,7 @@ class Add(Binary, frozen=True, kw_only=True, tag=True):
 class TimesInteger(Unary, frozen=True, kw_only=True, tag=True):
     """x times a public integer that stands for factor·2^-scale. Free."""
 
-    factor: int
+    factor: Int64
     scale: int = 0
 
     def infer(self, forms: list[Form]) -> Form:

@@ -131,7 +131,9 @@ def test_constant_places_outside_a_table() -> None:
 
 def test_a_shape_that_inference_makes_negative() -> None:
     """Conv's own inference does with pads below nothing; then nothing is known of the result."""
-    node_ = one_node("Conv", {"x": np.ones((1, 1, 4), np.float32)}, [np.ones((1, 1, 2), np.float32)], pads=[-9, 0])
+    node_ = one_node(
+        "Conv", {"x": np.ones((1, 1, 4), np.float32)}, [np.ones((1, 1, 2), np.float32)], pads=[-9, 0]
+    )
     node_.graph.node.append(node("Neg", "out", "y"))
     node_.graph.output.add(name="y")
     found = survey(node_, outputs=["y"])

@@ -181,7 +181,16 @@ def _child(target: Target, args: argparse.Namespace) -> None:
     for data in target.seeds():
         (args.folder / "corpus" / hashlib.blake2b(data, digest_size=8).hexdigest()).write_bytes(data)
     flags = [f"-max_total_time={args.seconds:.0f}", f"-seed={args.seed + 1}", "-max_len=65536"]
-    flags += ["-timeout=0", "-rss_limit_mb=0", "-detect_leaks=0", "-handle_segv=0", "-handle_abrt=0", "-handle_bus=0", "-handle_fpe=0", "-len_control=0"]
+    flags += [
+        "-timeout=0",
+        "-rss_limit_mb=0",
+        "-detect_leaks=0",
+        "-handle_segv=0",
+        "-handle_abrt=0",
+        "-handle_bus=0",
+        "-handle_fpe=0",
+        "-len_control=0",
+    ]
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         changed = target.mutate(bytes(data), random.Random(seed))

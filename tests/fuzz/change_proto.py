@@ -139,4 +139,3 @@ def _copied(value: Any) -> Any:
     copy = type(value)()
     copy.CopyFrom(value)
     return copy
-

@@ -42,8 +42,8 @@ from ppc.runtime.session import parameters_digest
 
 SMALL = 2**16
 """Elements of the largest value of a plan that is run too."""
-BOTH = 20
-"""One in so many of these is run by two parties, which takes long."""
+TINY, BOTH = 2**11, 20
+"""One in so many that are smaller still is run by two parties, which takes long."""
 
 
 @cache
@@ -133,8 +133,8 @@ def run(data: bytes) -> None:
         json.dumps(summary(plan))
         describe(plan)
         for each in plan.lengths:
-            if _largest(each) <= SMALL:
-                _execute(each, both=zlib.crc32(data) % BOTH == 0)
+            if (size := _largest(each)) <= SMALL:
+                _execute(each, both=size <= TINY and zlib.crc32(data) % BOTH == 0)
 
 
 def _largest(plan: Plan) -> int:

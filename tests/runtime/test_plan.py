@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ from ppc.runtime import steps
 from ppc.runtime.errors import BadInput, BadPlan
 from ppc.runtime.executor import check_inputs, simulate
 from ppc.runtime.plan import WeightSpec, decode, load, load_weights, save, save_weights
+from ppc.runtime.protocols.spline import SplineSpec
 from ppc.runtime.ring import Fixed
 
 
@@ -104,6 +106,56 @@ def test_a_client_value_of_another_shape_than_its_step_says():
     plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], one_hot))
     with pytest.raises(BadPlan, match=r"'/in/ids' has shape \(1, 4, 10\), which does not repeat"):
         simulate(decode(plan.body), tiny_weights(), {"ids": np.zeros((1, 4), np.int64)})
+
+
+BUMP = next(step.spec for step in SPECS.steps if isinstance(step, steps.Spline))
+
+
+def respelled(**fields: object) -> SplineSpec:
+    """The spline of step 4, whose fields are only checked together with its argument's format."""
+    return dataclasses.replace(BUMP, **fields)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (respelled(out=Fixed(26, 23)), "cannot rescale i24f22 to i26f23"),
+        (respelled(pieces=((0, 0, 0),) * 4, out=Fixed(26, 9)), "cannot rescale i26f8 to i26f9"),
+        (respelled(compare_bits=1), "no bits are left to compare"),
+    ],
+)
+def test_a_spline_whose_formats_do_not_meet_is_named(spec, says):
+    with pytest.raises(BadPlan, match=says):
+        decode(changed(4, spec=spec))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"scale": 22}, {"scale": 2000}),
+        ({"drop": 0}, {"drop": 2**40}),
+        ({"drop": 0}, {"drop": -1}),
+        ({"factor": -1}, {"factor": 2**63}),
+        ({"values": [3]}, {"values": [2**63]}),
+        ({"gates": [[1, 1]]}, {"gates": [[1, 2**63]]}),
+    ],
+    ids=str,
+)
+def test_integers_that_no_array_or_ring_holds_are_refused(old, new):
+    """Written by hand: such records cannot be made here either."""
+    (name, was), (_, now) = *old.items(), *new.items()
+    tree = msgspec.msgpack.decode(SPECS.body)
+    places = [each for each in dictionaries(tree) if each.get(name) == was]
+    assert places
+    for each in places:
+        each[name] = now
+    with pytest.raises(BadPlan):
+        decode(msgspec.msgpack.encode(tree))
+
+
+def dictionaries(tree):
+    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return [tree] * isinstance(tree, dict) + [found for each in inner for found in dictionaries(each)]
 
 
 def test_a_plan_may_reveal_only_the_outputs_it_names():
