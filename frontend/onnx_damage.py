@@ -1,9 +1,9 @@
-"""A node that is not what its operator's definition says trips its builder: what is wrong with it, in words."""
+"""Names that are no text, nodes that are not what their operator's definition says: the fault in words."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import onnx
 from onnx import checker
@@ -19,8 +19,7 @@ _EQUATION = re.compile(rf"{_TERM}(,{_TERM})*(->{_TERM})?")
 
 
 def check_texts(graph: onnx.GraphProto) -> None:
-    """Raises NotOnnx for a name that is no text, and an equation that ONNX's shape inference never comes to the
-    end of."""
+    """Raises NotOnnx for a name that is no text, or an equation that ONNX's shape inference never ends."""
     for name in (each.name for each in (*graph.initializer, *graph.input, *graph.output)):
         _check_text(name, "a tensor")
     for node in graph.node:
@@ -43,6 +42,31 @@ def _check_equation(node: onnx.NodeProto, equation: bytes) -> None:
     text = equation.decode("ascii", "replace").replace(" ", "")
     if not _EQUATION.fullmatch(text):
         raise NotOnnx(f"node {node.name}: Einsum has no equation {text!r}")
+
+
+MOST_NODES = 1_000_000
+"""Of a model whose local functions are written out."""
+
+
+def written_out(model: onnx.ModelProto) -> int:
+    """Nodes when every call of a local function is the function's nodes: functions that call each other twice
+    double them each time."""
+    bodies = {(each.domain, each.name): each.node for each in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Iterable[onnx.NodeProto]) -> int:
+        total = 0
+        for node in nodes:
+            called = (node.domain, node.op_type)
+            if called in bodies and called not in sizes:
+                sizes[called] = 0  # what calls itself is for the inliner to refuse
+                sizes[called] = size(bodies[called])
+            total += sizes.get(called, 1)
+            for attribute in node.attribute:
+                total += sum(size(graph.node) for graph in (attribute.g, *attribute.graphs))
+        return total
+
+    return size(model.graph.node)
 
 
 def ill_formed(node: onnx.NodeProto, error: Exception, opsets: Sequence[onnx.OperatorSetIdProto]) -> str:

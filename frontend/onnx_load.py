@@ -27,7 +27,7 @@ from ppc.frontend.errors import (
 from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
-from ppc.frontend.onnx_damage import DAMAGE, check_texts, ill_formed
+from ppc.frontend.onnx_damage import DAMAGE, MOST_NODES, check_texts, ill_formed, written_out
 from ppc.frontend.onnx_fold import Known, attributes, constant_node, fold, is_weight, read_tensor
 from ppc.frontend.onnx_node import Node, Unsupported
 from ppc.frontend.onnx_ops import REMEDIES, TABLE
@@ -115,12 +115,19 @@ def read_model(path_or_model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         base = Path(path_or_model).parent
         model = _parse(Path(path_or_model))
     _load_external(model, base)
-    try:
-        whole = inliner.inline_local_functions(model) if model.functions else model
-    except (RuntimeError, ValueError) as error:
-        raise NotOnnx(f"the model's local functions cannot be inlined: {error}") from None
+    whole = _inlined(model) if model.functions else model
     check_texts(whole.graph)
     return whole
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        size = written_out(model)
+        if size <= MOST_NODES:
+            return inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner raises what it likes
+        raise NotOnnx(f"the model's local functions cannot be inlined: {error}") from None
+    raise NotOnnx(f"the model's local functions come to {size:,} nodes, more than {MOST_NODES:,}")
 
 
 def _parse(path: Path) -> onnx.ModelProto:

@@ -107,7 +107,8 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
             value = np.broadcast_to(local, self.shape)
         except ValueError:
             raise BadPlan(
-                f"the client's value {self.name!r} has shape {local.shape}, which does not repeat to {self.shape}"
+                f"the client's value {self.name!r} has shape {local.shape}, which does not repeat to "
+                f"{self.shape}"
             ) from None
         try:
             return self.num.encode(value)

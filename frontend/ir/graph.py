@@ -47,8 +47,8 @@ FLOAT, INT, BOOL = FloatType(), IntType(), BoolType()
 
 
 MAX_ELEMENTS = 2**27
-"""Of a value that is computed, as many as 500 tokens have in a vocabulary of 250,000: a small file could ask for
-any number."""
+"""Of a value that is computed, of which a small file could ask for any number. As many as the one-hot rows of
+500 tokens in a vocabulary of 250,000."""
 
 
 @dataclass(frozen=True)

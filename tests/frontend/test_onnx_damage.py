@@ -1,4 +1,4 @@
-"""Damaged models are refused in words: what fuzzing found (tests/fuzz/fuzz_onnx.py), each in its smallest form."""
+"""Damaged models are refused in words: what tests/fuzz/fuzz_onnx.py found, each in its smallest form."""
 
 from __future__ import annotations
 
@@ -68,6 +68,30 @@ def test_names_that_are_no_text(tmp_path: Path, name: bytes) -> None:
         survey(tmp_path / "m.onnx")
 
 
+def calling(*inner: str, name: str = "F0") -> onnx.FunctionProto:
+    """A local function that calls others in a row."""
+    names = ["p", *(f"t{i}" for i in range(len(inner) - 1)), "q"]
+    calls = [
+        helper.make_node(op, [names[i]], [names[i + 1]], domain="" if op == "Neg" else "local")
+        for i, op in enumerate(inner)
+    ]
+    return helper.make_function("local", name, ["p"], ["q"], calls, [helper.make_opsetid("", 17)])
+
+
+def test_functions_that_are_not_one() -> None:
+    call = helper.make_node("F0", ["x"], ["y"], domain="local")
+    recursive = model([call], {"x": X}, ["y"], functions=[calling("F0")])
+    refused(recursive, NotOnnx, "cannot be inlined")
+    twice = model([call], {"x": X}, ["y"], functions=[calling("Neg"), calling("Neg")])
+    refused(twice, NotOnnx, "cannot be inlined")
+
+
+def test_functions_that_double_their_nodes_sixty_times() -> None:
+    called = [calling(*(["Neg"] if i == 60 else [f"F{i + 1}"] * 2), name=f"F{i}") for i in range(61)]
+    call = helper.make_node("F0", ["x"], ["y"], domain="local")
+    refused(model([call], {"x": X}, ["y"], functions=called), NotOnnx, r"come to 1,152,9[\d,]+ nodes")
+
+
 # ---- sizes
 
 
@@ -131,12 +155,11 @@ def test_constant_places_outside_a_table() -> None:
 
 def test_a_shape_that_inference_makes_negative() -> None:
     """Conv's own inference does with pads below nothing; then nothing is known of the result."""
-    node_ = one_node(
-        "Conv", {"x": np.ones((1, 1, 4), np.float32)}, [np.ones((1, 1, 2), np.float32)], pads=[-9, 0]
-    )
-    node_.graph.node.append(node("Neg", "out", "y"))
-    node_.graph.output.add(name="y")
-    found = survey(node_, outputs=["y"])
+    x, kernel = np.ones((1, 1, 4), np.float32), np.ones((1, 1, 2), np.float32)
+    proto = one_node("Conv", {"x": x}, [kernel], pads=[-9, 0])
+    proto.graph.node.append(node("Neg", "out", "y"))
+    proto.graph.output.add(name="y")
+    found = survey(proto, outputs=["y"])
     assert found.graph is None
     assert [each.node for each in found.unsupported] == ["the_node"]
 

@@ -180,23 +180,16 @@ def _child(target: Target, args: argparse.Namespace) -> None:
     _watch()
     for data in target.seeds():
         (args.folder / "corpus" / hashlib.blake2b(data, digest_size=8).hexdigest()).write_bytes(data)
-    flags = [f"-max_total_time={args.seconds:.0f}", f"-seed={args.seed + 1}", "-max_len=65536"]
-    flags += [
-        "-timeout=0",
-        "-rss_limit_mb=0",
-        "-detect_leaks=0",
-        "-handle_segv=0",
-        "-handle_abrt=0",
-        "-handle_bus=0",
-        "-handle_fpe=0",
-        "-len_control=0",
-    ]
+    flags = [f"max_total_time={args.seconds:.0f}", f"seed={args.seed + 1}", "max_len=65536", "len_control=0"]
+    flags += ["timeout=0", "rss_limit_mb=0", "detect_leaks=0"]  # which the parent sees to
+    flags += [f"handle_{each}=0" for each in ("segv", "abrt", "bus", "fpe")]  # as faulthandler does
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         changed = target.mutate(bytes(data), random.Random(seed))
         return changed if len(changed) <= most else bytes(data)
 
-    atheris.Setup([sys.argv[0], *flags, str(args.folder / "corpus")], once, custom_mutator=mutate)
+    given = [sys.argv[0], *(f"-{each}" for each in flags), str(args.folder / "corpus")]
+    atheris.Setup(given, once, custom_mutator=mutate)
     atheris.Fuzz()
 
 

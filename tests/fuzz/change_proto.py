@@ -1,4 +1,4 @@
-"""Any protobuf message, changed at one place: a field set, dropped, doubled, swapped or taken from another."""
+"""A protobuf message changed at one place: a field set, dropped, doubled, swapped or taken from another."""
 
 from __future__ import annotations
 

@@ -21,16 +21,15 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "frontend"), str(HERE.parent.parent)]
+sys.path.append(str(Path(__file__).parents[1] / "frontend"))
+sys.path.append(str(Path(__file__).parents[2]))
 
 from campaign import Target, main
 from change_proto import Words, change, scrambled
-from onnx_models import DOMAIN, model, one_node, tensor
+from onnx_models import model, one_node, tensor
 from test_onnx_ops import CASES, REFUSED
 
 from models.tiny_bert import Shape, tiny_bert
-
 from ppc.backend.check import as_text, check_model
 from ppc.backend.compile import compile_model
 from ppc.backend.report import summary

@@ -23,8 +23,8 @@ import msgspec
 import numpy as np
 import onnx
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "runtime"), str(HERE.parent.parent)]
+sys.path.append(str(Path(__file__).parents[1] / "runtime"))
+sys.path.append(str(Path(__file__).parents[2]))
 
 from campaign import Target, main
 from change_proto import REAL, WIDE, scrambled
