@@ -149,8 +149,58 @@ def test_a_domain_of_a_version_that_is_none(version: int) -> None:
     refused(proto, UnsupportedModel, "ill-formed|not what its operator takes")
 
 
-def test_constant_places_outside_a_table() -> None:
-    refused(one_node("Gather", {"x": X}, [np.array([3])]), UnsupportedModel, "places outside of axis 0")
+@pytest.mark.parametrize(
+    ("op_type", "constants", "attributes"),
+    [
+        ("Gather", [np.array([3])], {}),
+        ("GatherND", [np.array([[3, 0]])], {}),
+        ("GatherElements", [np.array([[0, 0, 0, -4]])], {}),
+        ("ScatterND", [np.array([[0, 4]]), X[0, :1]], {"reduction": "add", "opset": 18}),
+    ],
+)
+def test_constant_places_outside_a_table(
+    op_type: str, constants: list[np.ndarray], attributes: dict[str, object]
+) -> None:
+    refused(one_node(op_type, {"x": X}, constants, **attributes), UnsupportedModel, "places outside of")
+
+
+@pytest.mark.parametrize("axis", [2, -3])
+@pytest.mark.parametrize(
+    ("op_type", "constants"),
+    [
+        ("Softmax", []),
+        ("LogSoftmax", []),
+        ("ArgMax", []),
+        ("TopK", [np.array([1])]),
+        ("Concat", [X]),
+        ("Gather", [np.array([0])]),
+        ("GatherElements", [np.zeros((1, 1), np.int64)]),
+        ("LayerNormalization", [X[0]]),
+        ("LpNormalization", []),
+    ],
+)
+def test_an_axis_that_is_not_there(op_type: str, constants: list[np.ndarray], axis: int) -> None:
+    """Taken modulo the rank it would be another."""
+    refused(
+        one_node(op_type, {"x": X}, constants, axis=axis), UnsupportedModel, f"axis {axis}|axes \\[{axis}\\]"
+    )
+
+
+@pytest.mark.parametrize("axis", [2, -3])
+@pytest.mark.parametrize(
+    ("op_type", "before"),
+    [("CumSum", []), ("ReduceSum", []), ("Squeeze", []), ("Slice", [[0], [1]]), ("Pad", [[1, 1], []])],
+)
+def test_an_axis_among_the_inputs_that_is_not_there(op_type: str, before: list[list[int]], axis: int) -> None:
+    constants = [np.array(each) if each else None for each in (*before, [axis])]
+    refused(one_node(op_type, {"x": X}, constants, opset=18), UnsupportedModel, f"axes \\[{axis}\\]")
+
+
+@pytest.mark.parametrize(
+    ("op_type", "axes"), [("Unsqueeze", [0, 0]), ("Unsqueeze", [1, -3]), ("ReduceSum", [1, -1])]
+)
+def test_axes_named_twice(op_type: str, axes: list[int]) -> None:
+    refused(one_node(op_type, {"x": X}, [np.array(axes)]), UnsupportedModel, "an axis twice")
 
 
 def test_a_shape_that_inference_makes_negative() -> None:
