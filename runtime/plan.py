@@ -154,8 +154,8 @@ def _check(plan: Plan, source: str) -> None:
         raise BadPlan(f"{source}: two lengths are the same plan")
     all_weights(plan, source)
     _check_tensors(plan, source)
-    if len(plan.steps) > MAX_STEPS:
-        raise BadPlan(f"{source}: {len(plan.steps)} steps, more than {MAX_STEPS}")
+    if not 1 <= len(plan.steps) <= MAX_STEPS:
+        raise BadPlan(f"{source}: {len(plan.steps)} steps, not 1 to {MAX_STEPS}")
     forms = plan.forms
     shapes = {w.name: w.shape for w in plan.weights}
     for i, step in enumerate(plan.steps):

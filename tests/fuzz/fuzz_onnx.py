@@ -30,14 +30,16 @@ from onnx_models import model, one_node, tensor
 from test_onnx_ops import CASES, REFUSED
 
 from models.tiny_bert import Shape, tiny_bert
+from ppc import simulate
 from ppc.backend.check import as_text, check_model
-from ppc.backend.compile import compile_model
+from ppc.backend.compile import Compiled, compile_model
 from ppc.backend.report import summary
 from ppc.cli import _line, _status
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, TensorType, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.onnx_load import load
 from ppc.frontend.onnx_run import run as run_onnx
+from ppc.passes import random_feeds
 from ppc.runtime.errors import BadPlan
 from ppc.runtime.plan import decode
 
@@ -55,7 +57,7 @@ def seeds() -> tuple[bytes, ...]:
     singles = [(name, feeds, values, rest) for name, feeds, values, rest in CASES]
     singles += [case for case, _ in REFUSED]
     protos = [one_node(name, feeds, values, **rest) for name, feeds, values, rest in singles]
-    protos += [_dense(), _elsewhere(), _branching(), _functional(), _folding()]
+    protos += [_dense(), _elsewhere(), _branching(), _functional(), _folding(), *_small()]
     protos += [tiny_bert(Shape(layers=1, width=4, vocabulary=7, positions=5))] * 3
     return tuple(each.SerializeToString() for each in protos)
 
@@ -102,6 +104,14 @@ def _functional() -> onnx.ModelProto:
     twice = helper.make_function("local", "Twice", ["p"], ["q"], [_node("Add", "p p", "q")], imports)
     call = helper.make_node("Twice", ["a"], ["y"], domain="local")
     return model([_node("MatMul", "x w", "a"), call], {"x": X}, ["y"], [W], functions=[twice])
+
+
+def _small() -> list[onnx.ModelProto]:
+    """Values of rank 0 and 1."""
+    one, row = np.float32(0.5), X[0]
+    given = [("Mul", one, [np.float32(3)]), ("Relu", one, []), ("Mul", row, [row]), ("MatMul", row, [row])]
+    given += [("Softmax", row, []), ("ReduceSum", row, []), ("Unsqueeze", one, [np.array([0])])]
+    return [one_node(op, {"x": np.asarray(x)}, constants) for op, x, constants in given]
 
 
 def _folding() -> onnx.ModelProto:
@@ -153,6 +163,7 @@ def run(data: bytes) -> None:
             json.dumps(summary(decode(compiled.plan.body)))
         except BadPlan as fault:
             raise Wrong(f"the plan that was compiled is refused: {fault}") from fault
+        _compare_fixed(compiled, graph)
 
 
 class Wrong(Exception):
@@ -174,6 +185,16 @@ def _compare(path: Path, graph: Graph) -> None:
             raise Wrong(f"{name} has shape {ours[name].shape}, not {value.shape}")
         if np.isfinite(value).all() and not np.allclose(ours[name], value, 1e-2, 1e-2):
             raise Wrong(f"{name} is {ours[name]}, not {value}")
+
+
+def _compare_fixed(compiled: Compiled, graph: Graph) -> None:
+    """The plan against the graph, on data as it was calibrated on, to a tenth of the largest value."""
+    feeds = random_feeds(graph)[0]
+    got, wanted = simulate(compiled.plan, compiled.weights, feeds), evaluate(graph, feeds)
+    for name, value in got.items():
+        right = np.asarray(wanted[name], np.float64)
+        if value.shape != right.shape or not np.abs(value - right).max() <= 0.1 * (1 + np.abs(right).max()):
+            raise Wrong(f"{name} is {value} in fixed point, not {right}")
 
 
 def _sample(kind: TensorType, rng: np.random.Generator) -> np.ndarray:

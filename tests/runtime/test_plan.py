@@ -15,6 +15,7 @@ from tiny import VOCABULARY, tiny_feeds, tiny_plan, tiny_weights
 from ppc.runtime import steps
 from ppc.runtime.errors import BadInput, BadPlan
 from ppc.runtime.executor import check_inputs, simulate
+from ppc.runtime.local import LocalOp
 from ppc.runtime.plan import WeightSpec, decode, load, load_weights, save, save_weights
 from ppc.runtime.protocols.spline import SplineSpec
 from ppc.runtime.ring import Fixed
@@ -87,6 +88,7 @@ SPECS = tiny_plan()
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"steps": (), "outputs": ()}, "0 steps, not 1 to"),
         ({"inputs": (msgspec.structs.replace(SPECS.inputs[0], kind="ids"),)}, "of kind 'ids', which is none"),
         ({"inputs": (msgspec.structs.replace(SPECS.inputs[0], shape=(1, -4)),)}, "'ids' among its inputs"),
         ({"inputs": SPECS.inputs * 2}, "two inputs of one name"),
@@ -96,7 +98,7 @@ SPECS = tiny_plan()
         ({"weights": (*SPECS.weights, WeightSpec("more", (2,), 65))}, "'more' has 65 bits"),
     ],
 )
-def test_tensors_that_cannot_be_are_named(fields, says):
+def test_what_no_plan_says_is_named(fields, says):
     with pytest.raises(BadPlan, match=says):
         decode(msgspec.structs.replace(SPECS, **fields).body)
 
@@ -156,6 +158,19 @@ def test_integers_that_no_array_or_ring_holds_are_refused(old, new):
 def dictionaries(tree):
     inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     return [tree] * isinstance(tree, dict) + [found for each in inner for found in dictionaries(each)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"op": "OneHot", "args": (0,), "ints": (2**40,)}, "rows of 1099511627776"),
+        ({"op": "CumSum", "args": (0,), "ints": (1,)}, "not enough values to unpack"),
+    ],
+)
+def test_a_client_value_that_cannot_be_computed_is_named(fields, says):
+    plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], LocalOp(**fields)))
+    with pytest.raises(BadInput, match=f"the client's own {fields['op']} cannot be computed: .*{says}"):
+        simulate(decode(plan.body), tiny_weights(), tiny_feeds())
 
 
 def test_a_plan_may_reveal_only_the_outputs_it_names():
