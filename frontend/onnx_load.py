@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper, inliner
 from onnx.checker import ValidationError
 
@@ -135,7 +134,7 @@ def _parse(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
         raise NotOnnx(f"{path}: {error.strerror or error}") from None
-    except (DecodeError, ValueError) as error:
+    except Exception as error:  # by the file's ending one of several parsers, each with errors of its own
         raise NotOnnx(f"{path} is not an ONNX model: {error}") from None
     if not model.ir_version or not model.graph.output:
         raise NotOnnx(f"{path} is not an ONNX model: it has no graph with an output")

@@ -251,7 +251,7 @@ def load_weights(path: Path, plan: Plan) -> Weights:
         raise BadInput(
             f"{path}: no such file; the server needs the weights that `ppc compile` wrote"
         ) from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # types that numpy does not have
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
     for w in all_weights(plan):
         held = weights[w.name]

@@ -92,6 +92,15 @@ def test_functions_that_double_their_nodes_sixty_times() -> None:
     refused(model([call], {"x": X}, ["y"], functions=called), NotOnnx, r"come to 1,152,9[\d,]+ nodes")
 
 
+@pytest.mark.parametrize("suffix", ["onnx", "json", "textproto", "onnxtxt"])
+def test_files_that_are_none_whatever_their_ending(tmp_path: Path, suffix: str) -> None:
+    """ONNX reads a file as its ending says."""
+    path = tmp_path / f"m.{suffix}"
+    path.write_bytes(b"no { model")
+    with pytest.raises(NotOnnx, match="is not an ONNX model"):
+        load(path)
+
+
 # ---- sizes
 
 

@@ -199,6 +199,14 @@ def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
         load_weights(tmp_path / "junk", plan)
 
 
+def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
+    save_weights(tiny_weights(), tiny_plan(), tmp_path / "w")
+    data = (tmp_path / "w").read_bytes().replace(b'"I16"', b'"BF16"', 1)
+    (tmp_path / "w").write_bytes((int.from_bytes(data[:8], "little") + 1).to_bytes(8, "little") + data[8:])
+    with pytest.raises(BadPlan, match="not a readable weights file"):
+        load_weights(tmp_path / "w", tiny_plan())
+
+
 @pytest.mark.parametrize(
     ("feeds", "says"),
     [
