@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 
 import onnx
-import onnx.shape_inference
 
 from ppc.frontend.errors import DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
+from ppc.frontend.onnx_apart import infer
 
 _KINDS: dict[int, Num] = {
     onnx.TensorProto.BOOL: BOOL,
@@ -88,10 +88,10 @@ def inferred_types(
             tensor.raw_data = b""  # inference reads shapes from small ones alone
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
-    try:
-        fixed = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
-    except Exception:  # it refuses what it does not know; then nothing is told
+    told = infer(fixed.SerializeToString())
+    if told is None:  # it refuses what it does not know
         return {}
+    fixed = onnx.ModelProto.FromString(told)
     found = {}
     for value in (*fixed.graph.value_info, *fixed.graph.output):
         tensor = value.type.tensor_type

@@ -22,6 +22,9 @@ def check_texts(graph: onnx.GraphProto) -> None:
     """Raises NotOnnx for a name that is no text, or an equation that ONNX's shape inference never ends."""
     for name in (each.name for each in (*graph.initializer, *graph.input, *graph.output)):
         _check_text(name, "a tensor")
+    for value in graph.input:
+        for axis in value.type.tensor_type.shape.dim:
+            _check_text(axis.dim_param, f"an axis of the input {value.name}")
     for node in graph.node:
         for name in (node.name, node.op_type, node.domain, *node.input, *node.output):
             _check_text(name, f"a name of the node {node.name!r}")

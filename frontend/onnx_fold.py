@@ -13,13 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.shape_inference
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 from ppc.frontend.ir.graph import MAX_ELEMENTS
+from ppc.frontend.onnx_apart import evaluate
 from ppc.frontend.onnx_node import Unsupported
 
 Array = NDArray[Any]
@@ -143,44 +141,11 @@ def _evaluate(
     node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
 ) -> list[Array] | None:
     model, feeds = _one_node(node, inputs, opsets)
-    _check_sizes(model, feeds)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return list(session.run(None, feeds))
-    except Exception:  # whatever ONNX Runtime cannot do, the reference may
-        pass
-    try:
-        return list(ReferenceEvaluator(model).run(None, feeds))
-    except Exception:  # then the node is no constant, and is reported as unsupported by its own name
-        return None
-
-
-_SHAPE_LIKE = 1024
-"""Elements of an input that may say how large an output is."""
-
-
-def _check_sizes(model: onnx.ModelProto, feeds: dict[str, Array]) -> None:
-    """Raise Unsupported before a few bytes are evaluated to gigabytes."""
-    asking = onnx.ModelProto()
-    asking.CopyFrom(model)
-    for name, value in feeds.items():
-        if value.size <= _SHAPE_LIKE:
-            asking.graph.initializer.append(numpy_helper.from_array(value, name))
-    try:
-        asking = onnx.shape_inference.infer_shapes(asking, data_prop=True)
-    except Exception:  # what it does not know is for ONNX Runtime to refuse
-        return
-    largest = max((value.size for value in feeds.values()), default=0)
-    for made in asking.graph.output:
-        size = math.prod(axis.dim_value for axis in made.type.tensor_type.shape.dim)
-        if size > max(MAX_ELEMENTS, largest):
-            raise Unsupported(f"its constants say that it has {size:,} elements, more than {MAX_ELEMENTS:,}")
+    most = max([MAX_ELEMENTS, *(value.size for value in feeds.values())])
+    found = evaluate(model.SerializeToString(), feeds, most)
+    if isinstance(found, int):
+        raise Unsupported(f"its constants say that it has {found:,} elements, more than {most:,}")
+    return found  # None: the node is no constant, and is reported as unsupported by its own name
 
 
 def _one_node(

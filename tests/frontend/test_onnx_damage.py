@@ -60,9 +60,10 @@ def test_two_branches_may_give_the_same_names() -> None:
     np.testing.assert_array_equal(evaluate(load(proto), {"x": X})["y"], 4 * X)
 
 
-@pytest.mark.parametrize("name", [b"the_node", b"Neg", b"out"])
+@pytest.mark.parametrize("name", [b"/out", b"Neg", b"out", b"first_axis"])
 def test_names_that_are_no_text(tmp_path: Path, name: bytes) -> None:
-    data = one_node("Neg", {"x": X}).SerializeToString()
+    proto = model([node("Neg", "x", "out")], {"x": X}, ["out"], axes={"x": ["first_axis", 4]})
+    data = proto.SerializeToString()
     (tmp_path / "m.onnx").write_bytes(data.replace(name, b"\xff" * len(name)))
     with pytest.raises(NotOnnx, match="no text"):
         survey(tmp_path / "m.onnx")
@@ -92,6 +93,7 @@ def test_functions_that_double_their_nodes_sixty_times() -> None:
     refused(model([call], {"x": X}, ["y"], functions=called), NotOnnx, r"come to 1,152,9[\d,]+ nodes")
 
 
+@pytest.mark.filterwarnings("ignore:The onnxtxt format is experimental")
 @pytest.mark.parametrize("suffix", ["onnx", "json", "textproto", "onnxtxt"])
 def test_files_that_are_none_whatever_their_ending(tmp_path: Path, suffix: str) -> None:
     """ONNX reads a file as its ending says."""

@@ -57,6 +57,7 @@ def seeds() -> tuple[bytes, ...]:
     singles = [(name, feeds, values, rest) for name, feeds, values, rest in CASES]
     singles += [case for case, _ in REFUSED]
     protos = [one_node(name, feeds, values, **rest) for name, feeds, values, rest in singles]
+    protos += [_shared(each) for each in protos if _floats(each)]
     protos += [_dense(), _elsewhere(), _branching(), _functional(), _folding(), *_small()]
     protos += [tiny_bert(Shape(layers=1, width=4, vocabulary=7, positions=5))] * 3
     return tuple(each.SerializeToString() for each in protos)
@@ -75,6 +76,25 @@ def _node(op_type: str, inputs: str, outputs: str, **attributes: object) -> onnx
 
 
 W = tensor("w", np.eye(4, dtype=np.float32) + 0.1)
+
+
+def _floats(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Inputs that a matrix can be multiplied to."""
+    tensors = [(each, each.type.tensor_type) for each in proto.graph.input]
+    return [each for each, kind in tensors if kind.elem_type == TensorProto.FLOAT and kind.shape.dim]
+
+
+def _shared(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same on values that neither party knows: its inputs times a weight."""
+    made = onnx.ModelProto.FromString(proto.SerializeToString())
+    for value in _floats(made):
+        name, width = value.name, value.type.tensor_type.shape.dim[-1].dim_value
+        value.name, weight = f"{name}_in", f"{name}_w"
+        made.graph.node.insert(
+            0, helper.make_node("MatMul", [value.name, weight], [name], name=f"{name}_dense")
+        )
+        made.graph.initializer.append(tensor(weight, np.eye(width, dtype=np.float32) + np.float32(0.1)))
+    return made
 
 
 def _dense() -> onnx.ModelProto:
