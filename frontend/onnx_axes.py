@@ -11,6 +11,7 @@ import onnx
 from ppc.frontend.errors import DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
 from ppc.frontend.onnx_apart import infer
+from ppc.runtime.ring import MAX_RANK
 
 _KINDS: dict[int, Num] = {
     onnx.TensorProto.BOOL: BOOL,
@@ -123,8 +124,10 @@ class _Fixer:
             raise UnknownDim(f"input {value.name} is no tensor of numbers")
         tokens = kind != FLOAT and len(tensor.shape.dim) == 2
         shape = tuple(self.axis(value.name, i, axis, tokens) for i, axis in enumerate(tensor.shape.dim))
-        if math.prod(shape) > MOST:
-            raise UnknownDim(f"input {value.name} of shape {shape} has more than {MOST:,} elements")
+        if math.prod(shape) > MOST or len(shape) > MAX_RANK:
+            raise UnknownDim(
+                f"input {value.name} of shape {shape} has more than {MOST:,} elements or {MAX_RANK} axes"
+            )
         return Input(shape, kind, name=value.name)
 
     def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension, tokens: bool) -> int:

@@ -11,6 +11,8 @@ from ppc.frontend.onnx_node import Node, Unsupported, number
 from ppc.frontend.onnx_structure import padded, reshaped, sliced
 
 MOST_GROUPS = 64
+MOST_PLACES = 64 * 64
+"""In a kernel that is not its stride: each of them is a slice."""
 
 
 def conv(node: Node, x: Op, w: Op, bias: Op | None = None) -> Op:
@@ -86,6 +88,8 @@ def _patches(x: Op, kernel: tuple[int, ...], strides: tuple[int, ...], dilations
         apart = [size for count, k in zip(counts, kernel, strict=True) for size in (count, k)]
         perm = (0, *range(2, 2 + 2 * places, 2), 1, *range(3, 3 + 2 * places, 2))
         return reshaped(ops.Transpose(reshaped(x, (n, c, *apart)), perm), dims)
+    if math.prod(kernel) > MOST_PLACES:
+        raise Unsupported(f"has a kernel {kernel} of more than {MOST_PLACES} places")
     cuts = []
     for at in product(*map(range, kernel)):
         starts = tuple(i * d for i, d in zip(at, dilations, strict=True))

@@ -10,7 +10,16 @@ from onnx import checker
 
 from ppc.frontend.errors import NotOnnx
 
-DAMAGE = (TypeError, ValueError, AttributeError, IndexError, KeyError, ArithmeticError, AssertionError)
+DAMAGE = (
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+)
 """What Python raises over inputs that are missing and attributes of another type."""
 
 

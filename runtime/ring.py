@@ -22,6 +22,9 @@ MAX_BITS = 64
 MAX_SCALE = 256
 """Of either sign; a product has its factors' sum, and 2^scale must be a double."""
 
+MAX_RANK = 8
+"""Axes of a tensor."""
+
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """A plan's integer that enters an array."""
 

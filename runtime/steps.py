@@ -29,7 +29,7 @@ from .protocols.multiply import (
 )
 from .protocols.spline import SplineSpec, rounded, spline, spline_clear, spline_offline
 from .protocols.truncate import rescaling, truncate, truncate_offline
-from .ring import Fixed, Int64, Ring, known
+from .ring import MAX_RANK, Fixed, Int64, Ring, known
 from .share import Share
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     Clear = NDArray[np.int64]
 
 MAX_ELEMENTS = 2**30
-MAX_RANK = 8
 
 
 def fits(shape: tuple[int, ...]) -> bool:

@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
-from ppc.runtime.ring import Fixed
+from ppc.runtime.ring import MAX_RANK, Fixed
 
 
 class IRError(ValueError):
@@ -99,6 +99,8 @@ class Op:
         super().__init_subclass__(**rest)
 
     def __post_init__(self) -> None:
+        if self.type.rank > MAX_RANK:
+            raise IRError(f"{type(self).__name__} {self.name}: {self.type} has more than {MAX_RANK} axes")
         if self.type.size > self.most or any(n < 0 for n in self.type.shape):
             raise IRError(f"{type(self).__name__} {self.name}: {self.type}, of 0 to {self.most:,} elements")
 

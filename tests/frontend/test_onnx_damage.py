@@ -142,6 +142,21 @@ def test_constants_that_ask_for_terabytes(op_type: str, constants: list[np.ndarr
     refused(one_node(op_type, {}, constants), UnsupportedModel, "elements, more than")
 
 
+def test_a_kernel_that_grows_from_one_number() -> None:
+    nodes = [node("Expand", "w s", "k"), node("Conv", "x k", "y")]
+    x = np.broadcast_to(np.float32(1), (1, 1, 2**23))
+    proto = model(
+        nodes, {"x": x, "w": X.reshape(1, 1, 12)[..., :1]}, ["y"], [tensor("s", np.array([1, 1, 2**13]))]
+    )
+    refused(proto, UnsupportedModel, "a kernel .* of more than 4096 places")
+
+
+def test_more_axes_than_anyone_has() -> None:
+    refused(model([node("Neg", "x", "y")], {"x": X.reshape([1] * 8 + [12])}, ["y"]), UnknownDim, "or 8 axes")
+    refused(one_node("Expand", {"x": X}, [np.ones(36, np.int64)]), UnsupportedModel, "Expand")
+    refused(one_node("Add", {"x": X}, [np.ones([1] * 36, np.float32)]), UnsupportedModel, "more than 8 axes")
+
+
 # ---- nodes
 
 
