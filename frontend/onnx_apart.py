@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ppc.frontend import onnx_worker
+from ppc.frontend.onnx_worker import Array, pack, receive, send, unpack
 
 SECONDS = 60
 """For one question."""
@@ -34,12 +34,11 @@ class _Worker:
             try:
                 assert process.stdin is not None
                 assert process.stdout is not None
-                pickle.dump((function, arguments), process.stdin, pickle.HIGHEST_PROTOCOL)
-                process.stdin.flush()
-                answer = pickle.load(process.stdout)
+                send(process.stdin, (function, arguments))
+                answer = receive(process.stdout)
                 answered = True
                 return answer
-            except (EOFError, OSError, pickle.UnpicklingError):
+            except (EOFError, OSError):
                 return None
             finally:
                 if not answered:  # it died, or its answer would be taken for the next question's
@@ -73,8 +72,9 @@ def infer(model: bytes) -> bytes | None:
     return found
 
 
-def evaluate(model: bytes, feeds: dict[str, Any], most: int) -> list[Any] | int | None:
+def evaluate(model: bytes, feeds: dict[str, Array], most: int) -> list[Array] | int | None:
     """The values of a model's outputs; their number of elements where an output has more than ``most``; None
     where they cannot be computed."""
-    found: list[Any] | int | None = _WORKER.ask("evaluate", model, feeds, most)
-    return found
+    given = {name: pack(value) for name, value in feeds.items()}
+    found = _WORKER.ask("evaluate", model, given, most)
+    return [unpack(each) for each in found] if isinstance(found, list) else found

@@ -13,14 +13,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ppc.frontend.ir.graph import MAX_ELEMENTS
 from ppc.frontend.onnx_apart import evaluate
 from ppc.frontend.onnx_node import Unsupported
-
-Array = NDArray[Any]
+from ppc.frontend.onnx_worker import Array, plain
 
 _NOT_FOLDED = {"If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
 _NOT_FOLDED |= {"Bernoulli", "Multinomial"}
@@ -39,14 +37,7 @@ class Known:
 
 def read_tensor(tensor: onnx.TensorProto) -> Array:
     """A tensor's value; element types that numpy does not have are widened."""
-    return _plain(np.asarray(numpy_helper.to_array(tensor)))
-
-
-def _plain(value: Array) -> Array:
-    if value.dtype.kind in "fiub":
-        return value
-    name = value.dtype.name
-    return value.astype(np.int8 if name.startswith(("int", "uint")) else np.float32)
+    return plain(np.asarray(numpy_helper.to_array(tensor)))
 
 
 def is_weight(value: Array) -> bool:
@@ -134,7 +125,7 @@ def fold(
         return None
     secret = any(each.secret for each in inputs if each is not None)
     values = _evaluate(node, inputs, opsets)
-    return None if values is None else [Known(_plain(np.asarray(value)), secret) for value in values]
+    return None if values is None else [Known(value, secret) for value in values]
 
 
 def _evaluate(

@@ -1,21 +1,64 @@
 """The process in which native code looks at models: run by `onnx_apart`, it imports nothing of ours.
 
-    parent -> worker   pickle of (function, arguments)
-    worker -> parent   pickle of the result, or None where it raised
+    parent -> worker   [function, arguments]
+    worker -> parent   the result, or None where it raised
 
-A question that takes longer than the seconds given at its start ends the process, in whatever native code.
+Both are MessagePack behind their length in 8 bytes, with arrays as [type, shape, bytes]. A question that
+takes longer than the seconds given at the start ends the process, in whatever native code it is.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
-from typing import Any
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 SHAPE_LIKE = 1024
 """Elements of an input that may say how large an output is."""
+
+Array = NDArray[Any]
+Packed = tuple[str, list[int], bytes]
+
+
+def send(stream: IO[bytes], message: Any) -> None:
+    body = msgspec.msgpack.encode(message)
+    stream.write(len(body).to_bytes(8, "little"))
+    stream.write(body)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> Any:
+    """The next message. Raises EOFError where the stream ends before it does."""
+    head = stream.read(8)
+    size = int.from_bytes(head, "little")
+    body = stream.read(size) if len(head) == 8 else b""
+    if len(head) < 8 or len(body) < size:
+        raise EOFError
+    return msgspec.msgpack.decode(body)
+
+
+def pack(value: Array) -> Packed:
+    return value.dtype.str, list(value.shape), value.tobytes()
+
+
+def unpack(packed: Packed) -> Array:
+    kind, shape, data = packed
+    return np.frombuffer(data, np.dtype(kind)).reshape(shape)
+
+
+def plain(value: Array) -> Array:
+    """Element types that numpy does not have by itself are widened. TypeError for what is no real number."""
+    if value.dtype.kind in "fiub":
+        return value
+    name = value.dtype.name
+    if value.dtype.kind != "V":
+        raise TypeError(f"it holds no numbers, but {name}")
+    return value.astype(np.int8 if name.startswith(("int", "uint")) else np.float32)
 
 
 def infer(model: bytes) -> bytes:
@@ -27,20 +70,23 @@ def infer(model: bytes) -> bytes:
     return bytes(found.SerializeToString())
 
 
-def evaluate(model: bytes, feeds: dict[str, Any], most: int) -> list[Any] | int:
+def evaluate(model: bytes, feeds: dict[str, Packed], most: int) -> list[Packed] | int:
     """The outputs' values; or the elements of the largest output, where they are more than ``most``."""
-    size = _largest(model, feeds)
+    given = {name: unpack(value) for name, value in feeds.items()}
+    size = _largest(model, given)
     if size > most:
         return size
     try:
-        return _run(model, feeds)
+        found = _run(model, given)
     except Exception:  # whatever ONNX Runtime cannot do, the reference may
+        import onnx
         from onnx.reference import ReferenceEvaluator
 
-        return list(ReferenceEvaluator(model).run(None, feeds))
+        found = list(ReferenceEvaluator(onnx.ModelProto.FromString(model)).run(None, given))
+    return [pack(plain(np.asarray(value))) for value in found]
 
 
-def _run(model: bytes, feeds: dict[str, Any]) -> list[Any]:
+def _run(model: bytes, feeds: dict[str, Array]) -> list[Any]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -51,7 +97,7 @@ def _run(model: bytes, feeds: dict[str, Any]) -> list[Any]:
     return list(session.run(None, feeds))
 
 
-def _largest(model: bytes, feeds: dict[str, Any]) -> int:
+def _largest(model: bytes, feeds: dict[str, Array]) -> int:
     """Elements of the largest output, as far as the inputs' shapes and small values tell."""
     import onnx
     from onnx import numpy_helper, shape_inference
@@ -79,17 +125,16 @@ def main() -> None:
     seconds, questions = int(sys.argv[1]), {"infer": infer, "evaluate": evaluate}
     while True:
         try:
-            function, arguments = pickle.load(sys.stdin.buffer)
+            function, arguments = receive(sys.stdin.buffer)
         except EOFError:
             os._exit(0)  # at once: the parent waits
         signal.alarm(seconds)
         try:
-            answer = questions[function](*arguments)
+            answer: Any = questions[function](*arguments)  # type: ignore[operator]
         except Exception:
             answer = None
         signal.alarm(0)
-        pickle.dump(answer, out, pickle.HIGHEST_PROTOCOL)
-        out.flush()
+        send(out, answer)
 
 
 if __name__ == "__main__":

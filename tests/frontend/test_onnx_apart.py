@@ -47,7 +47,7 @@ def test_an_answer_nobody_waited_for_is_not_the_next_ones(monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("pickle.load", stop)
+        patched.setattr(onnx_apart, "receive", stop)
         with pytest.raises(KeyboardInterrupt):
             infer(SOUND.SerializeToString())
     np.testing.assert_array_equal(negated(), -X)

@@ -103,6 +103,12 @@ def test_files_that_are_none_whatever_their_ending(tmp_path: Path, suffix: str) 
         load(path)
 
 
+@pytest.mark.parametrize("value", [np.array(["1", "2", "3", "4"], object), X[0] + 1j])
+def test_numbers_that_are_none(value: np.ndarray) -> None:
+    """ "1" is no 1, and a complex number not its real part."""
+    refused(one_node("Add", {"x": X}, [value]), NotOnnx, "c0 is damaged: it holds no numbers")
+
+
 # ---- sizes
 
 
