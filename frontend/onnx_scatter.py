@@ -34,6 +34,8 @@ def _with_batch(indices: Op, batch: int) -> Op:
 
 def _places(indices: Op, sizes: tuple[int, ...]) -> Op:
     """[…, axes] to the places in a tensor of ``sizes`` laid flat; an index below 0 counts from the end."""
+    if indices.type.shape[-1] != len(sizes):
+        raise Unsupported(f"has indices {indices.type} into {len(sizes)} axes")
     strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
     if isinstance(indices, Const):
         _check_places(indices.value, np.array(sizes))
@@ -82,6 +84,8 @@ def scatter_nd(node: Node, x: Op, indices: Op, updates: Op) -> Op:
 
 def scatter_elements(node: Node, x: Op, indices: Op, updates: Op) -> Op:
     axis = axis_of(x, node.get("axis", 0))
+    if updates.type.shape != indices.type.shape:
+        raise Unsupported(f"has updates {updates.type} for indices {indices.type}")
     rows = _known(node, _along(x, indices, axis))
     flat, new = reshaped(x, (x.type.size,)), reshaped(updates, (rows.size,))
     return reshaped(_written(node, flat, rows, new), x.type.shape)

@@ -33,7 +33,7 @@ def test_a_crash_is_no_answer_and_the_next_question_has_one() -> None:
 
 
 def test_what_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_apart, "SECONDS", 1)
+    monkeypatch.setattr(onnx_apart, "SECONDS", 2)
     monkeypatch.setattr(onnx_apart, "_WORKER", onnx_apart._Worker())
     begun = time.monotonic()
     infer(ENDLESS.SerializeToString())

@@ -11,6 +11,7 @@ from onnx import helper
 from onnx_models import model, one_node, tensor
 
 from ppc.frontend.errors import FrontendError, NotOnnx, UnknownDim, UnsupportedModel
+from ppc.frontend.ir.graph import IRError
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.onnx_load import load, survey
 
@@ -194,6 +195,20 @@ def test_constant_places_outside_a_table(
     op_type: str, constants: list[np.ndarray], attributes: dict[str, object]
 ) -> None:
     refused(one_node(op_type, {"x": X}, constants, **attributes), UnsupportedModel, "places outside of")
+
+
+def test_places_that_do_not_fit() -> None:
+    places = np.zeros((2, 3), np.int64)
+    refused(one_node("GatherND", {"x": X, "p": places}), UnsupportedModel, r"indices i64\[2,3\] into 2 axes")
+    refused(
+        one_node("ScatterElements", {"x": X}, [places, X[:3, :2]]), UnsupportedModel, "updates .* for indices"
+    )
+
+
+def test_places_outside_a_table_that_only_data_shows() -> None:
+    graph = load(one_node("Gather", {"x": X, "p": np.array([0])}))
+    with pytest.raises(IRError, match="cannot be evaluated: index 3 is out of bounds"):
+        evaluate(graph, {"x": X, "p": np.array([3])})
 
 
 @pytest.mark.parametrize("axis", [2, -3])
