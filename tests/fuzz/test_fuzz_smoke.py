@@ -15,7 +15,7 @@ from campaign import Target, attempt, smoke
 TARGETS = {"onnx": fuzz_onnx.TARGET, "plan": fuzz_plan.TARGET}
 
 
-@pytest.mark.parametrize(("name", "executions"), [("onnx", 150), ("plan", 150)])
+@pytest.mark.parametrize(("name", "executions"), [("onnx", 200), ("plan", 150)])
 def test_damaged_inputs_are_refused_in_a_line(name: str, executions: int) -> None:
     assert not smoke(TARGETS[name], executions, seed=1)
 
@@ -23,7 +23,7 @@ def test_damaged_inputs_are_refused_in_a_line(name: str, executions: int) -> Non
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_seeds_end_as_they_may(name: str) -> None:
     target = TARGETS[name]
-    assert not [said for data in target.seeds()[-8:] if (said := attempt(target, data))]
+    assert not [said for data in target.seeds()[5::40] if (said := attempt(target, data))]
 
 
 def test_a_traceback_and_a_hang_are_findings(monkeypatch: pytest.MonkeyPatch) -> None:
