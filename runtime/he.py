@@ -11,6 +11,7 @@ from q to a power of two just large enough to decrypt. c0 is sent only where it 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -164,7 +165,7 @@ class HeClient:
         key = self._keys[product.params]
         _expect("U", u, (product.batch, product.m, product.k))
         mask, tile, degree = Fixed(product.ell).mask, product.tile, product.params.degree
-        for entry, inner in product.upload_steps():
+        for entry, inner in itertools.product(range(product.batch), product.upload_steps()):
             span = _inner(product, inner)
             polys = pack_left(u[entry, :, span] & mask, tile, degree).reshape(-1, degree)
             yield b"".join(key.encrypt(np.ascontiguousarray(polys), product.ell, self._prg))
@@ -232,33 +233,36 @@ class HeServer:
 
         Raises ValueError if an upload is malformed, RangeFault if a norm exceeds the product's ``norm_bits``.
         """
-        for sums, mask in self._sums(product, parts, v, s):
-            units = (self._unit(product, sums, unit, mask) for unit in range(product.units))
-            yield b"".join(part for parts_of_unit in units for part in parts_of_unit)
+        sums = self._sums(product, parts, v, s)
+        for _ in range(product.batch):
+            units = zip(range(product.units), sums, strict=False)
+            yield b"".join(part for unit, made in units for part in self._unit(product, unit, *made))
 
     def _sums(
         self, product: Product, parts: Iterable[Buffer], v: Integers, s: Ring
     ) -> Iterator[tuple[NDArray[np.float64], Ring]]:
-        """For each batch entry the deterministic sums of ct·pt, and S cut into the answer's slots."""
+        """For each unit of each batch entry the deterministic sums of ct·pt, and S in the answer's slots."""
         _expect("V", v, (product.batch, product.k, product.n))
         _expect("S", s, (product.batch, product.m, product.n))
         source = iter(parts)
-        sums, squares = _sums_of(product), np.zeros(product.n)
-        for entry, inner in product.upload_steps():
-            span = _inner(product, inner)
-            steps = inner.stop - inner.start
-            try:
-                data = next(source)
-            except StopIteration:
-                raise ValueError(f"the upload of {product} ends early") from None
-            cipher = read_ciphertexts(product.params, data, steps * product.row_tiles)
-            right = _signed(product, v[entry, span])
-            squares += np.square(right).sum(axis=0)
-            _accumulate(product, sums, cipher, right)
-            if inner.stop == product.inner_tiles:
-                _check_norms(product, squares)
-                yield sums, _cut_mask(product, s[entry])
-                sums, squares = _sums_of(product), np.zeros(product.n)
+        for entry in range(product.batch):
+            upload, squares = [], np.zeros(product.n)
+            for inner in product.upload_steps():
+                try:
+                    data = next(source)
+                except StopIteration:
+                    raise ValueError(f"the upload of {product} ends early") from None
+                count = (inner.stop - inner.start) * product.row_tiles
+                span = _inner(product, inner)
+                upload.append((span, read_ciphertexts(product.params, data, count)))
+                squares += np.square(_signed(product, v[entry, span])).sum(axis=0)
+            _check_norms(product, squares)
+            for unit in range(product.units):
+                cols = product.unit_cols(unit)
+                sums = _sums_of(product, unit)
+                for span, cipher in upload:
+                    _accumulate(product, sums, cipher, _signed(product, v[entry, span, cols]))
+                yield sums, _cut_mask(product, unit, s[entry, :, cols])
 
     def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Ring:
         """Ciphertexts (row tiles·8, 2, primes, N) modulo q, as they are before switching."""
@@ -275,15 +279,13 @@ class HeServer:
             product.tile.positions(),
         )
 
-    def _unit(self, product: Product, sums: NDArray[np.float64], unit: int, mask: Ring) -> list[Buffer]:
+    def _unit(self, product: Product, unit: int, sums: NDArray[np.float64], mask: Ring) -> list[Buffer]:
         params, bits, cols = product.params, product.answer_bits, product.unit_cols(unit)
         rows, packs, fill = product.row_tiles, product.unit_packs(unit), product.fill
-        first = unit * product.unit // LANES
-        groups = range(first, min(product.groups, first + product.unit // LANES))
         answers = np.zeros((rows, product.unit, 2, len(params.primes), params.degree), np.uint64)
-        for at, group in enumerate(groups):
+        for group in range(product.unit_groups(unit)):
             full = self._rerandomised(product, sums, group, mask[group])
-            answers[:, at * LANES : (at + 1) * LANES] = full.reshape(rows, LANES, *full.shape[1:])
+            answers[:, group * LANES : (group + 1) * LANES] = full.reshape(rows, LANES, *full.shape[1:])
         answers = np.ascontiguousarray(answers[:, : packs * fill])
         if fill == 1:
             flat, to = answers.reshape(rows * packs, *answers.shape[2:]), basis(params)
@@ -307,12 +309,12 @@ def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:
         )
 
 
-def _sums_of(product: Product) -> NDArray[np.float64]:
-    """Zeroed sums (primes, groups, N/S, row tiles, 2, S, 8), on a cache line's boundary."""
+def _sums_of(product: Product, unit: int) -> NDArray[np.float64]:
+    """Zeroed sums (primes, groups, N/S, row tiles, 2, S, 8) of a unit, on a cache line's boundary."""
     params, size = product.params, product.tile.block
     shape = (
         len(params.data_bits),
-        product.groups,
+        product.unit_groups(unit),
         params.degree // size,
         product.row_tiles,
         2,
@@ -335,12 +337,12 @@ def _accumulate(
     basis(product.params).accumulate(sums, x, into_lanes(pack_right(right, tile, tile.block), 1))
 
 
-def _cut_mask(product: Product, s: Ring) -> Ring:
-    """S in the order of the sums: (groups, row tiles·8, rows·cols)."""
-    tile, rows = product.tile, product.row_tiles
-    cut = cut_results(Fixed(product.ell).wrap(s), tile, product.groups * LANES)
-    lanes = cut.reshape(rows, product.groups, LANES, tile.slots).swapaxes(0, 1)
-    return np.ascontiguousarray(lanes).reshape(product.groups, rows * LANES, tile.slots)
+def _cut_mask(product: Product, unit: int, s: Ring) -> Ring:
+    """S of a unit's columns in the order of the sums: (groups, row tiles·8, rows·cols)."""
+    tile, rows, groups = product.tile, product.row_tiles, product.unit_groups(unit)
+    cut = cut_results(Fixed(product.ell).wrap(s), tile, groups * LANES)
+    lanes = cut.reshape(rows, groups, LANES, tile.slots).swapaxes(0, 1)
+    return np.ascontiguousarray(lanes).reshape(groups, rows * LANES, tile.slots)
 
 
 def _inner(product: Product, inner: slice) -> slice:

@@ -86,30 +86,39 @@ void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t*
 void accumulate(const Basis& basis, const AccShape& shape, double* acc, const double* x, const double* w,
                 size_t terms) {
     const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
-    const size_t poly = size * kLanes;
+    const size_t poly = size * kLanes, ciphers = shape.rows * 2;
     const Kernels& k = basis.kernels();
-    Buffer plain(std::min(terms, kLazyTerms) * poly), block_ntt(poly);
-    for (size_t g = 0; g < shape.groups; ++g)
-        for (size_t l = 0; l < primes; ++l)
+    Buffer plain(kLazyTerms * poly), ntt(poly), right(kLazyTerms * poly), row(n), left(ciphers * n * terms);
+    for (size_t l = 0; l < primes; ++l) {
+        const Prime& prime = basis[l];
+        const auto left_at = [&](size_t from, size_t count, size_t i, size_t j) {
+            return left.get() + (from * ciphers + i / 2 * 2 * count) * n + j * count * 2 + i % 2;
+        };
+        for (size_t t = 0; t < terms; ++t)
+            for (size_t i = 0; i < ciphers; ++i) {
+                const size_t from = t - t % kLazyTerms, count = std::min(terms - from, kLazyTerms);
+                k.factor(row.get(), x + ((t * ciphers + i) * primes + l) * n, n / kLanes, 1, prime);
+                double* to = left_at(from, count, i, 0) + (t - from) * 2;
+                for (size_t j = 0; j < n; ++j) to[j * count * 2] = row.get()[j];
+            }
+        for (size_t g = 0; g < shape.groups; ++g)
             for (size_t from = 0; from < terms; from += kLazyTerms) {
-                const size_t to = std::min(terms, from + kLazyTerms);
-                for (size_t t = from; t < to; ++t)
-                    k.reduce(plain.get() + (t - from) * poly, w + (t * shape.groups + g) * poly, size,
-                             basis[l]);
+                const size_t count = std::min(terms - from, kLazyTerms);
+                for (size_t t = 0; t < count; ++t)
+                    k.reduce(plain.get() + t * poly, w + ((from + t) * shape.groups + g) * poly, size, prime);
                 for (size_t b = 0; b < blocks; ++b) {
-                    double* sums = acc + ((l * shape.groups + g) * blocks + b) * shape.rows * 2 * poly;
-                    for (size_t t = from; t < to; ++t) {
-                        const double* source = plain.get() + (t - from) * poly;
-                        std::copy(source, source + poly, block_ntt.get());
-                        k.forward(block_ntt.get(), size, b, blocks, basis[l]);
-                        for (size_t r = 0; r < shape.rows * 2; ++r)
-                            k.mac(sums + r * poly,
-                                  x + ((t * shape.rows * 2 + r) * primes + l) * n + b * size,
-                                  block_ntt.get(), size, basis[l]);
+                    for (size_t t = 0; t < count; ++t) {
+                        std::copy(plain.get() + t * poly, plain.get() + (t + 1) * poly, ntt.get());
+                        k.forward(ntt.get(), size, b, blocks, prime);
+                        k.factor(right.get() + t * kLanes, ntt.get(), size, count, prime);
                     }
-                    k.reduce(sums, sums, shape.rows * 2 * size, basis[l]);
+                    double* sums = acc + ((l * shape.groups + g) * blocks + b) * ciphers * poly;
+                    for (size_t r = 0; r < shape.rows; ++r)
+                        k.dot(sums + r * 2 * poly, left_at(from, count, 2 * r, b * size), right.get(), count, size,
+                              prime);
                 }
             }
+    }
 }
 
 // Uniform in [-2^bits, 2^bits) from bits + 1 random bits, modulo p.

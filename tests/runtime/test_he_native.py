@@ -12,7 +12,7 @@ LARGEST = [p for p in range(2**48 - 2**15 + 1, 2**48, 32) if pow(2, p - 1, p) ==
 
 
 def bases(degree, primes):
-    for isa in ("avx512", "avx2", "plain"):
+    for isa in ("ifma", "avx512", "avx2", "plain"):
         try:
             yield Basis(degree, primes, isa)
         except ValueError:

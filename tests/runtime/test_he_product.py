@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_refused_with_numbers():
         ({"tile": Tile(32, 32, 16)}, "does not fit"),
         ({"params": HeParams(4096, (48, 48), 17)}, "security"),
         ({"params": PARAMETER_SETS[1]}, "capacity"),
-        ({"n": 1 << 20}, "running sums"),
+        ({"k": 1 << 20}, "ciphertexts and sums"),
         ({"norm_bits": 65}, "norm_bits"),
         ({"batch": 0}, "empty axis"),
     ],
@@ -73,7 +73,7 @@ def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell):
     assert sum(answer_parts(product)) == answer_bytes(product)
     units = [sum(product.unit_sizes(unit)) for unit in range(product.units)]
     assert sum(units) * batch == answer_bytes(product)
-    assert product.accumulator_bytes <= MEMORY_BYTES
+    assert product.memory_bytes <= MEMORY_BYTES
 
 
 def test_sizes_by_hand():
@@ -97,7 +97,7 @@ def test_wire_price_shifts_the_choice():
 def test_large_uploads_are_streamed():
     lookup = plan_product(1, 32, 30522, 384, 16, value_bits=15)
     assert max(upload_parts(lookup)) < 4 << 20
-    assert lookup.accumulator_bytes < 100 << 20
+    assert lookup.memory_bytes < 300 << 20
 
 
 def test_parameter_sets_are_listed_once():
