@@ -5,8 +5,11 @@ fresh public-key encryption of zero, flooding 2^40 above the noise of the comput
 from q to a power of two just large enough to decrypt. c0 is sent only where it carries results.
 
     client = HeClient(sets)                  server = HeServer(sets, client.public_keys())
-    up = client.upload(product, U)           down = server.answer(product, up, V, S)
+    U, up = client.upload(product)           down = server.answer(product, up, V, S)
     client.finish(product, down)             # U·V - S mod 2^ell
+
+The client's U is whatever uniform matrix the ciphertexts turn out to hold (`_he.upload`): since it may not be
+chosen, its ell bits need not be sent.
 """
 
 from __future__ import annotations
@@ -27,11 +30,14 @@ from .channel import Buffer
 from .errors import RangeFault
 from .he_params import HeParams, context
 from .he_product import Product, answer_bytes, public_key_bytes
-from .packing import LANES, cut_results, into_lanes, join_results, pack_left, pack_right
+from .packing import LANES, Tile, cut_results, into_lanes, join_results, pack_right, unpack_left
 from .random import SEED_BYTES, Prg
 from .ring import Fixed, Ring, packed_size
 
 _SECRET_HEADER = 88  # SEAL's bytes before the coefficients of an uncompressed secret key
+
+UPLOAD_WORDS = 3
+"""64-bit words of an integer modulo q, in the native kernels."""
 
 Integers = NDArray[Any]
 
@@ -51,9 +57,16 @@ def _words(prg: Prg, *shape: int) -> Ring:
     return prg.bytes(8 * int(np.prod(shape))).view(np.uint64).reshape(shape)
 
 
-def _mask_words(params: HeParams, seed: bytes, count: int) -> Ring:
+def _mask_words(params: HeParams, prg: Prg, count: int) -> Ring:
     """What c1 of ``count`` ciphertexts is expanded from, on both sides."""
-    return _words(Prg(seed), count, len(params.data_bits), params.degree, 2)
+    return _words(prg, count, len(params.data_bits), params.degree, 2)
+
+
+@lru_cache(maxsize=256)
+def _free(tile: Tile, degree: int) -> tuple[NDArray[np.uint8], tuple[NDArray[np.intp], ...]]:
+    """Where an upload has plaintext, and the places without and with it."""
+    free = tile.free(degree)
+    return free, tuple(np.flatnonzero(free == each) for each in (0, 1))
 
 
 class SecretKey:
@@ -70,27 +83,41 @@ class SecretKey:
     def __repr__(self) -> str:
         return f"SecretKey({self.params}, <secret>)"
 
-    def encrypt(self, plain: Ring, ell: int, prg: Prg, extra: Ring | None = None) -> list[Buffer]:
-        """Seeded symmetric encryptions of polynomials (count, N) mod 2^ell: a seed, then c0 by primes.
+    def encrypt_zero(self, count: int, prg: Prg, extra: Ring | None = None) -> list[Buffer]:
+        """Seeded symmetric encryptions of zero: a seed, then c0 by primes.
 
         ``extra`` (primes, count, N), residues in NTT form, is added to c0.
         """
-        count, degree = plain.shape
         seed = prg.bytes(SEED_BYTES).tobytes()
-        noise = _words(prg, count, degree)
-        c0 = basis(self.params).encrypt(plain, ell, noise, _mask_words(self.params, seed, count), self.ntt)
+        noise = _words(prg, count, self.params.degree)
+        c0 = basis(self.params).encrypt_zero(noise, _mask_words(self.params, Prg(seed), count), self.ntt)
         if extra is not None:
             c0 = (c0 + extra) % np.array(self.params.primes, np.uint64)[:, None, None]
         return [seed, *(wire.pack(part, bits) for part, bits in zip(c0, self.params.data_bits, strict=True))]
 
     def public(self, prg: Prg) -> bytes:
         """A seeded encryption of zero, and the keys that packing needs: `public_key_bytes` bytes."""
-        params = self.params
-        parts = self.encrypt(np.zeros((1, params.degree), np.uint64), 1, prg)
-        if params.pack_keys:
-            zeros = np.zeros((params.pack_keys, params.degree), np.uint64)
-            parts += self.encrypt(zeros, 1, prg, self._turned_keys())
+        parts = self.encrypt_zero(1, prg)
+        if self.params.pack_keys:
+            parts += self.encrypt_zero(self.params.pack_keys, prg, self._turned_keys())
         return b"".join(bytes(part) for part in parts)
+
+    def upload(self, product: Product, inner: slice, prg: Prg) -> tuple[Ring, bytes]:
+        """One part of a uniform matrix as polynomials (k tiles, m tiles, N), and its encryption."""
+        params, shape = self.params, (inner.stop - inner.start, product.row_tiles, self.params.degree)
+        count = shape[0] * shape[1]
+        seed = prg.bytes(SEED_BYTES).tobytes()
+        free, places = _free(product.tile, params.degree)
+        public = Prg(seed)
+        raw = _mask_words(params, public, count)
+        plain, said = basis(params).upload(
+            free, product.ell, product.drop, public.ring(product.ell, (count, params.degree)),
+            _words(prg, count, params.degree), raw, self.ntt,
+        )  # fmt: skip
+        parts: list[Buffer] = [seed]
+        for masked, word, bits, _ in product.part_words(inner):
+            parts.append(wire.pack(np.ascontiguousarray(said[word][:, places[masked]]), bits))
+        return plain.reshape(shape), b"".join(parts)
 
     def _turned_keys(self) -> Ring:
         """What the switching keys hide, (primes, keys, N).
@@ -119,7 +146,7 @@ class SecretKey:
 
 
 def read_ciphertexts(params: HeParams, data: Buffer, count: int) -> NDArray[np.float64]:
-    """What `SecretKey.encrypt` wrote: (count, 2, primes, N) centred residues in NTT form.
+    """What `SecretKey.encrypt_zero` wrote: (count, 2, primes, N) centred residues in NTT form.
 
     Raises ValueError if the data has the wrong size or a residue exceeds its modulus.
     """
@@ -133,7 +160,28 @@ def read_ciphertexts(params: HeParams, data: Buffer, count: int) -> NDArray[np.f
         parts.append(wire.unpack(view[at : at + size], bits, count * params.degree))
         at += size
     c0 = np.stack(parts).reshape(len(sizes), count, params.degree)
-    return basis(params).ciphertexts(c0, _mask_words(params, seed, count))
+    return basis(params).ciphertexts(c0, _mask_words(params, Prg(seed), count))
+
+
+def read_upload(product: Product, inner: slice, data: Buffer) -> NDArray[np.float64]:
+    """What `SecretKey.upload` wrote: (count, 2, primes, N) centred residues in NTT form.
+
+    Raises ValueError if the data has the wrong size.
+    """
+    params, count = product.params, (inner.stop - inner.start) * product.row_tiles
+    view, words = memoryview(data).cast("B"), product.part_words(inner)
+    if view.nbytes != product.part_bytes(inner):
+        raise ValueError(f"{view.nbytes} bytes cannot be {count} ciphertexts of {product}")
+    public, at = Prg(bytes(view[:SEED_BYTES])), SEED_BYTES
+    raw = _mask_words(params, public, count)
+    offset = public.ring(product.ell, (count, params.degree))
+    free, places = _free(product.tile, params.degree)
+    said = np.zeros((UPLOAD_WORDS, count, params.degree), np.uint64)
+    for masked, word, bits, size in words:
+        here = places[masked]
+        said[word][:, here] = wire.unpack(view[at : at + size], bits, count * len(here)).reshape(count, -1)
+        at += size
+    return basis(params).read_upload(free, product.ell, product.drop, offset, said, raw)
 
 
 class HeClient:
@@ -160,15 +208,21 @@ class HeClient:
         """The public keys of all sets, in order."""
         return b"".join(self.public_key(params) for params in self._keys)
 
-    def upload(self, product: Product, u: Ring) -> Iterator[bytes]:
-        """Enc(U) in parts of `upload_parts` bytes; ``u`` is (batch, m, k), uniform mod 2^ell."""
+    def upload(self, product: Product) -> tuple[Ring, Iterator[bytes]]:
+        """A uniform U mod 2^ell, (batch, m, k), and Enc(U) in parts of `upload_parts` bytes.
+
+        U is filled in as the parts are taken.
+        """
+        u = np.zeros((product.batch, product.m, product.k), np.uint64)
+        return u, self._parts(product, u)
+
+    def _parts(self, product: Product, u: Ring) -> Iterator[bytes]:
         key = self._keys[product.params]
-        _expect("U", u, (product.batch, product.m, product.k))
-        mask, tile, degree = Fixed(product.ell).mask, product.tile, product.params.degree
-        for entry, inner in itertools.product(range(product.batch), product.upload_steps()):
+        for entry, inner in itertools.product(u, product.upload_steps()):
             span = _inner(product, inner)
-            polys = pack_left(u[entry, :, span] & mask, tile, degree).reshape(-1, degree)
-            yield b"".join(key.encrypt(np.ascontiguousarray(polys), product.ell, self._prg))
+            polys, part = key.upload(product, inner, self._prg)
+            entry[:, span] = unpack_left(polys, product.tile, product.m, span.stop - span.start)
+            yield part
 
     def finish(self, product: Product, parts: Iterable[Buffer]) -> Ring:
         """U·V - S mod 2^ell, shape (batch, m, n), from the parts of the answer."""
@@ -188,8 +242,9 @@ class HeClient:
             first, second = product.unit_sizes(unit)
             c1 = wire.unpack(data[at : at + first], bits, count * degree).reshape(count, degree)
             at += first
-            results = wire.unpack(data[at : at + second], bits, product.m * width).reshape(product.m, width)
+            results = wire.unpack(data[at : at + second], product.result_bits, product.m * width)
             at += second
+            results = results.reshape(product.m, width) << np.uint64(bits - product.result_bits)
             c0 = cut_results(results, tile, packs * product.fill).reshape(count, -1)
             slots = basis(product.params).decrypt(c1, c0, key.ntt, bits, product.ell, positions)
             grid = slots.reshape(product.row_tiles, -1, tile.slots)
@@ -252,9 +307,8 @@ class HeServer:
                     data = next(source)
                 except StopIteration:
                     raise ValueError(f"the upload of {product} ends early") from None
-                count = (inner.stop - inner.start) * product.row_tiles
                 span = _inner(product, inner)
-                upload.append((span, read_ciphertexts(product.params, data, count)))
+                upload.append((span, read_upload(product, inner, data)))
                 squares += np.square(_signed(product, v[entry, span])).sum(axis=0)
             _check_norms(product, squares)
             for unit in range(product.units):
@@ -294,10 +348,10 @@ class HeServer:
             keys = self._pack_keys[params]
             flat = basis(params).interleave(packed, product.tile.inner, params.gadget[1], keys)
             to = kept_basis(params)
-        c1, c0 = to.switch_down(flat, bits, product.positions())
+        c1, c0 = to.switch_down(flat, bits, product.result_bits, product.positions())
         grid = c0.reshape(rows, packs * fill, product.tile.slots)
         results = join_results(grid, product.tile, product.m, cols.stop - cols.start)
-        return [wire.pack(c1, bits), wire.pack(results, bits)]
+        return [wire.pack(c1, bits), wire.pack(results, product.result_bits)]
 
 
 def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:

@@ -4,17 +4,6 @@
 
 namespace he {
 
-static constexpr uint64_t kBinomial = (1ull << 21) - 1;
-
-// Difference of the weights of 21 and 21 bits: SEAL's error distribution, variance 10.5.
-static inline int binomial(uint64_t word) {
-    uint64_t v = (word & kBinomial) | (~(word >> 21) & kBinomial) << 32;
-    v -= v >> 1 & 0x5555555555555555;
-    v = (v & 0x3333333333333333) + (v >> 2 & 0x3333333333333333);
-    v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0f;
-    return int(v * 0x0101010101010101 >> 56) - 21;
-}
-
 static inline double ternary(uint64_t word) { return double(u128(word) * 3 >> 64) - 1.0; }  // bias below 2^-62
 
 static constexpr size_t kChunk = 64;  // rows that stay in the first cache while the lanes are visited
@@ -45,31 +34,17 @@ void expand(const Basis& basis, const uint64_t* raw, size_t count, double* out, 
         }
 }
 
-// round(q·x/2^ell) mod p: q·x = 2^ell·A + R and q = 0 mod p, so A = -R/2^ell mod p.
-struct Scale {
-    uint64_t p, low_q, mask, half, factor;
-    Scale(const Basis& basis, size_t l, int ell)
-        : p(basis[l].p), low_q(basis.low_q()), mask((1ull << ell) - 1), half(1ull << (ell - 1)),
-          factor(p - inv_mod(pow_mod(2, uint64_t(ell), p), p)) {}
-    uint64_t operator()(uint64_t x) const {
-        const uint64_t rest = low_q * x & mask;
-        return (mul_mod(rest % p, factor, p) + (rest >= half)) % p;
-    }
-};
-
-void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t* noise, const double* c1,
-             const double* s, size_t count, uint64_t* out) {
+void encrypt_zero(const Basis& basis, const uint64_t* noise, const double* c1, const double* s, size_t count,
+                  uint64_t* out) {
     const size_t n = basis.degree(), primes = basis.count();
     const Kernels& k = basis.kernels();
     Buffer lanes(n * kLanes), product(n);
     each_lanes(basis, count, [&](size_t first, size_t used, size_t l) {
         const Prime& prime = basis[l];
-        const Scale scale(basis, l, ell);
         double* x = lanes.get();
         std::fill(x, x + n * kLanes, 0.0);
         each_row(n, used, [&](size_t j, size_t lane) {
-            const size_t at = (first + lane) * n + j;
-            x[j * kLanes + lane] = centred(scale(plain[at]), prime.p) + binomial(noise[at]);
+            x[j * kLanes + lane] = binomial(noise[(first + lane) * n + j]);
         });
         k.forward(x, n, 0, 1, prime);
         for (size_t lane = 0; lane < used; ++lane) {
@@ -186,17 +161,17 @@ struct Fraction {
     }
 };
 
-void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, const uint32_t* positions,
-                 size_t slots, uint64_t* c1, uint64_t* c0) {
+void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, int result_bits,
+                 const uint32_t* positions, size_t slots, uint64_t* c1, uint64_t* c0) {
     const size_t n = basis.degree(), poly = basis.count() * n;
     const Fraction fraction{basis};
-    const uint64_t half = 1ull << (63 - bits);
+    const auto rounded = [](uint64_t x, int b) { return (x + (1ull << (63 - b))) >> (64 - b); };
     for (size_t item = 0; item < count; ++item) {
         const uint64_t* a = in + (2 * item + 1) * poly;
         const uint64_t* b = in + 2 * item * poly;
-        for (size_t j = 0; j < n; ++j) c1[item * n + j] = (fraction(a + j) + half) >> (64 - bits);
+        for (size_t j = 0; j < n; ++j) c1[item * n + j] = rounded(fraction(a + j), bits);
         for (size_t i = 0; i < slots; ++i)
-            c0[item * slots + i] = (fraction(b + positions[i]) + half) >> (64 - bits);
+            c0[item * slots + i] = rounded(fraction(b + positions[i]), result_bits);
     }
 }
 

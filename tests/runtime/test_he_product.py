@@ -79,9 +79,12 @@ def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell):
 def test_sizes_by_hand():
     product = Product(2, 3, 5, 7, 20, 12, Tile(3, 5, 7), PARAMETER_SETS[3])
     b = product.answer_bits
-    assert upload_bytes(product) == 2 * (16 + 4096 * 93 // 8)
+    plain, empty = product.said_bits
+    assert plain == 93 - 20 - product.drop
+    assert empty == 93 - product.drop
+    assert upload_bytes(product) == 2 * (16 + (15 * plain + 7) // 8 + 4081 * 8 + -(-4081 * (empty - 64) // 8))
     # c1 whole, c0 only where one of the 21 results stands
-    assert answer_bytes(product) == 2 * (4096 * b // 8 + (21 * b + 7) // 8)
+    assert answer_bytes(product) == 2 * (4096 * b // 8 + (21 * product.result_bits + 7) // 8)
     assert public_key_bytes(product.params) == 16 + 4096 * 93 // 8
     assert (product.upload_ciphertexts, product.plain_tiles, product.answer_ciphertexts) == (2, 2, 2)
     assert product.macs == 2 * 8 * 4096 * 2 * 2
