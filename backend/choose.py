@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from math import inf
 
@@ -24,7 +25,7 @@ def choose_products(steps: Sequence[AnyStep], byte_price: float) -> tuple[AnySte
     """The steps with the parameters and tiles that cost least together at ``byte_price`` seconds a byte."""
     products = [product for step in steps for product in step.products()]
     sets = _choose_sets(Counter(products), byte_price)
-    chosen = iter([_best(product, sets, byte_price)[1] for product in products])
+    chosen = iter(_trimmed([_best(product, sets, byte_price)[1] for product in products]))
     return tuple(_replaced(step, chosen) for step in steps)
 
 
@@ -35,6 +36,16 @@ def _replaced(step: AnyStep, chosen: Iterator[Product]) -> AnyStep:
         case MatMul():
             return msgspec.structs.replace(step, left=next(chosen), right=next(chosen))
     return step
+
+
+def _trimmed(products: Sequence[Product]) -> Iterator[Product]:
+    """The same with switching keys for no more levels than are packed."""
+    levels = {product.params: 0 for product in products}
+    for product in products:
+        if product.fill > 1:
+            levels[product.params] = max(levels[product.params], product.tile.inner.bit_length() - 1)
+    for product in products:
+        yield replace(product, params=replace(product.params, pack_levels=levels[product.params]))
 
 
 def _choose_sets(products: Counter[Product], byte_price: float) -> Sets:

@@ -63,6 +63,14 @@ def test_a_second_set_is_taken_in_when_it_pays(count):
     assert len(sets) == (2 if count == 40 else 1)
 
 
+def test_switching_keys_go_as_far_as_answers_are_packed():
+    packed = [product for product in chosen(steps_of(*[LAYER] * 24), WAN.byte_price) if product.fill > 1]
+    assert packed
+    for product in packed:
+        most = max(other.tile.inner for other in packed if other.params == product.params)
+        assert 2**product.params.pack_levels == most
+
+
 def test_other_steps_are_left_as_they_are():
     (step,) = steps_of(LAYER)
     renamed = msgspec.structs.replace(step, name="here")
