@@ -81,6 +81,17 @@ def written_out(model: onnx.ModelProto) -> int:
     return size(model.graph.node)
 
 
+def check_attributes(node: onnx.NodeProto, opset: int) -> None:
+    """Raises TypeError for an attribute of another type than its operator's: 1.0 is no axis, nor is "1"."""
+    try:
+        known = onnx.defs.get_schema(node.op_type, opset, node.domain).attributes
+    except onnx.defs.SchemaError:  # not an operator of ONNX's own
+        return
+    for each in node.attribute:
+        if each.name in known and int(known[each.name].type.value) != each.type:
+            raise TypeError(f"{each.name} is of type {onnx.AttributeProto.AttributeType.Name(each.type)}")
+
+
 def ill_formed(node: onnx.NodeProto, error: Exception, opsets: Sequence[onnx.OperatorSetIdProto]) -> str:
     """The reason in words: ONNX's own, where its checker has one."""
     context = checker.C.CheckerContext()

@@ -197,6 +197,12 @@ def test_constant_places_outside_a_table(
     refused(one_node(op_type, {"x": X}, constants, **attributes), UnsupportedModel, "places outside of")
 
 
+@pytest.mark.parametrize("axis", [1.0, "1", [1]])
+@pytest.mark.parametrize("op_type", ["ArgMax", "Softmax", "Concat"])
+def test_an_attribute_of_another_type(op_type: str, axis: object) -> None:
+    refused(one_node(op_type, {"x": X}, axis=axis), UnsupportedModel, "the_node: it is ill-formed: .*axis")
+
+
 def test_places_that_do_not_fit() -> None:
     places = np.zeros((2, 3), np.int64)
     refused(one_node("GatherND", {"x": X, "p": places}), UnsupportedModel, r"indices i64\[2,3\] into 2 axes")

@@ -1,5 +1,7 @@
 """The kernels against SEAL and against integers, for every instruction set this machine has."""
 
+from math import prod
+
 import numpy as np
 import pytest
 import seal
@@ -12,7 +14,7 @@ LARGEST = [p for p in range(2**48 - 2**15 + 1, 2**48, 32) if pow(2, p - 1, p) ==
 
 
 def bases(degree, primes):
-    for isa in ("avx512", "avx2", "plain"):
+    for isa in ("ifma", "avx512", "avx2", "plain"):
         try:
             yield Basis(degree, primes, isa)
         except ValueError:
@@ -93,16 +95,16 @@ def test_switching_rounds_the_composed_value():
     rng = np.random.default_rng(2)
     x = residues(rng, params.primes, 2, params.degree)[None]
     positions = np.array([0, 1, 2, 77, 4095], np.uint32)
-    c1, c0 = Basis(params.degree, list(params.primes)).switch_down(x, 40, positions)
+    c1, c0 = Basis(params.degree, list(params.primes)).switch_down(x, 40, 33, positions)
     q = np.prod(np.array(params.primes, object))
-    for row, got, at in ((x[0, 0], c0[0], positions), (x[0, 1], c1[0], range(4096))):
+    for row, got, at, bits in ((x[0, 0], c0[0], positions, 33), (x[0, 1], c1[0], range(4096), 40)):
         for value, j in zip(got, at, strict=True):
             c = sum(
                 int(r) * pow(int(q // p), -1, p) * int(q // p)
                 for r, p in zip(row[:, j], params.primes, strict=True)
             )
-            exact = (c % q) * 2**40 / q
-            assert min(abs(exact - int(value)), 2**40 - abs(exact - int(value))) <= 0.5 + 2**-8
+            exact = (c % q) * 2**bits / q
+            assert min(abs(exact - int(value)), 2**bits - abs(exact - int(value))) <= 0.5 + 2**-8
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,7 @@ def test_bad_sizes_are_refused():
     with pytest.raises(ValueError, match="not below its modulus"):
         basis.ciphertexts(np.full((2, 1, SMALL), 2**48 - 1, np.uint64), np.zeros((1, 2, SMALL, 2), np.uint64))
     with pytest.raises(ValueError, match="outside"):
-        basis.switch_down(np.zeros((1, 2, 2, SMALL), np.uint64), 20, np.array([SMALL], np.uint32))
+        basis.switch_down(np.zeros((1, 2, 2, SMALL), np.uint64), 20, 20, np.array([SMALL], np.uint32))
     with pytest.raises(ValueError, match="block size"):
         basis.accumulate(
             np.zeros((2, 1, 1, 1, 2, 12, 8)), np.zeros((1, 1, 2, 2, SMALL)), np.zeros((1, 1, 12, 8))
@@ -139,3 +141,40 @@ def test_bad_sizes_are_refused():
     narrow = Basis(SMALL, tiny)
     with pytest.raises(ValueError, match="do not hold"):
         narrow.decrypt(words, words, np.zeros((2, SMALL)), 52, 20, positions)
+
+
+WIDE = [p for p in range(2**42 - 2**20 + 1, 2**42, 32) if pow(2, p - 1, p) == 1][-4:]
+
+
+@pytest.mark.parametrize(
+    ("primes", "ell", "drop"), [(LARGEST, 20, 0), (LARGEST, 30, 9), (WIDE, 42, 25)], ids=str
+)
+def test_uploads_hold_what_they_say_on_every_processor(primes, ell, drop):
+    """c0 + c1·s = q·u/2^ell + e + what rounding adds, and u = 0 where nothing is free."""
+    rng, count, q = np.random.default_rng(4), 11, prod(primes)
+    free = (np.arange(SMALL) % 3 == 0).astype(np.uint8)
+    offset = rng.integers(0, 2**ell, (count, SMALL), np.uint64)
+    noise = rng.integers(0, 2**63, (count, SMALL), np.uint64)
+    raw = rng.integers(0, 2**63, (count, len(primes), SMALL, 2), np.uint64)
+    key = rng.integers(-1, 2, SMALL)
+    results = []
+    for basis in bases(SMALL, primes):
+        rows = np.stack([(key % p).astype(np.uint64) for p in primes])[None]
+        ntt = basis.transform(rows)[0].view(np.int64)
+        limits = np.array(primes)[:, None]
+        secret = np.where(ntt > limits // 2, ntt - limits, ntt).astype(np.float64)
+        plain, said = basis.upload(free, ell, drop, offset, noise, raw, secret)
+        back = basis.read_upload(free, ell, drop, offset, said, raw)
+        c0, c1, s = (x.astype(np.int64).astype(object) for x in (back[:, 0], back[:, 1], secret))
+        phase = (c0 + c1 * s) % limits.astype(object)
+        low = basis.transform(phase.astype(np.uint64), inverse=True).astype(object)
+        whole = sum(low[:, i] * pow(q // p, -1, p) * (q // p) for i, p in enumerate(primes)) % q
+        error = (whole * 2**ell - plain.astype(object) * q) % (q << ell)
+        error = np.where(error > q << (ell - 1), error - (q << ell), error) / 2**ell
+        assert not plain[:, free == 0].any()
+        assert len(np.unique(plain[:, free == 1])) > count
+        assert np.abs(error).max() <= 21 + 2 ** (drop - 1) + 2
+        results.append((plain, said))
+    for plain, said in results[1:]:
+        assert np.array_equal(plain, results[0][0])
+        assert np.array_equal(said, results[0][1])

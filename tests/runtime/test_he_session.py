@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
 import pytest
 
+from ppc.runtime import he_session
 from ppc.runtime.errors import NetworkFault, PeerMismatch, RangeFault
 from ppc.runtime.he_product import plan_product
-from ppc.runtime.he_session import HeSession
+from ppc.runtime.he_session import HeSession, workers
 from ppc.runtime.ledger import CLIENT, SERVER
 from ppc.runtime.party import Party, together
 from ppc.runtime.ring import Ring
@@ -21,24 +23,26 @@ def threads() -> int:
     return sum(thread.name.startswith("ppc-he") for thread in threading.enumerate())
 
 
-def product(p: Party, *, weight: int = 3, spoil: str = "") -> Ring | None:
-    """U @ V - S with U of ones, V of ``weight`` and S = 0."""
+def product(p: Party, *, weight: int = 3, spoil: str = "") -> tuple[Ring, Ring] | None:
+    """V of ``weight`` and S = 0: the client's U, and U @ V."""
     p.he = HeSession(p, [PRODUCT])
-    u = p.each(client=lambda: np.ones((1, 4, 8), np.uint64))
-    up = p.he.upload(p, PRODUCT, u, None)
+    u, up = p.he.upload(p, PRODUCT)
     if spoil == "upload":
-        up = p.each(server=lambda: [b"\xff" * len(part) for part in up or ()])
+        up = p.each(server=lambda: [part[1:] for part in up or ()])
     if spoil == "leave" and p.role is CLIENT:
         raise NetworkFault("the client goes")
     v, s = np.full((1, 8, 4), weight), np.zeros((1, 4, 4), np.uint64)
-    answer = p.each(server=lambda: p.he.start(PRODUCT, up or [], lambda: (v, None), s))
-    return p.he.finish(p, PRODUCT, answer)
+    answer = p.each(server=lambda: p.he.start(PRODUCT, up or [], lambda: v, s))
+    made = p.he.finish(p, PRODUCT, answer)
+    return None if made is None or u is None else (u, made)
 
 
 def test_a_product_and_its_end():
     server, client, _ = together(product)
     assert server is None
-    assert np.array_equal(client, np.full((1, 4, 4), 24))
+    u, made = client
+    mask = np.uint64(2**PRODUCT.ell - 1)
+    assert np.array_equal(made, np.repeat(3 * u.sum(axis=2, keepdims=True), 4, axis=2) & mask)
     assert threads() == 0
 
 
@@ -67,7 +71,32 @@ def test_malformed_public_keys_are_the_peers_fault(monkeypatch):
         together(lambda p: HeSession(p, [PRODUCT]))
 
 
-def test_what_waits_is_dropped_when_the_session_ends():
+@pytest.mark.parametrize("cores", [1, 2, 3, 64])
+def test_answers_of_several_products_at_once(cores, monkeypatch):
+    """Each answer belongs to its own upload, whichever is ready first."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert workers() == {1: 1, 2: 1, 3: 2, 64: 4}[cores]
+    v = [np.full((1, 8, 4), weight) for weight in range(6)]
+
+    def program(p: Party) -> list[tuple[Ring, Ring]]:
+        p.he = HeSession(p, [PRODUCT])
+        begun = [p.he.upload(p, PRODUCT) for _ in v]
+        zero = np.zeros((1, 4, 4), np.uint64)
+        answers = [
+            p.each(server=lambda up=up, w=w: p.he.start(PRODUCT, up or [], lambda: w, zero))
+            for (_, up), w in zip(begun, v, strict=True)
+        ]
+        return [(u, p.he.finish(p, PRODUCT, a)) for (u, _), a in zip(begun, answers, strict=True)]
+
+    _, client, _ = together(program)
+    for weight, (u, made) in enumerate(client):
+        want = np.repeat(weight * u.sum(axis=2, keepdims=True), 4, axis=2) & np.uint64(2**PRODUCT.ell - 1)
+        assert np.array_equal(made, want)
+    assert threads() == 0
+
+
+def test_what_waits_is_dropped_when_the_session_ends(monkeypatch):
+    monkeypatch.setattr(he_session, "workers", lambda: 1)
     begun = threading.Event()
     kept: dict[str, HeSession] = {}
 
