@@ -26,7 +26,14 @@ from ppc.frontend.errors import (
 from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
-from ppc.frontend.onnx_damage import DAMAGE, MOST_NODES, check_attributes, check_texts, ill_formed, written_out
+from ppc.frontend.onnx_damage import (
+    DAMAGE,
+    MOST_NODES,
+    check_attributes,
+    check_texts,
+    ill_formed,
+    written_out,
+)
 from ppc.frontend.onnx_fold import Known, attributes, constant_node, fold, is_weight, read_tensor
 from ppc.frontend.onnx_node import Node, Unsupported
 from ppc.frontend.onnx_ops import REMEDIES, TABLE
