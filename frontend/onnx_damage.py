@@ -88,8 +88,13 @@ def check_attributes(node: onnx.NodeProto, opset: int) -> None:
     except onnx.defs.SchemaError:  # not an operator of ONNX's own
         return
     for each in node.attribute:
-        if each.name in known and int(known[each.name].type.value) != each.type:
-            raise TypeError(f"{each.name} is of type {onnx.AttributeProto.AttributeType.Name(each.type)}")
+        if each.name in known and known[each.name].type != _kind_of(each):
+            raise TypeError(f"{each.name} is of another type, {_kind_of(each)}")
+
+
+def _kind_of(attribute: onnx.AttributeProto) -> object:
+    name = onnx.AttributeProto.AttributeType.Name(attribute.type)
+    return getattr(onnx.defs.OpSchema.AttrType, name, name)
 
 
 def ill_formed(node: onnx.NodeProto, error: Exception, opsets: Sequence[onnx.OperatorSetIdProto]) -> str:

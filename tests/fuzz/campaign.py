@@ -181,7 +181,7 @@ def _child(target: Target, args: argparse.Namespace) -> None:
     for data in target.seeds():
         (args.folder / "corpus" / hashlib.blake2b(data, digest_size=8).hexdigest()).write_bytes(data)
     flags = [f"max_total_time={args.seconds:.0f}", f"seed={args.seed + 1}", "max_len=65536", "len_control=0"]
-    flags += ["timeout=0", "rss_limit_mb=0", "detect_leaks=0"]  # which the parent sees to
+    flags += ["timeout=1200", "rss_limit_mb=0", "detect_leaks=0"]  # which the parent sees to
     flags += [f"handle_{each}=0" for each in ("segv", "abrt", "bus", "fpe")]  # as faulthandler does
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
