@@ -5,6 +5,7 @@ Packings and parameters are chosen in `choose`, how correlated OTs are made in `
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +27,7 @@ def reasons(plan: Plan) -> dict[str, Any]:
 
     The seconds are one core's work of both sides; ``total`` adds the bytes at the price they were chosen at.
     """
-    price = float(plan.options.get("byte_price", BYTE_PRICE))
+    price = _price(plan)
     steps = defaultdict(list)
     for i, step in enumerate(plan.steps):
         for product in step.products():
@@ -50,6 +51,15 @@ def reasons(plan: Plan) -> dict[str, Any]:
             _ots(role, count) for role, count in ((SERVER, counts.server), (CLIENT, counts.client)) if count
         ],
     }
+
+
+def _price(plan: Plan) -> float:
+    """What the plan says that it was chosen at, where that is a price."""
+    try:
+        said = float(plan.options.get("byte_price", BYTE_PRICE))
+    except ValueError:
+        return BYTE_PRICE
+    return said if 0 < said < math.inf else BYTE_PRICE
 
 
 def _alternatives(

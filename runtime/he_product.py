@@ -32,6 +32,9 @@ from .ring import packed_size
 MAX_ELL = 42
 """Above, the answer's coefficients no longer fit the doubles that the client computes with."""
 
+MAX_BATCH = 4096
+"""Each of them is messages of its own, of which a small plan could ask for any number."""
+
 PART_CIPHERTEXTS = 32
 PART_BYTES = 32 << 20
 MAX_DROP = 40
@@ -72,6 +75,8 @@ class Product:
     def __post_init__(self) -> None:
         if min(self.batch, self.m, self.k, self.n) < 1:
             raise ValueError(f"a product has no empty axis, not {self.batch}x{self.m}x{self.k}x{self.n}")
+        if self.batch > MAX_BATCH:
+            raise ValueError(f"{self.batch} products at once, more than {MAX_BATCH}")
         if not 1 <= self.ell <= MAX_ELL:
             raise ValueError(f"products are taken mod 2^1 to 2^{MAX_ELL}, not 2^{self.ell}")
         if not 0 <= self.norm_bits <= 64:

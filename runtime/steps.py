@@ -523,8 +523,17 @@ class Concat(Step, frozen=True, kw_only=True, tag=True):
         parts = [forms[i] for i in self.parts]
         if not parts or any(x.num != parts[0].num for x in parts):
             raise ValueError("cannot join values of several formats")
-        empty = [np.broadcast_to(np.int8(0), x.shape) for x in parts]
-        return Form(parts[0].num, np.concatenate(empty, axis=self.axis).shape)
+        shape, rank = list(parts[0].shape), len(parts[0].shape)
+        if not -rank <= self.axis < rank:
+            raise ValueError(f"cannot join values of shape {parts[0].shape} along axis {self.axis}")
+        axis = self.axis % rank
+        rests = {(x.shape[:axis], x.shape[axis + 1 :], len(x.shape)) for x in parts}
+        if len(rests) != 1:
+            raise ValueError(
+                f"cannot join values of shapes {sorted({x.shape for x in parts})} along axis {axis}"
+            )
+        shape[axis] = sum(x.shape[axis] for x in parts)
+        return Form(parts[0].num, tuple(shape))
 
     def online(self, p: Party, run: Run, made: Any) -> Share:
         parts, form = [run.share(i) for i in self.parts], run.form_of(self)

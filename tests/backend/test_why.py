@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import msgspec
+import pytest
 from tiny import tiny_plan
 
-from ppc.backend.why import reasons, text
+from ppc.backend.why import BYTE_PRICE, reasons, text
 from ppc.runtime.channel import HEADER
 from ppc.runtime.executor import price
 from ppc.runtime.he_product import answer_bytes, upload_bytes
@@ -71,3 +72,11 @@ def test_ots_are_those_that_the_plan_takes():
         assert f"{row['count']:,} correlated OTs, the {row['sender']} sending" in "\n".join(
             text(reasons(plan))
         )
+
+
+@pytest.mark.parametrize("said", ["cheap", "nan", "inf", "0", "-1"])
+def test_a_price_that_is_none_is_not_believed(said):
+    """A plan may come from anyone."""
+    why = reasons(msgspec.structs.replace(tiny_plan(), options={"byte_price": said}))
+    assert why["byte_price"] == BYTE_PRICE
+    assert text(why)

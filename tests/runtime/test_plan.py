@@ -18,7 +18,7 @@ from ppc.runtime import steps
 from ppc.runtime.errors import BadInput, BadPlan
 from ppc.runtime.executor import check_inputs, simulate
 from ppc.runtime.local import LocalOp
-from ppc.runtime.plan import WeightSpec, decode, load, load_weights, save, save_weights
+from ppc.runtime.plan import OutputSpec, WeightSpec, decode, load, load_weights, save, save_weights
 from ppc.runtime.protocols.spline import SplineSpec
 from ppc.runtime.ring import Fixed
 
@@ -173,6 +173,33 @@ def test_a_client_value_that_cannot_be_computed_is_named(fields, says):
     plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], LocalOp(**fields)))
     with pytest.raises(BadInput, match=f"the client's own {fields['op']} cannot be computed: .*{says}"):
         simulate(decode(plan.body), tiny_weights(), tiny_feeds())
+
+
+def large(*program: steps.AnyStep) -> bytes:
+    """A plan of a few bytes whose first value is as large as a value may be."""
+    first = steps.Encode(local=0, num=Fixed(26, 8), shape=(2**15, 2**15, 1))
+    reveal = steps.Output(x=len(program))
+    outputs = (OutputSpec("y", len(program) + 1, (2**15, 2**15, 1)),)
+    program = (first, *program, reveal)
+    return msgspec.structs.replace(SPECS, steps=program, outputs=outputs, weights=()).body
+
+
+def test_what_is_joined_is_not_made_to_see_its_shape():
+    """Which would take a gigabyte for each part."""
+    with pytest.raises(
+        BadPlan, match=r"step 1 \(Concat \) is ill-formed: a value of shape \(1048576, 32768, 1\)"
+    ):
+        decode(large(steps.Concat(parts=(0,) * 32, axis=0)))
+    with pytest.raises(BadPlan, match="cannot join values of shape"):
+        decode(large(steps.Concat(parts=(0, 0), axis=3)))
+
+
+def test_more_products_than_anyone_could_send_are_refused():
+    tree = msgspec.msgpack.decode(SPECS.body)
+    step = next(each for each in tree["steps"] if each["step"] == "MatMul")
+    step["left"]["batch"] = 2**20
+    with pytest.raises(BadPlan, match="1048576 products at once, more than 4096"):
+        decode(msgspec.msgpack.encode(tree))
 
 
 def test_a_plan_may_reveal_only_the_outputs_it_names():
