@@ -126,7 +126,8 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
     if isinstance(op, _ENTERS):
         return None
     if owner[op] is Owner.SHARED:
-        if isinstance(op, (*RULES, *_APPROXIMATED)):
+        hidden = isinstance(op, ops.Gather) and not isinstance(op.indices, ops.Const)
+        if isinstance(op, (*RULES, *_APPROXIMATED)) and not hidden:
             return None
         return (
             f"neither party knows its operands, and no protocol computes {_what(op)} on shares{_remedy(op)}"

@@ -359,6 +359,14 @@ def _slice(state: Lowering, op: ops.Slice) -> int:
     return state.put(steps.Slice(name=op.name, x=state.value(op.x), cuts=cuts(op)))
 
 
+def _gather(state: Lowering, op: ops.Gather) -> int:
+    """x at places that both know."""
+    axis = op.axis % op.x.type.rank
+    places = _const(op.indices).value.ravel() % op.x.type.shape[axis]
+    done = state.put(steps.Take(name=op.name, x=state.value(op.x), axis=axis, places=tuple(places.tolist())))
+    return _reshape(state, done, op.type.shape)
+
+
 def _concat(state: Lowering, op: ops.Concat) -> int:
     parts = tuple(state.value(x) for x in op.xs)
     return state.put(steps.Concat(name=op.name, parts=parts, axis=op.axis % op.type.rank))
@@ -391,5 +399,6 @@ RULES: dict[type[Op], Callable[[Lowering, Any], int]] = {
     ops.Transpose: _transpose,
     ops.Broadcast: _broadcast_op,
     ops.Slice: _slice,
+    ops.Gather: _gather,
     ops.Concat: _concat,
 }

@@ -24,7 +24,7 @@ from ppc.frontend.errors import (
     UnsupportedModel,
     UnsupportedOp,
 )
-from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
+from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
 from ppc.frontend.onnx_damage import DAMAGE, ill_formed
@@ -182,13 +182,16 @@ class _Reader:
     """One walk over the nodes; what each tensor's name stands for grows as it goes."""
 
     def __init__(self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...]) -> None:
-        self.model, self.inputs, self.chosen = model, inputs, chosen
+        self.model, self.chosen = model, chosen
+        self.inputs = tuple(each for each in inputs if each.type.size)
         self.opset = max((o.version for o in model.opset_import if o.domain in _OWN_DOMAINS), default=0)
         if self.opset not in OPSETS:
             raise NotOnnx(
                 f"opset {self.opset}: export the model with an opset from {OPSETS[0]} to {OPSETS[-1]}"
             )
-        self.values: dict[str, Op | Known | None] = {each.name: each for each in inputs}
+        self.values: dict[str, Op | Known | None] = {
+            each.name: each if each.type.size else _empty(each) for each in inputs
+        }
         """An op, a tensor known already, or None behind an unsupported node."""
         self.unmade: dict[str, str] = {}
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
@@ -350,6 +353,11 @@ class _Reader:
             found[name] = op
         real = {name: op for name, op in found.items() if explicit or _depends_on_weights(op)}
         return Graph(self.inputs, real or found, self.model.graph.name)
+
+
+def _empty(given: Input) -> Known:
+    """What an input without elements holds: a cache of no tokens."""
+    return Known(np.zeros(given.shape, np.float32 if given.type.num == FLOAT else np.int64), secret=False)
 
 
 def _depends_on_weights(op: Op) -> bool:

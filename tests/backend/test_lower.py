@@ -56,6 +56,8 @@ UNARY = {
     "Transpose": lambda s: ops.Transpose(s, (1, 0)),
     "Broadcast": lambda s: ops.Broadcast(s, (3, 2, 4)),
     "Slice": lambda s: ops.Slice(s, (1,), (4,), (1,), (2,)),
+    "Gather a row": lambda s: ops.Gather(s, ops.Const(np.array([3, 0, -1, 0, 2])), -1),
+    "Gather a matrix": lambda s: ops.Gather(s, ops.Const(np.array([[1, 0], [0, 0]])), 0),
     "Concat": lambda s: ops.Concat((s, s), -1),
     "Add": lambda s: ops.Add(s, s),
     "Sub": lambda s: ops.Sub(s, ops.Neg(s)),
