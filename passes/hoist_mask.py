@@ -1,6 +1,6 @@
-"""A mask that a bias has swallowed comes out of it, to be the last term under its softmax, where it can be cut.
+"""A mask that a bias has swallowed comes out, to be the last term under its softmax, where it can be cut.
 
-    s + where(kept, b, −∞)   -> where(kept, s + b, −∞)     b the server's or shared, as T5's relative positions
+    s + where(kept, b, −∞)   -> where(kept, s + b, −∞)     b the server's (T5's positions) or shared
     s + (b + m)              -> (s + b) + m                m the client's or public
     s − m                    -> s + (−m)
 
