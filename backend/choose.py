@@ -26,13 +26,19 @@ from ppc.runtime.steps import AnyStep, Linear, MatMul
 
 def choose_products(steps: Sequence[AnyStep], byte_price: float) -> tuple[AnyStep, ...]:
     """The steps with the parameters and tiles that cost least together at ``byte_price`` seconds a byte."""
-    products = [step.product for step in steps if isinstance(step, (Linear, MatMul))]
+    products = [product for step in steps for product in step.products()]
     best = min(_offers(products, byte_price), key=lambda offer: _price(offer, byte_price))
     chosen = iter(best)
-    return tuple(
-        msgspec.structs.replace(step, product=next(chosen)) if isinstance(step, (Linear, MatMul)) else step
-        for step in steps
-    )
+    return tuple(_replaced(step, chosen) for step in steps)
+
+
+def _replaced(step: AnyStep, chosen: Iterator[Product]) -> AnyStep:
+    match step:
+        case Linear():
+            return msgspec.structs.replace(step, product=next(chosen))
+        case MatMul():
+            return msgspec.structs.replace(step, left=next(chosen), right=next(chosen))
+    return step
 
 
 def _offers(products: Sequence[Product], byte_price: float) -> Iterator[list[Product]]:
@@ -56,7 +62,6 @@ def _cheapest(product: Product, sets: tuple[HeParams, ...], byte_price: float) -
             product.n,
             product.ell,
             norm_bits=product.norm_bits,
-            two_sided=product.two_sided,
             byte_price=byte_price,
             params=sets,
         )

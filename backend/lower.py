@@ -238,9 +238,9 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
     a = _broadcast(state, state.value(op.a), (*batch, *op.a.type.shape[-2:]))
     b = _broadcast(state, state.value(op.b), (*batch, *op.b.type.shape[-2:]))
     m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
-    ell = state.forms[a].num.bits
-    product = plan_product(math.prod(batch), m, k, n, ell, norm_bits=None, two_sided=True)
-    return state.put(steps.MatMul(name=op.name, a=a, b=b, product=product))
+    ell, count = state.forms[a].num.bits, math.prod(batch)
+    left, right = plan_product(count, m, k, n, ell), plan_product(count, n, k, m, ell)
+    return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right))
 
 
 def _weight_product(state: Lowering, op: ops.MatMul) -> int:

@@ -120,8 +120,8 @@ def _row(plan: Plan, i: int, step: Step, rows: dict[tuple[str, str], Cost]) -> d
     for phase in ("offline", "online"):
         cost = rows[phase, label]
         out[phase] = {"bytes": cost.bytes, "flights": cost.flights, "seconds": cost.seconds}
-    if isinstance(step, (Linear, MatMul)):
-        out["product"] = _product(step.product)
+    if made := step.products():
+        out["products"] = [_product(product) for product in made]
     return out
 
 
@@ -129,7 +129,6 @@ def _product(made: Product) -> dict[str, Any]:
     """Shape, parameters and noise, in bits: flooding lies over the noise and both below the capacity."""
     return {
         "shape": [made.batch, made.m, made.k, made.n],
-        "two_sided": made.two_sided,
         "ring": made.ell,
         "degree": made.params.degree,
         "modulus": sum(made.params.data_bits),
@@ -144,10 +143,10 @@ def _product(made: Product) -> dict[str, Any]:
 def _note(step: Step) -> str:
     match step:
         case Linear() | MatMul():
-            made = step.product
-            return (
-                f"{made.params} tile {made.tile}  noise 2^{made.noise_bits:.1f} "
-                f"flooded 2^{made.flood_bits} of 2^{made.budget_bits:.1f}"
+            return "; ".join(
+                f"{made.params} tile {made.tile}  noise 2^{made.noise_bits} "
+                f"flooded 2^{made.flood_bits} of 2^{made.budget_bits}"
+                for made in step.products()
             )
         case Spline():
             knots = len(step.spec.thresholds.values)

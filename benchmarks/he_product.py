@@ -29,7 +29,7 @@ def shapes(byte_price: float, params: tuple[HeParams, ...]) -> dict[str, tuple[P
         return plan_product(1, m, k, n, ell, norm_bits=norm, byte_price=byte_price, params=params), bits
 
     def masks(batch: int, m: int, k: int, n: int, ell: int) -> tuple[Product, None]:
-        return plan_product(batch, m, k, n, ell, two_sided=True, byte_price=byte_price, params=params), None
+        return plan_product(batch, m, k, n, ell, byte_price=byte_price, params=params), None
 
     return {
         "lookup 32x30522x384": weights(32, 30522, 384, 16, 15, 22),
@@ -57,14 +57,10 @@ def measure(product: Product, value_bits: int | None) -> dict[str, Any]:
     v: np.ndarray[Any, Any] = prg.ring(value_bits or ell, (b, k, n))
     if value_bits:
         v = v.astype(np.int32) - (1 << (value_bits - 1))
-    two = product.two_sided
-    p, q = (prg.ring(ell, (b, k, n)), prg.ring(ell, (b, m, k))) if two else (None, None)
-    encrypt, up = timed(lambda: list(client.upload(product, u, p)))
-    answer, down = timed(lambda: list(server.answer(product, up, v, s, q)))
+    encrypt, up = timed(lambda: list(client.upload(product, u)))
+    answer, down = timed(lambda: list(server.answer(product, up, v, s)))
     decrypt, got = timed(lambda: client.finish(product, down))
     want = u @ v.astype(np.int64).view(np.uint64) - s
-    if p is not None and q is not None:
-        want = want + q @ p
     if not np.array_equal(got, want & np.uint64((1 << ell) - 1)):
         raise SystemExit(f"wrong result: {product}")
     sent, received = sum(map(len, up)), sum(map(len, down))

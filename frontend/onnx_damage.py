@@ -1,4 +1,4 @@
-"""A node that is not what its operator's definition says trips its builder: what is wrong with it, in words."""
+"""A node that is not what its operator's definition says: what is wrong with it, in words."""
 
 from __future__ import annotations
 

@@ -159,27 +159,18 @@ class HeClient:
         """The public keys of all sets, in order."""
         return b"".join(self.public_key(params) for params in self._keys)
 
-    def upload(self, product: Product, u: Ring, p: Ring | None = None) -> Iterator[bytes]:
-        """Enc(U) and, for a two-sided product, Enc(P), in parts of `upload_parts` bytes.
-
-        Args:
-            u: (batch, m, k) uniform mod 2^ell.
-            p: (batch, k, n) uniform mod 2^ell.
-        """
+    def upload(self, product: Product, u: Ring) -> Iterator[bytes]:
+        """Enc(U) in parts of `upload_parts` bytes; ``u`` is (batch, m, k), uniform mod 2^ell."""
         key = self._keys[product.params]
         _expect("U", u, (product.batch, product.m, product.k))
-        _expect_second(product, "P", p, (product.batch, product.k, product.n))
         mask, tile, degree = Fixed(product.ell).mask, product.tile, product.params.degree
         for entry, inner in product.upload_steps():
             span = _inner(product, inner)
             polys = pack_left(u[entry, :, span] & mask, tile, degree).reshape(-1, degree)
-            if p is not None:
-                right = pack_right(p[entry, span] & mask, tile, degree).reshape(-1, degree)
-                polys = np.concatenate([polys, right])
             yield b"".join(key.encrypt(np.ascontiguousarray(polys), product.ell, self._prg))
 
     def finish(self, product: Product, parts: Iterable[Buffer]) -> Ring:
-        """U·V [+ Q·P] - S mod 2^ell, shape (batch, m, n), from the parts of the answer."""
+        """U·V - S mod 2^ell, shape (batch, m, n), from the parts of the answer."""
         out = np.zeros((product.batch, product.m, product.n), np.uint64)
         for entry, part in zip(out, parts, strict=True):
             self._finish_entry(product, memoryview(part).cast("B"), entry)
@@ -231,31 +222,28 @@ class HeServer:
         parts: Iterable[Buffer],
         v: Integers,
         s: Ring,
-        q: Integers | None = None,
     ) -> Iterator[bytes]:
-        """Enc(U·V [+ Q·P] - S), one part a batch entry, made as soon as that entry's upload is read.
+        """Enc(U·V - S), one part a batch entry, made as soon as that entry's upload is read.
 
         Args:
             parts: the upload, in the parts of `upload_parts`.
-            v: (batch, k, n), and ``q`` (batch, m, k): signed integers of any width, or ring elements as
-                uint64, which are centred.
+            v: (batch, k, n), signed integers of any width, or ring elements as uint64, which are centred.
             s: (batch, m, n) uniform mod 2^ell: the server's share of the result. Never use it twice.
 
         Raises ValueError if an upload is malformed, RangeFault if a norm exceeds the product's ``norm_bits``.
         """
-        for sums, mask in self._sums(product, parts, v, s, q):
+        for sums, mask in self._sums(product, parts, v, s):
             units = (self._unit(product, sums, unit, mask) for unit in range(product.units))
             yield b"".join(part for parts_of_unit in units for part in parts_of_unit)
 
     def _sums(
-        self, product: Product, parts: Iterable[Buffer], v: Integers, s: Ring, q: Integers | None
+        self, product: Product, parts: Iterable[Buffer], v: Integers, s: Ring
     ) -> Iterator[tuple[NDArray[np.float64], Ring]]:
         """For each batch entry the deterministic sums of ct·pt, and S cut into the answer's slots."""
         _expect("V", v, (product.batch, product.k, product.n))
         _expect("S", s, (product.batch, product.m, product.n))
-        _expect_second(product, "Q", q, (product.batch, product.m, product.k))
         source = iter(parts)
-        sums, squares = _sums_of(product), _Norms(product)
+        sums, squares = _sums_of(product), np.zeros(product.n)
         for entry, inner in product.upload_steps():
             span = _inner(product, inner)
             steps = inner.stop - inner.start
@@ -263,17 +251,14 @@ class HeServer:
                 data = next(source)
             except StopIteration:
                 raise ValueError(f"the upload of {product} ends early") from None
-            cipher = read_ciphertexts(product.params, data, steps * product.step_ciphertexts)
+            cipher = read_ciphertexts(product.params, data, steps * product.row_tiles)
             right = _signed(product, v[entry, span])
-            squares.columns += np.square(right).sum(axis=0)
-            left = None if q is None else _signed(product, q[entry, :, span])
-            if left is not None:
-                squares.rows += np.square(left).sum(axis=1)
-            _accumulate(product, sums, cipher, right, left)
+            squares += np.square(right).sum(axis=0)
+            _accumulate(product, sums, cipher, right)
             if inner.stop == product.inner_tiles:
-                squares.check()
+                _check_norms(product, squares)
                 yield sums, _cut_mask(product, s[entry])
-                sums, squares = _sums_of(product), _Norms(product)
+                sums, squares = _sums_of(product), np.zeros(product.n)
 
     def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Ring:
         """Ciphertexts (row tiles·8, 2, primes, N) modulo q, as they are before switching."""
@@ -313,21 +298,13 @@ class HeServer:
         return [wire.pack(c1, bits), wire.pack(results, bits)]
 
 
-class _Norms:
-    """Squared L2 norms of the columns of V and the rows of Q, for the check that the noise bound needs."""
-
-    def __init__(self, product: Product) -> None:
-        self.limit = 4.0**product.norm_bits * (1 + 1e-9)
-        self.product = product
-        self.columns = np.zeros(product.n)
-        self.rows = np.zeros(product.m)
-
-    def check(self) -> None:
-        if max(self.columns.max(), self.rows.max()) > self.limit:
-            raise RangeFault(
-                f"the server's matrix has a norm above 2^{self.product.norm_bits}, which the plan announced; "
-                "its noise would not be covered by the flooding"
-            )
+def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:
+    """What the bound on the noise needs: ``squares`` are the squared L2 norms of V's columns."""
+    if squares.max() > 4.0**product.norm_bits * (1 + 1e-9):
+        raise RangeFault(
+            f"the server's matrix has a norm above 2^{product.norm_bits}, which the plan announced; "
+            "its noise would not be covered by the flooding"
+        )
 
 
 def _sums_of(product: Product) -> NDArray[np.float64]:
@@ -352,19 +329,10 @@ def _accumulate(
     sums: NDArray[np.float64],
     cipher: NDArray[np.float64],
     right: NDArray[np.float64],
-    left: NDArray[np.float64] | None,
 ) -> None:
-    he, tile, rows = basis(product.params), product.tile, product.row_tiles
-    steps = cipher.shape[0] // product.step_ciphertexts
-    tail = cipher.shape[1:]
-    x = cipher[: steps * rows].reshape(steps, rows, *tail)
-    he.accumulate(sums, x, into_lanes(pack_right(right, tile, tile.block), 1))
-    if left is None:
-        return
-    plain = pack_left(left, tile, product.params.degree)
-    plain = he.transform_plain(plain.reshape(-1, plain.shape[-1])).reshape(steps, rows, *tail[1:])
-    w = cipher[steps * rows :].reshape(steps, product.col_tiles, *tail)
-    he.accumulate_right(sums, plain, into_lanes(w, 1))
+    tile = product.tile
+    x = cipher.reshape(-1, product.row_tiles, *cipher.shape[1:])
+    basis(product.params).accumulate(sums, x, into_lanes(pack_right(right, tile, tile.block), 1))
 
 
 def _cut_mask(product: Product, s: Ring) -> Ring:
@@ -390,10 +358,3 @@ def _signed(product: Product, x: Integers) -> NDArray[np.float64]:
 def _expect(name: str, x: Integers, shape: tuple[int, ...]) -> None:
     if x.shape != shape or x.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers of shape {shape}, not {x.dtype} of shape {x.shape}")
-
-
-def _expect_second(product: Product, name: str, x: Integers | None, shape: tuple[int, ...]) -> None:
-    if (x is not None) != product.two_sided:
-        raise ValueError(f"{name} is given exactly when the product is two-sided")
-    if x is not None:
-        _expect(name, x, shape)

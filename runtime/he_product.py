@@ -1,7 +1,7 @@
 """The offline matrix product under HE as public data: shapes, parameters, sizes, noise and price.
 
-    client -> server   Enc(U) [, Enc(P)]                 U (m, k) and P (k, n) uniform mod 2^ell
-    server -> client   Enc(U·V [+ Q·P] - S), re-randomised, flooded, switched to a small modulus
+    client -> server   Enc(U)              U (m, k) uniform mod 2^ell
+    server -> client   Enc(U·V - S)        re-randomised, flooded, switched to a small modulus
 
 Everything here is known to both sides and to the compiler before any data exists.
 """
@@ -46,11 +46,11 @@ switch is one coefficient of a key switch, times the primes squared."""
 
 @dataclass(frozen=True)
 class Product:
-    """``batch`` products U·V of (m, k)·(k, n) mod 2^ell, plus Q·P of the same shape if ``two_sided``.
+    """``batch`` products U·V of (m, k)·(k, n) mod 2^ell.
 
     Attributes:
-        norm_bits: the L2 norm of every column of V (and every row of Q), read as signed integers, is at
-            most 2^norm_bits. Public; the server checks it and refuses to answer otherwise.
+        norm_bits: the L2 norm of every column of V, read as signed integers, is at most 2^norm_bits.
+            Public; the server checks it and refuses to answer otherwise.
         fill: answers packed into one ciphertext, a power of two up to the tile's inner axis.
 
     Raises ValueError where flooding and decryption do not both fit the parameters.
@@ -62,7 +62,6 @@ class Product:
     n: int
     ell: int
     norm_bits: int
-    two_sided: bool
     tile: Tile
     params: HeParams
     fill: int = 1
@@ -98,10 +97,9 @@ class Product:
             raise ValueError(f"{self.params} has no keys to pack at a stride of {inner}")
 
     def __str__(self) -> str:
-        sides = "U·V + Q·P" if self.two_sided else "U·V"
         shape = f"{self.batch}x{self.m}x{self.k}x{self.n}"
         packed = f", {self.fill} packed" if self.fill > 1 else ""
-        return f"{sides} {shape} mod 2^{self.ell}, tile {self.tile}{packed}, {self.params}"
+        return f"U·V {shape} mod 2^{self.ell}, tile {self.tile}{packed}, {self.params}"
 
     # -- the grid of tiles
 
@@ -126,7 +124,7 @@ class Product:
     @cached_property
     def noise_bits(self) -> int:
         """log2 of the bound on the computation's own noise, rerandomisation included."""
-        meets = self.tile.cols + (self.tile.rows if self.two_sided else 0)
+        meets = self.tile.cols
         norm = 2.0**self.norm_bits * meets**0.5
         return bits_above(noise_bound(self.params, self.ell, norm, meets * self.k, self._results))
 
@@ -157,18 +155,13 @@ class Product:
     # -- counts
 
     @property
-    def step_ciphertexts(self) -> int:
-        """Ciphertexts uploaded for one inner tile."""
-        return self.row_tiles + (self.col_tiles if self.two_sided else 0)
-
-    @property
     def upload_ciphertexts(self) -> int:
-        return self.batch * self.inner_tiles * self.step_ciphertexts
+        return self.batch * self.inner_tiles * self.row_tiles
 
     @property
     def plain_tiles(self) -> int:
         """Plaintext polynomials that the server transforms."""
-        return self.batch * self.inner_tiles * (self.col_tiles + (self.row_tiles if self.two_sided else 0))
+        return self.batch * self.inner_tiles * self.col_tiles
 
     @property
     def answer_tiles(self) -> int:
@@ -188,21 +181,13 @@ class Product:
     def macs(self) -> int:
         """Multiply-accumulates mod one prime, both polynomials of a ciphertext counted, lanes filled up."""
         one = self.inner_tiles * self.row_tiles * self.groups * LANES * self.params.degree
-        return self.batch * one * 2 * len(self.params.data_bits) * (2 if self.two_sided else 1)
+        return self.batch * one * 2 * len(self.params.data_bits)
 
     @property
     def butterflies(self) -> int:
         """Of the server's transforms mod one prime, lanes filled up."""
-        blocks = self.groups * LANES * (self.tile.block.bit_length() - 1)
-        whole = self.row_tiles * (self.params.degree.bit_length() - 1) if self.two_sided else 0
-        return (
-            self.batch
-            * self.inner_tiles
-            * (blocks + whole)
-            * self.params.degree
-            // 2
-            * len(self.params.data_bits)
-        )
+        stages = self.groups * LANES * (self.tile.block.bit_length() - 1)
+        return self.batch * self.inner_tiles * stages * self.params.degree // 2 * len(self.params.data_bits)
 
     @property
     def accumulator_bytes(self) -> int:
@@ -227,7 +212,7 @@ class Product:
     def _step(self) -> int:
         """Inner tiles in one part of the upload: few enough to stream."""
         width = self.groups * LANES * self.tile.block * 8
-        return max(1, min(PART_CIPHERTEXTS // self.step_ciphertexts, PART_BYTES // width))
+        return max(1, min(PART_CIPHERTEXTS // self.row_tiles, PART_BYTES // width))
 
     def upload_steps(self) -> Iterator[tuple[int, slice]]:
         """The parts of the upload: batch entry and run of inner tiles of each."""
@@ -237,7 +222,7 @@ class Product:
 
     def part_bytes(self, inner: slice) -> int:
         """One part of the upload: a seed, then c0 by primes."""
-        coefficients = (inner.stop - inner.start) * self.step_ciphertexts * self.params.degree
+        coefficients = (inner.stop - inner.start) * self.row_tiles * self.params.degree
         return SEED_BYTES + sum(packed_size(coefficients, b) for b in self.params.data_bits)
 
     @property
@@ -320,7 +305,6 @@ def plan_product(
     *,
     norm_bits: int | None = None,
     value_bits: int | None = None,
-    two_sided: bool = False,
     byte_price: float = 8e-8,
     params: tuple[HeParams, ...] = PARAMETER_SETS,
 ) -> Product:
@@ -342,7 +326,7 @@ def plan_product(
         for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
             for fill in _fills(tile, n, chosen):
                 try:
-                    product = Product(batch, m, k, n, ell, norm_bits, two_sided, tile, chosen, fill)
+                    product = Product(batch, m, k, n, ell, norm_bits, tile, chosen, fill)
                 except ValueError as fault:
                     refusal = fault
                     continue

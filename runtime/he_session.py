@@ -21,8 +21,8 @@ from .ledger import CLIENT, SERVER
 from .party import Party
 from .ring import Ring, Signed, known
 
-Matrices = Callable[[], tuple[Ring | Signed, Ring | None]]
-"""Gives the server's V and, for a two-sided product, Q."""
+Matrices = Callable[[], Ring | Signed]
+"""Gives the server's V."""
 
 
 class Answer:
@@ -73,20 +73,19 @@ class HeSession:
     def client(self) -> HeClient:
         return known(self._client)
 
-    def upload(self, p: Party, product: Product, u: Ring | None, second: Ring | None) -> list[Buffer] | None:
-        """client -> server    Enc(u) [, Enc(second)]; the parts, at the server."""
-        parts: Iterator[bytes] = p.each(client=lambda: self.client.upload(product, known(u), second))
+    def upload(self, p: Party, product: Product, u: Ring | None) -> list[Buffer] | None:
+        """client -> server    Enc(u); the parts, at the server."""
+        parts: Iterator[bytes] = p.each(client=lambda: self.client.upload(product, known(u)))
         said = [p.tell_bytes(CLIENT, size, lambda: next(parts)) for size in upload_parts(product)]
         return p.each(server=lambda: said)  # type: ignore[no-any-return]
 
     def start(self, product: Product, upload: list[Buffer], matrices: Matrices, mask: Ring) -> Answer:
-        """Have the server's thread compute Enc(u·V [+ Q·second] - mask)."""
+        """Have the server's thread compute Enc(u·V - mask)."""
         server, answer = known(self._server), Answer()
 
         def job() -> None:
             try:
-                v, q = matrices()
-                for part in server.answer(product, _consumed(upload), v, mask, q):
+                for part in server.answer(product, _consumed(upload), matrices(), mask):
                     answer.put(part)
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)
@@ -95,7 +94,7 @@ class HeSession:
         return answer
 
     def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
-        """server -> client    the answer in its parts; u·V [+ Q·second] - mask, at the client."""
+        """server -> client    the answer in its parts; u·V - mask, at the client."""
         said = [p.tell_bytes(SERVER, size, lambda: known(answer).next()) for size in answer_parts(product)]
         return p.each(client=lambda: self.client.finish(product, [x for x in said if x is not None]))  # type: ignore[no-any-return]
 

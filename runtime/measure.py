@@ -192,16 +192,16 @@ def _he(p: Party) -> None:
     with p.ledger.at("he", "keys read"):
         server = HeServer(sets, keys)
     for i, made in enumerate(products):
-        b, ell, two = made.batch, made.ell, made.two_sided
+        b, ell = made.batch, made.ell
         s = p.prg.ring(ell, (b, made.m, made.n))
-        v: NDArray[Any] = p.prg.ring(ell if two else 8, (b, made.k, made.n))
-        q = p.prg.ring(ell, (b, made.m, made.k)) if two else None
+        v: NDArray[Any] = p.prg.ring(ell, (b, made.k, made.n))
+        if b == 1:
+            v = (v >> np.uint64(ell - 8)).astype(np.int64) - 128
         with p.ledger.at("he", f"upload {i}"):
             u = p.prg.ring(ell, (b, made.m, made.k))
-            second = p.prg.ring(ell, (b, made.k, made.n)) if two else None
-            up = list(client.upload(made, u, second))
+            up = list(client.upload(made, u))
         with p.ledger.at("he", f"answer {i}"):
-            down = list(server.answer(made, up, v if two else v.astype(np.int64) - 128, s, q))
+            down = list(server.answer(made, up, v, s))
         with p.ledger.at("he", f"finish {i}"):
             client.finish(made, down)
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from .errors import BadInput, BadPlan
 from .he_product import Product
 from .local import LocalOp, infer_local
-from .steps import AnyStep, Form, Linear, MatMul, Output, Scaled, Step
+from .steps import AnyStep, Form, Linear, Output, Scaled, Step
 from .steps import Weight as WeightStep
 
 MAGIC = b"PPCPLAN1"
-VERSION = 1
+VERSION = 2
 DIGEST = 32
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
@@ -100,7 +100,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     @property
     def products(self) -> list[Product]:
         """Every product under HE, in order."""
-        return [s.product for s in self.steps if isinstance(s, (Linear, MatMul))]
+        return [product for step in self.steps for product in step.products()]
 
     def label(self, index: int) -> str:
         step = self.steps[index]

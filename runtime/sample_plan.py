@@ -93,9 +93,9 @@ def _products(b: _Builder) -> None:
             x = b.value((m, k), Fixed(ell, 8))
             b.put(steps.Linear(x=x, weight=b.weight(k, n), scale=8, product=product))
     for batch, m, k, n, ell in MATMUL:
-        product = plan_product(batch, m, k, n, ell, two_sided=True)
-        left, right = b.value((batch, m, k), Fixed(ell, 8)), b.value((batch, k, n), Fixed(ell, 8))
-        b.put(steps.MatMul(a=left, b=right, product=product))
+        left, right = plan_product(batch, m, k, n, ell), plan_product(batch, n, k, m, ell)
+        x, y = b.value((batch, m, k), Fixed(ell, 8)), b.value((batch, k, n), Fixed(ell, 8))
+        b.put(steps.MatMul(a=x, b=y, left=left, right=right))
 
 
 def _nonlinear(b: _Builder, shape: Shape) -> None:

@@ -66,6 +66,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     def reads(self) -> tuple[int, ...]:
         return ()
 
+    def products(self) -> tuple[Product, ...]:
+        """What is made under HE."""
+        return ()
+
     def infer(self, forms: list[Form]) -> Form:
         """Format and shape of the value; ValueError where the step is ill-formed."""
         raise TypeError(f"{type(self).__name__} has no form")
@@ -177,10 +181,13 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
     scale: int
     product: Product
 
+    def products(self) -> tuple[Product, ...]:
+        return (self.product,)
+
     def infer(self, forms: list[Form]) -> Form:
         x, made = forms[self.x], self.product
         rows = prod(x.shape[:-1])
-        if (made.batch, made.m, made.k, made.ell) != (1, rows, x.shape[-1], x.num.bits) or made.two_sided:
+        if (made.batch, made.m, made.k, made.ell) != (1, rows, x.shape[-1], x.num.bits):
             raise ValueError(f"{made} does not fit an operand {x}")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), (*x.shape[:-1], made.n))
 
@@ -201,27 +208,32 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
 
 
 class MatMul(Binary, frozen=True, kw_only=True, tag=True):
-    """a @ b over the last two axes, both shared, under HE."""
+    """a @ b over the last two axes, both shared: two products under HE, a's mask by b's and the reverse."""
 
-    product: Product
+    left: Product
+    right: Product
+
+    def products(self) -> tuple[Product, ...]:
+        return (self.left, self.right)
 
     def infer(self, forms: list[Form]) -> Form:
-        a, b, made = forms[self.a], forms[self.b], self.product
+        a, b = forms[self.a], forms[self.b]
         if len(a.shape) < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
             raise ValueError(f"cannot multiply {a} and {b}")
-        want = (prod(a.shape[:-2]), *a.shape[-2:], b.shape[-1], a.num.bits)
-        if (made.batch, made.m, made.k, made.n, made.ell) != want or not made.two_sided:
-            raise ValueError(f"{made} does not fit {a} and {b}")
+        batch, m, k, n = prod(a.shape[:-2]), *a.shape[-2:], b.shape[-1]
+        for made, rows, cols in ((self.left, m, n), (self.right, n, m)):
+            if (made.batch, made.m, made.k, made.n, made.ell) != (batch, rows, k, cols, a.num.bits):
+                raise ValueError(f"{made} does not fit {a} and {b}")
         return Form(a.num.times(b.num), (*a.shape[:-1], b.shape[-1]))
 
     def begin(self, p: Party, run: Run) -> Any:
-        return products.matmul_begin(p, self.product)
+        return products.matmul_begin(p, self.left, self.right)
 
     def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        return products.matmul_offline(p, self.product, begun)
+        return products.matmul_offline(p, self.left, self.right, begun)
 
     def online(self, p: Party, run: Run, made: Any) -> Share:
-        a, b, q = run.share(self.a), run.share(self.b), self.product
+        a, b, q = run.share(self.a), run.share(self.b), self.left
         out = products.matmul(p, _view(p, a, (q.batch, q.m, q.k)), _view(p, b, (q.batch, q.k, q.n)), made)
         return _view(p, out, (*a.shape[:-1], q.n))
 

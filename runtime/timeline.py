@@ -211,9 +211,9 @@ class _MeterHe(HeSession):
             super().__init__(p, products)
         p.does(SERVER, {"he_key_read": keys})
 
-    def upload(self, p: Party, product: Product, *args: Ring | None) -> list[Buffer] | None:
+    def upload(self, p: Party, product: Product, u: Ring | None) -> list[Buffer] | None:
         with meter(p).spread(upload_bytes(product), {CLIENT: product_work(product)["upload"]}):
-            super().upload(p, product, *args)
+            super().upload(p, product, u)
         job, parts = next(self._numbers), len(answer_parts(product))
         self._begun.append(job)
         worker = meter(p).events[WORKER]
@@ -245,12 +245,11 @@ def product_work(product: Product) -> dict[str, Units]:
     primes, degree = len(product.params.data_bits), product.params.degree
     uploaded = product.upload_ciphertexts * primes * degree
     lanes = product.batch * product.row_tiles * product.groups * LANES
-    matrices = product.k * (product.n + (product.m if product.two_sided else 0))
     return {
         "upload": {"encrypt": uploaded},
         "answer": {
             "expand": uploaded,
-            "weight": product.batch * matrices,
+            "weight": product.batch * product.k * product.n,
             "butterfly": product.butterflies,
             "he_mac": product.macs,
             "rerandomise": lanes * 2 * primes * degree,
@@ -267,8 +266,7 @@ def step_work(step: Step, sizes: Iterable[int], role: Role) -> Units:
     """What a role computes online whatever it says: elements of the largest value, products of matrices."""
     work: Units = {"element": max(sizes)}
     if isinstance(step, MatMul) or (isinstance(step, Linear) and role is SERVER):
-        made = step.product
-        work["mac"] = made.batch * made.m * made.k * made.n * (2 if isinstance(step, MatMul) else 1)
+        work["mac"] = sum(made.batch * made.m * made.k * made.n for made in step.products())
     return work
 
 

@@ -96,15 +96,6 @@ static void accumulate(const Basis& basis, Sums<7> acc, In<double, 5> x, In<doub
     he::accumulate(basis, shape, acc.data(), x.data(), w.data(), terms);
 }
 
-static void accumulate_right(const Basis& basis, Sums<7> acc, In<double, 4> x, In<double, 6> w) {
-    const auto shape = shape_of(basis, acc);
-    const size_t terms = x.shape(0);
-    expect(x, {terms, shape.rows, basis.count(), basis.degree()}, "x");
-    expect(w, {terms, shape.groups, 2, basis.count(), basis.degree(), he::kLanes}, "w");
-    nb::gil_scoped_release release;
-    he::accumulate_right(basis, shape, acc.data(), x.data(), w.data(), terms);
-}
-
 static auto rerandomise(const Basis& basis, Sums<7> acc, size_t group, In<double, 3> public_key,
                         In<uint64_t, 3> noise, In<uint64_t, 3> flood, int flood_bits, In<uint64_t, 2> mask,
                         int ell, In<uint32_t, 1> positions) {
@@ -188,15 +179,6 @@ static auto transform(const Basis& basis, In<uint64_t, 3> x, bool inverse) {
     return out;
 }
 
-static auto transform_plain(const Basis& basis, In<double, 2> x) {
-    const size_t count = x.shape(0), n = basis.degree();
-    expect(x, {count, n}, "x");
-    auto out = fresh<double, 3>({count, basis.count(), n});
-    nb::gil_scoped_release release;
-    he::transform_plain(basis, x.data(), count, out.data());
-    return out;
-}
-
 NB_MODULE(_he, m) {
     nb::set_leak_warnings(false);  // caches and daemon threads outlive the interpreter's teardown
     m.doc() = "BFV over prime bases for plaintexts mod 2^ell: kernels without policy.";
@@ -212,7 +194,6 @@ NB_MODULE(_he, m) {
              nb::arg("secret"))
         .def("ciphertexts", &ciphertexts, nb::arg("c0"), nb::arg("raw"))
         .def("accumulate", &accumulate, nb::arg("acc").noconvert(), nb::arg("x"), nb::arg("w"))
-        .def("accumulate_right", &accumulate_right, nb::arg("acc").noconvert(), nb::arg("x"), nb::arg("w"))
         .def("rerandomise", &rerandomise, nb::arg("acc").noconvert(), nb::arg("group"), nb::arg("public_key"),
              nb::arg("noise"), nb::arg("flood"), nb::arg("flood_bits"), nb::arg("mask"), nb::arg("ell"),
              nb::arg("positions"))
@@ -221,6 +202,5 @@ NB_MODULE(_he, m) {
              nb::arg("ell"), nb::arg("positions"))
         .def("interleave", &interleave, nb::arg("ciphertexts"), nb::arg("stride"), nb::arg("digit_bits"),
              nb::arg("keys"))
-        .def("transform", &transform, nb::arg("x"), nb::arg("inverse") = false)
-        .def("transform_plain", &transform_plain, nb::arg("x"));
+        .def("transform", &transform, nb::arg("x"), nb::arg("inverse") = false);
 }

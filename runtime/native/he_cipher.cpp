@@ -112,27 +112,6 @@ void accumulate(const Basis& basis, const AccShape& shape, double* acc, const do
             }
 }
 
-void accumulate_right(const Basis& basis, const AccShape& shape, double* acc, const double* x,
-                      const double* w, size_t terms) {
-    const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
-    const size_t poly = size * kLanes;
-    const Kernels& k = basis.kernels();
-    for (size_t g = 0; g < shape.groups; ++g)
-        for (size_t l = 0; l < primes; ++l)
-            for (size_t b = 0; b < blocks; ++b) {
-                double* sums = acc + ((l * shape.groups + g) * blocks + b) * shape.rows * 2 * poly;
-                for (size_t t = 0; t < terms; ++t) {
-                    const double* cipher = w + (t * shape.groups + g) * 2 * primes * n * kLanes;
-                    for (size_t r = 0; r < shape.rows; ++r)
-                        for (size_t c = 0; c < 2; ++c)
-                            k.mac(sums + (r * 2 + c) * poly, x + ((t * shape.rows + r) * primes + l) * n + b * size,
-                                  cipher + ((c * primes + l) * n + b * size) * kLanes, size, basis[l]);
-                    if (t % kLazyTerms == kLazyTerms - 1 || t + 1 == terms)
-                        k.reduce(sums, sums, shape.rows * 2 * size, basis[l]);
-                }
-            }
-}
-
 // Uniform in [-2^bits, 2^bits) from bits + 1 random bits, modulo p.
 static uint64_t flood_mod(const uint64_t* words, int bits, uint64_t p) {
     const u128 all = (u128(words[1]) << 64 | words[0]) & ((u128(1) << (bits + 1)) - 1);

@@ -21,10 +21,6 @@ struct AccShape {
 // acc [L][G][N/S][R][2][S][8] += sum over K of x [K][R][2][L][N] (ciphertexts) · w [K][G][S][8] (integers)
 void accumulate(const Basis& basis, const AccShape& shape, double* acc, const double* x, const double* w,
                 size_t terms);
-// The other side: x [K][R][L][N] plaintexts in NTT form, w [K][G][2][L][N][8] ciphertexts.
-void accumulate_right(const Basis& basis, const AccShape& shape, double* acc, const double* x,
-                      const double* w, size_t terms);
-
 struct Fresh {
     const double* public_key;   // [2][L][N]
     const uint64_t* noise;      // [R·8][3][N]: u, e1, e2
@@ -50,7 +46,4 @@ void decrypt(const Basis& basis, const uint64_t* c1, const uint64_t* c0, size_t 
 
 // NTT or its inverse of [count][L][N] canonical residues.
 void transform(const Basis& basis, const uint64_t* in, size_t count, bool inverse, uint64_t* out);
-// NTT of integers [count][N] to centred [count][L][N].
-void transform_plain(const Basis& basis, const double* in, size_t count, double* out);
-
 }  // namespace he

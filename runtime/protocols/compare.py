@@ -29,8 +29,9 @@ from .booleans import AndMade, Bits, and_offline, and_rows
 from .leaf import LeafMade, leaf_answer, leaf_offline, leaf_point
 
 DIGIT = 4
-MAX_THRESHOLDS = 32
-"""Two bits for each in the 64-bit entry of a digit's table."""
+TABLE = 32
+"""Thresholds that one table of a digit serves: two bits for each in an entry of 64."""
+MAX_THRESHOLDS = 256
 MAX_WIDTH = 64
 
 
@@ -82,7 +83,7 @@ class Layout:
 
 @dataclass(frozen=True, repr=False)
 class CompareMade:
-    leaves: list[LeafMade]
+    leaves: list[list[LeafMade]]
     ands: list[list[AndMade]]
 
 
@@ -91,8 +92,9 @@ def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Th
     layout = Layout.of(num.bits, thresholds)
     leaves = []
     for i, (_, k, common) in enumerate(layout.digits):
-        width = (1 if common else s) * (1 if i == 0 else 2)
-        leaves.append(leaf_offline(p, SERVER, n, k, width))
+        bits = 1 if i == 0 else 2
+        tables = _tables(1 if common else s)
+        leaves.append([leaf_offline(p, SERVER, n, k, bits * (stop - start)) for start, stop in tables])
     ands = [
         [and_offline(p, n * (1 if common else s), width) for common, width in level]
         for level in _levels(layout)
@@ -114,17 +116,22 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
     mine = p.each(client=lambda: x.ring.reshape(-1) >> drop, server=server_side)
 
     # leaves: all the client's digits, then all the server's tables
-    turns = []
-    for leaf, (at, k, _) in zip(made.leaves, layout.digits, strict=True):
-        turns.append(leaf_point(p, leaf, partial(_digit, mine, at, k)))
+    turns = [
+        [leaf_point(p, leaf, partial(_digit, mine, at, k)) for leaf in leaves]
+        for leaves, (at, k, _) in zip(made.leaves, layout.digits, strict=True)
+    ]
     nodes: list[_Node] = []
-    for i, (leaf, turn, (at, k, common)) in enumerate(zip(made.leaves, turns, layout.digits, strict=True)):
-        rows = 1 if common else s
-        masks = p.each(server=partial(p.prg.ring, leaf.width, (n,)))
-        table = partial(_table, mine, masks, low, at, k, rows, i > 0)
-        entry = leaf_answer(p, leaf, turn, table)
-        held = masks if p.role is SERVER else entry
-        nodes.append(_Node.of(held, rows, equal=i > 0))
+    for i, (at, k, common) in enumerate(layout.digits):
+        parts = []
+        for leaf, turn, (start, stop) in zip(
+            made.leaves[i], turns[i], _tables(1 if common else s), strict=True
+        ):
+            masks = p.each(server=partial(p.prg.ring, leaf.width, (n,)))
+            table = partial(_table, mine, masks, low, at, k, slice(start, stop), i > 0)
+            entry = leaf_answer(p, leaf, turn, table)
+            held = masks if p.role is SERVER else entry
+            parts.append(_Node.of(held, stop - start, equal=i > 0))
+        nodes.append(parts[0] if len(parts) == 1 else _beside(parts, n))
 
     carry = _reduce(p, nodes, layout, s, made.ands)
 
@@ -154,9 +161,25 @@ class _Node:
         return _Node(greater.reshape(-1), same.reshape(-1) if equal else None)
 
 
-def _table(mine: Ring, masks: Ring, low: np.uint64, at: int, k: int, rows: int, equal: bool) -> Ring:
+def _tables(rows: int) -> list[tuple[int, int]]:
+    """Runs of thresholds that share a table."""
+    return [(start, min(start + TABLE, rows)) for start in range(0, rows, TABLE)]
+
+
+def _beside(parts: list[_Node], n: int) -> _Node:
+    """The thresholds of several tables as those of one."""
+
+    def joined(bits: list[Bits | None]) -> Bits | None:
+        if any(each is None for each in bits):
+            return None
+        return np.concatenate([known(each).reshape(n, -1) for each in bits], axis=1).reshape(-1)
+
+    return _Node(joined([part.greater for part in parts]), joined([part.equal for part in parts]))
+
+
+def _table(mine: Ring, masks: Ring, low: np.uint64, at: int, k: int, rows: slice, equal: bool) -> Ring:
     """The server's table of one digit: 2^top - 1 - share; a carry comes iff the client's part exceeds it."""
-    bound = low ^ (mine[:, :rows] & low)
+    bound = low ^ (mine[:, rows] & low)
     return _ring.comparison_table(_digit(bound, at, k), masks, k, equal)
 
 

@@ -3,6 +3,9 @@
 linear    [x·W]    W at the server         x: (batch, m, k), W: (batch or 1, k, n)
 matmul    [A·B]    both shared             A: (batch, m, k), B: (batch, k, n)
 
+A·B takes two such products of masks, a_c·b_s and b_cᵀ·a_sᵀ, each in the tile that suits it: one in which
+the client's part is packed densely, where both at once would have to spread one of them out.
+
 Offline the client sends encryptions of its masks, the server returns products that are re-randomised
 and flooded, less a random mask of its own (Delphi, eprint 2020/050; Cheetah, eprint 2022/207). Each
 offline half comes in two, so that all uploads of a plan share one flight and all answers another.
@@ -26,16 +29,26 @@ from ..share import Share
 
 @dataclass(frozen=True, repr=False)
 class Begun:
-    """A product whose masks have been encrypted and whose answer is under way.
+    """A product whose left mask has been encrypted and whose answer is under way.
 
-    ``a`` (batch, m, k) and ``b`` (batch, k, n) are this party's masks, as far as it has them; ``s`` the
-    server's mask of the answer.
+    ``s`` (batch, m, n) is the server's mask of the answer.
     """
 
-    a: Ring | None
-    b: Ring | None
     s: Ring | None
     answer: Answer | None
+
+
+def _begin(p: Party, product: Product, r: Ring | None, right: Callable[[], Ring | Signed]) -> Begun:
+    """client -> server    Enc(r)        ``right()`` is called at the server alone"""
+    s = p.each(server=lambda: p.prg.ring(product.ell, (product.batch, product.m, product.n)))
+    up = p.he.upload(p, product, r)
+    return Begun(s, p.each(server=lambda: p.he.start(product, known(up), right, known(s))))
+
+
+def _finish(p: Party, product: Product, begun: Begun) -> Ring | None:
+    """server -> client    Enc(r·right - s); this party's share of the product"""
+    share = p.he.finish(p, product, begun.answer)
+    return begun.s if p.role is SERVER else share
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,20 +59,20 @@ class LinearMade:
     rw: Ring | None
 
 
-def linear_begin(p: Party, product: Product, weight: Callable[[], Signed]) -> Begun:
+LinearBegun = tuple[Ring | None, Begun]
+"""The client's mask, and what is under way."""
+
+
+def linear_begin(p: Party, product: Product, weight: Callable[[], Signed]) -> LinearBegun:
     """client -> server    Enc(r)        ``weight()`` is called at the server alone"""
-    ell = product.ell
-    r = p.each(client=lambda: p.prg.ring(ell, (product.batch, product.m, product.k)))
-    s = p.each(server=lambda: p.prg.ring(ell, (product.batch, product.m, product.n)))
-    up = p.he.upload(p, product, r, None)
-    answer = p.each(server=lambda: p.he.start(product, known(up), lambda: (weight()[None], None), s))
-    return Begun(r, None, s, answer)
+    r = p.each(client=lambda: p.prg.ring(product.ell, (product.batch, product.m, product.k)))
+    return r, _begin(p, product, r, lambda: weight()[None])
 
 
-def linear_offline(p: Party, product: Product, begun: Begun) -> LinearMade:
+def linear_offline(p: Party, product: Product, begun: LinearBegun) -> LinearMade:
     """server -> client    Enc(r·W - s)"""
-    share = p.he.finish(p, product, begun.answer)
-    return LinearMade(begun.a, begun.s if p.role is SERVER else share)
+    r, product_begun = begun
+    return LinearMade(r, _finish(p, product, product_begun))
 
 
 def linear(p: Party, x: Share, n: int, scale: int, weight: Callable[[], Signed], made: LinearMade) -> Share:
@@ -85,21 +98,37 @@ class MatmulMade:
     cross: Ring | None
 
 
-def matmul_begin(p: Party, product: Product) -> Begun:
-    """client -> server    Enc(a_c), Enc(b_c)"""
-    ell, batch = product.ell, product.batch
-    a = p.random(ell, (batch, product.m, product.k))
-    b = p.random(ell, (batch, product.k, product.n))
-    s = p.each(server=lambda: p.prg.ring(ell, (batch, product.m, product.n)))
-    up = p.he.upload(p, product, a, b)
-    answer = p.each(server=lambda: p.he.start(product, known(up), lambda: (known(b), a), s))
-    return Begun(a, b, s, answer)
+@dataclass(frozen=True, repr=False)
+class MatmulBegun:
+    """This party's masks, and the two products that are under way."""
+
+    a: Ring | None
+    b: Ring | None
+    left: Begun
+    right: Begun
 
 
-def matmul_offline(p: Party, product: Product, begun: Begun) -> MatmulMade:
-    """server -> client    Enc(a_c·b_s + a_s·b_c - s)"""
-    share = p.he.finish(p, product, begun.answer)
-    return MatmulMade(begun.a, begun.b, begun.s if p.role is SERVER else share)
+def matmul_begin(p: Party, left: Product, right: Product) -> MatmulBegun:
+    """client -> server    Enc(a_c), Enc(b_cᵀ)
+
+    ``left`` is the product of (batch, m, k) and (batch, k, n), ``right`` that of (batch, n, k) and
+    (batch, k, m).
+    """
+    a = p.random(left.ell, (left.batch, left.m, left.k))
+    b = p.random(left.ell, (left.batch, left.k, left.n))
+    return MatmulBegun(
+        a,
+        b,
+        _begin(p, left, a, lambda: known(b)),
+        _begin(p, right, p.each(client=lambda: _turned(known(b))), lambda: _turned(known(a))),
+    )
+
+
+def matmul_offline(p: Party, left: Product, right: Product, begun: MatmulBegun) -> MatmulMade:
+    """server -> client    Enc(a_c·b_s - s), Enc(b_cᵀ·a_sᵀ - s')"""
+    one, two = _finish(p, left, begun.left), _finish(p, right, begun.right)
+    cross = p.both(lambda: Fixed(left.ell).wrap(known(one) + _turned(known(two))))
+    return MatmulMade(begun.a, begun.b, cross)
 
 
 def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
@@ -122,6 +151,10 @@ def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
         return num.wrap(out + known(made.cross))
 
     return Share(num, shape, p.both(mine))
+
+
+def _turned(x: Ring) -> Ring:
+    return np.ascontiguousarray(x.swapaxes(-1, -2))
 
 
 def _product(a: Ring, b: Ring | Signed) -> Ring:

@@ -30,39 +30,33 @@ def ends():
 
 
 def draw(product, value_bits=None):
-    """U, V, S, P, Q: masks uniform, V uniform or of value_bits bits."""
+    """U, V, S: masks uniform, V uniform or of value_bits bits."""
     prg, ell = Prg(), product.ell
     b, m, k, n = product.batch, product.m, product.k, product.n
     if value_bits is None:
         v = prg.ring(ell, (b, k, n))
     else:
         v = prg.ring(value_bits, (b, k, n)).astype(np.int32) - (1 << (value_bits - 1))
-    p = prg.ring(ell, (b, k, n)) if product.two_sided else None
-    q = prg.ring(ell, (b, m, k)) if product.two_sided else None
-    return prg.ring(ell, (b, m, k)), v, prg.ring(ell, (b, m, n)), p, q
+    return prg.ring(ell, (b, m, k)), v, prg.ring(ell, (b, m, n))
 
 
-def expected(product, u, v, s, p=None, q=None):
-    out = u @ v.astype(np.int64).view(np.uint64) - s
-    if product.two_sided:
-        out = out + q @ p
-    return out & np.uint64((1 << product.ell) - 1)
+def expected(product, u, v, s):
+    return (u @ v.astype(np.int64).view(np.uint64) - s) & np.uint64((1 << product.ell) - 1)
 
 
 def check(product, ends, value_bits=None):
     client, server = ends(product.params)
-    u, v, s, p, q = draw(product, value_bits)
-    up = list(client.upload(product, u, p))
+    u, v, s = draw(product, value_bits)
+    up = list(client.upload(product, u))
     assert [len(part) for part in up] == upload_parts(product)
-    down = list(server.answer(product, up, v, s, q))
+    down = list(server.answer(product, up, v, s))
     assert [len(part) for part in down] == answer_parts(product)
-    assert np.array_equal(client.finish(product, down), expected(product, u, v, s, p, q))
+    assert np.array_equal(client.finish(product, down), expected(product, u, v, s))
 
 
 @pytest.mark.parametrize("ell", [1, 8, 16, 17, 24, 26, 30, 32, 37, 40, 42])
-@pytest.mark.parametrize("two_sided", [False, True])
-def test_products_of_masks_in_every_ring(ell, two_sided, ends):
-    check(plan_product(2, 5, 13, 7, ell, two_sided=two_sided), ends)
+def test_products_of_masks_in_every_ring(ell, ends):
+    check(plan_product(2, 5, 13, 7, ell), ends)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -70,35 +64,32 @@ def test_products_of_any_shape(seed, ends):
     rng = np.random.default_rng(seed)
     batch, m, k, n = (int(x) for x in rng.integers(1, (4, 40, 150, 150)))
     price = float(rng.choice([1e-12, 8e-8, 1e-5]))
-    product = plan_product(
-        batch, m, k, n, 28, value_bits=11, two_sided=False, byte_price=price, params=(NATIVE,)
-    )
+    product = plan_product(batch, m, k, n, 28, value_bits=11, byte_price=price, params=(NATIVE,))
     check(product, ends, 11)
 
 
 @pytest.mark.parametrize(
     "tile", [Tile(1, 4, 1), Tile(3, 7, 2), Tile(40, 1, 50), Tile(1, 64, 64), Tile(20, 9, 9)]
 )
-@pytest.mark.parametrize("two_sided", [False, True])
-def test_products_in_any_tile(tile, two_sided, ends):
-    check(Product(1, 21, 33, 40, 20, 24, two_sided, tile, PARAMETER_SETS[5]), ends)
+def test_products_in_any_tile(tile, ends):
+    check(Product(1, 21, 33, 40, 20, 24, tile, PARAMETER_SETS[5]), ends)
 
 
 @pytest.mark.parametrize("params", PARAMETER_SETS, ids=str)
 def test_every_parameter_set_carries_products(params, ends):
     ell = 8 if params.log_q < 80 else 12
-    check(Product(1, 16, 64, 16, ell, ell + 1, False, Tile(16, 16, 16), params), ends, 4)
+    check(Product(1, 16, 64, 16, ell, ell + 1, Tile(16, 16, 16), params), ends, 4)
 
 
 def test_many_inner_tiles_are_streamed(ends):
-    product = Product(1, 4, 1500, 3, 16, 20, False, Tile(4, 8, 3), NATIVE)
+    product = Product(1, 4, 1500, 3, 16, 20, Tile(4, 8, 3), NATIVE)
     assert len(upload_parts(product)) > 4
     check(product, ends, 15)
 
 
 def test_extreme_weights_stay_within_the_noise(ends):
     """All weights at the norm that the plan announces, and all masks that round the worst."""
-    product = Product(1, 8, 64, 8, 28, 14, False, Tile(8, 64, 8), NATIVE)
+    product = Product(1, 8, 64, 8, 28, 14, Tile(8, 64, 8), NATIVE)
     client, server = ends(product.params)
     u = np.full((1, 8, 64), (1 << 28) - 1, np.uint64)
     v = np.full((1, 64, 8), -(1 << 11))
@@ -147,7 +138,7 @@ SEAL_SETS = [(NATIVE, 28), (PARAMETER_SETS[2], 16), (PARAMETER_SETS[8], 37)]
 @pytest.mark.parametrize(("params", "ell"), SEAL_SETS, ids=str)
 def test_seal_decrypts_our_uploads(params, ell):
     ctx, secret, client, _ = seal_session(params, ell)
-    product = Product(1, 8, 32, 8, ell, 10, False, Tile(8, 32, 8), params)
+    product = Product(1, 8, 32, 8, ell, 10, Tile(8, 32, 8), params)
     u = Prg().ring(ell, (1, 8, 32))
     (part,) = client.upload(product, u)
     cipher = seal_cipher(ctx, True, canonical(params, read_ciphertexts(params, part, 1)[0]))
@@ -162,9 +153,9 @@ def test_seal_decrypts_our_uploads(params, ell):
 @pytest.mark.parametrize(("params", "ell"), SEAL_SETS, ids=str)
 def test_seal_decrypts_our_answers_before_switching(params, ell):
     ctx, secret, client, server = seal_session(params, ell)
-    product = Product(1, 8, 32, 24, ell, 10, False, Tile(8, 32, 8), params)
-    u, v, s, *_ = draw(product, 6)
-    ((sums, mask),) = server._sums(product, client.upload(product, u), v, s, None)
+    product = Product(1, 8, 32, 24, ell, 10, Tile(8, 32, 8), params)
+    u, v, s = draw(product, 6)
+    ((sums, mask),) = server._sums(product, client.upload(product, u), v, s)
     full = server._rerandomised(product, sums, 0, mask[0])
     want = expected(product, u, v, s)[0].reshape(8, 3, 8)
     for lane in range(3):
@@ -177,8 +168,8 @@ def test_seal_decrypts_our_answers_before_switching(params, ell):
 def test_we_take_ciphertexts_made_by_seal(monkeypatch):
     params, ell = NATIVE, 28
     ctx, secret, client, server = seal_session(params, ell)
-    product = Product(1, 8, 32, 24, ell, 10, False, Tile(8, 32, 8), params)
-    u, v, s, *_ = draw(product, 6)
+    product = Product(1, 8, 32, 24, ell, 10, Tile(8, 32, 8), params)
+    u, v, s = draw(product, 6)
     plain = seal.Plaintext(params.degree)
     poly = pack_left(u[0], product.tile, params.degree)[0, 0]
     template = seal.Plaintext("1x^" + format(params.degree - 1, "d")).to_bytes(seal.compr_mode_type.none)
@@ -200,8 +191,8 @@ def test_we_take_ciphertexts_made_by_seal(monkeypatch):
 
 @pytest.fixture
 def small(ends):
-    product = Product(1, 3, 5, 7, 20, 12, False, Tile(3, 5, 7), NATIVE)
-    return product, *ends(NATIVE), *draw(product, 8)[:3]
+    product = Product(1, 3, 5, 7, 20, 12, Tile(3, 5, 7), NATIVE)
+    return product, *ends(NATIVE), *draw(product, 8)
 
 
 def test_weights_beyond_the_announced_norm_are_refused(small):
@@ -210,18 +201,6 @@ def test_weights_beyond_the_announced_norm_are_refused(small):
     loud[0, 2, 3] = 1 << 13
     with pytest.raises(RangeFault, match=r"norm above 2\^12"):
         list(server.answer(product, client.upload(product, u), loud, s))
-
-
-def test_a_left_plaintext_beyond_the_norm_is_refused(ends):
-    product = Product(1, 3, 5, 7, 20, 12, True, Tile(3, 5, 7), NATIVE)
-    client, server = ends(NATIVE)
-    u, p, s = (np.zeros(shape, np.uint64) for shape in ((1, 3, 5), (1, 5, 7), (1, 3, 7)))
-    v, q = np.zeros((1, 5, 7), np.int64), np.zeros((1, 3, 5), np.int64)
-    up = list(client.upload(product, u, p))
-    list(server.answer(product, up, v, s, q))
-    q[0, 1, 1] = -(1 << 13)
-    with pytest.raises(RangeFault, match=r"norm above 2\^12"):
-        list(server.answer(product, up, v, s, q))
 
 
 def test_malformed_messages_are_refused(small):
@@ -249,8 +228,6 @@ def test_wrong_shapes_are_refused(small):
         list(client.upload(product, u[0]))
     with pytest.raises(ValueError, match="V must be"):
         list(server.answer(product, [], v.astype(float), s))
-    with pytest.raises(ValueError, match="P is given exactly"):
-        list(client.upload(product, u, v))
     with pytest.raises(ValueError, match="S must be"):
         list(server.answer(product, [], v, s[:, :2]))
 

@@ -41,12 +41,8 @@ def check(product, ends, bits=6):
     u = prg.ring(ell, (b, product.m, product.k))
     s = prg.ring(ell, (b, product.m, product.n))
     v = prg.ring(bits, (b, product.k, product.n)).astype(np.int64) - (1 << (bits - 1))
-    p, q = None, None
     want = u @ v.view(np.uint64) - s
-    if product.two_sided:
-        p, q = prg.ring(ell, (b, product.k, product.n)), prg.ring(ell, (b, product.m, product.k))
-        want = want + q @ p
-    down = list(server.answer(product, client.upload(product, u, p), v, s, q))
+    down = list(server.answer(product, client.upload(product, u), v, s))
     assert [len(part) for part in down] == answer_parts(product)
     assert np.array_equal(client.finish(product, down), want & np.uint64((1 << ell) - 1))
 
@@ -58,25 +54,24 @@ def check(product, ends, bits=6):
 )
 @pytest.mark.parametrize("n", [3, 50, 300])
 def test_packed_products(tile, fill, n, ends):
-    check(Product(2, 11, 37, n, 24, 12, False, tile, PARAMS, fill), ends)
+    check(Product(2, 11, 37, n, 24, 12, tile, PARAMS, fill), ends)
 
 
-@pytest.mark.parametrize("two_sided", [False, True])
 @pytest.mark.parametrize("params", PACKING_SETS[2:], ids=str)
-def test_every_set_packs(params, two_sided, ends):
+def test_every_set_packs(params, ends):
     params = dataclasses.replace(params, pack_levels=3)
-    check(Product(1, 16, 16, 40, 14, 17, two_sided, Tile(8, 8, 4), params, 8), ends)
+    check(Product(1, 16, 16, 40, 14, 17, Tile(8, 8, 4), params, 8), ends)
 
 
 def test_packing_at_full_stride_and_a_wide_ring(ends):
     params = dataclasses.replace(PARAMETER_SETS[3], pack_levels=7)
-    check(Product(1, 2, 128, 140, 28, 12, False, Tile(2, 128, 1), params, 128), ends)
+    check(Product(1, 2, 128, 140, 28, 12, Tile(2, 128, 1), params, 128), ends)
 
 
 def test_more_packing_than_the_kept_primes_carry_is_refused():
     params = dataclasses.replace(PARAMETER_SETS[3], pack_levels=7)
     with pytest.raises(ValueError, match="and 128 packed: noise of"):
-        Product(1, 2, 128, 140, 31, 12, False, Tile(2, 128, 1), params, 128)
+        Product(1, 2, 128, 140, 31, 12, Tile(2, 128, 1), params, 128)
 
 
 def test_packing_saves_bytes():
@@ -111,7 +106,7 @@ def test_the_public_key_carries_the_switching_keys(ends):
     ],
 )
 def test_a_product_that_cannot_be_packed_is_refused(change, match):
-    good = Product(1, 8, 32, 64, 24, 12, False, Tile(8, 16, 8), PARAMS, 4)
+    good = Product(1, 8, 32, 64, 24, 12, Tile(8, 16, 8), PARAMS, 4)
     with pytest.raises(ValueError, match=match):
         dataclasses.replace(good, **change)
 
@@ -121,7 +116,7 @@ def packed_noise(ends, product, server_words=None):
     client, server = ends(product.params)
     u = Prg().ring(product.ell, (1, product.m, product.k))
     v, s = np.zeros((1, product.k, product.n), np.int64), np.zeros((1, product.m, product.n), np.uint64)
-    ((sums, mask),) = server._sums(product, client.upload(product, u), v, s, None)
+    ((sums, mask),) = server._sums(product, client.upload(product, u), v, s)
     params, fill = product.params, product.fill
     full = np.concatenate([server._rerandomised(product, sums, g, mask[g]) for g in range(fill // 8)])
     packed = basis(params).interleave(
@@ -137,7 +132,7 @@ def packed_noise(ends, product, server_words=None):
 
 def test_the_noise_of_packing_stays_below_its_bound(ends, monkeypatch):
     """All messages are 0 and the flooding is 0, so that what is left is noise."""
-    product = Product(1, 16, 16, 256, 24, 12, False, Tile(16, 16, 16), PARAMS, 16)
+    product = Product(1, 16, 16, 256, 24, 12, Tile(16, 16, 16), PARAMS, 16)
     words = he._words
 
     def quiet(prg, *shape):
@@ -154,7 +149,7 @@ def test_the_noise_of_packing_stays_below_its_bound(ends, monkeypatch):
 
 
 def test_packed_answers_are_still_flooded(ends):
-    product = Product(1, 16, 16, 256, 24, 12, False, Tile(16, 16, 16), PARAMS, 16)
+    product = Product(1, 16, 16, 256, 24, 12, Tile(16, 16, 16), PARAMS, 16)
     noise = np.abs(packed_noise(ends, product))
     scale = 2.0**product.flood_bits / PARAMS.primes[-1]
     assert scale / 4 < np.median(noise) < scale

@@ -25,9 +25,8 @@ LAYER = plan_product(1, 32, 384, 1152, 30, norm_bits=14)
 
 
 @pytest.mark.parametrize("ell", [8, 16, 24, 32, 37, 40, 42])
-@pytest.mark.parametrize("two_sided", [False, True])
-def test_masks_of_any_ring_in_use_fit(ell, two_sided):
-    product = plan_product(12, 32, 32, 32, ell, two_sided=two_sided)
+def test_masks_of_any_ring_in_use_fit(ell):
+    product = plan_product(12, 32, 32, 32, ell)
     assert product.flood_bits >= product.noise_bits + 40
     assert product.flood_bits <= product.budget_bits
     assert product.norm_bits == uniform_norm_bits(ell, 32)
@@ -67,10 +66,9 @@ def test_a_product_that_is_not_safe_cannot_be_made(change, match):
     st.integers(1, 300),
     st.integers(1, 300),
     st.sampled_from([12, 26, 33]),
-    st.booleans(),
 )
-def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell, two_sided):
-    product = plan_product(batch, m, k, n, ell, two_sided=two_sided)
+def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell):
+    product = plan_product(batch, m, k, n, ell)
     assert sum(upload_parts(product)) == upload_bytes(product)
     assert sum(answer_parts(product)) == answer_bytes(product)
     units = [sum(product.unit_sizes(unit)) for unit in range(product.units)]
@@ -79,7 +77,7 @@ def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell, two_sided):
 
 
 def test_sizes_by_hand():
-    product = Product(2, 3, 5, 7, 20, 12, False, Tile(3, 5, 7), PARAMETER_SETS[3])
+    product = Product(2, 3, 5, 7, 20, 12, Tile(3, 5, 7), PARAMETER_SETS[3])
     b = product.answer_bits
     assert upload_bytes(product) == 2 * (16 + 4096 * 93 // 8)
     # c1 whole, c0 only where one of the 21 results stands

@@ -25,13 +25,13 @@ def product(p: Party, *, weight: int = 3, spoil: str = "") -> Ring | None:
     """U @ V - S with U of ones, V of ``weight`` and S = 0."""
     p.he = HeSession(p, [PRODUCT])
     u = p.each(client=lambda: np.ones((1, 4, 8), np.uint64))
-    up = p.he.upload(p, PRODUCT, u, None)
+    up = p.he.upload(p, PRODUCT, u)
     if spoil == "upload":
         up = p.each(server=lambda: [b"\xff" * len(part) for part in up or ()])
     if spoil == "leave" and p.role is CLIENT:
         raise NetworkFault("the client goes")
     v, s = np.full((1, 8, 4), weight), np.zeros((1, 4, 4), np.uint64)
-    answer = p.each(server=lambda: p.he.start(PRODUCT, up or [], lambda: (v, None), s))
+    answer = p.each(server=lambda: p.he.start(PRODUCT, up or [], lambda: v, s))
     return p.he.finish(p, PRODUCT, answer)
 
 

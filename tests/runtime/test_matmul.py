@@ -61,14 +61,14 @@ def test_linear(m, k, n, bits):
 def test_matmul_of_two_shares():
     num = Fixed(26, 6)
     a, b = rng.integers(-300, 300, (3, 8, 5)), rng.integers(-300, 300, (3, 5, 7))
-    product = plan_product(3, 8, 5, 7, 26, two_sided=True)
+    both = plan_product(3, 8, 5, 7, 26), plan_product(3, 7, 5, 8, 26)
     left, right = split(num, a), split(num, b)
 
     def program(p: Party):
         with p.ledger.at("setup", "he"):
-            p.he = HeSession(p, [product])
+            p.he = HeSession(p, both)
         with p.ledger.at("offline", "matmul"):
-            made = products.matmul_offline(p, product, products.matmul_begin(p, product))
+            made = products.matmul_offline(p, *both, products.matmul_begin(p, *both))
         with p.ledger.at("online", "matmul"):
             return products.matmul(p, of(p, num, left), of(p, num, right), made)
 

@@ -127,11 +127,20 @@ def test_compare_with_dropped_bits_errs_only_below_a_threshold(two):
     assert np.all(np.abs(distance[wrong]) <= 16)
 
 
+@pytest.mark.parametrize("count", [32, 33, 70])
+@pytest.mark.parametrize("step", [1, 32])
+def test_more_thresholds_than_a_table_serves(two, count, step):
+    thresholds, num = Thresholds(tuple(step * (i - count // 2) for i in range(count))), Fixed(14)
+    x = Secret(num, rng.integers(-step * count, step * count, 200))
+    r = two(lambda p: compare(p, x.at(p), thresholds, compare_offline(p, num, (200,), thresholds)))
+    assert np.array_equal(opened(r, BIT) & 1, x.value[:, None] >= np.array(thresholds.values))
+
+
 def test_thresholds_that_do_not_ascend_are_refused():
     with pytest.raises(ValueError, match="ascend"):
         Thresholds((1, 0))
-    with pytest.raises(ValueError, match="33 thresholds, more than the 32"):
-        Thresholds(tuple(range(33)))
+    with pytest.raises(ValueError, match="257 thresholds, more than the 256"):
+        Thresholds(tuple(range(257)))
     with pytest.raises(ValueError, match=r"multiples of 2\^2"):
         Thresholds((0, 2), drop=2)
 

@@ -111,7 +111,9 @@ def test_another_version_is_named():
 
     thread = threading.Thread(target=stranger)
     thread.start()
-    with pytest.raises(PeerMismatch, match="versions differ: 1 here, 2 at the peer"):
+    with pytest.raises(
+        PeerMismatch, match=f"versions differ: {session.VERSION} here, {session.VERSION + 1} at the peer"
+    ):
         serve_one(ends[0], tiny_plan(), tiny_weights(), timeout=20)
     thread.join()
 

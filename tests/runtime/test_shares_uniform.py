@@ -149,11 +149,11 @@ def test_shares_and_messages_of_a_linear_layer_are_uniform(said, holder):
 @pytest.mark.parametrize("holder", list(Role))
 def test_shares_and_messages_of_a_product_of_shares_are_uniform(said, holder):
     m, k, n, num = 32, 32, 64, Fixed(20, 8)
-    product = plan_product(1, m, k, n, num.bits, two_sided=True)
+    both = plan_product(1, m, k, n, num.bits), plan_product(1, n, k, m, num.bits)
 
     def program(p: Party) -> tuple[Share, products.MatmulMade]:
-        p.he = HeSession(p, [product])
-        made = products.matmul_offline(p, product, products.matmul_begin(p, product))
+        p.he = HeSession(p, both)
+        made = products.matmul_offline(p, *both, products.matmul_begin(p, *both))
         a, b = (whole_at(holder, p, 5, num, shape) for shape in ((1, m, k), (1, k, n)))
         return products.matmul(p, a, b, made), made
 

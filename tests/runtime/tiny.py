@@ -31,7 +31,7 @@ def tiny_weights() -> Weights:
 
 def tiny_plan(model: str = "tiny") -> Plan:
     table = plan_product(1, TOKENS, VOCABULARY, WIDTH, 26, norm_bits=11)
-    square = plan_product(1, TOKENS, WIDTH, TOKENS, 26, two_sided=True)
+    square = plan_product(1, TOKENS, WIDTH, TOKENS, 26)
     bump = SplineSpec(
         Thresholds((-256, 0, 256)),
         20,
@@ -49,7 +49,7 @@ def tiny_plan(model: str = "tiny") -> Plan:
         steps.Scaled(name="/norm/gamma", x=4, weight="gamma", shape=(1, 1, WIDTH), scale=7, weight_bits=9),
         steps.Rescale(x=5, num=F),
         steps.Transpose(x=6, order=(0, 2, 1)),
-        steps.MatMul(name="/att/scores", a=6, b=7, product=square),
+        steps.MatMul(name="/att/scores", a=6, b=7, left=square, right=square),
         steps.Rescale(x=8, num=F),
         steps.Maximum(name="/att/max", x=9),
         steps.TimesInteger(x=10, factor=-1),

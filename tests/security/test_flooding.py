@@ -39,15 +39,14 @@ def products(small) -> list[tuple[Product, float]]:
                 (step.product, float(np.linalg.norm(weights[step.weight].astype(np.float64), axis=0).max()))
             )
         elif isinstance(step, MatMul):  # the server's side is a uniform mask
-            found.append((step.product, 2.0 ** (step.product.ell - 1) * sqrt(step.product.k)))
-    assert {p.two_sided for p, _ in found} == {True, False}
+            found += [(made, 2.0 ** (made.ell - 1) * sqrt(made.k)) for made in step.products()]
+    assert {type(step) for step in plan.steps} >= {Linear, MatMul}
     return [*found, *((product, 2.0**product.norm_bits) for product in LIGHT)]
 
 
 def own_noise(product: Product, norm: float) -> float:
     """A bound on the noise of an answer before flooding that fails with probability 2^-41 at most."""
-    meets = product.tile.cols + (product.tile.rows if product.two_sided else 0)
-    degree, results = product.params.degree, product.batch * product.m * product.n
+    meets, degree, results = product.tile.cols, product.params.degree, product.batch * product.m * product.n
     errors = (BINOMIAL + 0.25) * norm**2 * meets
     zero = (21**2 + BINOMIAL) * degree + BINOMIAL  # e·u + e1 + e2·s of the encryption of zero
     tail = sqrt(2 * log(2 * results * 2.0 ** (SIGMA + 1)))

@@ -104,7 +104,7 @@ def crossings(p: Party) -> None:
 
 
 LINEAR = plan_product(1, 4, 6, 5, 22, norm_bits=9)
-BOTH = plan_product(1, 4, 6, 4, 22, two_sided=True)
+BOTH = plan_product(1, 4, 6, 4, 22), plan_product(1, 4, 6, 4, 22)
 
 
 def linear(p: Party) -> None:
@@ -115,7 +115,7 @@ def linear(p: Party) -> None:
 
 
 def matrices(p: Party) -> None:
-    made = matmul.matmul_offline(p, BOTH, matmul.matmul_begin(p, BOTH))
+    made = matmul.matmul_offline(p, *BOTH, matmul.matmul_begin(p, *BOTH))
     matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
 
 
@@ -145,7 +145,7 @@ def frames_of(program: Program) -> list[list[Frame]]:
         p.pools = {role: Pool(role, TIMES * count.pools[role].taken) for role in Role}
         for pool in p.pools.values():
             pool.setup(p)
-        p.he = HeSession(p, [LINEAR, BOTH])
+        p.he = HeSession(p, [LINEAR, *BOTH])
         for i in range(TIMES):
             with p.ledger.at("times", str(i)):
                 program(p)
