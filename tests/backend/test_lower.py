@@ -11,6 +11,7 @@ from ppc.backend.lower import LoweringError, lower
 from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, Op
 from ppc.frontend.onnx_load import load
+from ppc.passes.errors import RangeError
 from ppc.runtime import steps
 from ppc.runtime.executor import simulate
 from ppc.runtime.plan import decode
@@ -177,6 +178,15 @@ def test_what_cannot_be_lowered_is_named(build, message):
     with pytest.raises(LoweringError, match=message) as refused:
         plan_of(x, build(x, s))
     assert refused.value.exit_status == 3
+
+
+def test_a_product_in_too_wide_a_ring_is_named():
+    x = Input((2, 4), FLOAT, name="x")
+    wide = ops.Add(ops.Cast(x, Fixed(43, 8)), weight(4, num=Fixed(43, 8)))
+    product = ops.MatMul(wide, weight(4, 4, num=Fixed(43, 6)), name="scores")
+    with pytest.raises(RangeError, match="MatMul scores .* ring of 43 bits, more than the 42") as refused:
+        plan_of(x, product)
+    assert refused.value.exit_status == 6
 
 
 def test_an_output_that_nobody_computes_is_refused():
