@@ -179,8 +179,8 @@ def statically(graph: Graph, ranges: Ranges) -> tuple[Graph, Graph]:
 
     Needs no data: ``ranges`` say where masks may be cut, and guesses do.
     """
-    fused = _fused(_canonical(graph))
-    masked = clamp_mask(hoist_mask(fold_scale(pool(fused).graph).graph).graph, ranges)
+    fused = pool(_fused(_canonical(graph))).graph
+    masked = clamp_mask(hoist_mask(fold_scale(fused).graph).graph, ranges)
     return fused, delay_division(fold_affine(decompose(spell_out(masked).graph))).graph
 
 
