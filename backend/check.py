@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -283,8 +283,9 @@ def _sum(checked: Checked) -> str:
 
 def _names(nodes: tuple[str, ...]) -> str:
     """The first few, without what all have in common."""
-    common = commonprefix(nodes).rpartition("/")[0] if len(nodes) > 1 else ""
-    shown = [_short(each[len(common) + 1 :] if common else each) for each in nodes[:_NAMES]]
+    scopes = zip(*(each.split("/")[:-1] for each in nodes), strict=False)
+    alike = len(list(takewhile(lambda parts: len(set(parts)) == 1, scopes))) if len(nodes) > 1 else 0
+    shown = [_short("/".join(each.split("/")[alike:])) for each in nodes[:_NAMES]]
     more = f" +{len(nodes) - _NAMES}" if len(nodes) > _NAMES else ""
     return ", ".join(shown) + more
 

@@ -127,7 +127,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise NotOnnx(f"{path}: {error.strerror or error}") from None
     except (DecodeError, ValueError) as error:
-        raise NotOnnx(f"{path} is not an ONNX model: {error}") from None
+        raise NotOnnx(f"{path} is not an ONNX model, or cut short: {error}; fetch it again") from None
     if not model.ir_version or not model.graph.output:
         raise NotOnnx(f"{path} is not an ONNX model: it has no graph with an output")
     return model
@@ -173,7 +173,7 @@ def _read(
             raise UnknownOutput(name, there)
     inputs, _ = fixed_inputs(model, seq_len, dims)
     chosen = tuple(outputs or _not_stray(model, there))
-    reader = _Reader(model, inputs, chosen)
+    reader = _Reader(model, inputs, chosen, seq_len)
     reader.run(model.graph.node, _needed(model.graph.node, chosen))
     return reader
 
@@ -181,8 +181,10 @@ def _read(
 class _Reader:
     """One walk over the nodes; what each tensor's name stands for grows as it goes."""
 
-    def __init__(self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...]) -> None:
-        self.model, self.chosen = model, chosen
+    def __init__(
+        self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...], seq_len: int | None
+    ) -> None:
+        self.model, self.chosen, self.seq_len = model, chosen, seq_len
         self.inputs = tuple(each for each in inputs if each.type.size)
         self.opset = max((o.version for o in model.opset_import if o.domain in _OWN_DOMAINS), default=0)
         if self.opset not in OPSETS:
@@ -220,8 +222,15 @@ class _Reader:
                 raise NotOnnx(f"node {node.name} reads {name}, which nothing before it makes")
         try:
             self.bind(node, self.meaning(node))
-        except (Unsupported, IRError) as reason:
+        except Unsupported as reason:
             self.refuse(node, str(reason))
+        except IRError as reason:
+            long = (
+                f"; is --seq-len {self.seq_len} more than the model has positions for?"
+                if self.seq_len
+                else ""
+            )
+            self.refuse(node, f"{reason}{long}")
         except DAMAGE as error:
             self.refuse(node, ill_formed(node, error, self.model.opset_import))
         first = next((name for name in node.output if name), "")
@@ -296,7 +305,11 @@ class _Reader:
         key = self.key(node)
         builder = TABLE.get(key)
         if builder is None:
-            raise Unsupported(REMEDIES.get(key, "there is no translation of it; see ppc.frontend.onnx_ops"))
+            raise Unsupported(
+                REMEDIES.get(
+                    key, "there is no translation of it; rewrite it with operators of docs/operators.md"
+                )
+            )
         version = self.version(node)
         operands = [self.op(name, each) for name, each in zip(node.input, inputs, strict=True)]
         context = Node(node.op_type, version, attributes(node), tuple(node.output))

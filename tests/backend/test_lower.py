@@ -184,7 +184,7 @@ def test_a_product_in_too_wide_a_ring_is_named():
     x = Input((2, 4), FLOAT, name="x")
     wide = ops.Add(ops.Cast(x, Fixed(43, 8)), weight(4, num=Fixed(43, 8)))
     product = ops.MatMul(wide, weight(4, 4, num=Fixed(43, 6)), name="scores")
-    with pytest.raises(RangeError, match="MatMul scores .* ring of 43 bits, more than the 42") as refused:
+    with pytest.raises(RangeError, match=r"MatMul scores .* ring of 43 bits, more than the 42") as refused:
         plan_of(x, product)
     assert refused.value.exit_status == 6
 
