@@ -1,34 +1,30 @@
 """Choices that look at a whole plan: which HE products share parameter sets, and whether answers are packed.
 
-Packing saves most of an answer's bytes, costs a key switch for each and switching keys for each
-parameter set, so it pays for all products together or not at all.
+A parameter set costs its keys once, and one that packs answers switching keys besides, which are worth it if
+enough products use them. So sets are taken in one by one while that pays for all products together.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
+from math import inf
 
 import msgspec
 
 from ppc.runtime.he_params import PACKING_SETS, PARAMETER_SETS, HeParams
-from ppc.runtime.he_product import (
-    Product,
-    answer_bytes,
-    parameter_sets,
-    plan_product,
-    public_key_bytes,
-    upload_bytes,
-)
-from ppc.runtime.ring import known
+from ppc.runtime.he_product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
 from ppc.runtime.steps import AnyStep, Linear, MatMul
+
+Sets = tuple[HeParams, ...]
 
 
 def choose_products(steps: Sequence[AnyStep], byte_price: float) -> tuple[AnyStep, ...]:
     """The steps with the parameters and tiles that cost least together at ``byte_price`` seconds a byte."""
     products = [product for step in steps for product in step.products()]
-    best = min(_offers(products, byte_price), key=lambda offer: _price(offer, byte_price))
-    chosen = iter(best)
+    sets = _choose_sets(Counter(products), byte_price)
+    chosen = iter([_best(product, sets, byte_price)[1] for product in products])
     return tuple(_replaced(step, chosen) for step in steps)
 
 
@@ -41,21 +37,37 @@ def _replaced(step: AnyStep, chosen: Iterator[Product]) -> AnyStep:
     return step
 
 
-def _offers(products: Sequence[Product], byte_price: float) -> Iterator[list[Product]]:
-    """Every product at its cheapest: without packing, then with each packing set as one more to choose."""
-    plain = [_cheapest(p, PARAMETER_SETS, byte_price) for p in products]
-    yield [known(p) for p in plain]
-    for packing in PACKING_SETS:
-        packed = [_cheapest(p, (packing,), byte_price) for p in products]
-        both = [[p for p in pair if p is not None] for pair in zip(plain, packed, strict=True)]
-        yield [min(pair, key=lambda p: _price([p], byte_price)) for pair in both]
+def _choose_sets(products: Counter[Product], byte_price: float) -> Sets:
+    """One more set or one less, whichever saves most, until neither saves."""
+
+    def price(sets: Sets) -> tuple[int, float]:  # products that no set carries count before seconds
+        costs = [(_best(p, sets, byte_price)[0], count) for p, count in products.items()]
+        keys = sum(public_key_bytes(params) for params in sets) * byte_price
+        carried = sum(cost * count for cost, count in costs if cost < inf)
+        return sum(cost == inf for cost, _ in costs), keys + carried
+
+    sets: Sets = ()
+    best = price(sets)
+    while True:
+        more = [(*sets, params) for params in (*PARAMETER_SETS, *PACKING_SETS) if params not in sets]
+        less = [tuple(each for each in sets if each is not params) for params in sets]
+        found = min((*more, *less), key=price)
+        if price(found) >= best:
+            return sets
+        sets, best = found, price(found)
+
+
+def _best(product: Product, sets: Sets, byte_price: float) -> tuple[float, Product]:
+    """Seconds of the product, bytes included, with the set that suits it best; inf if none does."""
+    offers = [_offer(product, params, byte_price) for params in sets]
+    return min(offers, key=lambda offer: offer[0], default=(inf, product))
 
 
 @cache
-def _cheapest(product: Product, sets: tuple[HeParams, ...], byte_price: float) -> Product | None:
-    """The same product with the best tile and parameters of ``sets``; None where none carries it."""
+def _offer(product: Product, params: HeParams, byte_price: float) -> tuple[float, Product]:
+    """The same product with the best tile in one parameter set."""
     try:
-        return plan_product(
+        made = plan_product(
             product.batch,
             product.m,
             product.k,
@@ -63,14 +75,8 @@ def _cheapest(product: Product, sets: tuple[HeParams, ...], byte_price: float) -
             product.ell,
             norm_bits=product.norm_bits,
             byte_price=byte_price,
-            params=sets,
+            params=(params,),
         )
     except ValueError:
-        return None
-
-
-def _price(products: list[Product], byte_price: float) -> float:
-    """Seconds of all products, their bytes and their keys."""
-    wire = sum(upload_bytes(p) + answer_bytes(p) for p in products)
-    keys = sum(public_key_bytes(params) for params in parameter_sets(products))
-    return (wire + keys) * byte_price + sum(p.predicted_seconds for p in products)
+        return inf, product
+    return (upload_bytes(made) + answer_bytes(made)) * byte_price + made.predicted_seconds, made

@@ -99,6 +99,7 @@ def compile_model(
             _emitted(state, emit_onnx, progress)
         progress("choosing packings and writing the plan")
         options = {"seq_len": str(length or ""), **{name: str(n) for name, n in sorted((dims or {}).items())}}
+        options["byte_price"] = f"{byte_price:g}"
         with _refusing(again):
             compiled.append(
                 lower(

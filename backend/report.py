@@ -6,6 +6,7 @@ from typing import Any
 
 from ppc.backend.cost import Prediction, predict_seconds
 from ppc.backend.critical_path import critical_path
+from ppc.backend.why import reasons, text
 from ppc.runtime.he_product import Product
 from ppc.runtime.ledger import PHASES, Cost
 from ppc.runtime.plan import Plan
@@ -34,6 +35,7 @@ def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
         "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
         "lengths": [each.options.get("seq_len", "") for each in plan.lengths],
         "steps": [_row(plan, i, step, cost.rows) for i, step in enumerate(plan.steps)],
+        "why": reasons(plan),
         "who_sees_what": who_sees_what(plan),
     }
 
@@ -63,7 +65,7 @@ def who_sees_what(plan: Plan) -> list[dict[str, str]]:
 def describe(plan: Plan, network: Network = LAN) -> str:
     """The same for people, as text."""
     doc = summary(plan, network)
-    lines = [f"plan {plan.hash[:12]}  {plan.model}  profile {plan.profile}  {plan.options}", ""]
+    lines = [f"plan {plan.hash[:12]}  {plan.model}  profile {plan.profile}{_options(plan)}", ""]
     lines.append(
         f"{'step':<52}{'format':>9}  {'offline':>11}{'fl':>4}{'ms':>8}  {'online':>11}{'fl':>4}{'ms':>8}"
     )
@@ -85,9 +87,13 @@ def describe(plan: Plan, network: Network = LAN) -> str:
     lines.append(f"{'':>8}  {chain} of the online flights are on the critical path of the steps")
     if plan.shorter:
         lines.append(f"{'':>8}  for the greatest of the lengths {', '.join(doc['lengths'])}")
-    lines += ["", "who sees what"]
+    lines += ["", *text(doc["why"]), "", "who sees what"]
     lines += [f"  {row['seen_by']:<16} {row['value']}" for row in doc["who_sees_what"]]
     return "\n".join(lines)
+
+
+def _options(plan: Plan) -> str:
+    return "".join(f"  {name} {value}" for name, value in plan.options.items() if value)
 
 
 def _columns(cost: dict[str, Any]) -> str:

@@ -53,11 +53,12 @@ def measure(product: Product, value_bits: int | None) -> dict[str, Any]:
     m, k, n = product.m, product.k, product.n
     keys, client = timed(lambda: HeClient([product.params]))
     server = HeServer([product.params], client.public_keys())
-    u, s = prg.ring(ell, (b, m, k)), prg.ring(ell, (b, m, n))
+    s = prg.ring(ell, (b, m, n))
     v: np.ndarray[Any, Any] = prg.ring(value_bits or ell, (b, k, n))
     if value_bits:
         v = v.astype(np.int32) - (1 << (value_bits - 1))
-    encrypt, up = timed(lambda: list(client.upload(product, u)))
+    u, parts = client.upload(product)
+    encrypt, up = timed(lambda: list(parts))
     answer, down = timed(lambda: list(server.answer(product, up, v, s)))
     decrypt, got = timed(lambda: client.finish(product, down))
     want = u @ v.astype(np.int64).view(np.uint64) - s

@@ -1,4 +1,4 @@
-from numpy import float64, uint32, uint64
+from numpy import float64, uint8, uint32, uint64
 from numpy.typing import NDArray
 
 Words = NDArray[uint64]
@@ -10,7 +10,20 @@ class Basis:
     def degree(self) -> int: ...
     @property
     def count(self) -> int: ...
-    def encrypt(self, plain: Words, ell: int, noise: Words, raw: Words, secret: Residues) -> Words: ...
+    def encrypt_zero(self, noise: Words, raw: Words, secret: Residues) -> Words: ...
+    def upload(
+        self,
+        free: NDArray[uint8],
+        ell: int,
+        drop: int,
+        offset: Words,
+        noise: Words,
+        raw: Words,
+        secret: Residues,
+    ) -> tuple[Words, Words]: ...
+    def read_upload(
+        self, free: NDArray[uint8], ell: int, drop: int, offset: Words, said: Words, raw: Words
+    ) -> Residues: ...
     def ciphertexts(self, c0: Words, raw: Words) -> Residues: ...
     def accumulate(self, acc: Residues, x: Residues, w: Residues) -> None: ...
     def rerandomise(
@@ -26,7 +39,7 @@ class Basis:
         positions: NDArray[uint32],
     ) -> Words: ...
     def switch_down(
-        self, ciphertexts: Words, bits: int, positions: NDArray[uint32]
+        self, ciphertexts: Words, bits: int, result_bits: int, positions: NDArray[uint32]
     ) -> tuple[Words, Words]: ...
     def decrypt(
         self, c1: Words, c0: Words, secret: Residues, bits: int, ell: int, positions: NDArray[uint32]

@@ -5,12 +5,16 @@ fresh public-key encryption of zero, flooding 2^40 above the noise of the comput
 from q to a power of two just large enough to decrypt. c0 is sent only where it carries results.
 
     client = HeClient(sets)                  server = HeServer(sets, client.public_keys())
-    up = client.upload(product, U)           down = server.answer(product, up, V, S)
+    U, up = client.upload(product)           down = server.answer(product, up, V, S)
     client.finish(product, down)             # U·V - S mod 2^ell
+
+The client's U is whatever uniform matrix the ciphertexts turn out to hold (`_he.upload`): since it may not be
+chosen, its ell bits need not be sent.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -26,11 +30,14 @@ from .channel import Buffer
 from .errors import RangeFault
 from .he_params import HeParams, context
 from .he_product import Product, answer_bytes, public_key_bytes
-from .packing import LANES, cut_results, into_lanes, join_results, pack_left, pack_right
+from .packing import LANES, Tile, cut_results, into_lanes, join_results, pack_right, unpack_left
 from .random import SEED_BYTES, Prg
 from .ring import Fixed, Ring, packed_size
 
 _SECRET_HEADER = 88  # SEAL's bytes before the coefficients of an uncompressed secret key
+
+UPLOAD_WORDS = 3
+"""64-bit words of an integer modulo q, in the native kernels."""
 
 Integers = NDArray[Any]
 
@@ -50,9 +57,16 @@ def _words(prg: Prg, *shape: int) -> Ring:
     return prg.bytes(8 * int(np.prod(shape))).view(np.uint64).reshape(shape)
 
 
-def _mask_words(params: HeParams, seed: bytes, count: int) -> Ring:
+def _mask_words(params: HeParams, prg: Prg, count: int) -> Ring:
     """What c1 of ``count`` ciphertexts is expanded from, on both sides."""
-    return _words(Prg(seed), count, len(params.data_bits), params.degree, 2)
+    return _words(prg, count, len(params.data_bits), params.degree, 2)
+
+
+@lru_cache(maxsize=256)
+def _free(tile: Tile, degree: int) -> tuple[NDArray[np.uint8], tuple[NDArray[np.intp], ...]]:
+    """Where an upload has plaintext, and the places without and with it."""
+    free = tile.free(degree)
+    return free, tuple(np.flatnonzero(free == each) for each in (0, 1))
 
 
 class SecretKey:
@@ -69,27 +83,41 @@ class SecretKey:
     def __repr__(self) -> str:
         return f"SecretKey({self.params}, <secret>)"
 
-    def encrypt(self, plain: Ring, ell: int, prg: Prg, extra: Ring | None = None) -> list[Buffer]:
-        """Seeded symmetric encryptions of polynomials (count, N) mod 2^ell: a seed, then c0 by primes.
+    def encrypt_zero(self, count: int, prg: Prg, extra: Ring | None = None) -> list[Buffer]:
+        """Seeded symmetric encryptions of zero: a seed, then c0 by primes.
 
         ``extra`` (primes, count, N), residues in NTT form, is added to c0.
         """
-        count, degree = plain.shape
         seed = prg.bytes(SEED_BYTES).tobytes()
-        noise = _words(prg, count, degree)
-        c0 = basis(self.params).encrypt(plain, ell, noise, _mask_words(self.params, seed, count), self.ntt)
+        noise = _words(prg, count, self.params.degree)
+        c0 = basis(self.params).encrypt_zero(noise, _mask_words(self.params, Prg(seed), count), self.ntt)
         if extra is not None:
             c0 = (c0 + extra) % np.array(self.params.primes, np.uint64)[:, None, None]
         return [seed, *(wire.pack(part, bits) for part, bits in zip(c0, self.params.data_bits, strict=True))]
 
     def public(self, prg: Prg) -> bytes:
         """A seeded encryption of zero, and the keys that packing needs: `public_key_bytes` bytes."""
-        params = self.params
-        parts = self.encrypt(np.zeros((1, params.degree), np.uint64), 1, prg)
-        if params.pack_keys:
-            zeros = np.zeros((params.pack_keys, params.degree), np.uint64)
-            parts += self.encrypt(zeros, 1, prg, self._turned_keys())
+        parts = self.encrypt_zero(1, prg)
+        if self.params.pack_keys:
+            parts += self.encrypt_zero(self.params.pack_keys, prg, self._turned_keys())
         return b"".join(bytes(part) for part in parts)
+
+    def upload(self, product: Product, inner: slice, prg: Prg) -> tuple[Ring, bytes]:
+        """One part of a uniform matrix as polynomials (k tiles, m tiles, N), and its encryption."""
+        params, shape = self.params, (inner.stop - inner.start, product.row_tiles, self.params.degree)
+        count = shape[0] * shape[1]
+        seed = prg.bytes(SEED_BYTES).tobytes()
+        free, places = _free(product.tile, params.degree)
+        public = Prg(seed)
+        raw = _mask_words(params, public, count)
+        plain, said = basis(params).upload(
+            free, product.ell, product.drop, public.ring(product.ell, (count, params.degree)),
+            _words(prg, count, params.degree), raw, self.ntt,
+        )  # fmt: skip
+        parts: list[Buffer] = [seed]
+        for masked, word, bits, _ in product.part_words(inner):
+            parts.append(wire.pack(np.ascontiguousarray(said[word][:, places[masked]]), bits))
+        return plain.reshape(shape), b"".join(parts)
 
     def _turned_keys(self) -> Ring:
         """What the switching keys hide, (primes, keys, N).
@@ -118,7 +146,7 @@ class SecretKey:
 
 
 def read_ciphertexts(params: HeParams, data: Buffer, count: int) -> NDArray[np.float64]:
-    """What `SecretKey.encrypt` wrote: (count, 2, primes, N) centred residues in NTT form.
+    """What `SecretKey.encrypt_zero` wrote: (count, 2, primes, N) centred residues in NTT form.
 
     Raises ValueError if the data has the wrong size or a residue exceeds its modulus.
     """
@@ -132,7 +160,28 @@ def read_ciphertexts(params: HeParams, data: Buffer, count: int) -> NDArray[np.f
         parts.append(wire.unpack(view[at : at + size], bits, count * params.degree))
         at += size
     c0 = np.stack(parts).reshape(len(sizes), count, params.degree)
-    return basis(params).ciphertexts(c0, _mask_words(params, seed, count))
+    return basis(params).ciphertexts(c0, _mask_words(params, Prg(seed), count))
+
+
+def read_upload(product: Product, inner: slice, data: Buffer) -> NDArray[np.float64]:
+    """What `SecretKey.upload` wrote: (count, 2, primes, N) centred residues in NTT form.
+
+    Raises ValueError if the data has the wrong size.
+    """
+    params, count = product.params, (inner.stop - inner.start) * product.row_tiles
+    view, words = memoryview(data).cast("B"), product.part_words(inner)
+    if view.nbytes != product.part_bytes(inner):
+        raise ValueError(f"{view.nbytes} bytes cannot be {count} ciphertexts of {product}")
+    public, at = Prg(bytes(view[:SEED_BYTES])), SEED_BYTES
+    raw = _mask_words(params, public, count)
+    offset = public.ring(product.ell, (count, params.degree))
+    free, places = _free(product.tile, params.degree)
+    said = np.zeros((UPLOAD_WORDS, count, params.degree), np.uint64)
+    for masked, word, bits, size in words:
+        here = places[masked]
+        said[word][:, here] = wire.unpack(view[at : at + size], bits, count * len(here)).reshape(count, -1)
+        at += size
+    return basis(params).read_upload(free, product.ell, product.drop, offset, said, raw)
 
 
 class HeClient:
@@ -159,15 +208,21 @@ class HeClient:
         """The public keys of all sets, in order."""
         return b"".join(self.public_key(params) for params in self._keys)
 
-    def upload(self, product: Product, u: Ring) -> Iterator[bytes]:
-        """Enc(U) in parts of `upload_parts` bytes; ``u`` is (batch, m, k), uniform mod 2^ell."""
+    def upload(self, product: Product) -> tuple[Ring, Iterator[bytes]]:
+        """A uniform U mod 2^ell, (batch, m, k), and Enc(U) in parts of `upload_parts` bytes.
+
+        U is filled in as the parts are taken.
+        """
+        u = np.zeros((product.batch, product.m, product.k), np.uint64)
+        return u, self._parts(product, u)
+
+    def _parts(self, product: Product, u: Ring) -> Iterator[bytes]:
         key = self._keys[product.params]
-        _expect("U", u, (product.batch, product.m, product.k))
-        mask, tile, degree = Fixed(product.ell).mask, product.tile, product.params.degree
-        for entry, inner in product.upload_steps():
+        for entry, inner in itertools.product(u, product.upload_steps()):
             span = _inner(product, inner)
-            polys = pack_left(u[entry, :, span] & mask, tile, degree).reshape(-1, degree)
-            yield b"".join(key.encrypt(np.ascontiguousarray(polys), product.ell, self._prg))
+            polys, part = key.upload(product, inner, self._prg)
+            entry[:, span] = unpack_left(polys, product.tile, product.m, span.stop - span.start)
+            yield part
 
     def finish(self, product: Product, parts: Iterable[Buffer]) -> Ring:
         """U·V - S mod 2^ell, shape (batch, m, n), from the parts of the answer."""
@@ -187,8 +242,9 @@ class HeClient:
             first, second = product.unit_sizes(unit)
             c1 = wire.unpack(data[at : at + first], bits, count * degree).reshape(count, degree)
             at += first
-            results = wire.unpack(data[at : at + second], bits, product.m * width).reshape(product.m, width)
+            results = wire.unpack(data[at : at + second], product.result_bits, product.m * width)
             at += second
+            results = results.reshape(product.m, width) << np.uint64(bits - product.result_bits)
             c0 = cut_results(results, tile, packs * product.fill).reshape(count, -1)
             slots = basis(product.params).decrypt(c1, c0, key.ntt, bits, product.ell, positions)
             grid = slots.reshape(product.row_tiles, -1, tile.slots)
@@ -232,33 +288,35 @@ class HeServer:
 
         Raises ValueError if an upload is malformed, RangeFault if a norm exceeds the product's ``norm_bits``.
         """
-        for sums, mask in self._sums(product, parts, v, s):
-            units = (self._unit(product, sums, unit, mask) for unit in range(product.units))
-            yield b"".join(part for parts_of_unit in units for part in parts_of_unit)
+        sums = self._sums(product, parts, v, s)
+        for _ in range(product.batch):
+            units = zip(range(product.units), sums, strict=False)
+            yield b"".join(part for unit, made in units for part in self._unit(product, unit, *made))
 
     def _sums(
         self, product: Product, parts: Iterable[Buffer], v: Integers, s: Ring
     ) -> Iterator[tuple[NDArray[np.float64], Ring]]:
-        """For each batch entry the deterministic sums of ct·pt, and S cut into the answer's slots."""
+        """For each unit of each batch entry the deterministic sums of ct·pt, and S in the answer's slots."""
         _expect("V", v, (product.batch, product.k, product.n))
         _expect("S", s, (product.batch, product.m, product.n))
         source = iter(parts)
-        sums, squares = _sums_of(product), np.zeros(product.n)
-        for entry, inner in product.upload_steps():
-            span = _inner(product, inner)
-            steps = inner.stop - inner.start
-            try:
-                data = next(source)
-            except StopIteration:
-                raise ValueError(f"the upload of {product} ends early") from None
-            cipher = read_ciphertexts(product.params, data, steps * product.row_tiles)
-            right = _signed(product, v[entry, span])
-            squares += np.square(right).sum(axis=0)
-            _accumulate(product, sums, cipher, right)
-            if inner.stop == product.inner_tiles:
-                _check_norms(product, squares)
-                yield sums, _cut_mask(product, s[entry])
-                sums, squares = _sums_of(product), np.zeros(product.n)
+        for entry in range(product.batch):
+            upload, squares = [], np.zeros(product.n)
+            for inner in product.upload_steps():
+                try:
+                    data = next(source)
+                except StopIteration:
+                    raise ValueError(f"the upload of {product} ends early") from None
+                span = _inner(product, inner)
+                upload.append((span, read_upload(product, inner, data)))
+                squares += np.square(_signed(product, v[entry, span])).sum(axis=0)
+            _check_norms(product, squares)
+            for unit in range(product.units):
+                cols = product.unit_cols(unit)
+                sums = _sums_of(product, unit)
+                for span, cipher in upload:
+                    _accumulate(product, sums, cipher, _signed(product, v[entry, span, cols]))
+                yield sums, _cut_mask(product, unit, s[entry, :, cols])
 
     def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Ring:
         """Ciphertexts (row tiles·8, 2, primes, N) modulo q, as they are before switching."""
@@ -275,15 +333,13 @@ class HeServer:
             product.tile.positions(),
         )
 
-    def _unit(self, product: Product, sums: NDArray[np.float64], unit: int, mask: Ring) -> list[Buffer]:
+    def _unit(self, product: Product, unit: int, sums: NDArray[np.float64], mask: Ring) -> list[Buffer]:
         params, bits, cols = product.params, product.answer_bits, product.unit_cols(unit)
         rows, packs, fill = product.row_tiles, product.unit_packs(unit), product.fill
-        first = unit * product.unit // LANES
-        groups = range(first, min(product.groups, first + product.unit // LANES))
         answers = np.zeros((rows, product.unit, 2, len(params.primes), params.degree), np.uint64)
-        for at, group in enumerate(groups):
+        for group in range(product.unit_groups(unit)):
             full = self._rerandomised(product, sums, group, mask[group])
-            answers[:, at * LANES : (at + 1) * LANES] = full.reshape(rows, LANES, *full.shape[1:])
+            answers[:, group * LANES : (group + 1) * LANES] = full.reshape(rows, LANES, *full.shape[1:])
         answers = np.ascontiguousarray(answers[:, : packs * fill])
         if fill == 1:
             flat, to = answers.reshape(rows * packs, *answers.shape[2:]), basis(params)
@@ -292,10 +348,10 @@ class HeServer:
             keys = self._pack_keys[params]
             flat = basis(params).interleave(packed, product.tile.inner, params.gadget[1], keys)
             to = kept_basis(params)
-        c1, c0 = to.switch_down(flat, bits, product.positions())
+        c1, c0 = to.switch_down(flat, bits, product.result_bits, product.positions())
         grid = c0.reshape(rows, packs * fill, product.tile.slots)
         results = join_results(grid, product.tile, product.m, cols.stop - cols.start)
-        return [wire.pack(c1, bits), wire.pack(results, bits)]
+        return [wire.pack(c1, bits), wire.pack(results, product.result_bits)]
 
 
 def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:
@@ -307,12 +363,12 @@ def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:
         )
 
 
-def _sums_of(product: Product) -> NDArray[np.float64]:
-    """Zeroed sums (primes, groups, N/S, row tiles, 2, S, 8), on a cache line's boundary."""
+def _sums_of(product: Product, unit: int) -> NDArray[np.float64]:
+    """Zeroed sums (primes, groups, N/S, row tiles, 2, S, 8) of a unit, on a cache line's boundary."""
     params, size = product.params, product.tile.block
     shape = (
         len(params.data_bits),
-        product.groups,
+        product.unit_groups(unit),
         params.degree // size,
         product.row_tiles,
         2,
@@ -335,12 +391,12 @@ def _accumulate(
     basis(product.params).accumulate(sums, x, into_lanes(pack_right(right, tile, tile.block), 1))
 
 
-def _cut_mask(product: Product, s: Ring) -> Ring:
-    """S in the order of the sums: (groups, row tiles·8, rows·cols)."""
-    tile, rows = product.tile, product.row_tiles
-    cut = cut_results(Fixed(product.ell).wrap(s), tile, product.groups * LANES)
-    lanes = cut.reshape(rows, product.groups, LANES, tile.slots).swapaxes(0, 1)
-    return np.ascontiguousarray(lanes).reshape(product.groups, rows * LANES, tile.slots)
+def _cut_mask(product: Product, unit: int, s: Ring) -> Ring:
+    """S of a unit's columns in the order of the sums: (groups, row tiles·8, rows·cols)."""
+    tile, rows, groups = product.tile, product.row_tiles, product.unit_groups(unit)
+    cut = cut_results(Fixed(product.ell).wrap(s), tile, groups * LANES)
+    lanes = cut.reshape(rows, groups, LANES, tile.slots).swapaxes(0, 1)
+    return np.ascontiguousarray(lanes).reshape(groups, rows * LANES, tile.slots)
 
 
 def _inner(product: Product, inner: slice) -> slice:

@@ -127,22 +127,28 @@ def tail(coefficients: int) -> float:
     return sqrt(2 * log(2) * (STATISTICAL_BITS + 2 + log2(coefficients)))
 
 
-def noise_bound(params: HeParams, ell: int, weight_norm: float, terms: int, coefficients: int) -> float:
+def noise_bound(
+    params: HeParams, ell: int, weight_norm: float, terms: int, coefficients: int, drop: int = 0
+) -> float:
     """B with |noise of an unflooded answer| <= B at all result coefficients.
 
     Args:
         weight_norm: L2 norm of all the plaintext coefficients that meet one result coefficient.
         terms: how many they are.
+        drop: low bits of c0 that were not uploaded.
 
-    With plaintexts u uniform mod 2^ell, scaled to round(q·u/2^ell) = q·u/2^ell + f, a fresh ciphertext has
-    error e + f at each coefficient, independent, and the product Σ wᵢ·(eᵢ + fᵢ): proxy (10.5 + 1/4)·|w|²;
-    the mean of f, at most 2^-(ell+1), adds √terms·|w|·2^-(ell+1). The fresh encryption of zero adds
-    -e_pk·u + e1 + e2·s with u, s ternary (proxy 1 a coefficient) and |e_pk| <= 21: proxies 21²·N, 10.5 and
-    10.5·N. The mask's own rounding adds 1/2. Wrapping mod 2^ell adds multiples of q and nothing else.
+    A plaintext u = h - k is uniform mod 2^ell, and its ciphertext holds round(q·h/2^ell) - round(q·k/2^ell)
+    in q·u/2^ell's place, so each coefficient has error e + f + f', independent; and d more, uniform in an
+    interval of length 2^drop, where bits are dropped. The product has Σ wᵢ·(eᵢ + fᵢ + f'ᵢ + dᵢ): proxy
+    (10.5 + 2/4 + 4^drop/4)·|w|²; the means, 2^-ell and 1/2 at most, add √terms·|w| times as much. The fresh
+    encryption of zero adds -e_pk·u + e1 + e2·s with u, s ternary (proxy 1 a coefficient) and |e_pk| <= 21:
+    proxies 21²·N, 10.5 and 10.5·N. The mask's own rounding adds 1/2. Wrapping mod 2^ell adds multiples of q
+    and nothing else.
     """
-    proxy = (_ERROR_VARIANCE + _ROUNDING_PROXY) * weight_norm**2
+    dropped, halves = (4.0**drop, 0.5) if drop else (0.0, 0.0)
+    proxy = (_ERROR_VARIANCE + _ROUNDING_PROXY * (2 + dropped)) * weight_norm**2
     proxy += (_ERROR_MAX**2 + _ERROR_VARIANCE) * params.degree + _ERROR_VARIANCE
-    mean = sqrt(terms) * weight_norm * 2.0 ** -(ell + 1)
+    mean = sqrt(terms) * weight_norm * (2.0**-ell + halves)
     return tail(coefficients) * sqrt(proxy) + mean + 0.5
 
 
@@ -168,19 +174,23 @@ def packing_noise(params: HeParams, fill: int, coefficients: int) -> float:
 
 def answer_bits(
     params: HeParams, ell: int, noise_bits: int, flood_bits: int, coefficients: int, fill: int = 1
-) -> int | None:
-    """The smallest b for which answers switched to the modulus 2^b decrypt; None if there is none.
+) -> tuple[int, int] | None:
+    """The smallest b for which answers switched to the modulus 2^b decrypt, and the bits of c0; or None.
 
     It must hold that (B + 2^F)·2^b/q + r0 + r1·s < 2^b/2^(ell+1), r0 and r1 the roundings of c0 and c1,
-    r1·s a sum of N terms bounded by one rounding each; with packing, plus `packing_noise`·2^b/q'.
+    r1·s a sum of N terms bounded by one rounding each; with packing, plus `packing_noise`·2^b/q'. No key
+    multiplies r0, so what is left below the bound pays for a coarser c0.
     """
     room = 2.0 ** -(ell + 1) - (2.0**noise_bits + 2.0**flood_bits) / prod(params.primes)
     if fill > 1:
         room -= packing_noise(params, fill, coefficients) / prod(params.kept)
     if room <= 0:
         return None
-    rounding = _SWITCH_ROUNDING * (1 + tail(coefficients) * sqrt(params.degree))
-    bits = ceil(log2(rounding / room) + 1e-9)
+    first = _SWITCH_ROUNDING * tail(coefficients) * sqrt(params.degree)
+    bits = max(ell + 1, ceil(log2((first + _SWITCH_ROUNDING) / room) + 1e-9))
     # c1·s over the integers must fit the first two primes (centred), and centred c1 a double
     limit = min(54, int(log2(params.primes[0]) + log2(params.primes[1]) - log2(params.degree) - 1))
-    return max(bits, ell + 1) if bits <= limit else None
+    if bits > limit:
+        return None
+    coarser = int(log2((room * 2.0**bits - first) / _SWITCH_ROUNDING) - 1e-9)
+    return bits, bits - coarser

@@ -1,6 +1,6 @@
 """The offline matrix product under HE as public data: shapes, parameters, sizes, noise and price.
 
-    client -> server   Enc(U)              U (m, k) uniform mod 2^ell
+    client -> server   Enc(U)              U (m, k) uniform mod 2^ell; less low bits that flooding drowns
     server -> client   Enc(U·V - S)        re-randomised, flooded, switched to a small modulus
 
 Everything here is known to both sides and to the compiler before any data exists.
@@ -8,10 +8,11 @@ Everything here is known to both sides and to the compiler before any data exist
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import ceil, log2
+from math import ceil, log2, prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +34,15 @@ MAX_ELL = 42
 
 PART_CIPHERTEXTS = 32
 PART_BYTES = 32 << 20
-MEMORY_BYTES = 256 << 20
-"""Bound on the server's running sums."""
+MAX_DROP = 40
+
+MEMORY_BYTES = 512 << 20
+"""Bound on what the server holds of a product."""
 
 SECONDS_BUTTERFLY = 0.14e-9
-SECONDS_MAC = 0.08e-9
-SECONDS_COEFFICIENT = 14e-9
-SECONDS_SWITCH = 9e-9
+SECONDS_MAC = 0.06e-9
+SECONDS_COEFFICIENT = 6e-9
+SECONDS_SWITCH = 6e-9
 """Measured on one core with AVX-512. A coefficient here is one of a ciphertext made, read or answered; a
 switch is one coefficient of a key switch, times the primes squared."""
 
@@ -77,12 +80,12 @@ class Product:
             raise ValueError(f"a tile of {self.tile} does not fit N = {self.params.degree}")
         if self.fill != 1:
             self._check_fill()
-        if self.accumulator_bytes > MEMORY_BYTES:
+        if self.memory_bytes > MEMORY_BYTES:
             raise ValueError(
-                f"tile {self.tile} needs {self.accumulator_bytes >> 20} MiB of running sums, "
+                f"tile {self.tile} needs {self.memory_bytes >> 20} MiB of ciphertexts and sums, "
                 f"of which at most {MEMORY_BYTES >> 20} are given"
             )
-        if self._answer_bits is None:
+        if self._answer_sizes is None:
             packed = f" and {self.fill} packed" if self.fill > 1 else ""
             raise ValueError(
                 f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: noise "
@@ -122,11 +125,20 @@ class Product:
     # -- noise, in bits of magnitude
 
     @cached_property
+    def drop(self) -> int:
+        """Low bits of c0 that are not uploaded: as many as leave two bits of room above the flooding."""
+        room = self.budget_bits - STATISTICAL_BITS - 2
+        return max(0, bisect_right(range(MAX_DROP + 1), room, key=self._noise_bits) - 1)
+
+    @cached_property
     def noise_bits(self) -> int:
-        """log2 of the bound on the computation's own noise, rerandomisation included."""
+        """log2 of the bound on the computation's own noise, rounding and rerandomisation included."""
+        return self._noise_bits(self.drop)
+
+    def _noise_bits(self, drop: int) -> int:
         meets = self.tile.cols
         norm = 2.0**self.norm_bits * meets**0.5
-        return bits_above(noise_bound(self.params, self.ell, norm, meets * self.k, self._results))
+        return bits_above(noise_bound(self.params, self.ell, norm, meets * self.k, self._results, drop))
 
     @property
     def flood_bits(self) -> int:
@@ -140,12 +152,18 @@ class Product:
 
     @property
     def answer_bits(self) -> int:
-        """Bits of a coefficient of the answer: its modulus is 2^answer_bits."""
-        assert self._answer_bits is not None
-        return self._answer_bits
+        """Bits of a coefficient of the answer's c1: its modulus is 2^answer_bits."""
+        assert self._answer_sizes is not None
+        return self._answer_sizes[0]
+
+    @property
+    def result_bits(self) -> int:
+        """Bits that are sent of a coefficient of the answer's c0."""
+        assert self._answer_sizes is not None
+        return self._answer_sizes[1]
 
     @cached_property
-    def _answer_bits(self) -> int | None:
+    def _answer_sizes(self) -> tuple[int, int] | None:
         return answer_bits(self.params, self.ell, self.noise_bits, self.flood_bits, self._results, self.fill)
 
     @property
@@ -190,9 +208,12 @@ class Product:
         return self.batch * self.inner_tiles * stages * self.params.degree // 2 * len(self.params.data_bits)
 
     @property
-    def accumulator_bytes(self) -> int:
-        """Memory of the server's running sums, one batch entry at a time."""
-        return self.groups * LANES * self.row_tiles * 2 * len(self.params.data_bits) * self.params.degree * 8
+    def memory_bytes(self) -> int:
+        """The server's: the upload of one batch entry, and the sums and answers of one unit."""
+        held = self.inner_tiles * self.row_tiles + 2 * self.row_tiles * max(
+            LANES, min(self.unit, self.col_tiles)
+        )
+        return held * 2 * len(self.params.data_bits) * self.params.degree * 8
 
     @property
     def predicted_seconds(self) -> float:
@@ -214,16 +235,31 @@ class Product:
         width = self.groups * LANES * self.tile.block * 8
         return max(1, min(PART_CIPHERTEXTS // self.row_tiles, PART_BYTES // width))
 
-    def upload_steps(self) -> Iterator[tuple[int, slice]]:
-        """The parts of the upload: batch entry and run of inner tiles of each."""
-        for entry in range(self.batch):
-            for first in range(0, self.inner_tiles, self._step):
-                yield entry, slice(first, min(first + self._step, self.inner_tiles))
+    def upload_steps(self) -> Iterator[slice]:
+        """The parts of the upload of a batch entry: a run of inner tiles each."""
+        for first in range(0, self.inner_tiles, self._step):
+            yield slice(first, min(first + self._step, self.inner_tiles))
+
+    @cached_property
+    def said_bits(self) -> tuple[int, int]:
+        """Bits that are uploaded of a coefficient with a plaintext, and of one without."""
+        q = prod(self.params.primes)
+        return tuple(((top >> self.drop) + 1).bit_length() for top in ((q >> self.ell) + 1, q))  # type: ignore[return-value]
+
+    def part_words(self, inner: slice) -> list[tuple[bool, int, int, int]]:
+        """What a part of the upload holds after its seed: with plaintext or not, word, bits each, bytes."""
+        count = (inner.stop - inner.start) * self.row_tiles
+        masked = self.tile.rows * self.tile.inner
+        return [
+            (free, word, min(64, bits - 64 * word), packed_size(count * size, min(64, bits - 64 * word)))
+            for free, bits, size in zip(
+                (True, False), self.said_bits, (masked, self.params.degree - masked), strict=True
+            )
+            for word in range(tiles(bits, 64))
+        ]
 
     def part_bytes(self, inner: slice) -> int:
-        """One part of the upload: a seed, then c0 by primes."""
-        coefficients = (inner.stop - inner.start) * self.row_tiles * self.params.degree
-        return SEED_BYTES + sum(packed_size(coefficients, b) for b in self.params.data_bits)
+        return SEED_BYTES + sum(size for *_, size in self.part_words(inner))
 
     @property
     def unit(self) -> int:
@@ -233,6 +269,10 @@ class Product:
     @property
     def units(self) -> int:
         return tiles(self.col_tiles, self.unit)
+
+    def unit_groups(self, unit: int) -> int:
+        """Eights of column tiles in a unit."""
+        return tiles(min(self.unit, self.col_tiles - unit * self.unit), LANES)
 
     def unit_packs(self, unit: int) -> int:
         """Ciphertexts of each row tile in a unit of the answer."""
@@ -248,7 +288,7 @@ class Product:
         cols = self.unit_cols(unit)
         c1 = self.row_tiles * self.unit_packs(unit) * self.params.degree
         c0 = self.m * (cols.stop - cols.start)
-        return packed_size(c1, self.answer_bits), packed_size(c0, self.answer_bits)
+        return packed_size(c1, self.answer_bits), packed_size(c0, self.result_bits)
 
     def positions(self) -> NDArray[np.uint32]:
         """Where a ciphertext of the answer holds its results: (fill·rows·cols,), tile by tile."""
@@ -261,7 +301,7 @@ class Product:
 
 def upload_parts(product: Product) -> list[int]:
     """Bytes of each part of the upload, in order."""
-    return [product.part_bytes(inner) for _, inner in product.upload_steps()]
+    return [product.part_bytes(inner) for inner in product.upload_steps()] * product.batch
 
 
 def answer_parts(product: Product) -> list[int]:
@@ -270,8 +310,10 @@ def answer_parts(product: Product) -> list[int]:
 
 
 def upload_bytes(product: Product) -> int:
-    seeds = product.batch * tiles(product.inner_tiles, product._step) * SEED_BYTES
-    return seeds + product.upload_ciphertexts * product.params.degree * sum(product.params.data_bits) // 8
+    step, count = product._step, product.inner_tiles
+    last = count - (tiles(count, step) - 1) * step
+    whole = (tiles(count, step) - 1) * product.part_bytes(slice(0, step))
+    return product.batch * (whole + product.part_bytes(slice(0, last)))
 
 
 def answer_bytes(product: Product) -> int:

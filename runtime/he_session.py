@@ -73,11 +73,14 @@ class HeSession:
     def client(self) -> HeClient:
         return known(self._client)
 
-    def upload(self, p: Party, product: Product, u: Ring | None) -> list[Buffer] | None:
-        """client -> server    Enc(u); the parts, at the server."""
-        parts: Iterator[bytes] = p.each(client=lambda: self.client.upload(product, known(u)))
-        said = [p.tell_bytes(CLIENT, size, lambda: next(parts)) for size in upload_parts(product)]
-        return p.each(server=lambda: said)  # type: ignore[no-any-return]
+    def upload(self, p: Party, product: Product) -> tuple[Ring | None, list[Buffer] | None]:
+        """client -> server    Enc(u)
+
+        A new uniform u (batch, m, k) at the client, the parts at the server.
+        """
+        made: tuple[Ring, Iterator[bytes]] | None = p.each(client=lambda: self.client.upload(product))
+        said = [p.tell_bytes(CLIENT, size, lambda: next(known(made)[1])) for size in upload_parts(product)]
+        return p.each(client=lambda: (known(made)[0], None), server=lambda: (None, said)) or (None, None)
 
     def start(self, product: Product, upload: list[Buffer], matrices: Matrices, mask: Ring) -> Answer:
         """Have the server's thread compute Enc(u·V - mask)."""

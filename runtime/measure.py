@@ -198,8 +198,7 @@ def _he(p: Party) -> None:
         if b == 1:
             v = (v >> np.uint64(ell - 8)).astype(np.int64) - 128
         with p.ledger.at("he", f"upload {i}"):
-            u = p.prg.ring(ell, (b, made.m, made.k))
-            up = list(client.upload(made, u))
+            up = list(client.upload(made)[1])
         with p.ledger.at("he", f"answer {i}"):
             down = list(server.answer(made, up, v, s))
         with p.ledger.at("he", f"finish {i}"):

@@ -52,6 +52,12 @@ class Tile:
         """The power of two that holds the right-hand tile."""
         return max(LANES, 1 << (self.span - 1).bit_length())
 
+    def free(self, degree: int) -> NDArray[np.uint8]:
+        """1 where the left-hand tile has an entry, 0 at the other coefficients: (N,)."""
+        out = np.zeros(degree, np.uint8)
+        out[: self.size].reshape(self.rows, self.cols, self.inner)[:, 0] = 1
+        return out
+
     @property
     def slots(self) -> int:
         return self.rows * self.cols
@@ -74,15 +80,12 @@ def _padded(x: Matrix, rows: int, cols: int) -> Matrix:
     return out
 
 
-def pack_left(x: Matrix, tile: Tile, degree: int) -> Matrix:
-    """x (m, k) as polynomials (k tiles, m tiles, N)."""
-    across, down = tiles(x.shape[1], tile.inner), tiles(x.shape[0], tile.rows)
-    cut = _padded(x, down * tile.rows, across * tile.inner).reshape(down, tile.rows, across, tile.inner)
-    out = np.zeros((across, down, degree), x.dtype)
-    grid = out[:, :, : tile.size].reshape(across, down, tile.rows, tile.cols, tile.inner)
-    grid[:, :, :, 0, :] = cut.transpose(2, 0, 1, 3)
-    out[:, :, : tile.size] = grid.reshape(across, down, tile.size)
-    return out
+def unpack_left(polys: Matrix, tile: Tile, m: int, k: int) -> Matrix:
+    """The matrix (m, k) whose tiles are the polynomials (k tiles, m tiles, N)."""
+    across, down = polys.shape[:2]
+    grid = polys[:, :, : tile.size].reshape(across, down, tile.rows, tile.cols, tile.inner)[:, :, :, 0]
+    full = grid.transpose(1, 2, 0, 3).reshape(down * tile.rows, across * tile.inner)
+    return np.ascontiguousarray(full[:m, :k])
 
 
 def pack_right(w: Matrix, tile: Tile, length: int) -> Matrix:

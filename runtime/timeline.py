@@ -211,9 +211,9 @@ class _MeterHe(HeSession):
             super().__init__(p, products)
         p.does(SERVER, {"he_key_read": keys})
 
-    def upload(self, p: Party, product: Product, u: Ring | None) -> list[Buffer] | None:
+    def upload(self, p: Party, product: Product) -> tuple[Ring | None, list[Buffer] | None]:
         with meter(p).spread(upload_bytes(product), {CLIENT: product_work(product)["upload"]}):
-            super().upload(p, product, u)
+            super().upload(p, product)
         job, parts = next(self._numbers), len(answer_parts(product))
         self._begun.append(job)
         worker = meter(p).events[WORKER]
@@ -222,7 +222,7 @@ class _MeterHe(HeSession):
         for part in range(parts):
             meter(p).does(SERVER, _times(product_work(product)["answer"], 1 / parts), WORKER)
             worker.append(Say(("answer", job, part)))
-        return None
+        return None, None
 
     def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
         job = self._begun.popleft()

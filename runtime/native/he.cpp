@@ -6,6 +6,7 @@
 
 #include "he_cipher.h"
 #include "he_pack.h"
+#include "he_upload.h"
 
 namespace nb = nanobind;
 using he::Basis;
@@ -47,19 +48,60 @@ static void expect_positions(const Basis& basis, In<uint32_t, 1> positions) {
         expect(positions.data()[i] < basis.degree(), "a position lies outside the polynomial");
 }
 
-static auto encrypt(const Basis& basis, In<uint64_t, 2> plain, int ell, In<uint64_t, 2> noise,
-                    In<uint64_t, 4> raw, In<double, 2> secret) {
-    const size_t count = plain.shape(0), n = basis.degree(), primes = basis.count();
-    expect(plain, {count, n}, "plain");
+static auto encrypt_zero(const Basis& basis, In<uint64_t, 2> noise, In<uint64_t, 4> raw, In<double, 2> secret) {
+    const size_t count = noise.shape(0), n = basis.degree(), primes = basis.count();
     expect(noise, {count, n}, "noise");
     expect(raw, {count, primes, n, 2}, "raw");
     expect(secret, {primes, n}, "secret");
-    expect(ell >= 1 && ell <= 62, "ell must be 1 to 62");
     auto out = fresh<uint64_t, 3>({primes, count, n});
     nb::gil_scoped_release release;
     he::Buffer c1(count * primes * n);
     he::expand(basis, raw.data(), count, c1.get(), primes * n);
-    he::encrypt(basis, plain.data(), ell, noise.data(), c1.get(), secret.data(), count, out.data());
+    he::encrypt_zero(basis, noise.data(), c1.get(), secret.data(), count, out.data());
+    return out;
+}
+
+static he::UploadShape shape_of(const Basis& basis, In<uint8_t, 1> free, int ell, int drop) {
+    expect(free, {basis.degree()}, "free");
+    expect(ell >= 1 && ell <= 62, "ell must be 1 to 62");
+    expect(drop >= 0 && drop <= 40, "drop must be 0 to 40");
+    int bits = 0;
+    for (size_t l = 0; l < basis.count(); ++l) bits += basis.bits(l);
+    expect(bits <= int(64 * he::kWords), "the modulus is too large to be sent");
+    return {free.data(), ell, drop};
+}
+
+static auto upload(const Basis& basis, In<uint8_t, 1> free, int ell, int drop, In<uint64_t, 2> offset,
+                   In<uint64_t, 2> noise, In<uint64_t, 4> raw, In<double, 2> secret) {
+    const size_t count = noise.shape(0), n = basis.degree(), primes = basis.count();
+    const auto shape = shape_of(basis, free, ell, drop);
+    expect(offset, {count, n}, "offset");
+    expect(noise, {count, n}, "noise");
+    expect(raw, {count, primes, n, 2}, "raw");
+    expect(secret, {primes, n}, "secret");
+    auto plain = fresh<uint64_t, 2>({count, n});
+    auto said = fresh<uint64_t, 3>({he::kWords, count, n});
+    {
+        nb::gil_scoped_release release;
+        he::Buffer c1(count * primes * n);
+        he::expand(basis, raw.data(), count, c1.get(), primes * n);
+        he::upload(basis, shape, offset.data(), noise.data(), c1.get(), secret.data(), count, plain.data(),
+                   said.data());
+    }
+    return nb::make_tuple(plain, said);
+}
+
+static auto read_upload(const Basis& basis, In<uint8_t, 1> free, int ell, int drop, In<uint64_t, 2> offset,
+                        In<uint64_t, 3> said, In<uint64_t, 4> raw) {
+    const size_t count = offset.shape(0), n = basis.degree(), primes = basis.count();
+    const auto shape = shape_of(basis, free, ell, drop);
+    expect(offset, {count, n}, "offset");
+    expect(said, {he::kWords, count, n}, "said");
+    expect(raw, {count, primes, n, 2}, "raw");
+    auto out = fresh<double, 4>({count, 2, primes, n});
+    nb::gil_scoped_release release;
+    he::read_upload(basis, shape, offset.data(), said.data(), count, out.data(), 2 * primes * n);
+    he::expand(basis, raw.data(), count, out.data() + primes * n, 2 * primes * n);
     return out;
 }
 
@@ -117,16 +159,17 @@ static auto rerandomise(const Basis& basis, Sums<7> acc, size_t group, In<double
     return out;
 }
 
-static auto switch_down(const Basis& basis, In<uint64_t, 4> in, int bits, In<uint32_t, 1> positions) {
+static auto switch_down(const Basis& basis, In<uint64_t, 4> in, int bits, int result_bits,
+                        In<uint32_t, 1> positions) {
     const size_t count = in.shape(0), n = basis.degree(), slots = positions.shape(0);
     expect(in, {count, 2, basis.count(), n}, "ciphertexts");
-    expect(bits >= 2 && bits <= 62, "bits must be 2 to 62");
+    expect(result_bits >= 1 && result_bits <= bits && bits <= 62, "it must hold that 1 <= result_bits <= bits <= 62");
     expect_positions(basis, positions);
     auto c1 = fresh<uint64_t, 2>({count, n});
     auto c0 = fresh<uint64_t, 2>({count, slots});
     {
         nb::gil_scoped_release release;
-        he::switch_down(basis, in.data(), count, bits, positions.data(), slots, c1.data(), c0.data());
+        he::switch_down(basis, in.data(), count, bits, result_bits, positions.data(), slots, c1.data(), c0.data());
     }
     return nb::make_tuple(c1, c0);
 }
@@ -190,14 +233,18 @@ NB_MODULE(_he, m) {
              nb::arg("degree"), nb::arg("primes"), nb::arg("isa") = "best")
         .def_prop_ro("degree", &Basis::degree)
         .def_prop_ro("count", &Basis::count)
-        .def("encrypt", &encrypt, nb::arg("plain"), nb::arg("ell"), nb::arg("noise"), nb::arg("raw"),
-             nb::arg("secret"))
+        .def("encrypt_zero", &encrypt_zero, nb::arg("noise"), nb::arg("raw"), nb::arg("secret"))
+        .def("upload", &upload, nb::arg("free"), nb::arg("ell"), nb::arg("drop"), nb::arg("offset"),
+             nb::arg("noise"), nb::arg("raw"), nb::arg("secret"))
+        .def("read_upload", &read_upload, nb::arg("free"), nb::arg("ell"), nb::arg("drop"), nb::arg("offset"),
+             nb::arg("said"), nb::arg("raw"))
         .def("ciphertexts", &ciphertexts, nb::arg("c0"), nb::arg("raw"))
         .def("accumulate", &accumulate, nb::arg("acc").noconvert(), nb::arg("x"), nb::arg("w"))
         .def("rerandomise", &rerandomise, nb::arg("acc").noconvert(), nb::arg("group"), nb::arg("public_key"),
              nb::arg("noise"), nb::arg("flood"), nb::arg("flood_bits"), nb::arg("mask"), nb::arg("ell"),
              nb::arg("positions"))
-        .def("switch_down", &switch_down, nb::arg("ciphertexts"), nb::arg("bits"), nb::arg("positions"))
+        .def("switch_down", &switch_down, nb::arg("ciphertexts"), nb::arg("bits"), nb::arg("result_bits"),
+             nb::arg("positions"))
         .def("decrypt", &decrypt, nb::arg("c1"), nb::arg("c0"), nb::arg("secret"), nb::arg("bits"),
              nb::arg("ell"), nb::arg("positions"))
         .def("interleave", &interleave, nb::arg("ciphertexts"), nb::arg("stride"), nb::arg("digit_bits"),

@@ -30,7 +30,9 @@ static const Kernels* choose(const char* isa) {
     __builtin_cpu_init();
     const bool avx512 = __builtin_cpu_supports("avx512f");
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool ifma = avx512 && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512ifma");
     const bool best = std::strcmp(isa, "best") == 0;
+    if (ifma && (best || !std::strcmp(isa, "ifma"))) return &kIfma;
     if (avx512 && (best || !std::strcmp(isa, "avx512"))) return &kAvx512;
     if (avx2 && (best || !std::strcmp(isa, "avx2"))) return &kAvx2;
     if (best || !std::strcmp(isa, "plain")) return &kPlain;

@@ -4,17 +4,6 @@
 
 namespace he {
 
-static constexpr uint64_t kBinomial = (1ull << 21) - 1;
-
-// Difference of the weights of 21 and 21 bits: SEAL's error distribution, variance 10.5.
-static inline int binomial(uint64_t word) {
-    uint64_t v = (word & kBinomial) | (~(word >> 21) & kBinomial) << 32;
-    v -= v >> 1 & 0x5555555555555555;
-    v = (v & 0x3333333333333333) + (v >> 2 & 0x3333333333333333);
-    v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0f;
-    return int(v * 0x0101010101010101 >> 56) - 21;
-}
-
 static inline double ternary(uint64_t word) { return double(u128(word) * 3 >> 64) - 1.0; }  // bias below 2^-62
 
 static constexpr size_t kChunk = 64;  // rows that stay in the first cache while the lanes are visited
@@ -45,31 +34,17 @@ void expand(const Basis& basis, const uint64_t* raw, size_t count, double* out, 
         }
 }
 
-// round(q·x/2^ell) mod p: q·x = 2^ell·A + R and q = 0 mod p, so A = -R/2^ell mod p.
-struct Scale {
-    uint64_t p, low_q, mask, half, factor;
-    Scale(const Basis& basis, size_t l, int ell)
-        : p(basis[l].p), low_q(basis.low_q()), mask((1ull << ell) - 1), half(1ull << (ell - 1)),
-          factor(p - inv_mod(pow_mod(2, uint64_t(ell), p), p)) {}
-    uint64_t operator()(uint64_t x) const {
-        const uint64_t rest = low_q * x & mask;
-        return (mul_mod(rest % p, factor, p) + (rest >= half)) % p;
-    }
-};
-
-void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t* noise, const double* c1,
-             const double* s, size_t count, uint64_t* out) {
+void encrypt_zero(const Basis& basis, const uint64_t* noise, const double* c1, const double* s, size_t count,
+                  uint64_t* out) {
     const size_t n = basis.degree(), primes = basis.count();
     const Kernels& k = basis.kernels();
     Buffer lanes(n * kLanes), product(n);
     each_lanes(basis, count, [&](size_t first, size_t used, size_t l) {
         const Prime& prime = basis[l];
-        const Scale scale(basis, l, ell);
         double* x = lanes.get();
         std::fill(x, x + n * kLanes, 0.0);
         each_row(n, used, [&](size_t j, size_t lane) {
-            const size_t at = (first + lane) * n + j;
-            x[j * kLanes + lane] = centred(scale(plain[at]), prime.p) + binomial(noise[at]);
+            x[j * kLanes + lane] = binomial(noise[(first + lane) * n + j]);
         });
         k.forward(x, n, 0, 1, prime);
         for (size_t lane = 0; lane < used; ++lane) {
@@ -86,30 +61,39 @@ void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t*
 void accumulate(const Basis& basis, const AccShape& shape, double* acc, const double* x, const double* w,
                 size_t terms) {
     const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
-    const size_t poly = size * kLanes;
+    const size_t poly = size * kLanes, ciphers = shape.rows * 2;
     const Kernels& k = basis.kernels();
-    Buffer plain(std::min(terms, kLazyTerms) * poly), block_ntt(poly);
-    for (size_t g = 0; g < shape.groups; ++g)
-        for (size_t l = 0; l < primes; ++l)
+    Buffer plain(kLazyTerms * poly), ntt(poly), right(kLazyTerms * poly), row(n), left(ciphers * n * terms);
+    for (size_t l = 0; l < primes; ++l) {
+        const Prime& prime = basis[l];
+        const auto left_at = [&](size_t from, size_t count, size_t i, size_t j) {
+            return left.get() + (from * ciphers + i / 2 * 2 * count) * n + j * count * 2 + i % 2;
+        };
+        for (size_t t = 0; t < terms; ++t)
+            for (size_t i = 0; i < ciphers; ++i) {
+                const size_t from = t - t % kLazyTerms, count = std::min(terms - from, kLazyTerms);
+                k.factor(row.get(), x + ((t * ciphers + i) * primes + l) * n, n / kLanes, 1, prime);
+                double* to = left_at(from, count, i, 0) + (t - from) * 2;
+                for (size_t j = 0; j < n; ++j) to[j * count * 2] = row.get()[j];
+            }
+        for (size_t g = 0; g < shape.groups; ++g)
             for (size_t from = 0; from < terms; from += kLazyTerms) {
-                const size_t to = std::min(terms, from + kLazyTerms);
-                for (size_t t = from; t < to; ++t)
-                    k.reduce(plain.get() + (t - from) * poly, w + (t * shape.groups + g) * poly, size,
-                             basis[l]);
+                const size_t count = std::min(terms - from, kLazyTerms);
+                for (size_t t = 0; t < count; ++t)
+                    k.reduce(plain.get() + t * poly, w + ((from + t) * shape.groups + g) * poly, size, prime);
                 for (size_t b = 0; b < blocks; ++b) {
-                    double* sums = acc + ((l * shape.groups + g) * blocks + b) * shape.rows * 2 * poly;
-                    for (size_t t = from; t < to; ++t) {
-                        const double* source = plain.get() + (t - from) * poly;
-                        std::copy(source, source + poly, block_ntt.get());
-                        k.forward(block_ntt.get(), size, b, blocks, basis[l]);
-                        for (size_t r = 0; r < shape.rows * 2; ++r)
-                            k.mac(sums + r * poly,
-                                  x + ((t * shape.rows * 2 + r) * primes + l) * n + b * size,
-                                  block_ntt.get(), size, basis[l]);
+                    for (size_t t = 0; t < count; ++t) {
+                        std::copy(plain.get() + t * poly, plain.get() + (t + 1) * poly, ntt.get());
+                        k.forward(ntt.get(), size, b, blocks, prime);
+                        k.factor(right.get() + t * kLanes, ntt.get(), size, count, prime);
                     }
-                    k.reduce(sums, sums, shape.rows * 2 * size, basis[l]);
+                    double* sums = acc + ((l * shape.groups + g) * blocks + b) * ciphers * poly;
+                    for (size_t r = 0; r < shape.rows; ++r)
+                        k.dot(sums + r * 2 * poly, left_at(from, count, 2 * r, b * size), right.get(), count, size,
+                              prime);
                 }
             }
+    }
 }
 
 // Uniform in [-2^bits, 2^bits) from bits + 1 random bits, modulo p.
@@ -177,17 +161,17 @@ struct Fraction {
     }
 };
 
-void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, const uint32_t* positions,
-                 size_t slots, uint64_t* c1, uint64_t* c0) {
+void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, int result_bits,
+                 const uint32_t* positions, size_t slots, uint64_t* c1, uint64_t* c0) {
     const size_t n = basis.degree(), poly = basis.count() * n;
     const Fraction fraction{basis};
-    const uint64_t half = 1ull << (63 - bits);
+    const auto rounded = [](uint64_t x, int b) { return (x + (1ull << (63 - b))) >> (64 - b); };
     for (size_t item = 0; item < count; ++item) {
         const uint64_t* a = in + (2 * item + 1) * poly;
         const uint64_t* b = in + 2 * item * poly;
-        for (size_t j = 0; j < n; ++j) c1[item * n + j] = (fraction(a + j) + half) >> (64 - bits);
+        for (size_t j = 0; j < n; ++j) c1[item * n + j] = rounded(fraction(a + j), bits);
         for (size_t i = 0; i < slots; ++i)
-            c0[item * slots + i] = (fraction(b + positions[i]) + half) >> (64 - bits);
+            c0[item * slots + i] = rounded(fraction(b + positions[i]), result_bits);
     }
 }
 

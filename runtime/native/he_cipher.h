@@ -6,13 +6,36 @@
 
 namespace he {
 
+constexpr uint64_t kBinomial = (1ull << 21) - 1;
+
+// Difference of the weights of 21 and 21 bits: SEAL's error distribution, variance 10.5.
+inline int binomial(uint64_t word) {
+    uint64_t v = (word & kBinomial) | (~(word >> 21) & kBinomial) << 32;
+    v -= v >> 1 & 0x5555555555555555;
+    v = (v & 0x3333333333333333) + (v >> 2 & 0x3333333333333333);
+    v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0f;
+    return int(v * 0x0101010101010101 >> 56) - 21;
+}
+
+// round(q·x/2^ell) mod p: q·x = 2^ell·A + R and q = 0 mod p, so A = -R/2^ell mod p.
+struct Scale {
+    uint64_t p, low_q, mask, half, factor;
+    Scale(const Basis& basis, size_t l, int ell)
+        : p(basis[l].p), low_q(basis.low_q()), mask((1ull << ell) - 1), half(1ull << (ell - 1)),
+          factor(p - inv_mod(pow_mod(2, uint64_t(ell), p), p)) {}
+    uint64_t operator()(uint64_t x) const {
+        const uint64_t rest = low_q * x & mask;
+        return (mul_mod(rest % p, factor, p) + (rest >= half)) % p;
+    }
+};
+
 // raw [count][L][N][2] uniform words -> out[item*stride + l*N + j]: uniform residues, centred.
 void expand(const Basis& basis, const uint64_t* raw, size_t count, double* out, size_t stride);
 
-// out [L][count][N] <- c0 = NTT(round(q·plain/2^ell) + e) - c1·s, canonical. e is the centred binomial
-// of 42 bits of noise [count][N]; c1 [count][L][N] and s [L][N] in NTT form.
-void encrypt(const Basis& basis, const uint64_t* plain, int ell, const uint64_t* noise, const double* c1,
-             const double* s, size_t count, uint64_t* out);
+// out [L][count][N] <- c0 = NTT(e) - c1·s, canonical. e is the centred binomial of 42 bits of
+// noise [count][N]; c1 [count][L][N] and s [L][N] in NTT form.
+void encrypt_zero(const Basis& basis, const uint64_t* noise, const double* c1, const double* s, size_t count,
+                  uint64_t* out);
 
 struct AccShape {
     size_t groups, rows, size;  // groups of eight column tiles, row tiles, values a block
@@ -36,9 +59,10 @@ struct Fresh {
 void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, size_t group,
                  const Fresh& fresh, uint64_t* out);
 
-// round(c·2^bits/q) mod 2^bits: c1 [count][N] of every, c0 [count][slots] of chosen coefficients.
-void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, const uint32_t* positions,
-                 size_t slots, uint64_t* c1, uint64_t* c0);
+// round(c·2^bits/q) mod 2^bits: c1 [count][N] of every, c0 [count][slots] of chosen coefficients, which have
+// `result_bits`.
+void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, int result_bits,
+                 const uint32_t* positions, size_t slots, uint64_t* c1, uint64_t* c0);
 
 // out [count][slots] <- round((c0 + c1·s)·2^ell/2^bits) mod 2^ell at positions.
 void decrypt(const Basis& basis, const uint64_t* c1, const uint64_t* c0, size_t count, const double* s,

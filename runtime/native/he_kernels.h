@@ -13,7 +13,7 @@ namespace he {
 
 constexpr size_t kLanes = 8;
 constexpr int kMaxPrimeBits = 48;
-constexpr size_t kLazyTerms = 16;  // products summed between two reductions
+constexpr size_t kLazyTerms = 16;  // products summed between two reductions, at most
 
 struct Prime {
     uint64_t p = 0;
@@ -33,8 +33,13 @@ struct Kernels {
     // out[v] = x[v]·y[v] for vectors of eight, not reduced further
     void (*multiply)(double* out, const double* x, const double* y, size_t vectors, const Prime& prime);
     void (*reduce)(double* out, const double* x, size_t vectors, const Prime& prime);  // to [-p/2, p/2]
+    // Residues as `dot` takes them, which need not be doubles; vector v goes to place v·spread.
+    void (*factor)(double* out, const double* x, size_t vectors, size_t spread, const Prime& prime);
+    // sums[c][j][lane] += Σ_t x[j][t][c]·w[j][t][lane] for c = 0, 1 and j < size, reduced; size is even and
+    // terms at most kLazyTerms. All is read in the order in which it lies.
+    void (*dot)(double* sums, const double* x, const double* w, size_t terms, size_t size, const Prime& prime);
 };
 
-extern const Kernels kAvx512, kAvx2, kPlain;
+extern const Kernels kIfma, kAvx512, kAvx2, kPlain;
 
 }  // namespace he

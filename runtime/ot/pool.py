@@ -165,6 +165,12 @@ def _silent_steps(n: int, start: Lpn, more: dict[Lpn, int]) -> Schedule:
     return ((IKNP, start.spent), *((lpn.name, counts[lpn]) for lpn in order if counts[lpn]))
 
 
+def schedule_bytes(steps: Schedule) -> int:
+    """Bytes of all messages, headers left out."""
+    sizes = ((SETS.get(kind), count) for kind, count in steps)
+    return sum(count * lpn.message_size if lpn else message_size(count) for lpn, count in sizes)
+
+
 def _cost(steps: Schedule) -> int:
     """Predicted nanoseconds."""
     total = 0

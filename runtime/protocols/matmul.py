@@ -29,20 +29,21 @@ from ..share import Share
 
 @dataclass(frozen=True, repr=False)
 class Begun:
-    """A product whose left mask has been encrypted and whose answer is under way.
+    """A product that is under way.
 
-    ``s`` (batch, m, n) is the server's mask of the answer.
+    ``r`` (batch, m, k) is the client's mask, ``s`` (batch, m, n) the server's of the answer.
     """
 
+    r: Ring | None
     s: Ring | None
     answer: Answer | None
 
 
-def _begin(p: Party, product: Product, r: Ring | None, right: Callable[[], Ring | Signed]) -> Begun:
+def _begin(p: Party, product: Product, right: Callable[[], Ring | Signed]) -> Begun:
     """client -> server    Enc(r)        ``right()`` is called at the server alone"""
     s = p.each(server=lambda: p.prg.ring(product.ell, (product.batch, product.m, product.n)))
-    up = p.he.upload(p, product, r)
-    return Begun(s, p.each(server=lambda: p.he.start(product, known(up), right, known(s))))
+    r, up = p.he.upload(p, product)
+    return Begun(r, s, p.each(server=lambda: p.he.start(product, known(up), right, known(s))))
 
 
 def _finish(p: Party, product: Product, begun: Begun) -> Ring | None:
@@ -59,20 +60,14 @@ class LinearMade:
     rw: Ring | None
 
 
-LinearBegun = tuple[Ring | None, Begun]
-"""The client's mask, and what is under way."""
-
-
-def linear_begin(p: Party, product: Product, weight: Callable[[], Signed]) -> LinearBegun:
+def linear_begin(p: Party, product: Product, weight: Callable[[], Signed]) -> Begun:
     """client -> server    Enc(r)        ``weight()`` is called at the server alone"""
-    r = p.each(client=lambda: p.prg.ring(product.ell, (product.batch, product.m, product.k)))
-    return r, _begin(p, product, r, lambda: weight()[None])
+    return _begin(p, product, lambda: weight()[None])
 
 
-def linear_offline(p: Party, product: Product, begun: LinearBegun) -> LinearMade:
+def linear_offline(p: Party, product: Product, begun: Begun) -> LinearMade:
     """server -> client    Enc(r·W - s)"""
-    r, product_begun = begun
-    return LinearMade(r, _finish(p, product, product_begun))
+    return LinearMade(begun.r, _finish(p, product, begun))
 
 
 def linear(p: Party, x: Share, n: int, scale: int, weight: Callable[[], Signed], made: LinearMade) -> Share:
@@ -100,7 +95,7 @@ class MatmulMade:
 
 @dataclass(frozen=True, repr=False)
 class MatmulBegun:
-    """This party's masks, and the two products that are under way."""
+    """The server's masks, and the two products that are under way, with the client's in them."""
 
     a: Ring | None
     b: Ring | None
@@ -114,21 +109,20 @@ def matmul_begin(p: Party, left: Product, right: Product) -> MatmulBegun:
     ``left`` is the product of (batch, m, k) and (batch, k, n), ``right`` that of (batch, n, k) and
     (batch, k, m).
     """
-    a = p.random(left.ell, (left.batch, left.m, left.k))
-    b = p.random(left.ell, (left.batch, left.k, left.n))
-    return MatmulBegun(
-        a,
-        b,
-        _begin(p, left, a, lambda: known(b)),
-        _begin(p, right, p.each(client=lambda: _turned(known(b))), lambda: _turned(known(a))),
-    )
+    a = p.each(server=lambda: p.prg.ring(left.ell, (left.batch, left.m, left.k)))
+    b = p.each(server=lambda: p.prg.ring(left.ell, (left.batch, left.k, left.n)))
+    one, two = _begin(p, left, lambda: known(b)), _begin(p, right, lambda: _turned(known(a)))
+    return MatmulBegun(a, b, one, two)
 
 
 def matmul_offline(p: Party, left: Product, right: Product, begun: MatmulBegun) -> MatmulMade:
     """server -> client    Enc(a_c·b_s - s), Enc(b_cᵀ·a_sᵀ - s')"""
     one, two = _finish(p, left, begun.left), _finish(p, right, begun.right)
     cross = p.both(lambda: Fixed(left.ell).wrap(known(one) + _turned(known(two))))
-    return MatmulMade(begun.a, begun.b, cross)
+    if p.role is SERVER:
+        return MatmulMade(begun.a, begun.b, cross)
+    b = p.each(client=lambda: _turned(known(begun.right.r)))
+    return MatmulMade(begun.left.r, b, cross)
 
 
 def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:

@@ -38,11 +38,12 @@ def ends():
 def check(product, ends, bits=6):
     client, server = ends(product.params)
     prg, ell, b = Prg(), product.ell, product.batch
-    u = prg.ring(ell, (b, product.m, product.k))
+    u, up = client.upload(product)
+    up = list(up)
     s = prg.ring(ell, (b, product.m, product.n))
     v = prg.ring(bits, (b, product.k, product.n)).astype(np.int64) - (1 << (bits - 1))
     want = u @ v.view(np.uint64) - s
-    down = list(server.answer(product, client.upload(product, u), v, s))
+    down = list(server.answer(product, up, v, s))
     assert [len(part) for part in down] == answer_parts(product)
     assert np.array_equal(client.finish(product, down), want & np.uint64((1 << ell) - 1))
 
@@ -81,7 +82,10 @@ def test_packing_saves_bytes():
     total = upload_bytes(packed) + answer_bytes(packed)
     assert total < (upload_bytes(plain) + answer_bytes(plain)) / 2
     b = packed.answer_bits
-    assert answer_bytes(packed) == -(-packed.answer_ciphertexts * 4096 * b // 8) + 32 * 1152 * b // 8
+    assert (
+        answer_bytes(packed)
+        == -(-packed.answer_ciphertexts * 4096 * b // 8) + 32 * 1152 * packed.result_bits // 8
+    )
 
 
 def test_the_public_key_carries_the_switching_keys(ends):
@@ -114,9 +118,8 @@ def test_a_product_that_cannot_be_packed_is_refused(change, match):
 def packed_noise(ends, product, server_words=None):
     """Noise of packed answers before the last switch, in units of q', with the flooding known."""
     client, server = ends(product.params)
-    u = Prg().ring(product.ell, (1, product.m, product.k))
     v, s = np.zeros((1, product.k, product.n), np.int64), np.zeros((1, product.m, product.n), np.uint64)
-    ((sums, mask),) = server._sums(product, client.upload(product, u), v, s)
+    ((sums, mask),) = server._sums(product, client.upload(product)[1], v, s)
     params, fill = product.params, product.fill
     full = np.concatenate([server._rerandomised(product, sums, g, mask[g]) for g in range(fill // 8)])
     packed = basis(params).interleave(

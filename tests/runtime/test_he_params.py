@@ -66,11 +66,15 @@ def test_the_bound_grows_with_what_it_should():
 def test_the_answers_modulus_leaves_room_for_rounding():
     params = PARAMETER_SETS[3]
     noise = bits_above(noise_bound(params, 28, 2.0**13, 384, 36864))
-    bits = answer_bits(params, 28, noise, noise + 40, 36864)
-    rounding = 0.51 * (1 + tail(36864) * 64)
+    sizes = answer_bits(params, 28, noise, noise + 40, 36864)
+    assert sizes is not None
+    bits, c0 = sizes
+    rounding = 0.5 * tail(36864) * 64
     flooded = (2.0**noise + 2.0 ** (noise + 40)) * 2.0 ** (bits - params.log_q)
-    assert flooded + rounding < 2.0 ** (bits - 29)
-    assert flooded / 2 + rounding >= 2.0 ** (bits - 30)  # one bit less would not do
+    assert flooded + 0.51 * 2.0 ** (bits - c0) + rounding < 2.0 ** (bits - 29)
+    # one bit less of either would not do
+    assert flooded / 2 + 1.02 * rounding >= 2.0 ** (bits - 30)
+    assert flooded + 0.51 * 2.0 ** (bits - c0 + 1) + 1.02 * rounding >= 2.0 ** (bits - 29)
 
 
 def test_no_room_means_no_modulus():

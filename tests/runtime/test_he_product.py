@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_refused_with_numbers():
         ({"tile": Tile(32, 32, 16)}, "does not fit"),
         ({"params": HeParams(4096, (48, 48), 17)}, "security"),
         ({"params": PARAMETER_SETS[1]}, "capacity"),
-        ({"n": 1 << 20}, "running sums"),
+        ({"k": 1 << 20}, "ciphertexts and sums"),
         ({"norm_bits": 65}, "norm_bits"),
         ({"batch": 0}, "empty axis"),
     ],
@@ -73,15 +73,18 @@ def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell):
     assert sum(answer_parts(product)) == answer_bytes(product)
     units = [sum(product.unit_sizes(unit)) for unit in range(product.units)]
     assert sum(units) * batch == answer_bytes(product)
-    assert product.accumulator_bytes <= MEMORY_BYTES
+    assert product.memory_bytes <= MEMORY_BYTES
 
 
 def test_sizes_by_hand():
     product = Product(2, 3, 5, 7, 20, 12, Tile(3, 5, 7), PARAMETER_SETS[3])
     b = product.answer_bits
-    assert upload_bytes(product) == 2 * (16 + 4096 * 93 // 8)
+    plain, empty = product.said_bits
+    assert plain == 93 - 20 - product.drop
+    assert empty == 93 - product.drop
+    assert upload_bytes(product) == 2 * (16 + (15 * plain + 7) // 8 + 4081 * 8 + -(-4081 * (empty - 64) // 8))
     # c1 whole, c0 only where one of the 21 results stands
-    assert answer_bytes(product) == 2 * (4096 * b // 8 + (21 * b + 7) // 8)
+    assert answer_bytes(product) == 2 * (4096 * b // 8 + (21 * product.result_bits + 7) // 8)
     assert public_key_bytes(product.params) == 16 + 4096 * 93 // 8
     assert (product.upload_ciphertexts, product.plain_tiles, product.answer_ciphertexts) == (2, 2, 2)
     assert product.macs == 2 * 8 * 4096 * 2 * 2
@@ -97,7 +100,7 @@ def test_wire_price_shifts_the_choice():
 def test_large_uploads_are_streamed():
     lookup = plan_product(1, 32, 30522, 384, 16, value_bits=15)
     assert max(upload_parts(lookup)) < 4 << 20
-    assert lookup.accumulator_bytes < 100 << 20
+    assert lookup.memory_bytes < 300 << 20
 
 
 def test_parameter_sets_are_listed_once():

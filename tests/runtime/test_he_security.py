@@ -4,10 +4,12 @@ The client reads both polynomials of an answer. c1 must be hidden by the fresh e
 noise of c0 + c1·s by flooding; both are examined modulo q, before switching.
 """
 
-from math import log2
+from dataclasses import replace
+from math import log2, prod
 
 import numpy as np
 import pytest
+from packed import pack_left
 from scipy import stats
 
 from ppc.runtime import he
@@ -30,11 +32,16 @@ def ends():
 
 
 def inputs(product):
+    """V and S."""
     prg, ell = Prg(), product.ell
-    u = prg.ring(ell, (1, product.m, product.k))
-    s = prg.ring(ell, (1, product.m, product.n))
     v = prg.ring(10, (1, product.k, product.n)).astype(np.int64) - 512
-    return u, v, s
+    return v, prg.ring(ell, (1, product.m, product.n))
+
+
+def uploaded(client, product):
+    """U and the whole upload."""
+    u, parts = client.upload(product)
+    return u, list(parts)
 
 
 def unswitched(product, server, up, v, s):
@@ -111,8 +118,8 @@ def without_zero(prg, *shape):
 
 def c1_is_hidden(ends, product=PRODUCT):
     client, server = ends
-    u, v, s = inputs(product)
-    up = list(client.upload(product, u))
+    v, s = inputs(product)
+    _, up = uploaded(client, product)
     sums, first = unswitched(product, server, up, v, s)
     _, second = unswitched(product, server, up, v, s)
     primes = np.array(product.params.primes, np.uint64)[:, None]
@@ -135,8 +142,8 @@ def test_without_the_encryption_of_zero_c1_would_show(ends, monkeypatch):
 def errors_hide_u(ends):
     """With its error e2, (c1 - sum)/a is not the small u."""
     client, server = ends
-    u, v, s = inputs(PRODUCT)
-    sums, full = unswitched(PRODUCT, server, client.upload(PRODUCT, u), v, s)
+    v, s = inputs(PRODUCT)
+    sums, full = unswitched(PRODUCT, server, uploaded(client, PRODUCT)[1], v, s)
     p = PARAMS.primes[0]
     added = (full[0, 1].astype(object) - coefficients(PRODUCT, sums, 1)[0].astype(object)) % p
     ntt = basis(PARAMS).transform(np.stack([added[0], added[0] * 0]).astype(np.uint64)[None])[0, 0]
@@ -165,8 +172,8 @@ def test_without_its_errors_the_encryption_of_zero_would_show(ends, monkeypatch)
 
 def test_equal_uploads_and_weights_give_unrelated_answers(ends):
     client, server = ends
-    u, v, s = inputs(PRODUCT)
-    up = list(client.upload(PRODUCT, u))
+    v, s = inputs(PRODUCT)
+    _, up = uploaded(client, PRODUCT)
     (first,), (second,) = (list(server.answer(PRODUCT, up, v, s)) for _ in range(2))
     assert np.array_equal(client.finish(PRODUCT, [first]), client.finish(PRODUCT, [second]))
     a, b = (np.unpackbits(np.frombuffer(x, np.uint8)) for x in (first, second))
@@ -178,9 +185,10 @@ def test_equal_uploads_and_weights_give_unrelated_answers(ends):
 
 def measured(ends, product=PRODUCT, v=None):
     client, server = ends
-    u, drawn, s = inputs(product)
+    drawn, s = inputs(product)
     v = drawn if v is None else v
-    _, full = unswitched(product, server, client.upload(product, u), v, s)
+    u, up = uploaded(client, product)
+    _, full = unswitched(product, server, up, v, s)
     return noise_of(client, product, full, result(product, u, v, s)).ravel()
 
 
@@ -217,9 +225,8 @@ def test_without_flooding_the_noise_would_depend_on_the_weights(ends, monkeypatc
 def test_flooding_is_forty_bits_above_the_bound(product):
     meets = product.tile.cols
     norm = 2.0**product.norm_bits * meets**0.5
-    bound = noise_bound(
-        product.params, product.ell, norm, meets * product.k, product.batch * product.m * product.n
-    )
+    results = product.batch * product.m * product.n
+    bound = noise_bound(product.params, product.ell, norm, meets * product.k, results, product.drop)
     assert product.flood_bits - log2(bound) >= 40
     assert product.flood_bits <= product.budget_bits
 
@@ -240,18 +247,18 @@ def test_the_noise_of_products_with_masks_stays_below_its_bound(ends, monkeypatc
     monkeypatch.setattr(he, "_words", without_flood(product))
     client, server = ends
     prg, ell = Prg(), product.ell
-    u, v, s = (prg.ring(ell, shape) for shape in ((1, 16, 32), (1, 32, 32), (1, 16, 32)))
-    _, full = unswitched(product, server, client.upload(product, u), v, s)
+    v, s = (prg.ring(ell, shape) for shape in ((1, 32, 32), (1, 16, 32)))
+    u, up = uploaded(client, product)
+    _, full = unswitched(product, server, up, v, s)
     noise = noise_of(client, product, full, result(product, u, v, s))
     assert 2.0 ** (product.noise_bits - 8) <= np.abs(noise).max() <= 2.0**product.noise_bits
 
 
 def test_fresh_noise_is_seals_centred_binomial(ends):
-    """An upload of zeros, decrypted: variance 10.5, never above 21."""
+    """Encryptions of zero, decrypted: variance 10.5, never above 21."""
     client, _ = ends
     key = client._keys[PARAMS]
-    zeros = np.zeros((8, PARAMS.degree), np.uint64)
-    data = b"".join(key.encrypt(zeros, 28, Prg()))
+    data = b"".join(key.encrypt_zero(8, Prg()))
     cipher = he.read_ciphertexts(PARAMS, data, 8)
     p = PARAMS.primes[0]
     c0, c1 = (cipher[:, c, 0].astype(np.int64).astype(object) for c in (0, 1))
@@ -271,8 +278,7 @@ def test_fresh_noise_is_seals_centred_binomial(ends):
 def test_every_part_of_every_upload_has_a_fresh_seed(ends):
     client, _ = ends
     product = Product(1, 4, 1500, 3, 16, 20, Tile(4, 8, 3), PARAMS)
-    u = np.zeros((1, 4, 1500), np.uint64)
-    parts = [*client.upload(product, u), *client.upload(product, u)]
+    parts = [*uploaded(client, product)[1], *uploaded(client, product)[1]]
     assert len({part[:16] for part in parts}) == len(parts)
     assert len({part[16:80] for part in parts}) == len(parts)
     assert client.public_key(PARAMS)[:16] != client.public_key(PARAMS)[:16]
@@ -280,16 +286,53 @@ def test_every_part_of_every_upload_has_a_fresh_seed(ends):
 
 def test_uploads_look_uniform(ends):
     client, _ = ends
-    (part, *_) = client.upload(PRODUCT, np.zeros((1, 32, 64), np.uint64))
-    counts = np.bincount(np.frombuffer(part, np.uint8), minlength=256)
+    u, (part, *_) = uploaded(client, PRODUCT)
+    for found, among in ((np.frombuffer(part, np.uint8), 256), ((u >> np.uint64(20)).ravel(), 256)):
+        counts = np.bincount(found.astype(np.int64), minlength=among)
+        assert stats.chisquare(counts).pvalue > 1e-9
+
+
+def test_masks_are_unrelated_to_the_seeded_offsets(ends):
+    """U = h - k: without y's own high part k, the public seed would give the mask away."""
+    client, _ = ends
+    u, (part, *_) = uploaded(client, PRODUCT)
+    public = Prg(part[:16])
+    he._mask_words(PARAMS, public, 4)
+    h = public.ring(PRODUCT.ell, (4, PARAMS.degree))[:, PRODUCT.tile.free(PARAMS.degree) == 1]
+    first = u[0, :, :16].ravel()  # the first inner tile
+    difference = (h[0] - first) & np.uint64(2**PRODUCT.ell - 1)
+    counts = np.bincount((difference >> np.uint64(24)).astype(np.int64), minlength=16)
     assert stats.chisquare(counts).pvalue > 1e-9
+    assert len(np.unique(difference)) == len(difference)
+
+
+def test_an_uploads_error_is_fresh_noise_and_the_dropped_bits(ends):
+    client, _ = ends
+    product = replace(PRODUCT, norm_bits=6)
+    u, (part, *_) = uploaded(client, product)
+    cipher = he.read_upload(product, slice(0, 4), part)
+    key = client._keys[PARAMS].ntt.astype(np.int64).astype(object)
+    primes, q = PARAMS.primes, prod(PARAMS.primes)
+    half = q * 2 ** (product.ell - 1)
+    rows = np.zeros((4, 2, PARAMS.degree), np.uint64)
+    for i, p in enumerate(primes):
+        c0, c1 = (cipher[:, c, i].astype(np.int64).astype(object) for c in (0, 1))
+        rows[:, i] = ((c0 + c1 * key[i]) % p).astype(np.uint64)
+    back = basis(PARAMS).transform(rows, inverse=True).astype(object)
+    phase = sum(back[:, i] * pow(q // p, -1, p) * (q // p) for i, p in enumerate(primes)) % q
+    plain = pack_left(u[0], product.tile, PARAMS.degree).reshape(4, -1).astype(object)
+    error = (phase * 2**product.ell - plain * q) % (2 * half)
+    error = np.where(error > half, error - 2 * half, error) / 2.0**product.ell
+    assert product.drop > 8
+    assert np.abs(error).max() <= 21 + 2 ** (product.drop - 1) + 2
+    assert error.astype(float).std() == pytest.approx(2**product.drop / 12**0.5, rel=0.05)
 
 
 def test_the_clients_share_is_uniform_whatever_the_weights(ends):
     client, server = ends
-    u, _, s = inputs(PRODUCT)
+    _, s = inputs(PRODUCT)
     v = np.zeros((1, 64, 16), np.int64)
-    share = client.finish(PRODUCT, server.answer(PRODUCT, client.upload(PRODUCT, u), v, s))
+    share = client.finish(PRODUCT, server.answer(PRODUCT, uploaded(client, PRODUCT)[1], v, s))
     counts = np.bincount((share.ravel() >> np.uint64(24)).astype(int), minlength=16)
     assert stats.chisquare(counts).pvalue > 1e-9
     assert (share + s & np.uint64((1 << 28) - 1) == 0).all()

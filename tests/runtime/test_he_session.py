@@ -21,24 +21,26 @@ def threads() -> int:
     return sum(thread.name.startswith("ppc-he") for thread in threading.enumerate())
 
 
-def product(p: Party, *, weight: int = 3, spoil: str = "") -> Ring | None:
-    """U @ V - S with U of ones, V of ``weight`` and S = 0."""
+def product(p: Party, *, weight: int = 3, spoil: str = "") -> tuple[Ring, Ring] | None:
+    """V of ``weight`` and S = 0: the client's U, and U @ V."""
     p.he = HeSession(p, [PRODUCT])
-    u = p.each(client=lambda: np.ones((1, 4, 8), np.uint64))
-    up = p.he.upload(p, PRODUCT, u)
+    u, up = p.he.upload(p, PRODUCT)
     if spoil == "upload":
-        up = p.each(server=lambda: [b"\xff" * len(part) for part in up or ()])
+        up = p.each(server=lambda: [part[1:] for part in up or ()])
     if spoil == "leave" and p.role is CLIENT:
         raise NetworkFault("the client goes")
     v, s = np.full((1, 8, 4), weight), np.zeros((1, 4, 4), np.uint64)
     answer = p.each(server=lambda: p.he.start(PRODUCT, up or [], lambda: v, s))
-    return p.he.finish(p, PRODUCT, answer)
+    made = p.he.finish(p, PRODUCT, answer)
+    return None if made is None or u is None else (u, made)
 
 
 def test_a_product_and_its_end():
     server, client, _ = together(product)
     assert server is None
-    assert np.array_equal(client, np.full((1, 4, 4), 24))
+    u, made = client
+    mask = np.uint64(2**PRODUCT.ell - 1)
+    assert np.array_equal(made, np.repeat(3 * u.sum(axis=2, keepdims=True), 4, axis=2) & mask)
     assert threads() == 0
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed import pack_left
 
 from ppc.runtime.packing import (
     LANES,
@@ -11,9 +12,9 @@ from ppc.runtime.packing import (
     cut_results,
     into_lanes,
     join_results,
-    pack_left,
     pack_right,
     tiles,
+    unpack_left,
 )
 
 N = 64
@@ -48,6 +49,17 @@ def test_tiles_multiply_matrices(shape, size, seed):
     m, k, n = shape
     x, w = rng.integers(-99, 99, (m, k)), rng.integers(-99, 99, (k, n))
     assert np.array_equal(product(x, w, Tile(*size)), x @ w)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, sizes, st.integers(0, 2**32))
+def test_uploads_hold_the_left_matrix_and_nothing_else(shape, size, seed):
+    m, k, _ = shape
+    x, tile = np.random.default_rng(seed).integers(1, 99, (m, k)), Tile(*size)
+    polys = pack_left(x, tile, N)
+    assert np.array_equal(unpack_left(polys, tile, m, k), x)
+    assert not polys[..., tile.free(N) == 0].any()
+    assert tile.free(N).sum() == tile.rows * tile.inner
 
 
 def test_a_tile_too_large_for_the_polynomial_goes_wrong():

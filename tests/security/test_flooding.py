@@ -77,7 +77,8 @@ def test_switched_answers_still_decrypt(products):
         q = prod(int(p) for p in product.params.primes)
         scaled = (2.0**product.noise_bits + 2.0**product.flood_bits) * 2.0**product.answer_bits / q
         results = product.batch * product.m * product.n
-        rounding = 0.5 + 0.5 * sqrt(2 * log(2 * results * 2.0**SIGMA) * product.params.degree)
+        rounding = 0.5 * 2.0 ** (product.answer_bits - product.result_bits)
+        rounding += 0.5 * sqrt(2 * log(2 * results * 2.0**SIGMA) * product.params.degree)
         assert scaled + rounding < 2.0 ** (product.answer_bits - product.ell - 1), str(product)
 
 

@@ -1,0 +1,71 @@
+"""Parameter sets and tiles chosen for all products of a plan together."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ppc.backend.choose import choose_products
+from ppc.runtime.he_product import Product, answer_bytes, parameter_sets, plan_product, upload_bytes
+from ppc.runtime.rates import LAN, WAN
+from ppc.runtime.steps import Linear, MatMul
+
+LAYER = plan_product(1, 32, 384, 384, 29, norm_bits=13)
+SCORES = plan_product(12, 32, 32, 32, 28)
+WIDE = plan_product(1, 32, 384, 384, 40, norm_bits=16)
+
+
+def steps_of(*products: Product) -> list[Linear | MatMul]:
+    return [Linear(x=0, weight="w", scale=8, product=product) for product in products]
+
+
+def chosen(steps: list, byte_price: float) -> list[Product]:
+    return [product for step in choose_products(steps, byte_price) for product in step.products()]
+
+
+def wire(product: Product) -> int:
+    return upload_bytes(product) + answer_bytes(product)
+
+
+def test_steps_keep_their_shapes_and_get_products_that_carry_them():
+    steps = [*steps_of(LAYER, WIDE), MatMul(a=0, b=1, left=SCORES, right=SCORES)]
+    for old, new in zip(steps, choose_products(steps, WAN.byte_price), strict=True):
+        assert type(old) is type(new)
+        for a, b in zip(old.products(), new.products(), strict=True):
+            same = ("batch", "m", "k", "n", "ell", "norm_bits")
+            assert [getattr(a, name) for name in same] == [getattr(b, name) for name in same]
+
+
+def test_answers_are_packed_where_bytes_are_dear_and_there_are_enough_of_them():
+    many = steps_of(*[LAYER] * 24)
+    assert all(product.fill > 1 for product in chosen(many, WAN.byte_price))
+    assert all(product.fill == 1 for product in chosen(many, 1e-12))
+    # the switching keys of one small product would outweigh what packing saves
+    small = steps_of(plan_product(1, 2, 16, 16, 20, norm_bits=8))
+    assert all(product.fill == 1 for product in chosen(small, WAN.byte_price))
+
+
+def test_the_network_changes_the_choice():
+    steps = steps_of(*[LAYER] * 6)
+    lan, wan = chosen(steps, LAN.byte_price), chosen(steps, WAN.byte_price)
+    assert sum(map(wire, wan)) < sum(map(wire, lan))
+    assert sum(p.predicted_seconds for p in wan) > sum(p.predicted_seconds for p in lan)
+
+
+def test_equal_products_share_one_set_of_keys():
+    assert len(parameter_sets(chosen(steps_of(*[LAYER] * 5), WAN.byte_price))) == 1
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_second_set_is_taken_in_when_it_pays(count):
+    """A product in a wide ring needs a larger modulus; the others get a set of their own if they are many."""
+    sets = parameter_sets(chosen(steps_of(WIDE, *[LAYER] * count), WAN.byte_price))
+    assert len(sets) == (2 if count == 40 else 1)
+
+
+def test_other_steps_are_left_as_they_are():
+    (step,) = steps_of(LAYER)
+    renamed = msgspec.structs.replace(step, name="here")
+    (after,) = choose_products([renamed], LAN.byte_price)
+    assert after.name == "here"
+    assert choose_products([], LAN.byte_price) == ()
