@@ -55,6 +55,7 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/ot_rate.py
 	$(BIN)/python benchmarks/he_product.py
+	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/demo_model.py
 	$(BIN)/python benchmarks/compile_time.py

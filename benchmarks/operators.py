@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import he_product
 import numpy as np
@@ -46,7 +47,7 @@ class Operator:
     build: Callable[[], list[onnx.NodeProto]]
 
 
-def _node(kind: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+def _node(kind: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(kind, inputs.split(), [output], name=output, **attributes)
 
 

@@ -255,7 +255,6 @@ class HeServer:
     """Holds the client's public keys and answers uploads."""
 
     def __init__(self, sets: Iterable[HeParams], public_keys: Buffer) -> None:
-        self._prg = Prg()
         self._keys: dict[HeParams, NDArray[np.float64]] = {}
         self._pack_keys: dict[HeParams, NDArray[np.float64]] = {}
         view, at = memoryview(public_keys).cast("B"), 0
@@ -320,13 +319,13 @@ class HeServer:
 
     def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Ring:
         """Ciphertexts (row tiles·8, 2, primes, N) modulo q, as they are before switching."""
-        items, slots = mask.shape
+        (items, slots), prg = mask.shape, Prg()  # its own, since several products may be answered at once
         return basis(product.params).rerandomise(
             sums,
             group,
             self._keys[product.params],
-            _words(self._prg, items, 3, product.params.degree),
-            _words(self._prg, items, slots, 2),
+            _words(prg, items, 3, product.params.degree),
+            _words(prg, items, slots, 2),
             product.flood_bits,
             np.ascontiguousarray(mask),
             product.ell,

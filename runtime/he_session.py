@@ -2,12 +2,14 @@
 
     client -> server   public keys of every parameter set that the plan uses, once
 
-The server computes answers in a thread of its own, in the order of the uploads and ahead of the step
-that sends them: its kernels release the interpreter, so that OT goes on beside them.
+The server computes answers in threads of their own, one for each core beyond the first, in the order of the
+uploads and ahead of the step that sends them: the kernels release the interpreter, so that OT goes on beside
+them. Predicted seconds reckon with one such thread.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,9 @@ from .he_product import Product, answer_parts, parameter_sets, public_key_bytes,
 from .ledger import CLIENT, SERVER
 from .party import Party
 from .ring import Ring, Signed, known
+
+MOST_WORKERS = 4
+"""Answers in the making, each of which may hold `he_product.MEMORY_BYTES`."""
 
 Matrices = Callable[[], Ring | Signed]
 """Gives the server's V."""
@@ -59,13 +64,13 @@ class HeSession:
         size = sum(public_key_bytes(params) for params in sets)
         keys = p.tell_bytes(CLIENT, size, lambda: self.client.public_keys())
         self._server: HeServer | None = p.each(server=lambda: _server(sets, keys or b""))
-        self._worker = ThreadPoolExecutor(1, "ppc-he") if self._server is not None else None
+        self._worker = ThreadPoolExecutor(workers(), "ppc-he") if self._server is not None else None
 
     def __repr__(self) -> str:
         return f"HeSession({self._client or self._server!r})"
 
     def close(self) -> None:
-        """Ends the server's thread after the product that it is at, if any; what waits is dropped."""
+        """Ends the server's threads after the products that they are at, if any; what waits is dropped."""
         if self._worker is not None:
             self._worker.shutdown(wait=True, cancel_futures=True)
 
@@ -83,7 +88,7 @@ class HeSession:
         return p.each(client=lambda: (known(made)[0], None), server=lambda: (None, said)) or (None, None)
 
     def start(self, product: Product, upload: list[Buffer], matrices: Matrices, mask: Ring) -> Answer:
-        """Have the server's thread compute Enc(u·V - mask)."""
+        """Have one of the server's threads compute Enc(u·V - mask)."""
         server, answer = known(self._server), Answer()
 
         def job() -> None:
@@ -100,6 +105,11 @@ class HeSession:
         """server -> client    the answer in its parts; u·V - mask, at the client."""
         said = [p.tell_bytes(SERVER, size, lambda: known(answer).next()) for size in answer_parts(product)]
         return p.each(client=lambda: self.client.finish(product, [x for x in said if x is not None]))  # type: ignore[no-any-return]
+
+
+def workers() -> int:
+    """Threads for answers: the cores of this process but one, at least one."""
+    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1))
 
 
 def _server(sets: list[HeParams], keys: Buffer) -> HeServer:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import numpy as np
 import pytest
 
+from ppc.runtime import he_session
 from ppc.runtime.errors import NetworkFault, PeerMismatch, RangeFault
 from ppc.runtime.he_product import plan_product
-from ppc.runtime.he_session import HeSession
+from ppc.runtime.he_session import HeSession, workers
 from ppc.runtime.ledger import CLIENT, SERVER
 from ppc.runtime.party import Party, together
 from ppc.runtime.ring import Ring
@@ -69,7 +71,32 @@ def test_malformed_public_keys_are_the_peers_fault(monkeypatch):
         together(lambda p: HeSession(p, [PRODUCT]))
 
 
-def test_what_waits_is_dropped_when_the_session_ends():
+@pytest.mark.parametrize("cores", [1, 2, 3, 64])
+def test_answers_of_several_products_at_once(cores, monkeypatch):
+    """Each answer belongs to its own upload, whichever is ready first."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+    assert workers() == {1: 1, 2: 1, 3: 2, 64: 4}[cores]
+    v = [np.full((1, 8, 4), weight) for weight in range(6)]
+
+    def program(p: Party) -> list[tuple[Ring, Ring]]:
+        p.he = HeSession(p, [PRODUCT])
+        begun = [p.he.upload(p, PRODUCT) for _ in v]
+        zero = np.zeros((1, 4, 4), np.uint64)
+        answers = [
+            p.each(server=lambda up=up, w=w: p.he.start(PRODUCT, up or [], lambda: w, zero))
+            for (_, up), w in zip(begun, v, strict=True)
+        ]
+        return [(u, p.he.finish(p, PRODUCT, a)) for (u, _), a in zip(begun, answers, strict=True)]
+
+    _, client, _ = together(program)
+    for weight, (u, made) in enumerate(client):
+        want = np.repeat(weight * u.sum(axis=2, keepdims=True), 4, axis=2) & np.uint64(2**PRODUCT.ell - 1)
+        assert np.array_equal(made, want)
+    assert threads() == 0
+
+
+def test_what_waits_is_dropped_when_the_session_ends(monkeypatch):
+    monkeypatch.setattr(he_session, "workers", lambda: 1)
     begun = threading.Event()
     kept: dict[str, HeSession] = {}
 
