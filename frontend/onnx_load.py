@@ -24,7 +24,7 @@ from ppc.frontend.errors import (
     UnsupportedModel,
     UnsupportedOp,
 )
-from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
+from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
 from ppc.frontend.onnx_damage import DAMAGE, ill_formed
@@ -127,7 +127,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise NotOnnx(f"{path}: {error.strerror or error}") from None
     except (DecodeError, ValueError) as error:
-        raise NotOnnx(f"{path} is not an ONNX model: {error}") from None
+        raise NotOnnx(f"{path} is not an ONNX model, or cut short: {error}; fetch it again") from None
     if not model.ir_version or not model.graph.output:
         raise NotOnnx(f"{path} is not an ONNX model: it has no graph with an output")
     return model
@@ -173,7 +173,7 @@ def _read(
             raise UnknownOutput(name, there)
     inputs, _ = fixed_inputs(model, seq_len, dims)
     chosen = tuple(outputs or _not_stray(model, there))
-    reader = _Reader(model, inputs, chosen)
+    reader = _Reader(model, inputs, chosen, seq_len)
     reader.run(model.graph.node, _needed(model.graph.node, chosen))
     return reader
 
@@ -181,14 +181,19 @@ def _read(
 class _Reader:
     """One walk over the nodes; what each tensor's name stands for grows as it goes."""
 
-    def __init__(self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...]) -> None:
-        self.model, self.inputs, self.chosen = model, inputs, chosen
+    def __init__(
+        self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...], seq_len: int | None
+    ) -> None:
+        self.model, self.chosen, self.seq_len = model, chosen, seq_len
+        self.inputs = tuple(each for each in inputs if each.type.size)
         self.opset = max((o.version for o in model.opset_import if o.domain in _OWN_DOMAINS), default=0)
         if self.opset not in OPSETS:
             raise NotOnnx(
                 f"opset {self.opset}: export the model with an opset from {OPSETS[0]} to {OPSETS[-1]}"
             )
-        self.values: dict[str, Op | Known | None] = {each.name: each for each in inputs}
+        self.values: dict[str, Op | Known | None] = {
+            each.name: each if each.type.size else _empty(each) for each in inputs
+        }
         """An op, a tensor known already, or None behind an unsupported node."""
         self.unmade: dict[str, str] = {}
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
@@ -217,8 +222,15 @@ class _Reader:
                 raise NotOnnx(f"node {node.name} reads {name}, which nothing before it makes")
         try:
             self.bind(node, self.meaning(node))
-        except (Unsupported, IRError) as reason:
+        except Unsupported as reason:
             self.refuse(node, str(reason))
+        except IRError as reason:
+            long = (
+                f"; is --seq-len {self.seq_len} more than the model has positions for?"
+                if self.seq_len
+                else ""
+            )
+            self.refuse(node, f"{reason}{long}")
         except DAMAGE as error:
             self.refuse(node, ill_formed(node, error, self.model.opset_import))
         first = next((name for name in node.output if name), "")
@@ -293,7 +305,11 @@ class _Reader:
         key = self.key(node)
         builder = TABLE.get(key)
         if builder is None:
-            raise Unsupported(REMEDIES.get(key, "there is no translation of it; see ppc.frontend.onnx_ops"))
+            raise Unsupported(
+                REMEDIES.get(
+                    key, "there is no translation of it; rewrite it with operators of docs/operators.md"
+                )
+            )
         version = self.version(node)
         operands = [self.op(name, each) for name, each in zip(node.input, inputs, strict=True)]
         context = Node(node.op_type, version, attributes(node), tuple(node.output))
@@ -350,6 +366,11 @@ class _Reader:
             found[name] = op
         real = {name: op for name, op in found.items() if explicit or _depends_on_weights(op)}
         return Graph(self.inputs, real or found, self.model.graph.name)
+
+
+def _empty(given: Input) -> Known:
+    """What an input without elements holds: a cache of no tokens."""
+    return Known(np.zeros(given.shape, np.float32 if given.type.num == FLOAT else np.int64), secret=False)
 
 
 def _depends_on_weights(op: Op) -> bool:

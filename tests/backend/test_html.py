@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tiny import tiny_plan
 
-from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, size
+from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, rate, short, size
 from ppc.backend.report import summary
 from ppc.runtime.rates import WAN
 
@@ -148,9 +148,12 @@ def test_the_tree_adds_up_and_joins_what_has_one_part():
     ("written", "wanted"),
     [
         (size(0), "–"), (size(999), "999 B"), (size(1234), "1.23 kB"), (size(56_700_000), "56.7 MB"),
-        (duration(0), "–"), (duration(2e-5), "20 µs"), (duration(0.0123), "12.3 ms"),
-        (duration(0.9999), "1 s"), (duration(12.34), "12.3 s"), (duration(4321), "4,321 s"),
+        (duration(0), "–"), (duration(2e-5), "20.0 µs"), (duration(0.0123), "12.3 ms"),
+        (duration(0.9999), "1.00 s"), (duration(12.34), "12.3 s"), (duration(4321), "4,321 s"),
         (percent(1, 4), "25.00%"), (percent(1, 0), "0.00%"), (percent(5, 4), "100.00%"),
+        (size(220_000), "220 kB"), (rate(1.25e9), "10.0 Gbit/s"), (rate(6.25e6), "50.0 Mbit/s"),
+        (short("a/bb/ccc", 8), "a/bb/ccc"), (short("aa/bb/ccc", 8), "…/bb/ccc"),
+        (short("a/bb/cccc", 8), "…/cccc"), (short("a/" + "c" * 20, 8), "…" + "c" * 7),
         (level(1e-5), 0.0), (level(0.1), pytest.approx(4)), (level(0), 0.0),
     ],
 )  # fmt: skip
