@@ -51,14 +51,15 @@ def _drop(real: Real, spec: SplineSpec, num: Fixed) -> int:
     """
     ts = spec.thresholds.values
     allowed = max(real.max_error / 2, 2.0**-spec.out.scale)
-    for d in range(1, min(MAX_DROP, spec.compare_bits - 3) + 1):
+    most = max(0, min(MAX_DROP, spec.compare_bits - 3))
+    for d in range(1, most + 1):
         if any(t % (1 << d) for t in ts):
             return d - 1
         for j, t in enumerate(ts):
             x = np.linspace(t, t + 2**d, 33) * 2.0**-num.scale
             if np.abs(_total(real, j, x) - _total(real, j + 1, x)).max() > allowed:
                 return d - 1
-    return min(MAX_DROP, spec.compare_bits - 3)
+    return most
 
 
 def _total(real: Real, piece: int, x: np.ndarray) -> np.ndarray:

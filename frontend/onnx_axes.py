@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-import onnx.shape_inference
 from numpy.typing import NDArray
 
 from ppc.frontend.errors import DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
+from ppc.frontend.onnx_apart import infer
+from ppc.runtime.ring import MAX_RANK
 
 _KINDS: dict[int, Num] = {
     onnx.TensorProto.BOOL: BOOL,
@@ -96,6 +98,9 @@ def empty_caches(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> d
     }
 
 
+MOST = 2**24
+"""Elements of an input: a client sends each of them in several bytes."""
+
 _SHAPE_LIKE = 1024
 
 
@@ -115,10 +120,10 @@ def inferred_types(
             tensor.raw_data = b""  # inference reads shapes from small ones alone
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
-    try:
-        fixed = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
-    except Exception:  # it refuses what it does not know; then nothing is told
+    told = infer(fixed.SerializeToString())
+    if told is None:  # it refuses what it does not know
         return {}
+    fixed = onnx.ModelProto.FromString(told)
     found = {}
     for value in (*fixed.graph.value_info, *fixed.graph.output):
         tensor = value.type.tensor_type
@@ -154,6 +159,10 @@ class _Fixer:
             raise UnknownDim(f"input {value.name} is no tensor of numbers")
         tokens = kind != FLOAT and len(tensor.shape.dim) == 2
         shape = tuple(self.axis(value.name, i, axis, tokens) for i, axis in enumerate(tensor.shape.dim))
+        if math.prod(shape) > MOST or len(shape) > MAX_RANK:
+            raise UnknownDim(
+                f"input {value.name} of shape {shape} has more than {MOST:,} elements or {MAX_RANK} axes"
+            )
         return Input(shape, kind, name=value.name)
 
     def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension, tokens: bool) -> int:

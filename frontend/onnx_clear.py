@@ -8,7 +8,7 @@ import numpy as np
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Num, Op
-from ppc.frontend.onnx_node import Node, Unsupported, integer
+from ppc.frontend.onnx_node import Node, Unsupported, axis_of, integer
 
 Builder = Callable[..., "Op | tuple[Op, ...]"]
 
@@ -47,7 +47,7 @@ def _elu(node: Node, x: Op) -> Op:
 
 
 def _log_softmax(node: Node, x: Op) -> Op:
-    axis = node.get("axis", -1 if node.opset >= 13 else 1) % x.type.rank
+    axis = axis_of(x, node.get("axis", -1 if node.opset >= 13 else 1))
     if node.opset < 13 and axis != x.type.rank - 1:
         raise Unsupported("flattens its axes, as it did before opset 13; export with opset 13 or later")
     return ops.Clear("LogSoftmax", (x,), x.type.shape, ints=(axis, 1))
@@ -70,7 +70,7 @@ def log_of_sum(x: Op, axes: tuple[int, ...], keepdims: bool) -> Op:
 
 def _arg(least: bool) -> Builder:
     def build(node: Node, x: Op) -> Op:
-        axis, keep = node.get("axis", 0) % x.type.rank, bool(node.get("keepdims", 1))
+        axis, keep = axis_of(x, node.get("axis", 0)), bool(node.get("keepdims", 1))
         shape = ops.ReduceMax(x, (axis,), keep).type.shape
         ints = (axis, int(keep), int(node.get("select_last_index", 0)), int(least))
         return ops.Clear("ArgExtreme", (x,), shape, INT, ints)
@@ -79,7 +79,7 @@ def _arg(least: bool) -> Builder:
 
 
 def _top(node: Node, x: Op, k: Op) -> tuple[Op, ...]:
-    axis, count = node.get("axis", -1) % x.type.rank, integer(k, "how many are sought")
+    axis, count = axis_of(x, node.get("axis", -1)), integer(k, "how many are sought")
     if not 0 < count <= x.type.shape[axis]:
         raise Unsupported(f"seeks {count} of {x.type.shape[axis]} elements")
     shape = (*x.type.shape[:axis], count, *x.type.shape[axis + 1 :])

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from itertools import product
 
-import numpy as np
-
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
-from ppc.frontend.ir.ops import Const
 from ppc.frontend.onnx_node import Node, Unsupported, number
-from ppc.frontend.onnx_structure import reshaped, sliced
+from ppc.frontend.onnx_structure import padded, reshaped, sliced
 
 MOST_GROUPS = 64
+MOST_PLACES = 64 * 64
+"""In a kernel that is not its stride: each of them is a slice."""
 
 
 def conv(node: Node, x: Op, w: Op, bias: Op | None = None) -> Op:
@@ -68,15 +67,8 @@ def _padded(
     if min(pads) < 0:
         raise Unsupported("pads by less than nothing; use Slice")
     for i in range(space):
-        around = [_zeros(x, 2 + i, width) for width in (pads[i], pads[space + i])]
-        if any(around):
-            x = ops.Concat(tuple(each for each in (around[0], x, around[1]) if each is not None), 2 + i)
+        x = padded(x, 2 + i, pads[i], pads[space + i], number(0.0))
     return x
-
-
-def _zeros(x: Op, axis: int, width: int) -> Op | None:
-    shape = (*x.type.shape[:axis], width, *x.type.shape[axis + 1 :])
-    return Const(np.zeros(shape, np.float32)) if width else None
 
 
 def _patches(x: Op, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> Op:
@@ -96,6 +88,8 @@ def _patches(x: Op, kernel: tuple[int, ...], strides: tuple[int, ...], dilations
         apart = [size for count, k in zip(counts, kernel, strict=True) for size in (count, k)]
         perm = (0, *range(2, 2 + 2 * places, 2), 1, *range(3, 3 + 2 * places, 2))
         return reshaped(ops.Transpose(reshaped(x, (n, c, *apart)), perm), dims)
+    if math.prod(kernel) > MOST_PLACES:
+        raise Unsupported(f"has a kernel {kernel} of more than {MOST_PLACES} places")
     cuts = []
     for at in product(*map(range, kernel)):
         starts = tuple(i * d for i, d in zip(at, dilations, strict=True))

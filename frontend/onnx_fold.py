@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
-Array = NDArray[Any]
+from ppc.frontend.ir.graph import MAX_ELEMENTS
+from ppc.frontend.onnx_apart import evaluate
+from ppc.frontend.onnx_node import Unsupported
+from ppc.frontend.onnx_worker import Array, plain
 
 _NOT_FOLDED = {"If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
 _NOT_FOLDED |= {"Bernoulli", "Multinomial"}
@@ -37,14 +37,7 @@ class Known:
 
 def read_tensor(tensor: onnx.TensorProto) -> Array:
     """A tensor's value; element types that numpy does not have are widened."""
-    return _plain(np.asarray(numpy_helper.to_array(tensor)))
-
-
-def _plain(value: Array) -> Array:
-    if value.dtype.kind in "fiub":
-        return value
-    name = value.dtype.name
-    return value.astype(np.int8 if name.startswith(("int", "uint")) else np.float32)
+    return plain(np.asarray(numpy_helper.to_array(tensor)))
 
 
 def is_weight(value: Array) -> bool:
@@ -132,28 +125,18 @@ def fold(
         return None
     secret = any(each.secret for each in inputs if each is not None)
     values = _evaluate(node, inputs, opsets)
-    return None if values is None else [Known(_plain(np.asarray(value)), secret) for value in values]
+    return None if values is None else [Known(value, secret) for value in values]
 
 
 def _evaluate(
     node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
 ) -> list[Array] | None:
     model, feeds = _one_node(node, inputs, opsets)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        return list(session.run(None, feeds))
-    except Exception:  # whatever ONNX Runtime cannot do, the reference may
-        pass
-    try:
-        return list(ReferenceEvaluator(model).run(None, feeds))
-    except Exception:  # then the node is no constant, and is reported as unsupported by its own name
-        return None
+    most = max([MAX_ELEMENTS, *(value.size for value in feeds.values())])
+    found = evaluate(model.SerializeToString(), feeds, most)
+    if isinstance(found, int):
+        raise Unsupported(f"its constants say that it has {found:,} elements, more than {most:,}")
+    return found  # None: the node is no constant, and is reported as unsupported by its own name
 
 
 def _one_node(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper, inliner
 from onnx.checker import ValidationError
 
@@ -27,7 +26,14 @@ from ppc.frontend.errors import (
 from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
-from ppc.frontend.onnx_damage import DAMAGE, ill_formed
+from ppc.frontend.onnx_damage import (
+    DAMAGE,
+    MOST_NODES,
+    check_attributes,
+    check_texts,
+    ill_formed,
+    written_out,
+)
 from ppc.frontend.onnx_fold import Known, attributes, constant_node, fold, is_weight, read_tensor
 from ppc.frontend.onnx_node import Node, Unsupported
 from ppc.frontend.onnx_ops import REMEDIES, TABLE
@@ -115,10 +121,19 @@ def read_model(path_or_model: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         base = Path(path_or_model).parent
         model = _parse(Path(path_or_model))
     _load_external(model, base)
+    whole = _inlined(model) if model.functions else model
+    check_texts(whole.graph)
+    return whole
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
-        return inliner.inline_local_functions(model) if model.functions else model
-    except (RuntimeError, ValueError) as error:
+        size = written_out(model)
+        if size <= MOST_NODES:
+            return inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner raises what it likes
         raise NotOnnx(f"the model's local functions cannot be inlined: {error}") from None
+    raise NotOnnx(f"the model's local functions come to {size:,} nodes, more than {MOST_NODES:,}")
 
 
 def _parse(path: Path) -> onnx.ModelProto:
@@ -126,7 +141,7 @@ def _parse(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
         raise NotOnnx(f"{path}: {error.strerror or error}") from None
-    except (DecodeError, ValueError) as error:
+    except Exception as error:  # by the file's ending one of several parsers, each with errors of its own
         raise NotOnnx(f"{path} is not an ONNX model, or cut short: {error}; fetch it again") from None
     if not model.ir_version or not model.graph.output:
         raise NotOnnx(f"{path} is not an ONNX model: it has no graph with an output")
@@ -191,9 +206,7 @@ class _Reader:
             raise NotOnnx(
                 f"opset {self.opset}: export the model with an opset from {OPSETS[0]} to {OPSETS[-1]}"
             )
-        self.values: dict[str, Op | Known | None] = {
-            each.name: each if each.type.size else _empty(each) for each in inputs
-        }
+        self.values: dict[str, Op | Known | None] = {}
         """An op, a tensor known already, or None behind an unsupported node."""
         self.unmade: dict[str, str] = {}
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
@@ -201,7 +214,15 @@ class _Reader:
         self.unsupported: list[UnsupportedOp] = []
         self.nodes: list[Surveyed] = []
         self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
+        for each in inputs:
+            self.define(each.name, each if each.type.size else _empty(each))
         self.read_initializers(model.graph.initializer)
+
+    def define(self, name: str, value: Op | Known | None) -> None:
+        """Every name is given once: of two meanings the wrong one would be read."""
+        if name in self.values:
+            raise NotOnnx(f"two tensors have the name {name}")
+        self.values[name] = value
 
     def read_initializers(self, tensors: Iterable[onnx.TensorProto]) -> None:
         for tensor in tensors:
@@ -209,7 +230,7 @@ class _Reader:
                 value = read_tensor(tensor)
             except DAMAGE as error:
                 raise NotOnnx(f"the tensor {tensor.name} is damaged: {error}") from None
-            self.values[tensor.name] = Known(value, is_weight(value))
+            self.define(tensor.name, Known(value, is_weight(value)))
 
     def run(self, nodes: Sequence[onnx.NodeProto], needed: set[int]) -> None:
         for i, node in enumerate(nodes):
@@ -267,17 +288,19 @@ class _Reader:
         shape, num = self.guessed[output]
         try:
             xs = [self.op(name, self.values[name]) for name in node.input if name]
-        except Unsupported:
+            return Opaque(tuple(x for x in xs if x is not None), shape, num)
+        except (Unsupported, IRError):
             return None
-        return Opaque(tuple(x for x in xs if x is not None), shape, num)
 
     def bind(self, node: onnx.NodeProto, values: Sequence[Op | Known | None]) -> None:
         for name, value in zip(node.output, values, strict=False):
             if name:
                 fresh = isinstance(value, Op) and not value.name
-                self.values[name] = value.named(name) if fresh and isinstance(value, Op) else value
+                self.define(name, value.named(name) if fresh and isinstance(value, Op) else value)
         for name in node.output[len(values) :]:
-            self.values[name], self.unmade[name] = None, node.op_type
+            if name:
+                self.define(name, None)
+                self.unmade[name] = node.op_type
 
     def meaning(self, node: onnx.NodeProto) -> Sequence[Op | Known | None]:
         if node.op_type == "Constant" and (value := constant_node(node)) is not None:
@@ -311,6 +334,7 @@ class _Reader:
                 )
             )
         version = self.version(node)
+        check_attributes(node, version)
         operands = [self.op(name, each) for name, each in zip(node.input, inputs, strict=True)]
         context = Node(node.op_type, version, attributes(node), tuple(node.output))
         try:
@@ -344,9 +368,13 @@ class _Reader:
             raise Unsupported("the branch depends on the input's values; rewrite it with Where")
         graph = attributes(node)["then_branch" if bool(condition.value) else "else_branch"]
         results = [each.name for each in graph.output]
-        self.read_initializers(graph.initializer)
-        self.run(graph.node, _needed(graph.node, results))
-        return [self.values[name] for name in results]
+        outside = dict(self.values), dict(self.constants), dict(self.unmade)
+        try:
+            self.read_initializers(graph.initializer)
+            self.run(graph.node, _needed(graph.node, results))
+            return [self.values[name] for name in results]
+        finally:
+            self.values, self.constants, self.unmade = outside  # another branch may give the same names
 
     def key(self, node: onnx.NodeProto) -> str:
         return node.op_type if node.domain in _OWN_DOMAINS else f"{node.domain}.{node.op_type}"

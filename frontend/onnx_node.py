@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,21 @@ def like(value: float, num: Num) -> Const:
     if num == INT:
         return Const(np.asarray(value, np.int64))
     return Const(np.asarray(value, np.bool_)) if num == BOOL else number(value)
+
+
+def axis_of(x: Op, axis: int) -> int:
+    """An axis of x, from 0, which the node counts from either end."""
+    return axes_of(x.type.rank, (axis,))[0]
+
+
+def axes_of(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
+    """Several of a tensor of that rank, in the order given."""
+    if any(not -rank <= axis < rank for axis in axes):
+        raise Unsupported(f"names the axes {list(axes)} of a tensor of rank {rank}")
+    found = tuple(axis % rank for axis in axes)
+    if len(set(found)) != len(found):
+        raise Unsupported(f"names an axis twice: {list(axes)} of a tensor of rank {rank}")
+    return found
 
 
 def integers(op: Op | None, what: str) -> tuple[int, ...]:

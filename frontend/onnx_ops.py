@@ -21,7 +21,7 @@ from ppc.frontend.onnx_clear import TABLE as CLEAR
 from ppc.frontend.onnx_clear import log_of_sum, over_axes
 from ppc.frontend.onnx_conv import batch_norm, conv, global_average
 from ppc.frontend.onnx_einsum import einsum
-from ppc.frontend.onnx_node import Node, Unsupported, like, number
+from ppc.frontend.onnx_node import Node, Unsupported, axis_of, like, number
 from ppc.frontend.onnx_scatter import gather_elements, gather_nd, scatter_elements, scatter_nd
 from ppc.frontend.onnx_structure import (
     concat,
@@ -142,7 +142,7 @@ def _clip(node: Node, x: Op, lo: Op | None = None, hi: Op | None = None) -> Op:
 
 
 def _softmax(node: Node, x: Op) -> Op:
-    axis = node.get("axis", -1 if node.opset >= 13 else 1) % x.type.rank
+    axis = axis_of(x, node.get("axis", -1 if node.opset >= 13 else 1))
     if node.opset < 13 and axis != x.type.rank - 1:
         raise Unsupported("flattens its axes, as it did before opset 13; export with opset 13 or later")
     return ops.Softmax(x, axis - x.type.rank)
@@ -210,7 +210,7 @@ def _rms_norm(node: Node, x: Op, gamma: Op) -> Op:
 
 def _rows(node: Node, x: Op, gamma: Op, beta: Op | None) -> tuple[Op, Op, Op]:
     """Several normalized axes as one last axis, with scale and shift as rows of it."""
-    axis = node.get("axis", -1) % x.type.rank
+    axis = axis_of(x, node.get("axis", -1))
     row = x.type.shape[axis:]
     n = int(np.prod(row))
     shift = Const(np.zeros(n, np.float32)) if beta is None else reshaped(_widened(beta, row), (n,))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
-from ppc.frontend.onnx_node import Node, Unsupported, like
+from ppc.frontend.onnx_node import Node, Unsupported, axis_of, like
 from ppc.frontend.onnx_structure import reshaped
 
 
@@ -33,17 +34,25 @@ def _with_batch(indices: Op, batch: int) -> Op:
 
 def _places(indices: Op, sizes: tuple[int, ...]) -> Op:
     """[…, axes] to the places in a tensor of ``sizes`` laid flat; an index below 0 counts from the end."""
+    if indices.type.shape[-1] != len(sizes):
+        raise Unsupported(f"has indices {indices.type} into {len(sizes)} axes")
     strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
     if isinstance(indices, Const):
+        _check_places(indices.value, np.array(sizes))
         wrapped = np.mod(indices.value, sizes)
         return Const(np.asarray(wrapped @ np.array(strides), np.int64), indices.secret)
     steps = ops.Mul(ops.Mod(indices, Const(np.array(sizes))), Const(np.array(strides)))
     return ops.ReduceSum(steps, (indices.type.rank - 1,), False)
 
 
+def _check_places(places: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
+    if (places < -sizes).any() or (places >= sizes).any():
+        raise Unsupported("has places outside of its tensor")
+
+
 def gather_elements(node: Node, x: Op, indices: Op) -> Op:
     """x[i, …, indices[i, …, k], …, k] along the axis, as a look-up in x laid flat."""
-    axis = node.get("axis", 0) % x.type.rank
+    axis = axis_of(x, node.get("axis", 0))
     return ops.Gather(reshaped(x, (x.type.size,)), _along(x, indices, axis), 0)
 
 
@@ -57,6 +66,7 @@ def _along(x: Op, indices: Op, axis: int) -> Op:
     at[axis] = 0
     others = np.tensordot(strides, at, 1)
     if isinstance(indices, Const):
+        _check_places(indices.value, np.array(shape[axis]))
         return Const(np.mod(indices.value, shape[axis]) * strides[axis] + others, indices.secret)
     wrapped = ops.Mod(indices, Const(np.array(shape[axis])))
     return ops.Add(ops.Mul(wrapped, Const(np.array(strides[axis]))), Const(others))
@@ -73,7 +83,9 @@ def scatter_nd(node: Node, x: Op, indices: Op, updates: Op) -> Op:
 
 
 def scatter_elements(node: Node, x: Op, indices: Op, updates: Op) -> Op:
-    axis = node.get("axis", 0) % x.type.rank
+    axis = axis_of(x, node.get("axis", 0))
+    if updates.type.shape != indices.type.shape:
+        raise Unsupported(f"has updates {updates.type} for indices {indices.type}")
     rows = _known(node, _along(x, indices, axis))
     flat, new = reshaped(x, (x.type.size,)), reshaped(updates, (rows.size,))
     return reshaped(_written(node, flat, rows, new), x.type.shape)

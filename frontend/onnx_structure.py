@@ -10,7 +10,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
-from ppc.frontend.onnx_node import Node, Unsupported, integer, integers, like, number
+from ppc.frontend.onnx_node import Node, Unsupported, axes_of, axis_of, integer, integers, like, number
 
 
 def reshaped(x: Op, shape: tuple[int, ...]) -> Op:
@@ -29,13 +29,15 @@ def reshape(node: Node, x: Op, shape: Op) -> Op:
 
 def flatten(node: Node, x: Op) -> Op:
     axis = node.get("axis", 1)
+    if not -x.type.rank <= axis <= x.type.rank:
+        raise Unsupported(f"flattens from axis {axis} of {x.type}")
     axis = axis + x.type.rank if axis < 0 else axis
     return reshaped(x, (math.prod(x.type.shape[:axis]), math.prod(x.type.shape[axis:])))
 
 
 def squeeze(node: Node, x: Op, axes: Op | None = None) -> Op:
     given = _axes(node, axes)
-    gone = {a % x.type.rank for a in given} if given else {i for i, n in enumerate(x.type.shape) if n == 1}
+    gone = set(axes_of(x.type.rank, given)) if given else {i for i, n in enumerate(x.type.shape) if n == 1}
     if any(x.type.shape[i] != 1 for i in gone):
         raise Unsupported(f"squeezes axes {sorted(gone)} of {x.type}, which are not all 1")
     return reshaped(x, tuple(n for i, n in enumerate(x.type.shape) if i not in gone))
@@ -44,7 +46,7 @@ def squeeze(node: Node, x: Op, axes: Op | None = None) -> Op:
 def unsqueeze(node: Node, x: Op, axes: Op | None = None) -> Op:
     given = _axes(node, axes)
     rank = x.type.rank + len(given)
-    new = {a % rank for a in given}
+    new = set(axes_of(rank, given))
     rest = iter(x.type.shape)
     return reshaped(x, tuple(1 if i in new else next(rest) for i in range(rank)))
 
@@ -70,7 +72,9 @@ def broadcast_to(x: Op, shape: tuple[int, ...]) -> Op:
 def tile(node: Node, x: Op, repeats: Op) -> Op:
     for axis, times in enumerate(integers(repeats, "the repeats")):
         if times != 1:
-            x = ops.Concat((x,) * times, axis)
+            before, after = x.type.shape[:axis], x.type.shape[axis:]
+            copies = ops.Broadcast(reshaped(x, (*before, 1, *after)), (*before, times, *after))
+            x = reshaped(copies, (*before, times * after[0], *after[1:]))
     return x
 
 
@@ -86,7 +90,7 @@ def slice_(
     last = integers(ends, "the ends")
     along = tuple(range(len(first))) if axes is None else integers(axes, "the axes")
     by = (1,) * len(first) if steps is None else integers(steps, "the steps")
-    return sliced(x, first, last, tuple(a % x.type.rank for a in along), by)
+    return sliced(x, first, last, axes_of(x.type.rank, along), by)
 
 
 def sliced(
@@ -106,12 +110,14 @@ def sliced(
 
 
 def split(node: Node, x: Op, sizes: Op | None = None) -> tuple[Op, ...]:
-    axis = node.get("axis", 0) % x.type.rank
+    axis = axis_of(x, node.get("axis", 0))
     n = x.type.shape[axis]
     if sizes is not None or node.get("split"):
         parts = tuple(node.get("split", ())) or integers(sizes, "the sizes")
     else:
-        count = node.get("num_outputs", len(node.outputs))
+        count = len(node.outputs)
+        if node.get("num_outputs", count) != count:
+            raise Unsupported(f"has {count} outputs, and says that they are {node.get('num_outputs')}")
         each = -(-n // count)
         parts = tuple(min(each, n - i * each) for i in range(count))
     ends = np.cumsum(parts).tolist()
@@ -126,7 +132,7 @@ def concat(node: Node, *xs: Op) -> Op:
 
 
 def gather(node: Node, x: Op, indices: Op) -> Op:
-    return ops.Gather(x, indices, node.get("axis", 0) % x.type.rank)
+    return ops.Gather(x, indices, axis_of(x, node.get("axis", 0)))
 
 
 def one_hot(node: Node, ids: Op, depth: Op, values: Op) -> Op:
@@ -136,7 +142,7 @@ def one_hot(node: Node, ids: Op, depth: Op, values: Op) -> Op:
     rows: Op = ops.OneHot(ids, integer(depth, "the depth"))
     if (off, on) != (0, 1):
         rows = ops.Add(ops.Mul(rows, number(on - off)), number(off))
-    axis = node.get("axis", -1) % rows.type.rank
+    axis = axis_of(rows, node.get("axis", -1))
     perm = list(range(rows.type.rank - 1))
     perm.insert(axis, rows.type.rank - 1)
     return rows if axis == rows.type.rank - 1 else ops.Transpose(rows, tuple(perm))
@@ -158,13 +164,17 @@ def pad(node: Node, x: Op, pads: Op, value: Op | None = None, axes: Op | None = 
         raise Unsupported("pads by less than nothing; use Slice")
     along = tuple(range(x.type.rank)) if axes is None else integers(axes, "the axes")
     filler = like(0, x.type.num) if value is None else value
-    for i, axis in enumerate(along):
-        before, after = (
-            _filled(x, axis % x.type.rank, n, filler) for n in (widths[i], widths[i + len(along)])
-        )
-        if before or after:
-            x = ops.Concat((*before, x, *after), axis % x.type.rank)
+    if len(widths) != 2 * len(along):
+        raise Unsupported(f"has {len(widths)} widths for {len(along)} axes")
+    for i, axis in enumerate(axes_of(x.type.rank, along)):
+        x = padded(x, axis, widths[i], widths[i + len(along)], filler)
     return x
+
+
+def padded(x: Op, axis: int, before: int, after: int, filler: Op) -> Op:
+    """x between so many copies of a number."""
+    first, last = (_filled(x, axis, width, filler) for width in (before, after))
+    return ops.Concat((*first, x, *last), axis) if first or last else x
 
 
 def _filled(x: Op, axis: int, width: int, value: Op) -> tuple[Op, ...]:
@@ -173,7 +183,7 @@ def _filled(x: Op, axis: int, width: int, value: Op) -> tuple[Op, ...]:
 
 
 def cumsum(node: Node, x: Op, axis: Op) -> Op:
-    at = integer(axis, "the axis") % x.type.rank
+    at = axis_of(x, integer(axis, "the axis"))
     return ops.CumSum(x, at, bool(node.get("exclusive", 0)), bool(node.get("reverse", 0)))
 
 
@@ -187,7 +197,7 @@ def reduction(make: Reduce) -> Callable[..., Op]:
         given = _axes(node, axes)
         if not given and node.get("noop_with_empty_axes", 0):
             return x
-        over = tuple(sorted(a % x.type.rank for a in given)) if given else tuple(range(x.type.rank))
+        over = tuple(sorted(axes_of(x.type.rank, given))) if given else tuple(range(x.type.rank))
         return make(x, over, bool(node.get("keepdims", 1))) if over else x
 
     return build
@@ -212,4 +222,4 @@ def minimum(x: Op, axes: tuple[int, ...], keepdims: bool) -> Op:
 def lp_normalization(node: Node, x: Op) -> Op:
     p = node.get("p", 2)
     norm = l2 if p == 2 else l1
-    return ops.Div(x, norm(x, (node.get("axis", -1) % x.type.rank,), True))
+    return ops.Div(x, norm(x, (axis_of(x, node.get("axis", -1)),), True))

@@ -193,8 +193,9 @@ class _Formats:
             case _:
                 # a smaller operand (a row's mean) is cut to the larger one's scale and not the reverse
                 known = [each for each in op.operands if each in self.home]
-                largest = max(each.type.size for each in known)
-                self.raw[op] = max(self.home[each] for each in known if each.type.size == largest)
+                largest = max((each.type.size for each in known), default=0)
+                scales = [self.home[each] for each in known if each.type.size == largest]
+                self.raw[op] = max(scales, default=self.wanted[op])  # the client's and the server's, unscaled
         self.home[op] = min(self.raw[op], self.wanted[op]) if self.demanded[op] else self.raw[op]
 
     def _spline(self, op: ops.Spline, x: Op) -> None:

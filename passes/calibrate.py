@@ -184,10 +184,9 @@ def random_feeds(graph: Graph, count: int = 4, seed: int = 0) -> list[dict[str, 
             if each.type.num != INT:
                 feeds[each.name] = rng.standard_normal(each.type.shape).astype(np.float32)
             elif "mask" in each.name or each not in vocabularies:
-                kept = max(1, round(fill * each.type.shape[-1]))
-                feeds[each.name] = np.broadcast_to(
-                    np.arange(each.type.shape[-1]) < kept, each.type.shape
-                ).astype(np.int64)
+                length = each.type.shape[-1] if each.type.shape else 1
+                kept = np.arange(length) < max(1, round(fill * length))
+                feeds[each.name] = np.resize(kept, each.type.shape).astype(np.int64)
             else:
                 size = vocabularies[each]
                 feeds[each.name] = rng.integers(0, size if size > 2 else 1, each.type.shape)

@@ -77,6 +77,8 @@ def _is_row(row: Const, op: Op) -> bool:
 
 def _is_mean(op: Op, x: Op) -> bool:
     """Of each row, as one op or as a sum times 1/n."""
+    if not x.type.rank:
+        return False
     last, n = (x.type.rank - 1,), x.type.shape[-1]
     match op:
         case ops.ReduceMean(x=of, axes=axes, keepdims=True):

@@ -47,6 +47,8 @@ def pool(graph: Graph) -> Rewritten:
         column = _column(m)
         if column is None or column.type.rank != rank:
             raise Refuse("the client's factor differs between channels")
+        all_tokens = (*column.type.shape[:-2], h.type.shape[-2], 1)  # one number may stand for all of them
+        column = column if column.type.shape == all_tokens else ops.Broadcast(column, all_tokens)
         row = ops.Transpose(column, (*range(rank - 2), rank - 1, rank - 2))
         product = ops.MatMul(row, h)
         return product if product.type.shape == op.type.shape else ops.Reshape(product, op.type.shape)

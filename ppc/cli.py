@@ -379,6 +379,8 @@ def _status(fault: Exception) -> int | None:
         return 2
     if isinstance(fault, OSError) and fault.filename is not None:  # a file to be written
         return 2
+    if isinstance(fault, MemoryError):
+        return 2
     own = getattr(fault, "exit_status", None)
     return own if isinstance(own, int) else None
 
@@ -386,6 +388,8 @@ def _status(fault: Exception) -> int | None:
 def _line(fault: Exception) -> str:
     if isinstance(fault, OSError):
         return f"{fault.filename}: {fault.strerror}"
+    if isinstance(fault, MemoryError):
+        return f"more memory is asked for than there is: {fault}".rstrip(": ")
     show: Callable[[], str] | None = getattr(fault, "format_message", None)
     return show() if show else str(fault)
 

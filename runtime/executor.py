@@ -15,7 +15,7 @@ from .ledger import CLIENT, SERVER, Ledger, Role
 from .local import run_local
 from .ot.pool import Pool
 from .party import Party
-from .plan import Plan, Weights
+from .plan import INPUT_KINDS, Plan, Weights
 from .protocols.random_ot import CountingPool
 from .share import Share
 from .steps import Form, Output, Step
@@ -184,7 +184,7 @@ def check_inputs(plan: Plan, feeds: Mapping[str, Array]) -> dict[str, Array]:
         if spec.name not in feeds:
             raise BadInput(f"input {spec.name!r} is missing; the plan wants {', '.join(wanted)}")
         value = np.asarray(feeds[spec.name])
-        if value.dtype.kind not in {"int": "iub", "bool": "iub", "float": "fiub"}[spec.kind]:
+        if value.dtype.kind not in INPUT_KINDS[spec.kind]:
             raise BadInput(f"input {spec.name!r} holds {value.dtype}, the plan wants {spec.kind}")
         if value.shape != spec.shape:
             raise BadInput(f"input {spec.name!r} has shape {value.shape}, the plan wants {spec.shape}")

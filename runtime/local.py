@@ -32,6 +32,8 @@ def _one_hot(op: LocalOp, ids: Array) -> Array:
     each = whole(ids)
     if each.size and (each.min() < -depth or each.max() >= depth):
         raise BadInput(f"{op.text or 'an index'} must lie in [0, {depth - 1}], not {_extreme(each, depth)}")
+    if each.size * depth > MAX_LOCAL:
+        raise ValueError(f"{each.size} rows of {depth} are more than {MAX_LOCAL} numbers")
     counted = np.where(each < 0, each + depth, each)
     return np.asarray(counted[..., None] == np.arange(depth), np.float64)
 
@@ -169,6 +171,6 @@ def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Array]
             try:
                 with np.errstate(all="ignore"):
                     values.append(np.asarray(TABLE[op.op](op, *(values[a] for a in op.args)), np.float64))
-            except (ValueError, IndexError, TypeError, KeyError, ArithmeticError) as error:
+            except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
                 raise BadInput(f"the client's own {op.op} cannot be computed: {error}") from None
     return values

@@ -8,7 +8,6 @@ typed records and nothing else. It may come from a stranger: every step is check
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from numpy.typing import NDArray
 from .errors import BadInput, BadPlan
 from .he_product import Product
 from .local import LocalOp, infer_local
-from .steps import AnyStep, Form, Linear, Output, Scaled, Step
+from .ring import MAX_BITS
+from .steps import AnyStep, Form, Linear, Output, Scaled, Step, fits
 from .steps import Weight as WeightStep
 
 MAGIC = b"PPCPLAN1"
@@ -30,12 +30,16 @@ MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
 
 
+INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
+"""The kinds of numpy that hold an input of each kind."""
+
+
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input of the client's. Integers are checked against [low, high] where given."""
 
     name: str
     shape: tuple[int, ...]
-    kind: str  # "int", "float" or "bool"
+    kind: str  # of INPUT_KINDS
     low: int | None = None
     high: int | None = None
 
@@ -149,12 +153,10 @@ def _check(plan: Plan, source: str) -> None:
     if len({each.hash for each in plan.lengths}) != len(plan.lengths):
         raise BadPlan(f"{source}: two lengths are the same plan")
     all_weights(plan, source)
-    if len(plan.steps) > MAX_STEPS:
-        raise BadPlan(f"{source}: {len(plan.steps)} steps, more than {MAX_STEPS}")
+    _check_tensors(plan, source)
+    if not 1 <= len(plan.steps) <= MAX_STEPS:
+        raise BadPlan(f"{source}: {len(plan.steps)} steps, not 1 to {MAX_STEPS}")
     forms = plan.forms
-    names = Counter(w.name for w in plan.weights)
-    if any(n > 1 for n in names.values()):
-        raise BadPlan(f"{source}: two weights of one name")
     shapes = {w.name: w.shape for w in plan.weights}
     for i, step in enumerate(plan.steps):
         want = _weight_of(step)
@@ -175,6 +177,22 @@ def _check(plan: Plan, source: str) -> None:
     for i, step in enumerate(plan.steps):
         if hasattr(step, "local") and not 0 <= step.local < len(plan.local):
             raise BadPlan(f"{source}: step {i} encodes local value {step.local}, of {len(plan.local)}")
+
+
+def _check_tensors(plan: Plan, source: str) -> None:
+    """What is said of inputs, outputs and weights can be said of a tensor, and each has its own name."""
+    for kind, specs in (("inputs", plan.inputs), ("outputs", plan.outputs), ("weights", plan.weights)):
+        if len({each.name for each in specs}) != len(specs):
+            raise BadPlan(f"{source}: two {kind} of one name")
+        for each in specs:
+            if not fits(each.shape):
+                raise BadPlan(f"{source}: {each.name!r} among its {kind} has shape {each.shape}")
+    for spec in plan.inputs:
+        if spec.kind not in INPUT_KINDS:
+            raise BadPlan(f"{source}: input {spec.name!r} is of kind {spec.kind!r}, which is none")
+    for weight in plan.weights:
+        if not 1 <= weight.bits <= MAX_BITS:
+            raise BadPlan(f"{source}: weight {weight.name!r} has {weight.bits} bits, not 1 to {MAX_BITS}")
 
 
 def all_weights(plan: Plan, source: str = "plan") -> tuple[WeightSpec, ...]:
@@ -233,7 +251,7 @@ def load_weights(path: Path, plan: Plan) -> Weights:
         raise BadInput(
             f"{path}: no such file; the server needs the weights that `ppc compile` wrote"
         ) from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # types that numpy does not have
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
     for w in all_weights(plan):
         held = weights[w.name]

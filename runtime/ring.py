@@ -7,9 +7,10 @@ symmetric interval [-2^(bits-1), 2^(bits-1)).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import ArrayLike, NDArray
 
 Ring = NDArray[np.uint64]
@@ -18,6 +19,14 @@ Signed = NDArray[np.int64]
 T = TypeVar("T")
 
 MAX_BITS = 64
+MAX_SCALE = 256
+"""Of either sign; a product has its factors' sum, and 2^scale must be a double."""
+
+MAX_RANK = 8
+"""Axes of a tensor."""
+
+Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A plan's integer that enters an array."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class Fixed:
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= MAX_BITS:
             raise ValueError(f"a ring has 1 to {MAX_BITS} bits, not {self.bits}")
+        if abs(self.scale) > MAX_SCALE:
+            raise ValueError(f"a scale is at most {MAX_SCALE} bits, not {self.scale}")
 
     def __str__(self) -> str:
         return f"i{self.bits}f{self.scale}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from .errors import RangeFault
+from .errors import BadPlan, RangeFault
 from .he_product import Product
 from .ledger import SERVER
 from .party import Party
@@ -28,8 +28,8 @@ from .protocols.multiply import (
     square_offline,
 )
 from .protocols.spline import SplineSpec, rounded, spline, spline_clear, spline_offline
-from .protocols.truncate import truncate, truncate_offline
-from .ring import Fixed, Ring, known
+from .protocols.truncate import rescaling, truncate, truncate_offline
+from .ring import MAX_RANK, Fixed, Int64, Ring, known
 from .share import Share
 
 if TYPE_CHECKING:
@@ -40,7 +40,11 @@ if TYPE_CHECKING:
     Clear = NDArray[np.int64]
 
 MAX_ELEMENTS = 2**30
-MAX_RANK = 8
+
+
+def fits(shape: tuple[int, ...]) -> bool:
+    """Whether a plan's tensor may have that shape."""
+    return len(shape) <= MAX_RANK and all(d >= 1 for d in shape) and prod(shape) <= MAX_ELEMENTS
 
 
 class Form(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class Form(msgspec.Struct, frozen=True):
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(self.shape) > MAX_RANK or any(d < 1 for d in self.shape) or prod(self.shape) > MAX_ELEMENTS:
+        if not fits(self.shape):
             raise ValueError(f"a value of shape {self.shape}")
 
     @property
@@ -101,7 +105,14 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
         return Form(self.num, self.shape)
 
     def _encoded(self, run: Run) -> Ring:
-        value = np.broadcast_to(run.local[self.local], self.shape)
+        local = run.local[self.local]
+        try:
+            value = np.broadcast_to(local, self.shape)
+        except ValueError:
+            raise BadPlan(
+                f"the client's value {self.name!r} has shape {local.shape}, which does not repeat to "
+                f"{self.shape}"
+            ) from None
         try:
             return self.num.encode(value)
         except OverflowError as error:
@@ -139,7 +150,7 @@ class Weight(Step, frozen=True, kw_only=True, tag=True):
 class Public(Step, frozen=True, kw_only=True, tag=True):
     """A small constant that both may know."""
 
-    values: tuple[int, ...]
+    values: tuple[Int64, ...]
     num: Fixed
     shape: tuple[int, ...]
 
@@ -316,8 +327,7 @@ class Rescale(Unary, frozen=True, kw_only=True, tag=True):
 
     def infer(self, forms: list[Form]) -> Form:
         x = forms[self.x]
-        if not 0 <= x.num.scale - self.num.scale < x.num.bits:
-            raise ValueError(f"cannot rescale {x.num} to {self.num}")
+        rescaling(x.num, self.num)
         return Form(self.num, x.shape)
 
     def offline(self, p: Party, run: Run, begun: Any) -> Any:
@@ -400,7 +410,7 @@ class Add(Binary, frozen=True, kw_only=True, tag=True):
 class TimesInteger(Unary, frozen=True, kw_only=True, tag=True):
     """x times a public integer that stands for factor·2^-scale. Free."""
 
-    factor: int
+    factor: Int64
     scale: int = 0
 
     def infer(self, forms: list[Form]) -> Form:

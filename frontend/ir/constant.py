@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ class Const(Op):
     value: NDArray[Any]
     secret: bool = False
     num: Num | None = field(default=None, kw_only=True)
+    most: ClassVar[float] = math.inf  # it is there already
 
     def __post_init__(self) -> None:
         value = np.asarray(self.value)

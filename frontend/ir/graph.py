@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from ppc.runtime.ring import Fixed
+from ppc.runtime.ring import MAX_RANK, Fixed
 
 
 class IRError(ValueError):
@@ -44,6 +44,11 @@ class BoolType:
 
 Num = FloatType | IntType | BoolType | Fixed
 FLOAT, INT, BOOL = FloatType(), IntType(), BoolType()
+
+
+MAX_ELEMENTS = 2**27
+"""Of a value that is computed, of which a small file could ask for any number. As many as the one-hot rows of
+500 tokens in a vocabulary of 250,000."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Op:
     """A value and how it comes about. ``name`` is the ONNX tensor it came from, "" where there was none."""
 
     name: str = field(default="", kw_only=True)
+    most: ClassVar[float] = MAX_ELEMENTS
 
     def __init_subclass__(cls, **rest: Any) -> None:
         # In the class's own dictionary before the dataclass decorator looks, which then leaves it alone: a
@@ -93,7 +99,10 @@ class Op:
         super().__init_subclass__(**rest)
 
     def __post_init__(self) -> None:
-        self.type  # noqa: B018 - an op that does not type-check cannot be built
+        if self.type.rank > MAX_RANK:
+            raise IRError(f"{type(self).__name__} {self.name}: {self.type} has more than {MAX_RANK} axes")
+        if self.type.size > self.most or any(n < 0 for n in self.type.shape):
+            raise IRError(f"{type(self).__name__} {self.name}: {self.type}, of 0 to {self.most:,} elements")
 
     def infer(self) -> TensorType:
         raise NotImplementedError

@@ -53,7 +53,10 @@ def apply(op: Op, operands: list[Array]) -> Array:
     meaning = MEANING.get(type(op))
     if meaning is None:
         raise IRError(f"{op!r} has no value of its own")
-    value = np.asarray(meaning(op, *operands))
+    try:
+        value = np.asarray(meaning(op, *operands))
+    except IndexError as error:  # of a table; which places are sought is only known now
+        raise IRError(f"{op!r} cannot be evaluated: {error}") from None
     if value.shape != op.type.shape:
         raise IRError(f"{op!r} evaluates to shape {value.shape}")
     return value

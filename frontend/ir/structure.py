@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from numpy.typing import NDArray
+
+from ppc.frontend.ir.constant import Const
 from ppc.frontend.ir.graph import FLOAT, IntType, IRError, Num, Op, TensorType
 from ppc.frontend.ir.infer import broadcast, joined, normal_axis
 
@@ -21,7 +25,13 @@ class Gather(Op):
         if not isinstance(indices.num, IntType):
             raise IRError(f"Gather {self.name}: indices are {indices}")
         axis = normal_axis(self, self.axis, x.rank)
+        if isinstance(self.indices, Const) and not _within(self.indices.value, x.shape[axis]):
+            raise IRError(f"Gather {self.name}: places outside of axis {axis} of {x}")
         return TensorType(x.shape[:axis] + indices.shape + x.shape[axis + 1 :], x.num)
+
+
+def _within(places: NDArray[Any], length: int) -> bool:
+    return not places.size or bool(-length <= places.min() and places.max() < length)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ import numpy as np
 from .. import _ring
 from ..ledger import SERVER
 from ..party import Party
-from ..ring import BIT, Fixed, Ring, known
+from ..ring import BIT, MAX_BITS, Fixed, Int64, Ring, known
 from ..share import Share
 from .booleans import AndMade, Bits, and_offline, and_rows
 from .leaf import LeafMade, leaf_answer, leaf_offline, leaf_point
@@ -43,7 +43,7 @@ class Thresholds:
     less than 2^drop, and is right elsewhere.
     """
 
-    values: tuple[int, ...]
+    values: tuple[Int64, ...]
     drop: int = 0
 
     def __post_init__(self) -> None:
@@ -53,6 +53,8 @@ class Thresholds:
             )
         if not self.values or list(self.values) != sorted(set(self.values)):
             raise ValueError(f"thresholds must ascend, not {self.values}")
+        if not 0 <= self.drop < MAX_BITS:
+            raise ValueError(f"cannot drop {self.drop} bits of a ring")
         if any(t % (1 << self.drop) for t in self.values):
             raise ValueError(f"thresholds {self.values} are not multiples of 2^{self.drop}")
 

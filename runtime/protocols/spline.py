@@ -17,12 +17,12 @@ import numpy as np
 
 from ..ledger import SERVER
 from ..party import Party
-from ..ring import BIT, Fixed, Ring
+from ..ring import BIT, Fixed, Int64, Ring
 from ..share import Share
 from .booleans import SelectMade, select, select_offline
-from .compare import CompareMade, Thresholds, compare, compare_offline
+from .compare import CompareMade, Layout, Thresholds, compare, compare_offline
 from .multiply import SquareMade, square, square_offline
-from .truncate import TruncateMade, truncate, truncate_offline
+from .truncate import TruncateMade, rescaling, truncate, truncate_offline
 
 GUARD = 3
 """Fraction bits beyond the result's that differences of quadratics keep while they are selected."""
@@ -44,8 +44,8 @@ class SplineSpec:
     thresholds: Thresholds
     compare_bits: int
     quad: Fixed
-    pieces: tuple[tuple[int, int, int], ...]
-    gates: tuple[tuple[int, int], ...]
+    pieces: tuple[tuple[Int64, Int64, Int64], ...]
+    gates: tuple[tuple[int, Int64], ...]
     out: Fixed
 
     def __post_init__(self) -> None:
@@ -57,11 +57,16 @@ class SplineSpec:
             raise ValueError(f"gates {self.gates} name knots that are not there")
 
     def check(self, num: Fixed) -> None:
-        """Raise ValueError unless an argument of format ``num`` has the bits that this spline reads."""
+        """Raise ValueError unless all formats fit one another and an argument of format ``num``."""
         if self.compare_bits > num.bits:
             raise ValueError(f"a spline compares in {self.compare_bits} bits, more than its argument's {num}")
         if self.jumps and self.quad.bits > num.bits:
             raise ValueError(f"a spline over {self.quad} needs its argument in that ring, not {num}")
+        Layout.of(self.compare_bits, self.thresholds)
+        if self.jumps:
+            rescaling(self.narrow, self.out)
+        if self.gates:
+            rescaling(num, self.out)
 
     @property
     def curved(self) -> bool:

@@ -29,8 +29,8 @@ class TruncateMade:
     ot: RandomOt | None
 
 
-def _plan(old: Fixed, new: Fixed) -> tuple[int, int]:
-    """(bits to drop, bits of the carry that survive in the new ring)."""
+def rescaling(old: Fixed, new: Fixed) -> tuple[int, int]:
+    """(bits to drop, bits of the carry that survive in the new ring); ValueError where there is no way."""
     drop = old.scale - new.scale
     if not 0 <= drop < old.bits:
         raise ValueError(f"cannot rescale {old} to {new}: a scale only falls, by less than the ring's bits")
@@ -38,14 +38,14 @@ def _plan(old: Fixed, new: Fixed) -> tuple[int, int]:
 
 
 def truncate_offline(p: Party, old: Fixed, new: Fixed, shape: tuple[int, ...]) -> TruncateMade:
-    _, carry_bits = _plan(old, new)
+    _, carry_bits = rescaling(old, new)
     return TruncateMade(random_ot(p, SERVER, carry_bits, shape) if carry_bits else None)
 
 
 def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
     """Needs |x| < 2^(l-2) where the carry counts; exact when no bit is dropped."""
     old = x.num
-    drop, carry_bits = _plan(old, new)
+    drop, carry_bits = rescaling(old, new)
     if old == new:
         return x
     s = np.uint64(drop)

@@ -69,3 +69,8 @@ def test_coefficients_wrap_into_their_ring():
 def test_what_integers_cannot_say_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         lowered(replace(functions.relu(), **change))
+
+
+def test_nothing_is_dropped_of_two_bits():
+    """The argument of a ReLU that calibration never saw leave 0."""
+    assert integer_spline(functions.relu(), NUM, QUAD, 2, OUT).thresholds.drop == 0

@@ -295,6 +295,14 @@ def test_an_unsupported_operator_is_named(tmp_path):
     done.failed(3, "Det", "bad", "opset 17")
 
 
+def test_a_lack_of_memory_is_one_line(place, monkeypatch):
+    def large(*args, **options):
+        raise MemoryError("Unable to allocate 9. TiB")
+
+    monkeypatch.setattr("ppc.backend.check.check_model", large)
+    called("check", place / "small.onnx").failed(2, "more memory is asked for than there is: .* 9. TiB")
+
+
 @pytest.mark.parametrize("verb", ["inspect", "simulate", "run"])
 def test_a_plan_that_is_missing_or_damaged(place, tmp_path, verb):
     rest = {

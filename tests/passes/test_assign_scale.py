@@ -65,6 +65,13 @@ def test_meaning_is_kept():
         assert_allclose(fixed.evaluate(done.graph, feeds)["y"], exact, atol=0.05)
 
 
+def test_what_the_client_and_the_server_bring_is_added():
+    """No operand is shared yet, so that none has a scale to go by."""
+    y = ops.Add(X, weight(4, 8))
+    exact = evaluate(Graph((X,), {"y": y}), FEEDS[0])["y"]
+    assert_allclose(fixed.evaluate(assigned(y).graph, FEEDS[0])["y"], exact, atol=0.01)
+
+
 def test_more_precision_is_more_exact():
     y = ops.MatMul(ops.MatMul(X, weight(8, 6)), weight(6, 3))
     exact = evaluate(Graph((X,), {"y": y}), FEEDS[0])["y"]

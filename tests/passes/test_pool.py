@@ -40,6 +40,16 @@ def test_masked_mean_is_one_product(keepdims, expanded):
     assert after.outputs["y"].name == "mean"
 
 
+def test_one_number_may_weigh_all_tokens():
+    """A mask of one token, where the model broadcasts it."""
+    weight = ops.Cast(ops.Reshape(ops.Slice(MASK, (0,), (1,), (1,), (1,)), (1, 1, 1)), FLOAT)
+    before = Graph((X, MASK), {"y": ops.ReduceSum(ops.Mul(shared(), weight), axes=(1,))})
+    after = pool(before)
+    assert after.count == 1
+    feeds = {"x": np.random.default_rng(1).normal(size=(1, 5, 3)), "mask": np.array([[2, 1, 1, 0, 0]])}
+    assert_allclose(evaluate(before, feeds)["y"], evaluate(after.graph, feeds)["y"], rtol=1e-12)
+
+
 def test_a_factor_that_differs_between_channels_stays():
     pixels = Input((1, 5, 3), FLOAT, name="pixels")
     total = ops.ReduceSum(ops.Mul(shared(), pixels), axes=(1,))

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import subprocess
+import sys
 
 import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_feeds, tiny_plan, tiny_weights
+from tiny import VOCABULARY, tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime import steps
 from ppc.runtime.errors import BadInput, BadPlan
-from ppc.runtime.executor import check_inputs
-from ppc.runtime.plan import decode, load, load_weights, save, save_weights
+from ppc.runtime.executor import check_inputs, simulate
+from ppc.runtime.local import LocalOp
+from ppc.runtime.plan import WeightSpec, decode, load, load_weights, save, save_weights
+from ppc.runtime.protocols.spline import SplineSpec
 from ppc.runtime.ring import Fixed
 
 
@@ -83,6 +88,97 @@ def test_an_ill_formed_step_is_named(index, fields, says):
         decode(changed(index, **fields))
 
 
+SPECS = tiny_plan()
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"steps": (), "outputs": ()}, "0 steps, not 1 to"),
+        ({"inputs": (msgspec.structs.replace(SPECS.inputs[0], kind="ids"),)}, "of kind 'ids', which is none"),
+        ({"inputs": (msgspec.structs.replace(SPECS.inputs[0], shape=(1, -4)),)}, "'ids' among its inputs"),
+        ({"inputs": SPECS.inputs * 2}, "two inputs of one name"),
+        ({"outputs": (msgspec.structs.replace(SPECS.outputs[0], shape=(-1, -10)),)}, "'y' among its outputs"),
+        ({"weights": (*SPECS.weights, WeightSpec("more", (2**40,), 9))}, "'more' among its weights"),
+        ({"weights": (*SPECS.weights, WeightSpec("more", (2, -1), 9))}, "'more' among its weights"),
+        ({"weights": (*SPECS.weights, WeightSpec("more", (2,), 65))}, "'more' has 65 bits"),
+    ],
+)
+def test_what_no_plan_says_is_named(fields, says):
+    with pytest.raises(BadPlan, match=says):
+        decode(msgspec.structs.replace(SPECS, **fields).body)
+
+
+def test_a_client_value_of_another_shape_than_its_step_says():
+    one_hot = msgspec.structs.replace(SPECS.local[1], ints=(VOCABULARY - 1,))
+    plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], one_hot))
+    with pytest.raises(BadPlan, match=r"'/in/ids' has shape \(1, 4, 10\), which does not repeat"):
+        simulate(decode(plan.body), tiny_weights(), {"ids": np.zeros((1, 4), np.int64)})
+
+
+BUMP = next(step.spec for step in SPECS.steps if isinstance(step, steps.Spline))
+
+
+def respelled(**fields: object) -> SplineSpec:
+    """The spline of step 4, whose fields are only checked together with its argument's format."""
+    return dataclasses.replace(BUMP, **fields)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        (respelled(out=Fixed(26, 23)), "cannot rescale i24f22 to i26f23"),
+        (respelled(pieces=((0, 0, 0),) * 4, out=Fixed(26, 9)), "cannot rescale i26f8 to i26f9"),
+        (respelled(compare_bits=1), "no bits are left to compare"),
+    ],
+)
+def test_a_spline_whose_formats_do_not_meet_is_named(spec, says):
+    with pytest.raises(BadPlan, match=says):
+        decode(changed(4, spec=spec))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"scale": 22}, {"scale": 2000}),
+        ({"drop": 0}, {"drop": 2**40}),
+        ({"drop": 0}, {"drop": -1}),
+        ({"factor": -1}, {"factor": 2**63}),
+        ({"values": [3]}, {"values": [2**63]}),
+        ({"gates": [[1, 1]]}, {"gates": [[1, 2**63]]}),
+    ],
+    ids=str,
+)
+def test_integers_that_no_array_or_ring_holds_are_refused(old, new):
+    """Written by hand: such records cannot be made here either."""
+    (name, was), (_, now) = *old.items(), *new.items()
+    tree = msgspec.msgpack.decode(SPECS.body)
+    places = [each for each in dictionaries(tree) if each.get(name) == was]
+    assert places
+    for each in places:
+        each[name] = now
+    with pytest.raises(BadPlan):
+        decode(msgspec.msgpack.encode(tree))
+
+
+def dictionaries(tree):
+    inner = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return [tree] * isinstance(tree, dict) + [found for each in inner for found in dictionaries(each)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"op": "OneHot", "args": (0,), "ints": (2**40,)}, "rows of 1099511627776"),
+        ({"op": "CumSum", "args": (0,), "ints": (1,)}, "not enough values to unpack"),
+    ],
+)
+def test_a_client_value_that_cannot_be_computed_is_named(fields, says):
+    plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], LocalOp(**fields)))
+    with pytest.raises(BadInput, match=f"the client's own {fields['op']} cannot be computed: .*{says}"):
+        simulate(decode(plan.body), tiny_weights(), tiny_feeds())
+
+
 def test_a_plan_may_reveal_only_the_outputs_it_names():
     plan = tiny_plan()
     program = (*plan.steps, steps.Output(name="hidden", x=3))
@@ -107,6 +203,18 @@ def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(BadPlan, match="not a readable"):
         load_weights(tmp_path / "junk", plan)
+
+
+def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
+    """In a process of its own: the ONNX packages teach numpy more types."""
+    save(tiny_plan(), tmp_path / "plan.bin")
+    save_weights(tiny_weights(), tiny_plan(), tmp_path / "w")
+    data = (tmp_path / "w").read_bytes().replace(b'"I16"', b'"BF16"', 1).replace(b"}} ", b"}}", 1)
+    (tmp_path / "w").write_bytes(data)
+    program = "import sys, pathlib; from ppc.runtime import plan; here = pathlib.Path(sys.argv[1])\n"
+    program += "plan.load_weights(here / 'w', plan.load(here / 'plan.bin'))"
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("ppc.runtime.errors.BadPlan: ")
 
 
 @pytest.mark.parametrize(
