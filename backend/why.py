@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from ppc.runtime.executor import count_ots
@@ -26,7 +27,7 @@ def reasons(plan: Plan) -> dict[str, Any]:
 
     The seconds are one core's work of both sides; ``total`` adds the bytes at the price they were chosen at.
     """
-    price = float(plan.options.get("byte_price", BYTE_PRICE))
+    price = _price(plan)
     steps = defaultdict(list)
     for i, step in enumerate(plan.steps):
         for product in step.products():
@@ -50,6 +51,15 @@ def reasons(plan: Plan) -> dict[str, Any]:
             _ots(role, count) for role, count in ((SERVER, counts.server), (CLIENT, counts.client)) if count
         ],
     }
+
+
+def _price(plan: Plan) -> float:
+    """Seconds a byte that the plan says it was made for, if it says so in a number."""
+    try:
+        price = float(plan.options["byte_price"])
+    except (KeyError, ValueError):
+        return BYTE_PRICE
+    return price if 0 < price < inf else BYTE_PRICE
 
 
 def _alternatives(

@@ -69,6 +69,16 @@ def test_a_page_is_well_formed_and_says_what_the_plan_says(document, errors):
         assert all(str(product[what]) in text for what in ("noise", "flood", "capacity"))
 
 
+def test_a_page_says_what_the_alternatives_cost(document):
+    text = " ".join(Reader(page(document)).text)
+    assert "as chosen" in text
+    for row in document["why"]["products"]:
+        assert size(row["chosen"]["bytes"]) in text
+        assert all(name in text for name in row["instead"])
+    for ots in document["why"]["ots"]:
+        assert f"{ots['count']:,} correlated OTs" in text
+
+
 def test_a_page_without_a_simulation_has_no_errors(document):
     assert "Error by layer" not in page(document)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import msgspec
+import pytest
 from tiny import tiny_plan
 
-from ppc.backend.why import reasons, text
+from ppc.backend.why import BYTE_PRICE, reasons, text
 from ppc.runtime.channel import HEADER
 from ppc.runtime.executor import price
 from ppc.runtime.he_product import answer_bytes, upload_bytes
@@ -43,6 +44,14 @@ def test_totals_are_at_the_price_that_the_plan_was_compiled_for():
     for row in why["products"]:
         assert row["chosen"]["total"] == row["chosen"]["work"] + 1e-6 * row["chosen"]["bytes"]
     assert "1 us a byte (8 Mbit/s)" in text(why)[0]
+
+
+@pytest.mark.parametrize("said", ["", "nan", "inf", "-1", "0", "a lot", "1e999"])
+def test_a_price_that_is_none_is_not_believed(said):
+    assert (
+        reasons(msgspec.structs.replace(tiny_plan(), options={"byte_price": said}))["byte_price"]
+        == BYTE_PRICE
+    )
 
 
 def extended(sender: Role, count: int) -> int:
