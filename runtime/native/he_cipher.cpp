@@ -107,16 +107,20 @@ void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, s
                  const Fresh& fresh, uint64_t* out) {
     const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
     const Kernels& k = basis.kernels();
-    Buffer small(n * kLanes), sum(n * kLanes);
-    for (size_t r = 0; r < shape.rows; ++r)
+    Buffer small(n * kLanes), sum(n * kLanes), ternaries(n * kLanes), errors(2 * n * kLanes);
+    for (size_t r = 0; r < shape.rows; ++r) {
+        const uint64_t* noise = fresh.noise + r * kLanes * 3 * n;
+        each_row(n, kLanes, [&](size_t j, size_t lane) {
+            const uint64_t* word = noise + lane * 3 * n + j;
+            ternaries.get()[j * kLanes + lane] = ternary(word[0]);
+            errors.get()[j * kLanes + lane] = binomial(word[n]);
+            errors.get()[(n + j) * kLanes + lane] = binomial(word[2 * n]);
+        });
         for (size_t l = 0; l < primes; ++l) {
             const Prime& prime = basis[l];
             const Scale scale(basis, l, fresh.ell);
             double* u = small.get();
-            const uint64_t* noise = fresh.noise + r * kLanes * 3 * n;
-            each_row(n, kLanes, [&](size_t j, size_t lane) {
-                u[j * kLanes + lane] = ternary(noise[lane * 3 * n + j]);
-            });
+            std::copy(ternaries.get(), ternaries.get() + n * kLanes, u);
             k.forward(u, n, 0, 1, prime);
             for (size_t c = 0; c < 2; ++c) {
                 double* x = sum.get();
@@ -128,9 +132,10 @@ void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, s
                 k.mac(x, fresh.public_key + (c * primes + l) * n, u, n, prime);
                 k.inverse(x, n, prime);
                 uint64_t* answers = out + (r * kLanes * 2 + c) * primes * n + l * n;
+                const double* error = errors.get() + c * n * kLanes;
                 each_row(n, kLanes, [&](size_t j, size_t lane) {
-                    const int error = binomial(noise[(lane * 3 + 1 + c) * n + j]);
-                    answers[lane * 2 * primes * n + j] = canonical(x[j * kLanes + lane] + error, prime);
+                    const size_t at = j * kLanes + lane;
+                    answers[lane * 2 * primes * n + j] = canonical(x[at] + error[at], prime);
                 });
                 for (size_t lane = 0; c == 0 && lane < kLanes; ++lane) {
                     const size_t item = r * kLanes + lane;
@@ -145,6 +150,7 @@ void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, s
                 }
             }
         }
+    }
 }
 
 // c/q mod 1 as a 64-bit fraction, by the Chinese remainder theorem: sum of y_i/p_i with

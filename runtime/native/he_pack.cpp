@@ -6,6 +6,7 @@
 #include "he_pack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace he {
@@ -17,7 +18,7 @@ public:
     Packer(const Basis& basis, const PackShape& shape)
         : basis_(basis), shape_(shape), n_(basis.degree()), kept_(basis.count() - 1), k_(basis.kernels()),
           items_(shape.packs * shape.fill * 2 * kept_ * n_), sum_(2 * kept_ * n_ * kLanes),
-          turned_(2 * kept_ * n_ * kLanes), digit_(n_ * kLanes), lanes_(n_ * kLanes),
+          turned_(2 * kept_ * n_ * kLanes), digit_(n_ * kLanes), rest_(n_ * kLanes), lanes_(n_ * kLanes),
           switched_(2 * basis.count() * n_ * kLanes) {
         std::fill(lanes_.get(), lanes_.get() + n_ * kLanes, 0.0);
         std::fill(digit_.get(), digit_.get() + n_ * kLanes, 0.0);
@@ -127,27 +128,35 @@ private:
             }
     }
 
+    // Take the lowest digit, from -2^(digit_bits - 1) up, off rest_.
+    void cut_digit(double* digit) {
+        const double base = std::ldexp(1.0, shape_.digit_bits);
+        Prime modulus;
+        modulus.value = base;
+        modulus.inverse = 1 / base;
+        k_.reduce(digit, rest_.get(), n_, modulus);
+        for (size_t j = 0; j < n_ * kLanes; ++j) rest_.get()[j] = (rest_.get()[j] - digit[j]) / base;
+    }
+
     // switched <- (Σ digits of turned c1 · key)/p_last, for c0 and c1, modulo the kept primes
     void key_switch(const double* key) {
         const size_t primes = kept_ + 1;
         std::fill(switched_.get(), switched_.get() + 2 * primes * n_ * kLanes, 0.0);
-        const uint64_t mask = (1ull << shape_.digit_bits) - 1;
-        for (size_t i = 0; i < kept_; ++i)
+        for (size_t i = 0; i < kept_; ++i) {
+            const double* source = lanes(turned_, 1, i, kept_);
+            std::copy(source, source + n_ * kLanes, rest_.get());
             for (size_t part = 0; part < shape_.parts; ++part, key += 2 * primes * n_) {
-                const double* source = lanes(turned_, 1, i, kept_);
-                const int shift = int(part) * shape_.digit_bits;
-                for (size_t j = 0; j < n_ * kLanes; ++j) {
-                    const uint64_t digit = canonical(source[j], basis_[i]) >> shift;
-                    digit_.get()[j] = double(int64_t(part + 1 == shape_.parts ? digit : digit & mask));
-                }
+                const bool last = part + 1 == shape_.parts;
+                if (!last) cut_digit(digit_.get());
                 for (size_t l = 0; l < primes; ++l) {
-                    k_.reduce(lanes_.get(), digit_.get(), n_, basis_[l]);
+                    k_.reduce(lanes_.get(), last ? rest_.get() : digit_.get(), n_, basis_[l]);
                     k_.forward(lanes_.get(), n_, 0, 1, basis_[l]);
                     for (size_t c = 0; c < 2; ++c)
                         k_.mac(lanes(switched_, c, l, primes), key + (c * primes + l) * n_, lanes_.get(), n_,
                                basis_[l]);
                 }
             }
+        }
         for (size_t c = 0; c < 2; ++c) {
             double* last = lanes(switched_, c, kept_, primes);
             k_.inverse(last, n_, basis_[kept_]);
@@ -164,7 +173,7 @@ private:
     const PackShape& shape_;
     const size_t n_, kept_;
     const Kernels& k_;
-    Buffer items_, sum_, turned_, digit_, lanes_, switched_;
+    Buffer items_, sum_, turned_, digit_, rest_, lanes_, switched_;
     std::vector<double> last_inverse_;
 };
 
