@@ -26,7 +26,7 @@ public:
             last_inverse_.push_back(centred(inv_mod(basis[kept_].p, basis[i].p), basis[i].p));
     }
 
-    void run(const uint64_t* in, const double* keys, uint64_t* out) {
+    void run(const double* in, const double* keys, double* out) {
         for (size_t item = 0; item < shape_.packs * shape_.fill * 2; ++item)
             drop(in + item * (kept_ + 1) * n_, items_.get() + item * kept_ * n_);
         int s = __builtin_ctzll(shape_.stride) - 1;
@@ -39,8 +39,7 @@ public:
             for (size_t c = 0; c < 2; ++c)
                 for (size_t i = 0; i < kept_; ++i) {
                     const double* x = item(pack * shape_.fill, c, i);
-                    for (size_t j = 0; j < n_; ++j)
-                        *out++ = canonical(x[j], basis_[i]);
+                    out = std::copy(x, x + n_, out);
                 }
     }
 
@@ -50,34 +49,23 @@ private:
         return from.get() + (c * primes + l) * n_ * kLanes;
     }
 
-    void scale(double* x, double factor, size_t vectors, const Prime& prime) {
-        double same[kLanes];
-        std::fill(same, same + kLanes, factor);
-        for (size_t v = 0; v < vectors; ++v) k_.multiply(x + v * kLanes, x + v * kLanes, same, 1, prime);
-    }
-
     // One polynomial: divided by fill, switched from q to q', and turned by X^-(stride-1).
-    void drop(const uint64_t* in, double* out) {
+    void drop(const double* in, double* out) {
         double* last = digit_.get();
         double* x = lanes_.get();
         const size_t vectors = n_ / kLanes, shift = shape_.stride - 1;
-        load_divided(in + kept_ * n_, last, basis_[kept_]);
+        k_.scale(last, in + kept_ * n_, divided(basis_[kept_]), vectors, basis_[kept_]);
         for (size_t i = 0; i < kept_; ++i) {
-            load_divided(in + i * n_, x, basis_[i]);
+            k_.scale(x, in + i * n_, divided(basis_[i]), vectors, basis_[i]);
             for (size_t j = 0; j < n_; ++j) x[j] -= last[j];
-            scale(x, last_inverse_[i], vectors, basis_[i]);
-            k_.reduce(x, x, vectors, basis_[i]);
+            k_.scale(x, x, last_inverse_[i], vectors, basis_[i]);
             double* to = out + i * n_;
             std::copy(x + shift, x + n_, to);
             for (size_t j = 0; j < shift; ++j) to[n_ - shift + j] = -x[j];
         }
     }
 
-    void load_divided(const uint64_t* in, double* x, const Prime& prime) {
-        for (size_t j = 0; j < n_; ++j) x[j] = centred(in[j], prime.p);
-        scale(x, centred(inv_mod(shape_.fill, prime.p), prime.p), n_ / kLanes, prime);
-        k_.reduce(x, x, n_ / kLanes, prime);
-    }
+    double divided(const Prime& prime) const { return centred(inv_mod(shape_.fill, prime.p), prime.p); }
 
     void merge(size_t first, size_t used, size_t half, size_t s, const double* key) {
         const size_t h = size_t(1) << s, step = n_ >> s;
@@ -164,7 +152,7 @@ private:
                 double* x = lanes(switched_, c, i, primes);
                 k_.inverse(x, n_, basis_[i]);
                 for (size_t j = 0; j < n_ * kLanes; ++j) x[j] -= last[j];
-                scale(x, last_inverse_[i], n_, basis_[i]);
+                k_.scale(x, x, last_inverse_[i], n_, basis_[i]);
             }
         }
     }
@@ -179,8 +167,7 @@ private:
 
 }  // namespace
 
-void interleave(const Basis& basis, const PackShape& shape, const uint64_t* in, const double* keys,
-                uint64_t* out) {
+void interleave(const Basis& basis, const PackShape& shape, const double* in, const double* keys, double* out) {
     Packer(basis, shape).run(in, keys, out);
 }
 
