@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,8 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
     if isinstance(op, _ENTERS):
         return None
     if owner[op] is Owner.SHARED:
-        if isinstance(op, (*RULES, *_APPROXIMATED)):
+        hidden = isinstance(op, ops.Gather) and not isinstance(op.indices, ops.Const)
+        if isinstance(op, (*RULES, *_APPROXIMATED)) and not hidden:
             return None
         return (
             f"neither party knows its operands, and no protocol computes {_what(op)} on shares{_remedy(op)}"
@@ -196,7 +198,7 @@ def _label(node: Surveyed) -> str:
 class _Told:
     def __init__(self, found: Survey, fused: Graph | None) -> None:
         self.owner = owners(found.graph) if found.graph else {}
-        self.fused = {op.name: op for op in walk(fused) if op.name} if fused else {}
+        self.fused = {op.name: _core(op) for op in walk(fused) if op.name} if fused else {}
         self.fused_owner = owners(fused) if fused else {}
         self.users: dict[Op, list[Op]] = defaultdict(list)
         for op in self.owner:
@@ -245,16 +247,25 @@ class _Told:
         return protocols([each for each in node.inner if self.known(each)])
 
 
+def _core(op: Op) -> Op:
+    """What a fusion made, without the reshapes that give it the shape wanted; those have no name before."""
+    while isinstance(op, LAYOUT) and len(op.operands) == 1 and not op.operands[0].name:
+        (op,) = op.operands
+    return op
+
+
 # ---- as text
 
-_NAMES, _LONGEST = 3, 28
+_NAMES, _LONGEST = 3, 32
 
 
 def as_text(checked: Checked) -> str:
     """For people: a line for each kind of operator and way to run it, then all that stands in the way."""
-    lines = [f"{'operator':<24}{'count':>6}  {'owner':<8}{'how':<44}  nodes"]
+    kind = max([len("operator"), *(len(row.op_type) for row in checked.rows)])
+    how = max([len("how"), *(len(row.how) for row in checked.rows)])
+    lines = [f"{'operator':<{kind}}  {'count':>5}  {'owner':<6}  {'how':<{how}}  nodes"]
     lines += [
-        f"{row.op_type:<24}{row.count:>6}  {row.owner or '-':<8}{row.how:<44}  {_names(row.nodes)}"
+        f"{row.op_type:<{kind}}  {row.count:>5}  {row.owner or '-':<6}  {row.how:<{how}}  {_names(row.nodes)}"
         for row in checked.rows
     ]
     nodes = sum(row.count for row in checked.rows)
@@ -271,6 +282,15 @@ def _sum(checked: Checked) -> str:
 
 
 def _names(nodes: tuple[str, ...]) -> str:
-    shown = [each if len(each) <= _LONGEST else "…" + each[1 - _LONGEST :] for each in nodes[:_NAMES]]
+    """The first few, without what all have in common."""
+    scopes = zip(*(each.split("/")[:-1] for each in nodes), strict=False)
+    alike = len(list(takewhile(lambda parts: len(set(parts)) == 1, scopes))) if len(nodes) > 1 else 0
+    shown = [_short("/".join(each.split("/")[alike:])) for each in nodes[:_NAMES]]
     more = f" +{len(nodes) - _NAMES}" if len(nodes) > _NAMES else ""
     return ", ".join(shown) + more
+
+
+def _short(name: str) -> str:
+    """A name without its middle where it is long: layers differ at the beginning, tensors at the end."""
+    half = _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[1 - half :]}"

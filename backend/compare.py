@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.onnx_run import all_values
+from ppc.runtime.buckets import fit
 from ppc.runtime.executor import simulate
 from ppc.runtime.plan import Plan, Weights
 
@@ -28,6 +29,7 @@ def error_by_layer(
     that error by the tensor's standard deviation in ONNX Runtime, both where the mask leaves anything to
     compare. Raises UsageError where ``feeds`` do not fit the model.
     """
+    plan, feeds = fit(plan, feeds)
     values = simulate(plan, weights, feeds, keep=True)
     named = {step.name: i for i, step in enumerate(plan.steps) if step.name}  # of several steps, the last
     floats = all_values(model, feeds, list(named))

@@ -70,11 +70,11 @@ class Node:
     @property
     def head(self) -> str:
         """The name up to its last part, with the slash."""
-        return self.name[: len(self.name) - len(self.tail)]
+        return head(self.name)
 
     @property
     def tail(self) -> str:
-        return self.name.rsplit("/", 1)[-1]
+        return tail(self.name)
 
     def add(self, row: Row, error: float | None = None) -> None:
         self.offline.add(row["offline"])
@@ -82,6 +82,14 @@ class Node:
         self.numbers.append(int(row["number"]))
         if error is not None:
             self.error = max(error, self.error or 0.0)
+
+
+def head(name: str) -> str:
+    return name[: len(name) - len(tail(name))]
+
+
+def tail(name: str) -> str:
+    return name.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,7 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
         layers=layers,
         graph=graph,
         edges=edges,
+        formats=sorted(_by_format(steps).items()),
         margin=max((edge.width for edge in edges), default=0) + 12,
         longest=max(max(part.offline.seconds, part.online.seconds) for part in graph),
         kinds=_by_kind(steps),
@@ -201,6 +210,14 @@ def _by_kind(steps: Sequence[Row]) -> list[Node]:
     return sorted(found.values(), key=lambda node: (node.name == OTHER, -node.seconds))
 
 
+def _by_format(steps: Sequence[Row]) -> dict[tuple[int, int], list[Row]]:
+    """Steps by bits and fraction of their values."""
+    found: dict[tuple[int, int], list[Row]] = {}
+    for row in steps:
+        found.setdefault((row["bits"], row["fraction"]), []).append(row)
+    return found
+
+
 # ---- how numbers are written
 
 
@@ -210,7 +227,7 @@ def size(count: float) -> str:
         return "–"
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
-            return f"{count / scale:.3g} {unit}"
+            return f"{_digits(count / scale)} {unit}"
     return f"{count:.0f} B"
 
 
@@ -221,7 +238,27 @@ def duration(seconds: float) -> str:
     if seconds >= 999.5:
         return f"{seconds:,.0f} s"
     unit, scale = ("s", 1.0) if seconds >= 0.9995 else ("ms", 1e3) if seconds >= 0.9995e-3 else ("µs", 1e6)
-    return f"{scale * seconds:.3g} {unit}"
+    return f"{_digits(scale * seconds)} {unit}"
+
+
+def rate(bandwidth: float) -> str:
+    """Bytes a second as bits."""
+    gigabits, megabits = bandwidth * 8e-9, bandwidth * 8e-6
+    return f"{_digits(gigabits)} Gbit/s" if gigabits >= 1 else f"{_digits(megabits)} Mbit/s"
+
+
+def _digits(value: float) -> str:
+    """Three, so that a column lines up."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+def short(name: str, most: int) -> str:
+    """As many of the last parts of a name as ``most`` characters hold, and at least the last."""
+    parts = name.split("/")
+    while len(parts) > 1 and len("/".join(parts)) > most - 2:
+        parts = parts[1:]
+    kept = "/".join(parts)
+    return name if len(name) <= most else f"…/{kept}" if len(kept) <= most - 2 else f"…{kept[1 - most :]}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -245,6 +282,12 @@ def _template() -> Template:
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"size": size, "duration": duration, "colour": colour}
-    environment.globals |= {"percent": percent, "level": level, "LINE": LINE}
+    environment.filters |= {
+        "size": size,
+        "duration": duration,
+        "rate": rate,
+        "colour": colour,
+        "short": short,
+    }
+    environment.globals |= {"percent": percent, "level": level, "head": head, "tail": tail, "LINE": LINE}
     return environment.get_template(TEMPLATE)

@@ -15,9 +15,10 @@ from ppc.backend.lower_local import cuts, local_op
 from ppc.backend.lower_spline import integer_spline
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
+from ppc.passes.errors import RangeError, place
 from ppc.passes.own import owners
 from ppc.runtime import steps
-from ppc.runtime.he_product import Product, plan_product
+from ppc.runtime.he_product import MAX_ELL, Product, plan_product
 from ppc.runtime.local import LocalOp
 from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.ring import Fixed
@@ -101,6 +102,8 @@ def lower(
             if isinstance(op.type.num, Fixed):
                 state.at[op] = _encode(state, op)
             continue
+        if isinstance(op, ops.MatMul) and fixed(op).bits > MAX_ELL:
+            raise _too_wide(op)
         if op in merged:
             _linear_group(state, merged[op])
             continue
@@ -217,6 +220,13 @@ def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
             steps.TimesInteger(name=op.name, x=columns, factor=1, scale=fixed(op.b).scale)
         )
         at += n
+
+
+def _too_wide(op: ops.MatMul) -> RangeError:
+    return RangeError(
+        f"{place(op)} needs a ring of {fixed(op).bits} bits, more than the {MAX_ELL} of a product under "
+        "encryption. Allow a larger --max-error, or scale its operands down in the model"
+    )
 
 
 def _plan(batch: int, m: int, w: NDArray[np.int64], ell: int) -> Product:
@@ -359,6 +369,14 @@ def _slice(state: Lowering, op: ops.Slice) -> int:
     return state.put(steps.Slice(name=op.name, x=state.value(op.x), cuts=cuts(op)))
 
 
+def _gather(state: Lowering, op: ops.Gather) -> int:
+    """x at places that both know."""
+    axis = op.axis % op.x.type.rank
+    places = _const(op.indices).value.ravel() % op.x.type.shape[axis]
+    done = state.put(steps.Take(name=op.name, x=state.value(op.x), axis=axis, places=tuple(places.tolist())))
+    return _reshape(state, done, op.type.shape)
+
+
 def _concat(state: Lowering, op: ops.Concat) -> int:
     parts = tuple(state.value(x) for x in op.xs)
     return state.put(steps.Concat(name=op.name, parts=parts, axis=op.axis % op.type.rank))
@@ -391,5 +409,6 @@ RULES: dict[type[Op], Callable[[Lowering, Any], int]] = {
     ops.Transpose: _transpose,
     ops.Broadcast: _broadcast_op,
     ops.Slice: _slice,
+    ops.Gather: _gather,
     ops.Concat: _concat,
 }

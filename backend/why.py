@@ -5,10 +5,10 @@ Packings and parameters are chosen in `choose`, how correlated OTs are made in `
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from ppc.runtime.executor import count_ots
@@ -54,12 +54,12 @@ def reasons(plan: Plan) -> dict[str, Any]:
 
 
 def _price(plan: Plan) -> float:
-    """What the plan says that it was chosen at, where that is a price."""
+    """Seconds a byte that the plan says it was made for, if it says so in a number."""
     try:
-        said = float(plan.options.get("byte_price", BYTE_PRICE))
-    except ValueError:
+        price = float(plan.options["byte_price"])
+    except (KeyError, ValueError):
         return BYTE_PRICE
-    return said if 0 < said < math.inf else BYTE_PRICE
+    return price if 0 < price < inf else BYTE_PRICE
 
 
 def _alternatives(

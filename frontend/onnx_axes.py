@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from ppc.frontend.errors import DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
@@ -55,9 +58,10 @@ def fixed_inputs(
     """The model's inputs with every axis fixed, and what each named axis was fixed to.
 
     In this order: ``dims`` by the axis's name or as ``input.axis``; ``seq_len`` for a name with "seq" or
-    "length" in it; 1 for a first axis called batch… or N. Axes with names that an exporter made up: 1 for the
-    first, and ``seq_len`` for the second of a matrix of integers, which token ids and masks are. Raises
-    DynamicAxis for what is left, and UnknownDim for a size that no axis takes.
+    "length" in it; 1 for a first axis called batch… or N; 0 for past…, a cache that nobody has filled; a sum
+    of names for "past_length + seq_length". Axes with names that an exporter made up: 1 for the first, and
+    ``seq_len`` for the second of a matrix of integers, which token ids and masks are. Raises DynamicAxis for
+    what is left, and UnknownDim for a size that no axis takes.
     """
     initialized = {each.name for each in model.graph.initializer}
     values = [each for each in model.graph.input if each.name not in initialized]
@@ -65,6 +69,33 @@ def fixed_inputs(
     inputs = tuple(fixer.input(value) for value in values)
     fixer.check()
     return inputs, fixer.named
+
+
+def is_cache(name: str) -> bool:
+    """Whether an axis of this name counts tokens that were seen before: there are none."""
+    return name.lower().startswith("past") and "+" not in name
+
+
+def empty_caches(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrays without elements for the inputs that ``feeds`` lacks and that are caches of earlier tokens."""
+    tensors = {each.name: each.type.tensor_type for each in model.graph.input}
+    sizes = {
+        axis.dim_param: size
+        for name, value in feeds.items()
+        if name in tensors
+        for axis, size in zip(tensors[name].shape.dim, value.shape, strict=False)
+    }
+    return {
+        name: np.zeros(
+            [
+                0 if is_cache(d.dim_param) else d.dim_value or sizes.get(d.dim_param, 1)
+                for d in tensor.shape.dim
+            ],
+            onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type),
+        )
+        for name, tensor in tensors.items()
+        if name not in feeds and any(is_cache(axis.dim_param) for axis in tensor.shape.dim)
+    }
 
 
 MOST = 2**24
@@ -101,6 +132,10 @@ def inferred_types(
         if kind is not None and tensor.HasField("shape") and all(each.HasField("dim_value") for each in dims):
             found[value.name] = (tuple(int(each.dim_value) for each in dims), kind)
     return found
+
+
+def _terms(name: str) -> list[str]:
+    return [part.strip() for part in name.split("+")]
 
 
 class _Fixer:
@@ -156,9 +191,15 @@ class _Fixer:
             if key in self.dims:
                 self.taken.add(key)
                 return self.dims[key]
-        # "past_sequence_length + 1" is a sum of axes, which nobody has given
+        if "+" in name:
+            sizes = [
+                int(part) if part.isdigit() else self.size(part, "", index, tokens) for part in _terms(name)
+            ]
+            return None if None in sizes else sum(each for each in sizes if each is not None)
         plain = name.lower() if name.isidentifier() or name.replace(".", "_").isidentifier() else ""
-        if ("seq" in plain or "length" in plain) and "past" not in plain and self.seq_len is not None:
+        if is_cache(plain):
+            return 0
+        if ("seq" in plain or "length" in plain) and self.seq_len is not None:
             return self.seq_len
         if plain.startswith("batch") or (index == 0 and plain in ("n", "b", "bs", "bsz")):
             return 1

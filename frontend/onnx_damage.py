@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import onnx
 from onnx import checker
@@ -84,7 +85,7 @@ def written_out(model: onnx.ModelProto) -> int:
 def check_attributes(node: onnx.NodeProto, opset: int) -> None:
     """Raises TypeError for an attribute of another type than its operator's: 1.0 is no axis, nor is "1"."""
     try:
-        known = onnx.defs.get_schema(node.op_type, opset, node.domain).attributes
+        known: Mapping[str, Any] = onnx.defs.get_schema(node.op_type, opset, node.domain).attributes
     except onnx.defs.SchemaError:  # not an operator of ONNX's own
         return
     for each in node.attribute:

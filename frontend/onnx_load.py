@@ -23,7 +23,7 @@ from ppc.frontend.errors import (
     UnsupportedModel,
     UnsupportedOp,
 )
-from ppc.frontend.ir.graph import Graph, IRError, Num, Op, walk_from
+from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
 from ppc.frontend.onnx_damage import (
@@ -142,7 +142,7 @@ def _parse(path: Path) -> onnx.ModelProto:
     except OSError as error:
         raise NotOnnx(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # by the file's ending one of several parsers, each with errors of its own
-        raise NotOnnx(f"{path} is not an ONNX model: {error}") from None
+        raise NotOnnx(f"{path} is not an ONNX model, or cut short: {error}; fetch it again") from None
     if not model.ir_version or not model.graph.output:
         raise NotOnnx(f"{path} is not an ONNX model: it has no graph with an output")
     return model
@@ -188,7 +188,7 @@ def _read(
             raise UnknownOutput(name, there)
     inputs, _ = fixed_inputs(model, seq_len, dims)
     chosen = tuple(outputs or _not_stray(model, there))
-    reader = _Reader(model, inputs, chosen)
+    reader = _Reader(model, inputs, chosen, seq_len)
     reader.run(model.graph.node, _needed(model.graph.node, chosen))
     return reader
 
@@ -196,8 +196,11 @@ def _read(
 class _Reader:
     """One walk over the nodes; what each tensor's name stands for grows as it goes."""
 
-    def __init__(self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...]) -> None:
-        self.model, self.inputs, self.chosen = model, inputs, chosen
+    def __init__(
+        self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...], seq_len: int | None
+    ) -> None:
+        self.model, self.chosen, self.seq_len = model, chosen, seq_len
+        self.inputs = tuple(each for each in inputs if each.type.size)
         self.opset = max((o.version for o in model.opset_import if o.domain in _OWN_DOMAINS), default=0)
         if self.opset not in OPSETS:
             raise NotOnnx(
@@ -212,7 +215,7 @@ class _Reader:
         self.nodes: list[Surveyed] = []
         self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
         for each in inputs:
-            self.define(each.name, each)
+            self.define(each.name, each if each.type.size else _empty(each))
         self.read_initializers(model.graph.initializer)
 
     def define(self, name: str, value: Op | Known | None) -> None:
@@ -240,8 +243,15 @@ class _Reader:
                 raise NotOnnx(f"node {node.name} reads {name}, which nothing before it makes")
         try:
             self.bind(node, self.meaning(node))
-        except (Unsupported, IRError) as reason:
+        except Unsupported as reason:
             self.refuse(node, str(reason))
+        except IRError as reason:
+            long = (
+                f"; is --seq-len {self.seq_len} more than the model has positions for?"
+                if self.seq_len
+                else ""
+            )
+            self.refuse(node, f"{reason}{long}")
         except DAMAGE as error:
             self.refuse(node, ill_formed(node, error, self.model.opset_import))
         first = next((name for name in node.output if name), "")
@@ -318,7 +328,11 @@ class _Reader:
         key = self.key(node)
         builder = TABLE.get(key)
         if builder is None:
-            raise Unsupported(REMEDIES.get(key, "there is no translation of it; see ppc.frontend.onnx_ops"))
+            raise Unsupported(
+                REMEDIES.get(
+                    key, "there is no translation of it; rewrite it with operators of docs/operators.md"
+                )
+            )
         version = self.version(node)
         check_attributes(node, version)
         operands = [self.op(name, each) for name, each in zip(node.input, inputs, strict=True)]
@@ -380,6 +394,11 @@ class _Reader:
             found[name] = op
         real = {name: op for name, op in found.items() if explicit or _depends_on_weights(op)}
         return Graph(self.inputs, real or found, self.model.graph.name)
+
+
+def _empty(given: Input) -> Known:
+    """What an input without elements holds: a cache of no tokens."""
+    return Known(np.zeros(given.shape, np.float32 if given.type.num == FLOAT else np.int64), secret=False)
 
 
 def _depends_on_weights(op: Op) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import helper
 
 from ppc.frontend.errors import UnknownOutput, UsageError
+from ppc.frontend.onnx_axes import empty_caches
 from ppc.frontend.onnx_load import read_model
 
 Array = NDArray[Any]
@@ -72,9 +73,10 @@ def _run(model: onnx.ModelProto, feeds: Mapping[str, ArrayLike], names: list[str
     needed = {each.name for each in session.get_inputs()}
     if unknown := sorted(set(feeds) - set(kinds)):
         raise UsageError(f"the model has no input {', '.join(unknown)}; it has {', '.join(sorted(needed))}")
-    if missing := sorted(needed - set(feeds)):
+    caches = empty_caches(model, {name: np.asarray(value) for name, value in feeds.items()})
+    if missing := sorted(needed - set(feeds) - set(caches)):
         raise UsageError(f"no value for input {', '.join(missing)}")
-    given = {
+    given = caches | {
         name: np.asarray(value).astype(helper.tensor_dtype_to_np_dtype(kinds[name].tensor_type.elem_type))
         for name, value in feeds.items()
     }

@@ -127,7 +127,8 @@ def split(node: Node, x: Op, sizes: Op | None = None) -> tuple[Op, ...]:
 
 
 def concat(node: Node, *xs: Op) -> Op:
-    return xs[0] if len(xs) == 1 else ops.Concat(xs, node.get("axis", 0))
+    full = tuple(x for x in xs if x.type.size) or xs[:1]
+    return full[0] if len(full) == 1 else ops.Concat(full, node.get("axis", 0))
 
 
 def gather(node: Node, x: Op, indices: Op) -> Op:

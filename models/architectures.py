@@ -43,11 +43,17 @@ TOKENS = ("input_ids", "attention_mask")
 
 @dataclass(frozen=True)
 class Architecture:
-    """``build(attention)`` is the model; its ``outputs`` are the fields of what it returns."""
+    """``build(attention)`` is the model; its ``outputs`` are the fields of what it returns.
+
+    ``padding`` is the id of the token that fills a prompt up. With ``local`` attention a token looks at its
+    neighbours alone, so that one of padding may find nothing to look at: what it gives then means nothing.
+    """
 
     build: Callable[[str], nn.Module]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    padding: int = 0
+    local: bool = False
 
 
 def _bert_like(config: type[Any], **more: Any) -> Any:
@@ -138,6 +144,73 @@ def _albert() -> Any:
     return _bert_like(transformers.AlbertConfig, embedding_size=WIDTH // 2)
 
 
+def _mpnet() -> Any:
+    return _bert_like(transformers.MPNetConfig, max_position_embeddings=POSITIONS + 2)
+
+
+def _deberta() -> Any:
+    return _bert_like(
+        transformers.DebertaV2Config,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=8,
+        share_att_key=True,
+        norm_rel_ebd="layer_norm",
+    )
+
+
+def _modernbert() -> Any:
+    return _bert_like(
+        transformers.ModernBertConfig,
+        local_attention=8,
+        global_attn_every_n_layers=2,
+        pad_token_id=0,
+        bos_token_id=1,
+        cls_token_id=1,
+        eos_token_id=2,
+        sep_token_id=2,
+    )
+
+
+def _t5() -> Any:
+    return transformers.T5Config(
+        vocab_size=VOCABULARY,
+        d_model=WIDTH,
+        d_kv=WIDTH // HEADS,
+        d_ff=2 * WIDTH,
+        num_layers=LAYERS,
+        num_heads=HEADS,
+    )
+
+
+def _opt() -> Any:
+    return transformers.OPTConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        word_embed_proj_dim=WIDTH,
+        ffn_dim=2 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        max_position_embeddings=POSITIONS,
+        use_cache=False,
+    )
+
+
+def _qwen() -> Any:
+    return _bert_like(
+        transformers.Qwen2Config,
+        num_key_value_heads=HEADS // 2,
+        use_cache=False,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+
+
+def _clip_text() -> Any:
+    # its QuickGELU is x·σ(1.702 x)
+    return _bert_like(transformers.CLIPTextConfig, projection_dim=WIDTH // 2, eos_token_id=2)
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": Architecture(
         _of(transformers.BertModel, _bert),
@@ -151,7 +224,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         _of(transformers.BertForTokenClassification, _bert), (*TOKENS, "token_type_ids"), ("logits",)
     ),
     "roberta": Architecture(
-        _of(transformers.RobertaForSequenceClassification, _roberta), TOKENS, ("logits",)
+        _of(transformers.RobertaForSequenceClassification, _roberta), TOKENS, ("logits",), padding=1
     ),
     "distilbert": Architecture(
         _of(transformers.DistilBertForSequenceClassification, _distilbert), TOKENS, ("logits",)
@@ -165,6 +238,25 @@ ARCHITECTURES: dict[str, Architecture] = {
     "llama": Architecture(_of(transformers.LlamaForCausalLM, _llama), TOKENS, ("logits",)),
     "vit": Architecture(_of(transformers.ViTForImageClassification, _vit), ("pixel_values",), ("logits",)),
 }
+
+FURTHER: dict[str, Architecture] = {
+    "mpnet": Architecture(_of(transformers.MPNetModel, _mpnet), TOKENS, ("last_hidden_state",), padding=1),
+    "deberta-v2": Architecture(
+        _of(transformers.DebertaV2ForSequenceClassification, _deberta), TOKENS, ("logits",)
+    ),
+    "modernbert": Architecture(
+        _of(transformers.ModernBertModel, _modernbert), TOKENS, ("last_hidden_state",), local=True
+    ),
+    "t5-encoder": Architecture(_of(transformers.T5EncoderModel, _t5), TOKENS, ("last_hidden_state",)),
+    "opt": Architecture(_of(transformers.OPTForCausalLM, _opt), TOKENS, ("logits",), padding=1),
+    "qwen2": Architecture(_of(transformers.Qwen2ForCausalLM, _qwen), TOKENS, ("logits",)),
+    "clip-text": Architecture(
+        _of(transformers.CLIPTextModelWithProjection, _clip_text), TOKENS, ("text_embeds",)
+    ),
+}
+"""Tried with each exporter once: mostly made of what those above are made of."""
+
+ALL = ARCHITECTURES | FURTHER
 
 
 class _Positional(nn.Module):  # type: ignore[misc]
@@ -181,7 +273,7 @@ class _Positional(nn.Module):  # type: ignore[misc]
 
 def module(name: str, attention: Attention = "eager", seed: int = 0) -> nn.Module:
     """The model called ``name`` in evaluation mode, inputs by position; a tuple of its outputs."""
-    architecture = ARCHITECTURES[name]
+    architecture = ALL[name]
     torch.manual_seed(seed)
     made = architecture.build(attention).eval()
     widen(made, seed)
@@ -221,16 +313,15 @@ def _widen(model: nn.Module, seed: int) -> None:
 def sample(name: str, *, tokens: int = 16, batch: int = 1, used: int | None = None, seed: int = 0) -> Feeds:
     """Inputs for ``name``: ids in skewed frequencies as words have them, ``used`` of them not padding."""
     rng = np.random.default_rng(seed)
-    inputs = ARCHITECTURES[name].inputs
+    inputs = ALL[name].inputs
     if inputs == ("pixel_values",):
         smooth = rng.standard_normal((batch, 3, PIXELS // 4, PIXELS // 4)).repeat(4, axis=2).repeat(4, axis=3)
         fine = rng.standard_normal((batch, 3, PIXELS, PIXELS))
         return {"pixel_values": (0.8 * smooth + 0.3 * fine).astype(np.float32)}
     kept = np.broadcast_to(np.arange(tokens) < (tokens if used is None else used), (batch, tokens))
     ids = 2 + (rng.zipf(1.3, (batch, tokens)) + rng.integers(0, 8, (batch, tokens))) % (VOCABULARY - 2)
-    padding = 1 if name == "roberta" else 0
     feeds: Feeds = {
-        "input_ids": np.where(kept, ids, padding).astype(np.int64),
+        "input_ids": np.where(kept, ids, ALL[name].padding).astype(np.int64),
         "attention_mask": kept.astype(np.int64),
     }
     if "token_type_ids" in inputs:
@@ -252,7 +343,7 @@ def export(
     seed: int = 0,
 ) -> Path:
     """Write the model as ONNX. ``dynamic`` leaves batch and sequence open, as most exported models do."""
-    architecture = ARCHITECTURES[name]
+    architecture = ALL[name]
     model = module(name, attention, seed)
     feeds = sample(name, tokens=tokens, batch=batch)
     args = tuple(torch.from_numpy(feeds[each]) for each in architecture.inputs)
@@ -296,7 +387,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=sorted(ARCHITECTURES))
+    parser.add_argument("name", choices=sorted(ALL))
     parser.add_argument("output", type=Path)
     parser.add_argument("--exporter", choices=("torchscript", "dynamo"), default="torchscript")
     parser.add_argument("--opset", type=int, default=17)

@@ -25,6 +25,7 @@ from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu
 from ppc.passes.fuse_softmax import fuse_softmax
+from ppc.passes.hoist_mask import hoist_mask
 from ppc.passes.merge_equal import merge_equal
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
@@ -125,6 +126,11 @@ PIPELINE: tuple[Stage, ...] = (
         "1/√d costs nothing inside a weight",
         lambda s: replace(s, graph=fold_scale(s.graph).graph),
     ),
+    Stage(
+        "hoist_mask",
+        "only the last term under a softmax can be cut",
+        lambda s: replace(s, graph=hoist_mask(s.graph).graph),
+    ),
     Stage("apply_profile", "what a model can do without, or be tuned to do without, costs least", _profiled),
     Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate),
     Stage(
@@ -173,8 +179,8 @@ def statically(graph: Graph, ranges: Ranges) -> tuple[Graph, Graph]:
 
     Needs no data: ``ranges`` say where masks may be cut, and guesses do.
     """
-    fused = _fused(_canonical(graph))
-    masked = clamp_mask(fold_scale(pool(fused).graph).graph, ranges)
+    fused = pool(_fused(_canonical(graph))).graph
+    masked = clamp_mask(hoist_mask(fold_scale(fused).graph).graph, ranges)
     return fused, delay_division(fold_affine(decompose(spell_out(masked).graph))).graph
 
 

@@ -2,6 +2,7 @@
 
     ½ · x · (1 + erf(x/√2))                              -> Gelu(x)
     ½ · x · (1 + tanh(√(2/π) · (x + 0.044715·x³)))       -> Gelu(x, approx="tanh")
+    ½ · (x · (1 + erf(x/√2)) · g)                        -> Gelu(x) · g       the ½ moved past what it gates
 
 Expects canonical spelling.
 """
@@ -27,11 +28,23 @@ def fuse_gelu(graph: Graph) -> Rewritten:
 
 def rule(op: Op, uses: Uses) -> Op | None:
     for outer, body in scaled(op):
-        if isinstance(body, ops.Mul):
-            for x, gate in ((body.a, body.b), (body.b, body.a)):
-                found = _gate(gate)
+        if not isinstance(body, ops.Mul):
+            continue
+        if (found := _product(outer, body, uses)) is not None:
+            return found
+        for inner, g in ((body.a, body.b), (body.b, body.a)):
+            if isinstance(inner, ops.Mul) and scalar(g) is None and uses[inner] == 1:
+                found = _product(outer, inner, uses)
                 if found is not None:
-                    return _gelu(outer * found[0], x, found[1], uses)
+                    return ops.Mul(found, g)
+    return None
+
+
+def _product(outer: float, body: ops.Mul, uses: Uses) -> Op | None:
+    """``outer · body`` as a Gelu; None where neither factor is a gate."""
+    for x, gate in ((body.a, body.b), (body.b, body.a)):
+        if (found := _gate(gate)) is not None:
+            return _gelu(outer * found[0], x, found[1], uses)
     return None
 
 

@@ -3,7 +3,7 @@
     where(c, a, b)     -> b + c·(a − b), a·c + b·(1 − c) where a or b is not shared    c known to one party
     max(a, b)          -> b + relu(a − b)             min(a, b) -> a − relu(a − b)
     x[i]               -> onehot(i) @ x               i the client's; also in a table of more or fewer axes
-    x[3, 1, 2, …]      -> known places, and slices that run backwards: runs of slices one after the other
+    x[9:2:-1]          -> x[9, 8, 7, …]
     cumsum x           -> x @ a triangle of ones
     max over axes      -> over the last one, the axes moved there
 
@@ -22,9 +22,6 @@ from ppc.frontend.ir.ops import Const
 from ppc.passes.fold_constants import folded
 from ppc.passes.knowing import Owners
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply_all
-
-MOST_RUNS = 1024
-"""Pieces into which known places may fall."""
 
 
 def spell_out(graph: Graph) -> Rewritten:
@@ -57,18 +54,15 @@ def spell_out(graph: Graph) -> Rewritten:
 
     def picked(op: Op, uses: Uses) -> Op | None:
         match op:
-            case ops.Gather(x=Const(), indices=Const()):
+            case ops.Gather(indices=Const()):
                 return None
-            case ops.Gather(x=x, indices=Const(value=value), axis=axis) if owners.shared(op):
-                return ops.Reshape(_at_places(x, axis, value.ravel()), op.type.shape)
             case ops.Gather(x=Const(value=value), axis=0) if value.ndim == 2 and op.indices.type.rank:
                 return None  # an embedding
             case ops.Gather(indices=indices) if owners.shared(op) and not owners.shared(indices):
                 return _selected(op)
             case ops.Slice(x=x) if owners.shared(op) and any(step < 0 for step in op.steps):
                 for axis, cut in op.indices().items():
-                    n = x.type.shape[axis]
-                    x = _at_places(x, axis, np.arange(n)[cut])
+                    x = ops.Gather(x, Const(np.arange(x.type.shape[axis])[cut]), axis)
                 return x
         return None
 
@@ -107,24 +101,6 @@ def _last_axis_maximum(op: ops.ReduceMax) -> Op:
     kept = tuple(x.type.shape[i] for i in rest)
     rows = ops.Reshape(ops.Transpose(x, (*rest, *gone)), (*kept, x.type.size // max(1, math.prod(kept))))
     return ops.Reshape(ops.ReduceMax(rows, (len(kept),), False), op.type.shape)
-
-
-def _at_places(x: Op, axis: int, places: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Op:
-    """x at known places of an axis, as slices of evenly spaced runs."""
-    n = x.type.shape[axis]
-    at = [int(i) % n for i in places]
-    runs: list[tuple[int, int, int]] = []
-    while at:
-        step = at[1] - at[0] if len(at) > 1 else 1
-        count = 1
-        while step > 0 and count < len(at) and at[count] - at[count - 1] == step:
-            count += 1
-        runs.append((at[0], at[count - 1] + 1, max(step, 1)))
-        at = at[count:]
-    if len(runs) > MOST_RUNS:
-        raise Refuse(f"its places fall into {len(runs)} runs, more than {MOST_RUNS}")
-    parts = tuple(ops.Slice(x, (a,), (b,), (axis,), (step,)) for a, b, step in runs)
-    return parts[0] if len(parts) == 1 else ops.Concat(parts, axis)
 
 
 def _selected(op: ops.Gather) -> Op:

@@ -368,7 +368,8 @@ def main() -> NoReturn:
         status = _status(fault)
         if status is None:
             raise
-        log.print(f"ppc: {_line(fault)}", style="red", markup=False)
+        if line := _line(fault):  # nothing where help was shown for want of a command
+            log.print(f"ppc: {line}", style="red", markup=False)
         sys.exit(status)
     sys.exit(status if isinstance(status, int) else 0)
 

@@ -59,7 +59,8 @@ def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, BadZipFile) as error:  # TypeError: an npy is no archive
-        raise BadInput(f"{path}: neither npz nor JSON of numbers: {error}") from None
+        reason = str(error).partition(". ")[0]  # numpy goes on with how to load pickles
+        raise BadInput(f"{path}: neither npz nor JSON of numbers: {reason}") from None
 
 
 def simulated(path: Path | None) -> list[dict[str, Any]]:

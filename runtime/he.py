@@ -40,6 +40,7 @@ UPLOAD_WORDS = 3
 """64-bit words of an integer modulo q, in the native kernels."""
 
 Integers = NDArray[Any]
+Residues = NDArray[np.float64]
 
 
 @lru_cache(maxsize=32)
@@ -317,8 +318,8 @@ class HeServer:
                     _accumulate(product, sums, cipher, _signed(product, v[entry, span, cols]))
                 yield sums, _cut_mask(product, unit, s[entry, :, cols])
 
-    def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Ring:
-        """Ciphertexts (row tiles·8, 2, primes, N) modulo q, as they are before switching."""
+    def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Residues:
+        """Ciphertexts (row tiles·8, 2, primes, N) as they are before switching, centred residues."""
         (items, slots), prg = mask.shape, Prg()  # its own, since several products may be answered at once
         return basis(product.params).rerandomise(
             sums,
@@ -335,7 +336,7 @@ class HeServer:
     def _unit(self, product: Product, unit: int, sums: NDArray[np.float64], mask: Ring) -> list[Buffer]:
         params, bits, cols = product.params, product.answer_bits, product.unit_cols(unit)
         rows, packs, fill = product.row_tiles, product.unit_packs(unit), product.fill
-        answers = np.zeros((rows, product.unit, 2, len(params.primes), params.degree), np.uint64)
+        answers = np.zeros((rows, product.unit, 2, len(params.primes), params.degree))
         for group in range(product.unit_groups(unit)):
             full = self._rerandomised(product, sums, group, mask[group])
             answers[:, group * LANES : (group + 1) * LANES] = full.reshape(rows, LANES, *full.shape[1:])

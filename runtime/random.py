@@ -27,11 +27,10 @@ class Prg:
         return "Prg(<secret>)"
 
     def bytes(self, count: int) -> NDArray[np.uint8]:
-        out = np.zeros(count, np.uint8)
+        out = np.empty(count + SEED_BYTES - 1, np.uint8)  # `update_into` wants room for a block more
         if count:
-            data = self._stream.update(out.data)
-            out = np.frombuffer(bytearray(data), np.uint8)
-        return out
+            self._stream.update_into(np.zeros(count, np.uint8).data, out.data)
+        return out[:count]
 
     def ring(self, bits: int, shape: tuple[int, ...]) -> Ring:
         """Uniform elements of Z/2^bits, shape ``shape``."""

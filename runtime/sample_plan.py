@@ -135,6 +135,7 @@ def _free(b: _Builder, shape: Shape) -> None:
     b.put(steps.Transpose(x=x, order=(1, 0)))
     b.put(steps.Broadcast(x=x, shape=(2, *shape)))
     b.put(steps.Slice(x=x, cuts=((0, rows, 1), (0, max(1, cols // 2), 1))))
+    b.put(steps.Take(x=x, axis=1, places=tuple(range(cols))))
     b.put(steps.Concat(parts=(x, x), axis=1))
     last = b.put(steps.Output(x=x))
     b.outputs.append(OutputSpec(f"out{last}", last, shape))

@@ -510,6 +510,24 @@ class Slice(Layout, frozen=True, kw_only=True, tag=True):
         return x[tuple(slice(a, b, s) for a, b, s in self.cuts)]
 
 
+class Take(Layout, frozen=True, kw_only=True, tag=True):
+    """The elements at ``places`` of an axis, in that order."""
+
+    axis: int
+    places: tuple[int, ...]
+
+    def infer(self, forms: list[Form]) -> Form:
+        x = forms[self.x]
+        if not 0 <= self.axis < len(x.shape):
+            raise ValueError(f"shape {x.shape} has no axis {self.axis}")
+        if not self.places or not 0 <= min(self.places) <= max(self.places) < x.shape[self.axis]:
+            raise ValueError(f"places beyond axis {self.axis} of shape {x.shape}")
+        return Form(x.num, (*x.shape[: self.axis], len(self.places), *x.shape[self.axis + 1 :]))
+
+    def move(self, x: Any) -> Any:
+        return np.take(x, self.places, axis=self.axis)
+
+
 class Concat(Step, frozen=True, kw_only=True, tag=True):
     """Join along an axis. Free."""
 
@@ -564,7 +582,8 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 
 AnyStep = (
     Encode | Weight | Public | Linear | MatMul | Square | Multiply | Scaled | Rescale | Spline | Maximum
-    | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Concat | Output
+    | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
+    | Output
 )  # fmt: skip
 
 

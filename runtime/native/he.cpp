@@ -151,7 +151,7 @@ static auto rerandomise(const Basis& basis, Sums<7> acc, size_t group, In<double
     expect(flood_bits >= 1 && flood_bits <= 120, "flood_bits must be 1 to 120");
     expect(ell >= 1 && ell <= 62, "ell must be 1 to 62");
     expect_positions(basis, positions);
-    auto out = fresh<uint64_t, 4>({items, 2, basis.count(), n});
+    auto out = fresh<double, 4>({items, 2, basis.count(), n});
     nb::gil_scoped_release release;
     const he::Fresh fresh{public_key.data(), noise.data(), flood.data(), flood_bits,
                           mask.data(),       ell,          positions.data(), slots};
@@ -159,7 +159,7 @@ static auto rerandomise(const Basis& basis, Sums<7> acc, size_t group, In<double
     return out;
 }
 
-static auto switch_down(const Basis& basis, In<uint64_t, 4> in, int bits, int result_bits,
+static auto switch_down(const Basis& basis, In<double, 4> in, int bits, int result_bits,
                         In<uint32_t, 1> positions) {
     const size_t count = in.shape(0), n = basis.degree(), slots = positions.shape(0);
     expect(in, {count, 2, basis.count(), n}, "ciphertexts");
@@ -190,7 +190,7 @@ static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, 
     return out;
 }
 
-static auto interleave(const Basis& basis, In<uint64_t, 5> in, size_t stride, int digit_bits, In<double, 5> keys) {
+static auto interleave(const Basis& basis, In<double, 5> in, size_t stride, int digit_bits, In<double, 5> keys) {
     const size_t n = basis.degree(), primes = basis.count(), packs = in.shape(0), fill = in.shape(1);
     expect(primes >= 2, "packing needs a prime to spare");
     expect(n >= 64, "packing needs a degree of at least 64");
@@ -204,7 +204,7 @@ static auto interleave(const Basis& basis, In<uint64_t, 5> in, size_t stride, in
     for (size_t i = 0; i + 1 < primes; ++i)
         expect(parts >= 1 && int(parts) * digit_bits >= basis.bits(i) && int(parts - 1) * digit_bits < 64,
                "the digits do not cover a prime");
-    auto out = fresh<uint64_t, 4>({packs, 2, primes - 1, n});
+    auto out = fresh<double, 4>({packs, 2, primes - 1, n});
     nb::gil_scoped_release release;
     he::interleave(basis, {packs, fill, stride, digit_bits, parts}, in.data(), keys.data(), out.data());
     return out;

@@ -104,19 +104,23 @@ static uint64_t flood_mod(const uint64_t* words, int bits, uint64_t p) {
 }
 
 void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, size_t group,
-                 const Fresh& fresh, uint64_t* out) {
+                 const Fresh& fresh, double* out) {
     const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
     const Kernels& k = basis.kernels();
-    Buffer small(n * kLanes), sum(n * kLanes);
-    for (size_t r = 0; r < shape.rows; ++r)
+    Buffer small(n * kLanes), sum(n * kLanes), ternaries(n * kLanes), errors(2 * n * kLanes);
+    for (size_t r = 0; r < shape.rows; ++r) {
+        const uint64_t* noise = fresh.noise + r * kLanes * 3 * n;
+        each_row(n, kLanes, [&](size_t j, size_t lane) {
+            const uint64_t* word = noise + lane * 3 * n + j;
+            ternaries.get()[j * kLanes + lane] = ternary(word[0]);
+            errors.get()[j * kLanes + lane] = binomial(word[n]);
+            errors.get()[(n + j) * kLanes + lane] = binomial(word[2 * n]);
+        });
         for (size_t l = 0; l < primes; ++l) {
             const Prime& prime = basis[l];
             const Scale scale(basis, l, fresh.ell);
             double* u = small.get();
-            const uint64_t* noise = fresh.noise + r * kLanes * 3 * n;
-            each_row(n, kLanes, [&](size_t j, size_t lane) {
-                u[j * kLanes + lane] = ternary(noise[lane * 3 * n + j]);
-            });
+            std::copy(ternaries.get(), ternaries.get() + n * kLanes, u);
             k.forward(u, n, 0, 1, prime);
             for (size_t c = 0; c < 2; ++c) {
                 double* x = sum.get();
@@ -127,48 +131,50 @@ void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, s
                 }
                 k.mac(x, fresh.public_key + (c * primes + l) * n, u, n, prime);
                 k.inverse(x, n, prime);
-                uint64_t* answers = out + (r * kLanes * 2 + c) * primes * n + l * n;
+                double* answers = out + (r * kLanes * 2 + c) * primes * n + l * n;
+                const double* error = errors.get() + c * n * kLanes;
                 each_row(n, kLanes, [&](size_t j, size_t lane) {
-                    const int error = binomial(noise[(lane * 3 + 1 + c) * n + j]);
-                    answers[lane * 2 * primes * n + j] = canonical(x[j * kLanes + lane] + error, prime);
+                    const size_t at = j * kLanes + lane;
+                    answers[lane * 2 * primes * n + j] = x[at] + error[at];
                 });
                 for (size_t lane = 0; c == 0 && lane < kLanes; ++lane) {
                     const size_t item = r * kLanes + lane;
-                    uint64_t* to = answers + lane * 2 * primes * n;
+                    double* to = answers + lane * 2 * primes * n;
                     for (size_t i = 0; i < fresh.slots; ++i) {
                         const size_t at = item * fresh.slots + i;
                         const uint64_t minus = (0 - fresh.mask[at]) & scale.mask;
-                        uint64_t& value = to[fresh.positions[i]];
-                        value = (value + scale(minus) + flood_mod(fresh.flood + 2 * at, fresh.flood_bits, prime.p)) %
-                                prime.p;
+                        double& value = to[fresh.positions[i]];
+                        const uint64_t flood = flood_mod(fresh.flood + 2 * at, fresh.flood_bits, prime.p);
+                        value = centred((canonical(value, prime) + scale(minus) + flood) % prime.p, prime.p);
                     }
                 }
             }
         }
+    }
 }
 
 // c/q mod 1 as a 64-bit fraction, by the Chinese remainder theorem: sum of y_i/p_i with
 // y_i = c_i·(q/p_i)^-1 mod p_i. Each term is at most 3·2^-64 too small.
 struct Fraction {
     const Basis& basis;
-    uint64_t operator()(const uint64_t* residues) const {  // residues of one coefficient are N apart
+    uint64_t operator()(const double* residues) const {  // residues of one coefficient are N apart
         uint64_t sum = 0;
         for (size_t l = 0; l < basis.count(); ++l) {
-            const uint64_t y = mul_mod(residues[l * basis.degree()], basis.punctured(l), basis[l].p);
+            const uint64_t y = mul_mod(canonical(residues[l * basis.degree()], basis[l]), basis.punctured(l), basis[l].p);
             sum += uint64_t(u128(y) * basis.reciprocal(l) >> (basis.bits(l) - 1));
         }
         return sum;
     }
 };
 
-void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, int result_bits,
+void switch_down(const Basis& basis, const double* in, size_t count, int bits, int result_bits,
                  const uint32_t* positions, size_t slots, uint64_t* c1, uint64_t* c0) {
     const size_t n = basis.degree(), poly = basis.count() * n;
     const Fraction fraction{basis};
     const auto rounded = [](uint64_t x, int b) { return (x + (1ull << (63 - b))) >> (64 - b); };
     for (size_t item = 0; item < count; ++item) {
-        const uint64_t* a = in + (2 * item + 1) * poly;
-        const uint64_t* b = in + 2 * item * poly;
+        const double* a = in + (2 * item + 1) * poly;
+        const double* b = in + 2 * item * poly;
         for (size_t j = 0; j < n; ++j) c1[item * n + j] = rounded(fraction(a + j), bits);
         for (size_t i = 0; i < slots; ++i)
             c0[item * slots + i] = rounded(fraction(b + positions[i]), result_bits);

@@ -55,13 +55,14 @@ struct Fresh {
     size_t slots;
 };
 
-// out [R·8][2][L][N] <- group g of acc + (b, a)·u + (e1, e2), c0 less q·mask/2^ell and flooded at positions.
+// out [R·8][2][L][N] <- group g of acc + (b, a)·u + (e1, e2), c0 less q·mask/2^ell and flooded at positions;
+// centred.
 void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, size_t group,
-                 const Fresh& fresh, uint64_t* out);
+                 const Fresh& fresh, double* out);
 
 // round(c·2^bits/q) mod 2^bits: c1 [count][N] of every, c0 [count][slots] of chosen coefficients, which have
-// `result_bits`.
-void switch_down(const Basis& basis, const uint64_t* in, size_t count, int bits, int result_bits,
+// `result_bits`; in is centred.
+void switch_down(const Basis& basis, const double* in, size_t count, int bits, int result_bits,
                  const uint32_t* positions, size_t slots, uint64_t* c1, uint64_t* c0);
 
 // out [count][slots] <- round((c0 + c1·s)·2^ell/2^bits) mod 2^ell at positions.

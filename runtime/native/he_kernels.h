@@ -32,6 +32,8 @@ struct Kernels {
     void (*mac)(double* acc, const double* x, const double* w, size_t count, const Prime& prime);
     // out[v] = x[v]·y[v] for vectors of eight, not reduced further
     void (*multiply)(double* out, const double* x, const double* y, size_t vectors, const Prime& prime);
+    // out[v] = factor·x[v], reduced
+    void (*scale)(double* out, const double* x, double factor, size_t vectors, const Prime& prime);
     void (*reduce)(double* out, const double* x, size_t vectors, const Prime& prime);  // to [-p/2, p/2]
     // Residues as `dot` takes them, which need not be doubles; vector v goes to place v·spread.
     void (*factor)(double* out, const double* x, size_t vectors, size_t spread, const Prime& prime);

@@ -6,6 +6,7 @@
 #include "he_pack.h"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 namespace he {
@@ -17,7 +18,7 @@ public:
     Packer(const Basis& basis, const PackShape& shape)
         : basis_(basis), shape_(shape), n_(basis.degree()), kept_(basis.count() - 1), k_(basis.kernels()),
           items_(shape.packs * shape.fill * 2 * kept_ * n_), sum_(2 * kept_ * n_ * kLanes),
-          turned_(2 * kept_ * n_ * kLanes), digit_(n_ * kLanes), lanes_(n_ * kLanes),
+          turned_(2 * kept_ * n_ * kLanes), digit_(n_ * kLanes), rest_(n_ * kLanes), lanes_(n_ * kLanes),
           switched_(2 * basis.count() * n_ * kLanes) {
         std::fill(lanes_.get(), lanes_.get() + n_ * kLanes, 0.0);
         std::fill(digit_.get(), digit_.get() + n_ * kLanes, 0.0);
@@ -25,7 +26,7 @@ public:
             last_inverse_.push_back(centred(inv_mod(basis[kept_].p, basis[i].p), basis[i].p));
     }
 
-    void run(const uint64_t* in, const double* keys, uint64_t* out) {
+    void run(const double* in, const double* keys, double* out) {
         for (size_t item = 0; item < shape_.packs * shape_.fill * 2; ++item)
             drop(in + item * (kept_ + 1) * n_, items_.get() + item * kept_ * n_);
         int s = __builtin_ctzll(shape_.stride) - 1;
@@ -38,8 +39,7 @@ public:
             for (size_t c = 0; c < 2; ++c)
                 for (size_t i = 0; i < kept_; ++i) {
                     const double* x = item(pack * shape_.fill, c, i);
-                    for (size_t j = 0; j < n_; ++j)
-                        *out++ = canonical(x[j], basis_[i]);
+                    out = std::copy(x, x + n_, out);
                 }
     }
 
@@ -49,34 +49,23 @@ private:
         return from.get() + (c * primes + l) * n_ * kLanes;
     }
 
-    void scale(double* x, double factor, size_t vectors, const Prime& prime) {
-        double same[kLanes];
-        std::fill(same, same + kLanes, factor);
-        for (size_t v = 0; v < vectors; ++v) k_.multiply(x + v * kLanes, x + v * kLanes, same, 1, prime);
-    }
-
     // One polynomial: divided by fill, switched from q to q', and turned by X^-(stride-1).
-    void drop(const uint64_t* in, double* out) {
+    void drop(const double* in, double* out) {
         double* last = digit_.get();
         double* x = lanes_.get();
         const size_t vectors = n_ / kLanes, shift = shape_.stride - 1;
-        load_divided(in + kept_ * n_, last, basis_[kept_]);
+        k_.scale(last, in + kept_ * n_, divided(basis_[kept_]), vectors, basis_[kept_]);
         for (size_t i = 0; i < kept_; ++i) {
-            load_divided(in + i * n_, x, basis_[i]);
+            k_.scale(x, in + i * n_, divided(basis_[i]), vectors, basis_[i]);
             for (size_t j = 0; j < n_; ++j) x[j] -= last[j];
-            scale(x, last_inverse_[i], vectors, basis_[i]);
-            k_.reduce(x, x, vectors, basis_[i]);
+            k_.scale(x, x, last_inverse_[i], vectors, basis_[i]);
             double* to = out + i * n_;
             std::copy(x + shift, x + n_, to);
             for (size_t j = 0; j < shift; ++j) to[n_ - shift + j] = -x[j];
         }
     }
 
-    void load_divided(const uint64_t* in, double* x, const Prime& prime) {
-        for (size_t j = 0; j < n_; ++j) x[j] = centred(in[j], prime.p);
-        scale(x, centred(inv_mod(shape_.fill, prime.p), prime.p), n_ / kLanes, prime);
-        k_.reduce(x, x, n_ / kLanes, prime);
-    }
+    double divided(const Prime& prime) const { return centred(inv_mod(shape_.fill, prime.p), prime.p); }
 
     void merge(size_t first, size_t used, size_t half, size_t s, const double* key) {
         const size_t h = size_t(1) << s, step = n_ >> s;
@@ -127,27 +116,35 @@ private:
             }
     }
 
+    // Take the lowest digit, from -2^(digit_bits - 1) up, off rest_.
+    void cut_digit(double* digit) {
+        const double base = std::ldexp(1.0, shape_.digit_bits);
+        Prime modulus;
+        modulus.value = base;
+        modulus.inverse = 1 / base;
+        k_.reduce(digit, rest_.get(), n_, modulus);
+        for (size_t j = 0; j < n_ * kLanes; ++j) rest_.get()[j] = (rest_.get()[j] - digit[j]) / base;
+    }
+
     // switched <- (Σ digits of turned c1 · key)/p_last, for c0 and c1, modulo the kept primes
     void key_switch(const double* key) {
         const size_t primes = kept_ + 1;
         std::fill(switched_.get(), switched_.get() + 2 * primes * n_ * kLanes, 0.0);
-        const uint64_t mask = (1ull << shape_.digit_bits) - 1;
-        for (size_t i = 0; i < kept_; ++i)
+        for (size_t i = 0; i < kept_; ++i) {
+            const double* source = lanes(turned_, 1, i, kept_);
+            std::copy(source, source + n_ * kLanes, rest_.get());
             for (size_t part = 0; part < shape_.parts; ++part, key += 2 * primes * n_) {
-                const double* source = lanes(turned_, 1, i, kept_);
-                const int shift = int(part) * shape_.digit_bits;
-                for (size_t j = 0; j < n_ * kLanes; ++j) {
-                    const uint64_t digit = canonical(source[j], basis_[i]) >> shift;
-                    digit_.get()[j] = double(int64_t(part + 1 == shape_.parts ? digit : digit & mask));
-                }
+                const bool last = part + 1 == shape_.parts;
+                if (!last) cut_digit(digit_.get());
                 for (size_t l = 0; l < primes; ++l) {
-                    k_.reduce(lanes_.get(), digit_.get(), n_, basis_[l]);
+                    k_.reduce(lanes_.get(), last ? rest_.get() : digit_.get(), n_, basis_[l]);
                     k_.forward(lanes_.get(), n_, 0, 1, basis_[l]);
                     for (size_t c = 0; c < 2; ++c)
                         k_.mac(lanes(switched_, c, l, primes), key + (c * primes + l) * n_, lanes_.get(), n_,
                                basis_[l]);
                 }
             }
+        }
         for (size_t c = 0; c < 2; ++c) {
             double* last = lanes(switched_, c, kept_, primes);
             k_.inverse(last, n_, basis_[kept_]);
@@ -155,7 +152,7 @@ private:
                 double* x = lanes(switched_, c, i, primes);
                 k_.inverse(x, n_, basis_[i]);
                 for (size_t j = 0; j < n_ * kLanes; ++j) x[j] -= last[j];
-                scale(x, last_inverse_[i], n_, basis_[i]);
+                k_.scale(x, x, last_inverse_[i], n_, basis_[i]);
             }
         }
     }
@@ -164,14 +161,13 @@ private:
     const PackShape& shape_;
     const size_t n_, kept_;
     const Kernels& k_;
-    Buffer items_, sum_, turned_, digit_, lanes_, switched_;
+    Buffer items_, sum_, turned_, digit_, rest_, lanes_, switched_;
     std::vector<double> last_inverse_;
 };
 
 }  // namespace
 
-void interleave(const Basis& basis, const PackShape& shape, const uint64_t* in, const double* keys,
-                uint64_t* out) {
+void interleave(const Basis& basis, const PackShape& shape, const double* in, const double* keys, double* out) {
     Packer(basis, shape).run(in, keys, out);
 }
 

@@ -13,8 +13,8 @@ struct PackShape {
     size_t parts;          // digits a prime
 };
 
-// in [packs][fill][2][L][N] canonical, keys [log2 stride][(L-1)·parts][2][L][N] in NTT form, key s for the
+// in [packs][fill][2][L][N] centred, keys [log2 stride][(L-1)·parts][2][L][N] in NTT form, key s for the
 // automorphism X -> X^(N/2^s + 1). out [packs][2][L-1][N]: result e of slot j at j·stride + e·stride/fill.
-void interleave(const Basis& basis, const PackShape& shape, const uint64_t* in, const double* keys, uint64_t* out);
+void interleave(const Basis& basis, const PackShape& shape, const double* in, const double* keys, double* out);
 
 }  // namespace he

@@ -47,6 +47,6 @@ static inline Vec fnma(const Vec& a, const Vec& b, const Vec& c) {
 
 }  // namespace plain
 
-extern const Kernels kPlain{plain::forward, plain::inverse_ntt, plain::mac, plain::multiply, plain::reduce,
-  plain::factor, plain::dot};
+extern const Kernels kPlain{plain::forward, plain::inverse_ntt, plain::mac,    plain::multiply,
+                          plain::scale,   plain::reduce,      plain::factor, plain::dot};
 }  // namespace he

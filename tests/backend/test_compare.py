@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 import ppc
+from models.tiny_bert import Shape, tiny_bert
 from ppc.backend.compare import MASKED, _error, error_by_layer
 from ppc.frontend.errors import UsageError
 
@@ -40,6 +42,17 @@ def test_a_spoilt_weight_shows_from_its_layer_on(small):
     grown = [b["relative"] > 10 * a["relative"] + 0.1 for a, b in zip(rows, worse, strict=True)]
     assert any(grown)
     assert not all(grown)
+
+
+def test_a_short_prompt_is_held_against_the_model_at_the_length_it_runs_at(tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.save(tiny_bert(Shape(layers=1, width=16)), path)
+    made = ppc.compile(path, seq_len=[4, 8])
+    ids = {"input_ids": np.ones((1, 3), np.int64), "attention_mask": np.ones((1, 3), np.int64)}
+    given = {spec.name: ids.get(spec.name, np.zeros((1, 3), np.int64)) for spec in made.plan.inputs}
+    _, rows = error_by_layer(made.plan, made.weights, given, path)
+    assert len(rows) > 10
+    assert max(row["relative"] for row in rows) < 0.1
 
 
 def test_what_the_mask_hides_is_not_compared():

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from tiny import tiny_plan
 
-from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, size
+from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, rate, short, size
 from ppc.backend.report import summary
 from ppc.runtime.rates import WAN
 
@@ -67,6 +67,16 @@ def test_a_page_is_well_formed_and_says_what_the_plan_says(document, errors):
         assert duration(cost["seconds"]) in text
     for product in (each for row in document["steps"] for each in row.get("products", ())):
         assert all(str(product[what]) in text for what in ("noise", "flood", "capacity"))
+
+
+def test_a_page_says_what_the_alternatives_cost(document):
+    text = " ".join(Reader(page(document)).text)
+    assert "as chosen" in text
+    for row in document["why"]["products"]:
+        assert size(row["chosen"]["bytes"]) in text
+        assert all(name in text for name in row["instead"])
+    for ots in document["why"]["ots"]:
+        assert f"{ots['count']:,} correlated OTs" in text
 
 
 def test_a_page_without_a_simulation_has_no_errors(document):
@@ -148,9 +158,12 @@ def test_the_tree_adds_up_and_joins_what_has_one_part():
     ("written", "wanted"),
     [
         (size(0), "–"), (size(999), "999 B"), (size(1234), "1.23 kB"), (size(56_700_000), "56.7 MB"),
-        (duration(0), "–"), (duration(2e-5), "20 µs"), (duration(0.0123), "12.3 ms"),
-        (duration(0.9999), "1 s"), (duration(12.34), "12.3 s"), (duration(4321), "4,321 s"),
+        (duration(0), "–"), (duration(2e-5), "20.0 µs"), (duration(0.0123), "12.3 ms"),
+        (duration(0.9999), "1.00 s"), (duration(12.34), "12.3 s"), (duration(4321), "4,321 s"),
         (percent(1, 4), "25.00%"), (percent(1, 0), "0.00%"), (percent(5, 4), "100.00%"),
+        (size(220_000), "220 kB"), (rate(1.25e9), "10.0 Gbit/s"), (rate(6.25e6), "50.0 Mbit/s"),
+        (short("a/bb/ccc", 8), "a/bb/ccc"), (short("aa/bb/ccc", 8), "…/bb/ccc"),
+        (short("a/bb/cccc", 8), "…/cccc"), (short("a/" + "c" * 20, 8), "…" + "c" * 7),
         (level(1e-5), 0.0), (level(0.1), pytest.approx(4)), (level(0), 0.0),
     ],
 )  # fmt: skip

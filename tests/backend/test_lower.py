@@ -11,6 +11,7 @@ from ppc.backend.lower import LoweringError, lower
 from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, Op
 from ppc.frontend.onnx_load import load
+from ppc.passes.errors import RangeError
 from ppc.runtime import steps
 from ppc.runtime.executor import simulate
 from ppc.runtime.plan import decode
@@ -56,6 +57,8 @@ UNARY = {
     "Transpose": lambda s: ops.Transpose(s, (1, 0)),
     "Broadcast": lambda s: ops.Broadcast(s, (3, 2, 4)),
     "Slice": lambda s: ops.Slice(s, (1,), (4,), (1,), (2,)),
+    "Gather a row": lambda s: ops.Gather(s, ops.Const(np.array([3, 0, -1, 0, 2])), -1),
+    "Gather a matrix": lambda s: ops.Gather(s, ops.Const(np.array([[1, 0], [0, 0]])), 0),
     "Concat": lambda s: ops.Concat((s, s), -1),
     "Add": lambda s: ops.Add(s, s),
     "Sub": lambda s: ops.Sub(s, ops.Neg(s)),
@@ -175,6 +178,15 @@ def test_what_cannot_be_lowered_is_named(build, message):
     with pytest.raises(LoweringError, match=message) as refused:
         plan_of(x, build(x, s))
     assert refused.value.exit_status == 3
+
+
+def test_a_product_in_too_wide_a_ring_is_named():
+    x = Input((2, 4), FLOAT, name="x")
+    wide = ops.Add(ops.Cast(x, Fixed(43, 8)), weight(4, num=Fixed(43, 8)))
+    product = ops.MatMul(wide, weight(4, 4, num=Fixed(43, 6)), name="scores")
+    with pytest.raises(RangeError, match=r"MatMul scores .* ring of 43 bits, more than the 42") as refused:
+        plan_of(x, product)
+    assert refused.value.exit_status == 6
 
 
 def test_an_output_that_nobody_computes_is_refused():

@@ -58,10 +58,14 @@ def test_axes_that_are_left_are_all_named_with_the_remedy() -> None:
     assert shapes({"x": ["batch", "seq", None]}, seq=4, x__2=5) == {"x": (1, 4, 5)}
 
 
-@pytest.mark.parametrize("name", ["past_sequence_length", "past_sequence_length + sequence_length"])
-def test_a_cache_has_not_the_length_of_the_sequence(name: str) -> None:
-    with pytest.raises(DynamicAxis, match="past_sequence"):
-        shapes({"x": ["batch", "seq"], "past": [name]}, seq_len=7)
+def test_a_cache_is_empty_and_a_sum_of_axes_is_one_of_sizes() -> None:
+    axes = {"x": ["batch", "seq"], "mask": ["batch", "past_len + seq"], "past": ["batch", 2, "past_len", 3]}
+    assert shapes(axes, seq_len=7) == {"x": (1, 7), "mask": (1, 7)}
+    assert shapes(axes, seq_len=7, past_len=4)["past"] == (1, 2, 4, 3)
+    assert shapes(axes, seq_len=7, past_len=4)["mask"] == (1, 11)
+    assert shapes({"x": ["seq"], "y": ["seq + 1"]}, seq_len=7)["y"] == (8,)
+    with pytest.raises(DynamicAxis, match=r"'width \+ 1'"):
+        shapes({"x": ["width + 1"]})
 
 
 def test_a_dim_that_no_axis_takes() -> None:

@@ -21,6 +21,7 @@ from ppc.frontend.ir.graph import walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.frontend.onnx_load import load, survey
+from ppc.frontend.onnx_run import run
 
 X = np.arange(12, dtype=np.float32).reshape(3, 4)
 W = np.linspace(-1, 1, 20, dtype=np.float32).reshape(4, 5)
@@ -268,3 +269,22 @@ def test_errors_are_one_tree_and_show_no_weight() -> None:
     with pytest.raises(UnsupportedModel) as caught:
         load(model([node("LSTM", "x w", "y")], {"x": X}, ["y"], [tensor("w", np.float32([12345.678]))]))
     assert "12345" not in repr(caught.value) + str(caught.value)
+
+
+def test_a_cache_that_nobody_has_filled_is_left_out() -> None:
+    """What optimum writes for a decoder "with past": keys seen before, in front of the new ones."""
+    nodes = [
+        node("MatMul", "x w", "new"),
+        node("Concat", "past_key_values.0.key new", "present.0.key", axis=1),
+        node("Shape", "past_key_values.0.key", "there"),
+        node("Gather", "there one", "count"),
+        node("Cast", "count", "shift", to=TensorProto.FLOAT),
+        node("Add", "present.0.key shift", "logits"),
+    ]
+    feeds = {"x": X[None], "past_key_values.0.key": np.zeros((1, 0, 5), np.float32)}
+    axes = {"x": ["batch_size", 3, 4], "past_key_values.0.key": ["batch_size", "past_sequence_length", 5]}
+    proto = model(nodes, feeds, ["logits"], [tensor("w", W), tensor("one", np.int64(1))], axes=axes)
+    graph = load(proto)
+    assert [each.name for each in graph.inputs] == ["x"]
+    expected = run(proto, {"x": X[None]})["logits"]
+    np.testing.assert_allclose(evaluate(graph, {"x": X[None]})["logits"], expected, rtol=1e-5)

@@ -19,14 +19,16 @@ from whole import Error, compiled, cost_as_predicted, megabytes, open_axes, simu
 for needed in ("torch", "transformers", "onnxscript"):
     pytest.importorskip(needed)
 
+import ppc  # noqa: E402
 from models import architectures  # noqa: E402
-from models.architectures import ARCHITECTURES, export, sample  # noqa: E402
+from models.architectures import ALL, ARCHITECTURES, FURTHER, export, sample  # noqa: E402
 from ppc import passes  # noqa: E402
 from ppc.backend.compile import Compiled  # noqa: E402
 from ppc.frontend.ir import ops  # noqa: E402
 from ppc.frontend.ir.graph import Graph, walk  # noqa: E402
 from ppc.frontend.ir.text import show  # noqa: E402
 from ppc.frontend.onnx_load import load  # noqa: E402
+from ppc.frontend.onnx_run import run  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +62,9 @@ def cases() -> Iterator[Case]:
             yield Case(name, "dynamo", opset, "eager")
             yield Case(name, "dynamo", opset, "sdpa")
         yield Case(name, "torchscript", 17, "sdpa", batch=2)
+    for name in FURTHER:
+        yield Case(name, "torchscript", 17, "eager")
+        yield Case(name, "dynamo", 18, "eager")
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Zoo:
             made = compiled(
                 path, feeds(case, range(1000, 1016)), tokens=TOKENS, batch=case.batch, max_error=ALLOWED
             )
-            errors = simulated_errors(path, made, feeds(case, range(8)))
+            errors = simulated_errors(path, made, feeds(case, range(8)), padding=not ALL[case.name].local)
             self.known[mark] = made, Result(errors, *megabytes(made))
         made, result = self.known[mark]
         self.rows[case] = result
@@ -129,25 +134,49 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
 @pytest.mark.parametrize("case", list(cases()), ids=str)
 def test_it_compiles_and_the_simulator_agrees_with_onnx_runtime(zoo: Zoo, case: Case) -> None:
     _, _, result = zoo.compiled(case)
-    assert set(result.errors) == set(ARCHITECTURES[case.name].outputs)
+    assert set(result.errors) == set(ALL[case.name].outputs)
     assert {name: error.worst for name, error in result.errors.items() if error.worst > ALLOWED} == {}
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_two_parties_agree_with_the_simulator_at_the_price_foretold(zoo: Zoo, name: str) -> None:
+RUN = [
+    *(Case(name, "torchscript", 17, "sdpa") for name in ARCHITECTURES),
+    *(Case(name, "torchscript", 17, "eager") for name in FURTHER),
+    Case("bert-classification", "torchscript", 17, "sdpa", batch=2),
+]
+
+
+@pytest.mark.parametrize("case", RUN, ids=str)
+def test_two_parties_agree_with_the_simulator_at_the_price_foretold(zoo: Zoo, case: Case) -> None:
+    path, made, _ = zoo.compiled(case)
+    (prompt,) = feeds(case, range(1, 2))
+    assert two_parties_agree(path, made, prompt)
+
+
+@pytest.mark.parametrize("case", RUN, ids=str)
+def test_under_friendly_too(zoo: Zoo, case: Case) -> None:
+    """Held against the model as the profile makes it, which ONNX Runtime runs. A row of attention that the
+    ReLU cuts off nearly whole divides by nearly nothing, so that the worst is no measure here."""
+    plain = zoo.folder / f"{case}-friendly.onnx"
+    made = compiled(
+        zoo.exported(case), feeds(case, range(1000, 1016)), tokens=TOKENS, batch=case.batch,
+        max_error=ALLOWED, profile="friendly", emit_onnx=plain,
+    )  # fmt: skip
+    assert made.applied
+    errors = simulated_errors(plain, made, feeds(case, range(4)), padding=not ALL[case.name].local)
+    assert {name: error.typical for name, error in errors.items() if error.typical > ALLOWED / 2} == {}
+    (prompt,) = feeds(case, range(1, 2))
+    assert two_parties_agree(plain, made, prompt)
+
+
+def two_parties_agree(path: Path, made: Compiled, prompt: dict[str, np.ndarray]) -> bool:
     """Rounding is random in two parties, so the two differ by as much as each does from the model."""
-    path, made, _ = zoo.compiled(Case(name, "torchscript", 17, "sdpa"))
-    (prompt,) = feeds(Case(name, "torchscript", 17, "sdpa"), range(1, 2))
     server, client = two_parties(made, prompt)
     assert server.outputs is None
     assert client.outputs is not None
-    from ppc import simulate
-    from ppc.frontend.onnx_run import run
-
     exact = run(path, prompt, list(client.outputs))
-    for output, meant in simulate(made.plan, made.weights, prompt).items():
+    for output, meant in ppc.simulate(made.plan, made.weights, prompt).items():
         assert np.abs(client.outputs[output] - meant).max() < 2 * ALLOWED * exact[output].std()
-    assert cost_as_predicted(server, client)
+    return cost_as_predicted(server, client)
 
 
 def document(rows: dict[Case, Result]) -> str:

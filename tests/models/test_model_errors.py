@@ -77,6 +77,11 @@ def test_an_axis_without_a_size(compiling: Compiles) -> None:
     done.failed(2, "input input_ids, axis 1, called 'sequence': give --dim sequence=VALUE")
 
 
+def test_more_tokens_than_positions(compiling: Compiles) -> None:
+    done = compiling(tiny_bert(Shape(layers=1, width=16)), "--seq-len", 999)
+    done.failed(3, "do not broadcast; is --seq-len 999 more than the model has positions for?")
+
+
 def test_missing_and_short_external_data(compiling: Compiles) -> None:
     path = compiling.folder / "m.onnx"
     onnx.save(

@@ -89,6 +89,14 @@ def test_of_a_product_and_of_a_multiple() -> None:
     assert kinds(after) == ["Input", "Const", "Mul", "Gelu"]
 
 
+@pytest.mark.parametrize("gate", [ops.Add(erf(), ONE), ops.Add(ops.Tanh(cubic()), ONE)])
+def test_one_that_gates_another_value(gate: Op) -> None:
+    z = inp(2, 3, name="z")
+    for op in (ops.Mul(half(ops.Mul(X, gate)), z), ops.Mul(z, half(ops.Mul(X, gate)))):
+        assert sorted(kinds(fused(graph(op)).graph)) == ["Gelu", "Input", "Input", "Mul"]
+    stays(ops.Mul(ops.Mul(ops.Mul(X, gate), z), num(0.3)), "scaled by 1,", "scaled by 1,", "scaled by 0.3,")
+
+
 def test_the_name_stays() -> None:
     op = half(ops.Mul(X, ops.Add(erf(), ONE))).named("act")
     assert fused(graph(op)).graph.outputs["y"].name == "act"

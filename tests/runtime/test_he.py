@@ -166,7 +166,7 @@ def test_seal_decrypts_our_answers_before_switching(params, ell):
     full = server._rerandomised(product, sums, 0, mask[0])
     want = expected(product, u, v, s)[0].reshape(8, 3, 8)
     for lane in range(3):
-        cipher = seal_cipher(ctx, False, full[lane])
+        cipher = seal_cipher(ctx, False, canonical(params, full[lane]))
         decryptor = seal.Decryptor(ctx, secret)
         plain = coefficients(decryptor.decrypt(cipher), params.degree)
         assert np.array_equal(plain[product.tile.positions()].reshape(8, 8), want[:, lane])

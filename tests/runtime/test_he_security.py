@@ -45,9 +45,11 @@ def uploaded(client, product):
 
 
 def unswitched(product, server, up, v, s):
-    """The deterministic sums and the protected ciphertexts of the first group, modulo q."""
+    """The deterministic sums and the protected ciphertexts of the first group, canonical."""
     ((sums, mask),) = server._sums(product, up, v, s)
-    return sums, server._rerandomised(product, sums, 0, mask[0])
+    full = server._rerandomised(product, sums, 0, mask[0])
+    primes = np.array(product.params.primes, np.int64)[:, None]
+    return sums, (full.astype(np.int64) % primes).astype(np.uint64)
 
 
 def coefficients(product, sums, c):

@@ -72,11 +72,15 @@ def changed(index: int, **fields: object) -> bytes:
         (3, {"a": -1}, "does not exist yet"),
         (9, {"num": Fixed(26, 24)}, "cannot rescale"),
         (21, {"cuts": ((0, 1, 1),)}, "cannot cut"),
-        (22, {"shape": (1, 11)}, "reshape"),
+        (22, {"places": (0, 5)}, "places beyond axis 2"),
+        (22, {"places": (-1, 0)}, "places beyond axis 2"),
+        (22, {"places": ()}, "places beyond axis 2"),
+        (22, {"axis": 3}, "has no axis 3"),
+        (23, {"shape": (1, 11)}, "reshape"),
         (0, {"shape": (1, 2**31)}, "shape"),
         (0, {"local": 7}, "local value 7"),
         (1, {"weight": "gamma"}, "wants weight 'gamma'"),
-        (24, {"x": 3}, "output 'y' of shape"),
+        (25, {"x": 3}, "output 'y' of shape"),
     ],
 )
 def test_an_ill_formed_step_is_named(index, fields, says):

@@ -63,9 +63,10 @@ def tiny_plan(model: str = "tiny") -> Plan:
         steps.Add(a=17, b=18),
         steps.Concat(parts=(17, 19), axis=2),
         steps.Slice(x=20, cuts=((0, 1, 1), (0, TOKENS, 2), (1, 6, 1))),
-        steps.Reshape(x=21, shape=(1, 10)),
-        steps.Spline(name="/act/relu", x=22, spec=relu(Fixed(30, 12)), function="relu"),
-        steps.Output(name="y", x=23),
+        steps.Take(x=21, axis=2, places=(4, 0, 0, 1, 3)),
+        steps.Reshape(x=22, shape=(1, 10)),
+        steps.Spline(name="/act/relu", x=23, spec=relu(Fixed(30, 12)), function="relu"),
+        steps.Output(name="y", x=24),
     )
     weights = tiny_weights()
     return Plan(
