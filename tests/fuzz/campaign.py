@@ -158,7 +158,7 @@ def _child(target: Target, args: argparse.Namespace) -> None:
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     count = args.folder / "count"
-    done = int(count.read_text()) if count.exists() else 0
+    done = int(count.read_text() or 0) if count.exists() else 0
 
     def once(data: bytes) -> None:
         nonlocal done
