@@ -154,13 +154,17 @@ def _places(steps: Sequence[Row]) -> list[str]:
     return names
 
 
+UNNAMED = "unnamed"
+"""Where steps stand that neither have a name nor work for one that has."""
+
+
 def _tree(steps: Sequence[Row], errors: Mapping[str, float]) -> Node:
     """The model by the parts of its tensors' names, in the order in which they are done."""
     root = Node("model")
     for row in steps:
         node, error = root, errors.get(row["place"])
         node.add(row, error)
-        for part in [each for each in row["place"].split("/") if each]:
+        for part in [each for each in row["place"].split("/") if each] or [UNNAMED]:
             node = node.parts.setdefault(part, Node(part))
             node.add(row, error)
         node.steps.append(row)

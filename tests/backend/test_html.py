@@ -136,6 +136,16 @@ def test_steps_without_a_name_belong_to_the_first_that_reads_them():
     assert _places(steps) == ["/a/b/Add", "/a/b/Add", "/a/b/Add", "/a/c/Exp", "/a/c/Exp", "/a/c/Exp", "/a/d"]
 
 
+@pytest.mark.parametrize("named", [(), (23,), range(24)], ids=str)
+def test_a_plan_need_not_name_its_steps(named):
+    """Nor those that read each other."""
+    plan = tiny_plan()
+    program = [
+        step if i in named else msgspec.structs.replace(step, name="") for i, step in enumerate(plan.steps)
+    ]
+    Reader(page(summary(msgspec.structs.replace(plan, steps=tuple(program)))))
+
+
 def test_the_tree_adds_up_and_joins_what_has_one_part():
     steps = _steps(
         ("Linear", "/m/e/l.0/q/MatMul", ()), ("Linear", "/m/e/l.0/k/MatMul", ()),
