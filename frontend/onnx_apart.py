@@ -29,6 +29,8 @@ class _Worker:
 
     def ask(self, function: str, *arguments: Any) -> Any:
         with self._lock:
+            if self._process is not None and self._process.poll() is not None:
+                self.end()  # it died between two questions
             process = self._process or self._start()
             answered = False
             try:

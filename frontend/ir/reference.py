@@ -55,7 +55,7 @@ def apply(op: Op, operands: list[Array]) -> Array:
         raise IRError(f"{op!r} has no value of its own")
     try:
         value = np.asarray(meaning(op, *operands))
-    except IndexError as error:  # of a table; which places are sought is only known now
+    except (IndexError, TypeError) as error:  # places outside a table, a function of numbers on truths
         raise IRError(f"{op!r} cannot be evaluated: {error}") from None
     if value.shape != op.type.shape:
         raise IRError(f"{op!r} evaluates to shape {value.shape}")

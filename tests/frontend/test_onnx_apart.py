@@ -32,6 +32,15 @@ def test_a_crash_is_no_answer_and_the_next_question_has_one() -> None:
     np.testing.assert_array_equal(negated(), -X)
 
 
+def test_a_death_between_two_questions_is_not_noticed() -> None:
+    infer(SOUND.SerializeToString())
+    process = onnx_apart._WORKER._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    np.testing.assert_array_equal(negated(), -X)
+
+
 def test_what_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_apart, "SECONDS", 2)
     monkeypatch.setattr(onnx_apart, "_WORKER", onnx_apart._Worker())

@@ -197,6 +197,13 @@ def test_constant_places_outside_a_table(
     refused(one_node(op_type, {"x": X}, constants, **attributes), UnsupportedModel, "places outside of")
 
 
+@pytest.mark.parametrize("op_type", ["Shrink", "Neg"])
+def test_functions_of_numbers_on_truths(op_type: str) -> None:
+    graph = load(one_node(op_type, {"x": X > 0}))
+    with pytest.raises(IRError, match="cannot be evaluated"):
+        evaluate(graph, {"x": X > 0})
+
+
 @pytest.mark.parametrize("axis", [1.0, "1", [1]])
 @pytest.mark.parametrize("op_type", ["ArgMax", "Softmax", "Concat"])
 def test_an_attribute_of_another_type(op_type: str, axis: object) -> None:
