@@ -141,7 +141,7 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
 
 
 def _what(op: Op) -> str:
-    return op.function if isinstance(op, ops.Clear) else type(op).__name__
+    return (op.text or op.function) if isinstance(op, ops.Clear) else type(op).__name__
 
 
 def _remedy(op: Op) -> str:

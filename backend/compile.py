@@ -17,7 +17,7 @@ from ppc.backend.check import Checked, check_model
 from ppc.backend.lower import BYTE_PRICE, lower
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.errors import UnsupportedModel
-from ppc.frontend.ir.graph import FLOAT, Graph, Input
+from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
 from ppc.frontend.onnx_emit import save as save_onnx
 from ppc.frontend.onnx_load import load
 from ppc.runtime.errors import BadInput
@@ -142,7 +142,10 @@ def _emitted(state: passes.State, path: str | Path | None, progress: Say) -> Non
     if path is not None:
         assert state.plain is not None
         progress(f"writing {path}")
-        save_onnx(state.plain, Path(path))
+        try:
+            save_onnx(state.plain, Path(path))
+        except IRError as error:
+            raise Unsupported(f"the model cannot be written to {path}: {error}") from None
 
 
 def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArray[Any]]] | None:

@@ -72,7 +72,15 @@ def local_op(op: Op, args: tuple[int, ...]) -> LocalOp:
             centred = int(isinstance(op, ops.LayerNorm))
             return LocalOp(op="Norm", args=args, ints=(centred,), floats=(op.eps,))
         case ops.Clear():
-            return LocalOp(op=op.function, args=args, ints=op.ints, floats=op.floats, shape=op.shape)
+            return LocalOp(
+                op=op.function,
+                args=args,
+                ints=op.ints,
+                floats=op.floats,
+                shape=op.shape,
+                text=op.text,
+                data=op.data,
+            )
         case ops.Reshape():
             return LocalOp(op="Reshape", args=args, shape=op.type.shape)
         case ops.Transpose():

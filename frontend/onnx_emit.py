@@ -20,9 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Graph, Input, IRError, Num, Op, walk
-from ppc.frontend.onnx_emit_clear import Final, clear
+from ppc.frontend.onnx_emit_clear import OPSET, Final, clear
 
-OPSET = 17
 IR_VERSION = 8
 LARGEST_FILE = 1 << 30
 """Bytes of weights beyond which they are kept in a file of their own; protobuf ends at twice that."""

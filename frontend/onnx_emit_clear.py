@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import onnx
 from onnx import TensorProto
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, INT, IRError, Num, Op
+from ppc.runtime.onnx_node import MISSING, attributes_of
+
+OPSET = 17
 
 Final = tuple[str, list[str], dict[str, Any]]
 """The node whose output is the op's value: operator, inputs, attributes."""
@@ -81,6 +85,16 @@ def _shift(w: Writer, op: ops.Clear) -> Final:
     return "Cast", [moved], {"to": TensorProto.INT64}
 
 
+def _onnx(w: Writer, op: ops.Clear) -> Final:
+    opset, which, _, *kinds = op.ints
+    now, then = (onnx.defs.get_schema(op.text, version).since_version for version in (opset, OPSET))
+    if which or now != then:
+        raise IRError(f"{op!r}: {op.text} as of opset {opset} is not written in opset {OPSET}")
+    given = iter(op.xs)
+    names = ["" if kind == MISSING else w.of(x := next(given), x.type.num) for kind in kinds]
+    return op.text, names, dict(attributes_of(op.data))
+
+
 _PLAIN = ("Ceil", "Round", "Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh")
 
 RULES: dict[str, Callable[[Writer, ops.Clear], Final]] = {
@@ -97,4 +111,5 @@ RULES: dict[str, Callable[[Writer, ops.Clear], Final]] = {
     "ArgExtreme": _arg_extreme,
     "Top": _top,
     "BitShift": _shift,
+    "Onnx": _onnx,
 }

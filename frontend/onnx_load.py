@@ -26,6 +26,7 @@ from ppc.frontend.errors import (
 from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.onnx_axes import fixed_inputs, inferred_types
+from ppc.frontend.onnx_client import left_to_client
 from ppc.frontend.onnx_damage import (
     DAMAGE,
     MOST_NODES,
@@ -244,7 +245,10 @@ class _Reader:
         try:
             self.bind(node, self.meaning(node))
         except Unsupported as reason:
-            self.refuse(node, str(reason))
+            if (values := self.left_to_client(node)) is None:
+                self.refuse(node, str(reason))
+            else:
+                self.bind(node, values)
         except IRError as reason:
             long = (
                 f"; is --seq-len {self.seq_len} more than the model has positions for?"
@@ -279,13 +283,27 @@ class _Reader:
         self.unsupported.append(kind(node.name, self.key(node), self.version(node), reason))
         self.bind(node, [self.stand_in(node, name) for name in node.output])
 
-    def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
-        """What stands for an unsupported node's output, where shape inference knows its type."""
+    def types(self) -> dict[str, tuple[tuple[int, ...], Num]]:
         if self.guessed is None:
             self.guessed = inferred_types(self.model, self.inputs)
-        if output not in self.guessed:
+        return self.guessed
+
+    def left_to_client(self, node: onnx.NodeProto) -> list[Op | None] | None:
+        """The outputs of a node that the client can have ONNX Runtime compute, or None."""
+        values = [self.values[name] if name else None for name in node.input]
+        if any(name and value is None for name, value in zip(node.input, values, strict=True)):
             return None
-        shape, num = self.guessed[output]
+        try:
+            operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
+        except Unsupported:
+            return None
+        return left_to_client(node, operands, self.opset, self.types())
+
+    def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
+        """What stands for an unsupported node's output, where shape inference knows its type."""
+        if output not in self.types():
+            return None
+        shape, num = self.types()[output]
         try:
             xs = [self.op(name, self.values[name]) for name in node.input if name]
             return Opaque(tuple(x for x in xs if x is not None), shape, num)

@@ -168,7 +168,7 @@ def inspect(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Cost by step, formats, and who sees what."""
+    """Cost by step, why it is so, formats, and who sees what."""
     from ppc.backend.report import describe, summary
 
     inputs.check_folders(html)

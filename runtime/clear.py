@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .onnx_node import run_node
+
 Array = NDArray[Any]
 
 
@@ -127,6 +129,7 @@ CLEAR: dict[str, Callable[..., Array]] = {
     "LogSumExp": _log_sum_exp,
     "ArgExtreme": _arg_extreme,
     "Top": _top,
+    "Onnx": run_node,
     "BitAnd": _whole(np.bitwise_and),
     "BitOr": _whole(np.bitwise_or),
     "BitXor": _whole(np.bitwise_xor),

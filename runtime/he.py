@@ -8,8 +8,7 @@ from q to a power of two just large enough to decrypt. c0 is sent only where it 
     U, up = client.upload(product)           down = server.answer(product, up, V, S)
     client.finish(product, down)             # U·V - S mod 2^ell
 
-The client's U is whatever uniform matrix the ciphertexts turn out to hold (`_he.upload`): since it may not be
-chosen, its ell bits need not be sent.
+The client's U is not chosen but found (`he_cipher`).
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,164 +23,16 @@ import seal
 from numpy.typing import NDArray
 
 from . import wire
-from ._he import Basis
 from .channel import Buffer
 from .errors import RangeFault
+from .he_cipher import Residues, SecretKey, basis, kept_basis, read_ciphertexts, read_upload, words
 from .he_params import HeParams, context
 from .he_product import Product, answer_bytes, public_key_bytes
-from .packing import LANES, Tile, cut_results, into_lanes, join_results, pack_right, unpack_left
-from .random import SEED_BYTES, Prg
-from .ring import Fixed, Ring, packed_size
-
-_SECRET_HEADER = 88  # SEAL's bytes before the coefficients of an uncompressed secret key
-
-UPLOAD_WORDS = 3
-"""64-bit words of an integer modulo q, in the native kernels."""
+from .packing import LANES, cut_results, into_lanes, join_results, pack_right, unpack_left
+from .random import Prg
+from .ring import Fixed, Ring
 
 Integers = NDArray[Any]
-Residues = NDArray[np.float64]
-
-
-@lru_cache(maxsize=32)
-def basis(params: HeParams) -> Basis:
-    return Basis(params.degree, list(params.primes))
-
-
-@lru_cache(maxsize=32)
-def kept_basis(params: HeParams) -> Basis:
-    """The basis of q', in which packed answers live."""
-    return Basis(params.degree, list(params.kept))
-
-
-def _words(prg: Prg, *shape: int) -> Ring:
-    return prg.bytes(8 * int(np.prod(shape))).view(np.uint64).reshape(shape)
-
-
-def _mask_words(params: HeParams, prg: Prg, count: int) -> Ring:
-    """What c1 of ``count`` ciphertexts is expanded from, on both sides."""
-    return _words(prg, count, len(params.data_bits), params.degree, 2)
-
-
-@lru_cache(maxsize=256)
-def _free(tile: Tile, degree: int) -> tuple[NDArray[np.uint8], tuple[NDArray[np.intp], ...]]:
-    """Where an upload has plaintext, and the places without and with it."""
-    free = tile.free(degree)
-    return free, tuple(np.flatnonzero(free == each) for each in (0, 1))
-
-
-class SecretKey:
-    """A SEAL secret key, and its NTT form modulo the data primes."""
-
-    def __init__(self, params: HeParams, key: seal.SecretKey) -> None:
-        self.params = params
-        rows = np.frombuffer(key.to_string(), np.uint64, offset=_SECRET_HEADER).reshape(-1, params.degree)
-        primes = np.array(params.primes, np.uint64)[:, None]
-        rows = rows[: len(primes)]
-        values = np.where(rows > primes // np.uint64(2), rows - primes, rows)
-        self.ntt = np.ascontiguousarray(values.view(np.int64).astype(np.float64))
-
-    def __repr__(self) -> str:
-        return f"SecretKey({self.params}, <secret>)"
-
-    def encrypt_zero(self, count: int, prg: Prg, extra: Ring | None = None) -> list[Buffer]:
-        """Seeded symmetric encryptions of zero: a seed, then c0 by primes.
-
-        ``extra`` (primes, count, N), residues in NTT form, is added to c0.
-        """
-        seed = prg.bytes(SEED_BYTES).tobytes()
-        noise = _words(prg, count, self.params.degree)
-        c0 = basis(self.params).encrypt_zero(noise, _mask_words(self.params, Prg(seed), count), self.ntt)
-        if extra is not None:
-            c0 = (c0 + extra) % np.array(self.params.primes, np.uint64)[:, None, None]
-        return [seed, *(wire.pack(part, bits) for part, bits in zip(c0, self.params.data_bits, strict=True))]
-
-    def public(self, prg: Prg) -> bytes:
-        """A seeded encryption of zero, and the keys that packing needs: `public_key_bytes` bytes."""
-        parts = self.encrypt_zero(1, prg)
-        if self.params.pack_keys:
-            parts += self.encrypt_zero(self.params.pack_keys, prg, self._turned_keys())
-        return b"".join(bytes(part) for part in parts)
-
-    def upload(self, product: Product, inner: slice, prg: Prg) -> tuple[Ring, bytes]:
-        """One part of a uniform matrix as polynomials (k tiles, m tiles, N), and its encryption."""
-        params, shape = self.params, (inner.stop - inner.start, product.row_tiles, self.params.degree)
-        count = shape[0] * shape[1]
-        seed = prg.bytes(SEED_BYTES).tobytes()
-        free, places = _free(product.tile, params.degree)
-        public = Prg(seed)
-        raw = _mask_words(params, public, count)
-        plain, said = basis(params).upload(
-            free, product.ell, product.drop, public.ring(product.ell, (count, params.degree)),
-            _words(prg, count, params.degree), raw, self.ntt,
-        )  # fmt: skip
-        parts: list[Buffer] = [seed]
-        for masked, word, bits, _ in product.part_words(inner):
-            parts.append(wire.pack(np.ascontiguousarray(said[word][:, places[masked]]), bits))
-        return plain.reshape(shape), b"".join(parts)
-
-    def _turned_keys(self) -> Ring:
-        """What the switching keys hide, (primes, keys, N).
-
-        Key (level s, kept prime i, digit d): p_last·2^(24·d)·s(X^(N/2^s + 1)) modulo prime i, 0 modulo
-        the others.
-        """
-        params = self.params
-        degree, count, primes = params.degree, len(params.primes), params.primes
-        first = (self.ntt.astype(np.int64) % np.array(primes)[:, None]).astype(np.uint64)
-        low = basis(params).transform(first[None], inverse=True)[0, 0].astype(np.int64)
-        secret = np.where(low > 1, -1, low)  # ternary
-        parts, digit_bits = params.gadget
-        out = np.zeros((params.pack_keys, count, degree), np.uint64)
-        row = 0
-        for level in range(params.pack_levels):
-            to = np.arange(degree) * ((degree >> level) + 1) % (2 * degree)
-            turned = np.zeros(degree, np.int64)
-            turned[to % degree] = np.where(to < degree, secret, -secret)
-            for i, p in enumerate(params.kept):
-                for digit in range(parts):
-                    factor = primes[-1] * (1 << (digit_bits * digit)) % p
-                    out[row, i] = np.where(turned > 0, factor, np.where(turned < 0, p - factor, 0))
-                    row += 1
-        return basis(params).transform(out).transpose(1, 0, 2)
-
-
-def read_ciphertexts(params: HeParams, data: Buffer, count: int) -> NDArray[np.float64]:
-    """What `SecretKey.encrypt_zero` wrote: (count, 2, primes, N) centred residues in NTT form.
-
-    Raises ValueError if the data has the wrong size or a residue exceeds its modulus.
-    """
-    view = memoryview(data).cast("B")
-    sizes = [packed_size(count * params.degree, bits) for bits in params.data_bits]
-    if view.nbytes != SEED_BYTES + sum(sizes):
-        raise ValueError(f"{view.nbytes} bytes cannot be {count} ciphertexts of {params}")
-    seed = bytes(view[:SEED_BYTES])
-    parts, at = [], SEED_BYTES
-    for size, bits in zip(sizes, params.data_bits, strict=True):
-        parts.append(wire.unpack(view[at : at + size], bits, count * params.degree))
-        at += size
-    c0 = np.stack(parts).reshape(len(sizes), count, params.degree)
-    return basis(params).ciphertexts(c0, _mask_words(params, Prg(seed), count))
-
-
-def read_upload(product: Product, inner: slice, data: Buffer) -> NDArray[np.float64]:
-    """What `SecretKey.upload` wrote: (count, 2, primes, N) centred residues in NTT form.
-
-    Raises ValueError if the data has the wrong size.
-    """
-    params, count = product.params, (inner.stop - inner.start) * product.row_tiles
-    view, words = memoryview(data).cast("B"), product.part_words(inner)
-    if view.nbytes != product.part_bytes(inner):
-        raise ValueError(f"{view.nbytes} bytes cannot be {count} ciphertexts of {product}")
-    public, at = Prg(bytes(view[:SEED_BYTES])), SEED_BYTES
-    raw = _mask_words(params, public, count)
-    offset = public.ring(product.ell, (count, params.degree))
-    free, places = _free(product.tile, params.degree)
-    said = np.zeros((UPLOAD_WORDS, count, params.degree), np.uint64)
-    for masked, word, bits, size in words:
-        here = places[masked]
-        said[word][:, here] = wire.unpack(view[at : at + size], bits, count * len(here)).reshape(count, -1)
-        at += size
-    return basis(params).read_upload(free, product.ell, product.drop, offset, said, raw)
 
 
 class HeClient:
@@ -325,8 +175,8 @@ class HeServer:
             sums,
             group,
             self._keys[product.params],
-            _words(prg, items, 3, product.params.degree),
-            _words(prg, items, slots, 2),
+            words(prg, items, 3, product.params.degree),
+            words(prg, items, slots, 2),
             product.flood_bits,
             np.ascontiguousarray(mask),
             product.ell,

@@ -12,8 +12,8 @@ from ppc.runtime.clear import CLEAR
 class Clear(Op):
     """``function`` of ``runtime.clear`` on ``xs``: sines of positions, the place of a token, bits.
 
-    ``shape`` and ``to`` are the result's; ``ints`` and ``floats`` what the function says of itself. There is
-    no way to compute it on shares.
+    ``shape`` and ``to`` are the result's; ``ints``, ``floats``, ``text`` and ``data`` what the function says
+    of itself. There is no way to compute it on shares.
     """
 
     function: str
@@ -22,6 +22,8 @@ class Clear(Op):
     to: Num = FLOAT
     ints: tuple[int, ...] = ()
     floats: tuple[float, ...] = ()
+    text: str = ""
+    data: bytes = b""
 
     def infer(self) -> TensorType:
         if self.function not in CLEAR:

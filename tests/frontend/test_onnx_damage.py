@@ -191,6 +191,7 @@ def test_a_domain_of_a_version_that_is_none(version: int) -> None:
         ("ScatterND", [np.array([[0, 4]]), X[0, :1]], {"reduction": "add", "opset": 18}),
     ],
 )
+@pytest.mark.usefixtures("a_weight_enters")
 def test_constant_places_outside_a_table(
     op_type: str, constants: list[np.ndarray], attributes: dict[str, object]
 ) -> None:
@@ -258,6 +259,7 @@ def test_an_axis_among_the_inputs_that_is_not_there(op_type: str, before: list[l
 @pytest.mark.parametrize(
     ("op_type", "axes"), [("Unsqueeze", [0, 0]), ("Unsqueeze", [1, -3]), ("ReduceSum", [1, -1])]
 )
+@pytest.mark.usefixtures("a_weight_enters")
 def test_axes_named_twice(op_type: str, axes: list[int]) -> None:
     refused(one_node(op_type, {"x": X}, [np.array(axes)]), UnsupportedModel, "an axis twice")
 

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -35,7 +36,9 @@ def clears(function, *xs, shape=None, to=FLOAT, ints=(), floats=()):
 
 
 UNIT = ops.Tanh(X)
+AXIS_1 = msgspec.msgpack.encode({"axis": 1})
 CASES = {
+    "onnx": ops.Clear("Onnx", (X,), X.type.shape, FLOAT, (17, 0, 1, 0), text="Hardmax", data=AXIS_1),
     "add": ops.Add(X, Y),
     "int and float": ops.Mul(N, ops.Reshape(Y, (1, 3))),
     "bool and float": ops.Sub(ops.Cast(P, FLOAT), ops.Reshape(Y, (1, 3))),

@@ -157,6 +157,7 @@ def test_unknown_output_lists_those_there_are() -> None:
     assert caught.value.exit_status == 2
 
 
+@pytest.mark.usefixtures("a_weight_enters")
 def test_every_unsupported_operator_is_named() -> None:
     nodes = [
         node("Hardmax", "x", "a", "first"),

@@ -305,6 +305,7 @@ REFUSED: list[tuple[Case, str]] = [
 @pytest.mark.parametrize(
     ("case", "reason"), REFUSED, ids=lambda each: each[0] if isinstance(each, tuple) else ""
 )
+@pytest.mark.usefixtures("a_weight_enters")
 def test_says_why_it_is_refused(case: Case, reason: str) -> None:
     op_type, feeds, constants, attributes = case
     with pytest.raises(UnsupportedModel, match=reason) as caught:

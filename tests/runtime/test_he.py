@@ -7,7 +7,8 @@ from packed import pack_left
 
 from ppc.runtime import he
 from ppc.runtime.errors import RangeFault
-from ppc.runtime.he import HeClient, HeServer, SecretKey, read_upload
+from ppc.runtime.he import HeClient, HeServer
+from ppc.runtime.he_cipher import SecretKey, read_upload
 from ppc.runtime.he_params import PARAMETER_SETS, HeParams, context
 from ppc.runtime.he_product import Product, answer_parts, plan_product, upload_parts
 from ppc.runtime.packing import Tile

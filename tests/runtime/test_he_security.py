@@ -12,8 +12,9 @@ import pytest
 from packed import pack_left
 from scipy import stats
 
-from ppc.runtime import he
-from ppc.runtime.he import HeClient, HeServer, basis
+from ppc.runtime import he, he_cipher
+from ppc.runtime.he import HeClient, HeServer
+from ppc.runtime.he_cipher import basis
 from ppc.runtime.he_params import PARAMETER_SETS, noise_bound
 from ppc.runtime.he_product import Product, plan_product
 from ppc.runtime.packing import Tile
@@ -22,7 +23,7 @@ from ppc.runtime.random import Prg
 PARAMS = PARAMETER_SETS[3]
 PRODUCT = Product(1, 32, 64, 16, 28, 13, Tile(32, 16, 8), PARAMS)
 MASKS = Product(1, 16, 32, 32, 24, 26, Tile(16, 32, 8), PARAMETER_SETS[5])
-WORDS = he._words
+WORDS = he.words
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_c1_is_the_sum_plus_something_fresh_and_uniform(ends):
 
 
 def test_without_the_encryption_of_zero_c1_would_show(ends, monkeypatch):
-    monkeypatch.setattr(he, "_words", without_zero)
+    monkeypatch.setattr(he, "words", without_zero)
     assert not c1_is_hidden(ends)
 
 
@@ -168,7 +169,7 @@ def test_the_encryption_of_zero_carries_errors(ends):
 
 
 def test_without_its_errors_the_encryption_of_zero_would_show(ends, monkeypatch):
-    monkeypatch.setattr(he, "_words", without_errors)
+    monkeypatch.setattr(he, "words", without_errors)
     assert not errors_hide_u(ends)
 
 
@@ -206,7 +207,7 @@ def test_the_client_sees_the_flooding_and_not_the_noise(ends):
 
 
 def test_without_flooding_the_noise_would_show(ends, monkeypatch):
-    monkeypatch.setattr(he, "_words", without_flood(PRODUCT))
+    monkeypatch.setattr(he, "words", without_flood(PRODUCT))
     assert not is_flooded(PRODUCT, measured(ends))
 
 
@@ -217,7 +218,7 @@ def test_the_noise_does_not_depend_on_the_weights(ends):
 
 
 def test_without_flooding_the_noise_would_depend_on_the_weights(ends, monkeypatch):
-    monkeypatch.setattr(he, "_words", without_flood(PRODUCT))
+    monkeypatch.setattr(he, "words", without_flood(PRODUCT))
     none = measured(ends, v=np.zeros((1, 64, 16), np.int64))
     loud = measured(ends, v=np.full((1, 64, 16), 1 << 10))
     assert stats.ks_2samp(none, loud).pvalue < 1e-9
@@ -237,7 +238,7 @@ def test_flooding_is_forty_bits_above_the_bound(product):
 
 
 def test_the_computations_noise_stays_below_its_bound(ends, monkeypatch):
-    monkeypatch.setattr(he, "_words", without_flood(PRODUCT))
+    monkeypatch.setattr(he, "words", without_flood(PRODUCT))
     noise = measured(ends, v=np.full((1, 64, 16), 1 << 10))  # columns of norm 2^13, as announced
     worst = np.abs(noise).max()
     assert worst <= 2.0**PRODUCT.noise_bits
@@ -246,7 +247,7 @@ def test_the_computations_noise_stays_below_its_bound(ends, monkeypatch):
 
 def test_the_noise_of_products_with_masks_stays_below_its_bound(ends, monkeypatch):
     product = MASKS
-    monkeypatch.setattr(he, "_words", without_flood(product))
+    monkeypatch.setattr(he, "words", without_flood(product))
     client, server = ends
     prg, ell = Prg(), product.ell
     v, s = (prg.ring(ell, shape) for shape in ((1, 32, 32), (1, 16, 32)))
@@ -261,7 +262,7 @@ def test_fresh_noise_is_seals_centred_binomial(ends):
     client, _ = ends
     key = client._keys[PARAMS]
     data = b"".join(key.encrypt_zero(8, Prg()))
-    cipher = he.read_ciphertexts(PARAMS, data, 8)
+    cipher = he_cipher.read_ciphertexts(PARAMS, data, 8)
     p = PARAMS.primes[0]
     c0, c1 = (cipher[:, c, 0].astype(np.int64).astype(object) for c in (0, 1))
     phase = (c0 + c1 * key.ntt[0].astype(np.int64).astype(object)) % p
@@ -299,7 +300,7 @@ def test_masks_are_unrelated_to_the_seeded_offsets(ends):
     client, _ = ends
     u, (part, *_) = uploaded(client, PRODUCT)
     public = Prg(part[:16])
-    he._mask_words(PARAMS, public, 4)
+    he_cipher.mask_words(PARAMS, public, 4)
     h = public.ring(PRODUCT.ell, (4, PARAMS.degree))[:, PRODUCT.tile.free(PARAMS.degree) == 1]
     first = u[0, :, :16].ravel()  # the first inner tile
     difference = (h[0] - first) & np.uint64(2**PRODUCT.ell - 1)
