@@ -47,7 +47,8 @@ TOKENS = 3
 SMALL = 2**20
 """Elements of all values of a model that is compiled too, which takes its time for more."""
 X = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-onnx-"))
+_HELD = tempfile.TemporaryDirectory(prefix="fuzz-onnx-")  # and removed in the end
+FOLDER = Path(_HELD.name)
 """Where the model lies, with `weights` beside it, which models may keep their tensors in."""
 
 
