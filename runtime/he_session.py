@@ -2,9 +2,8 @@
 
     client -> server   public keys of every parameter set that the plan uses, once
 
-The server computes answers in threads of their own, one for each core beyond the first, in the order of the
-uploads and ahead of the step that sends them: the kernels release the interpreter, so that OT goes on beside
-them. Predicted seconds reckon with one such thread.
+The server computes answers in threads of their own, one for each core, in the order of the uploads and ahead
+of the step that sends them: the kernels release the interpreter, so that OT goes on beside them.
 """
 
 from __future__ import annotations
@@ -64,7 +63,11 @@ class HeSession:
         size = sum(public_key_bytes(params) for params in sets)
         keys = p.tell_bytes(CLIENT, size, lambda: self.client.public_keys())
         self._server: HeServer | None = p.each(server=lambda: _server(sets, keys or b""))
-        self._worker = ThreadPoolExecutor(workers(), "ppc-he") if self._server is not None else None
+        self._worker = (
+            ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
+            if self._server is not None
+            else None
+        )
 
     def __repr__(self) -> str:
         return f"HeSession({self._client or self._server!r})"
@@ -107,9 +110,9 @@ class HeSession:
         return p.each(client=lambda: self.client.finish(product, [x for x in said if x is not None]))  # type: ignore[no-any-return]
 
 
-def workers() -> int:
-    """Threads for answers: the cores of this process but one, at least one."""
-    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) - 1))
+def workers(cores: int) -> int:
+    """Threads for answers on so many cores."""
+    return max(1, min(MOST_WORKERS, cores))
 
 
 def _server(sets: list[HeParams], keys: Buffer) -> HeServer:

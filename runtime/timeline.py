@@ -23,7 +23,7 @@ from .clockwork import Event, Mark, Need, Say, Work, play
 from .errors import BadInput
 from .executor import Run, count_ots, hollow, offline, online
 from .he_product import Product, answer_parts, parameter_sets, upload_bytes
-from .he_session import Answer, HeSession
+from .he_session import MOST_WORKERS, Answer, HeSession, workers
 from .ledger import CLIENT, SERVER, Cost, Ledger, Role
 from .ot.base import POINT
 from .ot.extension import COLUMNS
@@ -42,8 +42,8 @@ Units = dict[str, float]
 Place = tuple[str, str]
 """Phase and step."""
 
-WORKER = "worker"
-"""The thread in which the server answers uploads; `he_session`."""
+WORKERS = tuple(f"worker {i}" for i in range(MOST_WORKERS))
+"""The threads in which the server answers uploads; `he_session`."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Meter(Party):
 
     def __init__(self, plan: Plan, rates: Rates | None) -> None:
         super().__init__(None)
-        self.events: dict[str, list[Event]] = {SERVER.value: [], CLIENT.value: [], WORKER: []}
+        self.events: dict[str, list[Event]] = {name: [] for name in (SERVER.value, CLIENT.value, *WORKERS)}
         self.ledger = self.tracer = Tracer(self.events, self._end)
         self.work: dict[tuple[Place, Role], Units] = defaultdict(lambda: defaultdict(float))
         self._steps = {
@@ -125,8 +125,13 @@ class Meter(Party):
         self._rates = rates
         self._spread: Mapping[Role, Units] | None = None
 
-    def does(self, role: Role, units: Units, actor: str = "") -> None:
-        """``role``, or its thread ``actor``, does this much work before anything else."""
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The server's threads for answers."""
+        return WORKERS[: workers(self._rates.cores)] if self._rates is not None else WORKERS[:1]
+
+    def does(self, role: Role, units: Units, actor: str = "") -> float:
+        """``role``, or its thread ``actor``, does this much work before anything else; its seconds."""
         phase, label = self.tracer.here
         counted = self.work[self.tracer.here, role]
         found, seconds = self._steps.get(label), 0.0
@@ -137,6 +142,7 @@ class Meter(Party):
                 seconds += n * self._rates.seconds(phase, kind, role, unit)
         if seconds:
             self.events[actor or role.value].append(Work(seconds))
+        return seconds
 
     @contextmanager
     def spread(self, size: int = 0, work: Mapping[Role, Units] | None = None) -> Iterator[None]:
@@ -200,12 +206,13 @@ class _MeterPool(Pool):
 
 
 class _MeterHe(HeSession):
-    """Counts the work of keys, uploads and answers, the last in the server's worker."""
+    """Counts the work of keys, uploads and answers, these in the server's worker that is free first."""
 
     def __init__(self, p: Meter, products: Iterable[Product]) -> None:
         keys = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in parameter_sets(products))
         self._numbers = count()
         self._begun: deque[int] = deque()
+        self._busy = dict.fromkeys(p.workers, 0.0)
         p.does(CLIENT, {"he_key_make": keys})
         with p.spread():
             super().__init__(p, products)
@@ -216,12 +223,14 @@ class _MeterHe(HeSession):
             super().upload(p, product)
         job, parts = next(self._numbers), len(answer_parts(product))
         self._begun.append(job)
-        worker = meter(p).events[WORKER]
-        meter(p).events[SERVER.value].append(Say(("job", job)))
-        worker.append(Need(("job", job)))
+        worker = min(self._busy, key=self._busy.__getitem__)
+        events = meter(p).events
+        events[SERVER.value].append(Say(("job", job)))
+        events[worker].append(Need(("job", job)))
         for part in range(parts):
-            meter(p).does(SERVER, _times(product_work(product)["answer"], 1 / parts), WORKER)
-            worker.append(Say(("answer", job, part)))
+            work = _times(product_work(product)["answer"], 1 / parts)
+            self._busy[worker] += meter(p).does(SERVER, work, worker)
+            events[worker].append(Say(("answer", job, part)))
         return None, None
 
     def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
@@ -313,7 +322,7 @@ def _setup(p: Meter, plan: Plan, inferences: int) -> None:
 def forecast(plan: Plan, rates: Rates, network: Network, **session: Any) -> Forecast:
     """Bytes, flights and seconds of what `trace` walks, over ``network``."""
     p = trace(plan, rates, **session)
-    hosts = {SERVER.value: "server", WORKER: "server", CLIENT.value: "client"}
+    hosts = {SERVER.value: "server", CLIENT.value: "client", **dict.fromkeys(WORKERS, "server")}
     if network.one_machine:
         hosts = dict.fromkeys(hosts, "one")
     marks = play(p.events, hosts, rates.cores, rates.network(network))

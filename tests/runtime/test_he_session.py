@@ -75,7 +75,7 @@ def test_malformed_public_keys_are_the_peers_fault(monkeypatch):
 def test_answers_of_several_products_at_once(cores, monkeypatch):
     """Each answer belongs to its own upload, whichever is ready first."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
-    assert workers() == {1: 1, 2: 1, 3: 2, 64: 4}[cores]
+    assert workers(cores) == {1: 1, 2: 2, 3: 3, 64: 4}[cores]
     v = [np.full((1, 8, 4), weight) for weight in range(6)]
 
     def program(p: Party) -> list[tuple[Ring, Ring]]:
@@ -96,7 +96,7 @@ def test_answers_of_several_products_at_once(cores, monkeypatch):
 
 
 def test_what_waits_is_dropped_when_the_session_ends(monkeypatch):
-    monkeypatch.setattr(he_session, "workers", lambda: 1)
+    monkeypatch.setattr(he_session, "workers", lambda cores: 1)
     begun = threading.Event()
     kept: dict[str, HeSession] = {}
 

@@ -13,7 +13,7 @@ from ppc.runtime.clockwork import Work
 from ppc.runtime.ledger import CLIENT, PHASES, SERVER, Role
 from ppc.runtime.rates import LAN, LOOPBACK, REFERENCE, WAN, Network, Rates, rates_path, read_rates
 from ppc.runtime.session import predict, predict_preparation
-from ppc.runtime.timeline import WORKER, forecast, foretell, link, trace
+from ppc.runtime.timeline import WORKERS, forecast, foretell, link, trace
 
 RATES = read_rates(REFERENCE)
 IDLE = Rates(machine="", date="", cores=2, shared={}, steps={}, loopback=(1e9, 1e-4))
@@ -104,13 +104,17 @@ def test_answers_are_computed_beside_the_rest_where_there_is_a_core_for_it():
     plan, far = tiny_plan(), Network("far", INFINITE, 0.0)
     actors = trace(plan, heavy(1)).events
     work = {name: sum(e.seconds for e in events if isinstance(e, Work)) for name, events in actors.items()}
-    assert work[WORKER] > 0.1
+    answers = sum(work[name] for name in WORKERS)
+    assert answers > 0.1
     assert work[SERVER.value] > 0.1
+    assert sum(work[name] > 0 for name in WORKERS) == 1
+    spread = trace(plan, heavy(2)).events
+    assert sum(any(isinstance(e, Work) for e in spread[name]) for name in WORKERS) == 2
 
     def seconds(cores, network):
         return forecast(plan, heavy(cores), network).ledger.total("offline").seconds
 
-    assert seconds(2, far) < work[WORKER] + work[SERVER.value]
+    assert seconds(2, far) < answers + work[SERVER.value]
     assert seconds(1, far) == pytest.approx(sum(work.values()) - work[CLIENT.value], rel=0.2)
     assert seconds(1, LOOPBACK) >= sum(work.values()) * 0.99
 
