@@ -9,10 +9,9 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
-from .errors import BadPlan, RangeFault
+from .errors import RangeFault
 from .he_product import Product
 from .ledger import SERVER
 from .party import Party
@@ -29,160 +28,33 @@ from .protocols.multiply import (
 )
 from .protocols.spline import SplineSpec, rounded, spline, spline_clear, spline_offline
 from .protocols.truncate import rescaling, truncate, truncate_offline
-from .ring import MAX_RANK, Fixed, Int64, Ring, known
+from .ring import Fixed, known
 from .share import Share
+from .step import Binary, Form, Step, Unary, fits
+from .steps_free import (
+    Add,
+    Broadcast,
+    Concat,
+    Encode,
+    Public,
+    Reshape,
+    Slice,
+    Sum,
+    Take,
+    TimesInteger,
+    Transpose,
+    Weight,
+)
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from .executor import Run
+    from .step import Clear
 
-    Clear = NDArray[np.int64]
-
-MAX_ELEMENTS = 2**30
-
-
-def fits(shape: tuple[int, ...]) -> bool:
-    """Whether a plan's tensor may have that shape."""
-    return len(shape) <= MAX_RANK and all(d >= 1 for d in shape) and prod(shape) <= MAX_ELEMENTS
-
-
-class Form(msgspec.Struct, frozen=True):
-    """Format and shape of a value."""
-
-    num: Fixed
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if not fits(self.shape):
-            raise ValueError(f"a value of shape {self.shape}")
-
-    @property
-    def size(self) -> int:
-        return prod(self.shape)
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_unknown_fields=True):
-    """Base of all steps. ``name`` is the ONNX tensor that the value stands for, or ''."""
-
-    name: str = ""
-
-    def reads(self) -> tuple[int, ...]:
-        return ()
-
-    def products(self) -> tuple[Product, ...]:
-        """What is made under HE."""
-        return ()
-
-    def infer(self, forms: list[Form]) -> Form:
-        """Format and shape of the value; ValueError where the step is ill-formed."""
-        raise TypeError(f"{type(self).__name__} has no form")
-
-    def begin(self, p: Party, run: Run) -> Any:
-        """The first offline message, where there is one that can travel with all others of its kind."""
-        return None
-
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        """Material for one inference, made before any input exists."""
-        return None
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        raise TypeError(f"{type(self).__name__} has no online half")
-
-    def clear(self, run: Run) -> Clear:
-        """The integer meaning, without wrapping."""
-        raise TypeError(f"{type(self).__name__} has no clear meaning")
-
-
-class Encode(Step, frozen=True, kw_only=True, tag=True):
-    """A value that the client computes alone enters the computation: its share is the value."""
-
-    local: int
-    num: Fixed
-    shape: tuple[int, ...]
-
-    def infer(self, forms: list[Form]) -> Form:
-        return Form(self.num, self.shape)
-
-    def _encoded(self, run: Run) -> Ring:
-        local = run.local[self.local]
-        try:
-            value = np.broadcast_to(local, self.shape)
-        except ValueError:
-            raise BadPlan(
-                f"the client's value {self.name!r} has shape {local.shape}, which does not repeat to "
-                f"{self.shape}"
-            ) from None
-        try:
-            return self.num.encode(value)
-        except OverflowError as error:
-            raise RangeFault(f"the client's value {self.name!r}: {error}") from None
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        data = p.each(client=lambda: self._encoded(run), server=lambda: np.zeros(self.shape, np.uint64))
-        return Share(self.num, self.shape, data)
-
-    def clear(self, run: Run) -> Clear:
-        return self.num.signed(self._encoded(run))
-
-
-class Weight(Step, frozen=True, kw_only=True, tag=True):
-    """A tensor of the server's enters as its share (a bias, a position table)."""
-
-    weight: str
-    num: Fixed
-    shape: tuple[int, ...]
-
-    def infer(self, forms: list[Form]) -> Form:
-        return Form(self.num, self.shape)
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        data = p.each(
-            server=lambda: self.num.wrap(run.weight(self.weight)).reshape(self.shape),
-            client=lambda: np.zeros(self.shape, np.uint64),
-        )
-        return Share(self.num, self.shape, data)
-
-    def clear(self, run: Run) -> Clear:
-        return run.weight(self.weight).reshape(self.shape)
-
-
-class Public(Step, frozen=True, kw_only=True, tag=True):
-    """A small constant that both may know."""
-
-    values: tuple[Int64, ...]
-    num: Fixed
-    shape: tuple[int, ...]
-
-    def infer(self, forms: list[Form]) -> Form:
-        if prod(self.shape) != len(self.values):
-            raise ValueError(f"{len(self.values)} values for shape {self.shape}")
-        return Form(self.num, self.shape)
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        data = p.each(
-            server=lambda: self.num.wrap(self.clear(run)),
-            client=lambda: np.zeros(self.shape, np.uint64),
-        )
-        return Share(self.num, self.shape, data)
-
-    def clear(self, run: Run) -> Clear:
-        return np.array(self.values, np.int64).reshape(self.shape)
-
-
-class Unary(Step, frozen=True, kw_only=True):
-    x: int
-
-    def reads(self) -> tuple[int, ...]:
-        return (self.x,)
-
-
-class Binary(Step, frozen=True, kw_only=True):
-    a: int
-    b: int
-
-    def reads(self) -> tuple[int, ...]:
-        return (self.a, self.b)
+__all__ = [
+    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Linear", "MatMul", "Maximum",
+    "Multiply", "Output", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline", "Square", "Step",
+    "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+]  # fmt: skip
 
 
 class Linear(Unary, frozen=True, kw_only=True, tag=True):
@@ -388,178 +260,6 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
 
     def clear(self, run: Run) -> Clear:
         return np.asarray(run.clear(self.x).max(axis=-1, keepdims=True))
-
-
-class Add(Binary, frozen=True, kw_only=True, tag=True):
-    """a + b, repeating as numpy does. Free."""
-
-    def infer(self, forms: list[Form]) -> Form:
-        a, b = forms[self.a], forms[self.b]
-        if a.num != b.num:
-            raise ValueError(f"cannot add {a.num} and {b.num}")
-        return Form(a.num, tuple(np.broadcast_shapes(a.shape, b.shape)))
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        a, b, form = run.share(self.a), run.share(self.b), run.form_of(self)
-        return Share(form.num, form.shape, p.both(lambda: form.num.wrap(a.ring + b.ring)))
-
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.a) + run.clear(self.b)
-
-
-class TimesInteger(Unary, frozen=True, kw_only=True, tag=True):
-    """x times a public integer that stands for factor·2^-scale. Free."""
-
-    factor: Int64
-    scale: int = 0
-
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
-        return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x, num = run.share(self.x), run.form_of(self).num
-        return x.like(p.both(lambda: num.wrap(x.ring * np.uint64(self.factor % 2**64))), num)
-
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.x) * self.factor
-
-
-class Sum(Unary, frozen=True, kw_only=True, tag=True):
-    """The sum over axes, which stay with length 1. Free."""
-
-    axes: tuple[int, ...]
-
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
-        if any(not 0 <= a < len(x.shape) for a in self.axes):
-            raise ValueError(f"axes {self.axes} of shape {x.shape}")
-        return Form(x.num, tuple(1 if i in self.axes else d for i, d in enumerate(x.shape)))
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x, form = run.share(self.x), run.form_of(self)
-        return Share(
-            form.num, form.shape,
-            p.both(lambda: form.num.wrap(x.ring.sum(axis=self.axes, dtype=np.uint64, keepdims=True))),
-        )  # fmt: skip
-
-    def clear(self, run: Run) -> Clear:
-        return np.asarray(run.clear(self.x).sum(axis=self.axes, keepdims=True))
-
-
-class Layout(Unary, frozen=True, kw_only=True):
-    """Moves elements without changing them. Free."""
-
-    def move(self, x: Any) -> Any:
-        raise TypeError(f"{type(self).__name__} moves nothing")
-
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
-        return Form(x.num, self.move(np.broadcast_to(np.int8(0), x.shape)).shape)
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x, form = run.share(self.x), run.form_of(self)
-        return Share(x.num, form.shape, p.both(lambda: np.ascontiguousarray(self.move(x.ring))))
-
-    def clear(self, run: Run) -> Clear:
-        return np.asarray(self.move(run.clear(self.x)))
-
-
-class Reshape(Layout, frozen=True, kw_only=True, tag=True):
-    shape: tuple[int, ...]
-
-    def move(self, x: Any) -> Any:
-        return x.reshape(self.shape)
-
-
-class Transpose(Layout, frozen=True, kw_only=True, tag=True):
-    order: tuple[int, ...]
-
-    def move(self, x: Any) -> Any:
-        return x.transpose(self.order)
-
-
-class Broadcast(Layout, frozen=True, kw_only=True, tag=True):
-    shape: tuple[int, ...]
-
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
-        if tuple(np.broadcast_shapes(x.shape, self.shape)) != self.shape:
-            raise ValueError(f"shape {x.shape} does not repeat to {self.shape}")
-        return Form(x.num, self.shape)
-
-    def move(self, x: Any) -> Any:
-        return np.broadcast_to(x, self.shape)
-
-
-class Slice(Layout, frozen=True, kw_only=True, tag=True):
-    """(start, stop, step) for every axis."""
-
-    cuts: tuple[tuple[int, int, int], ...]
-
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
-        ok = len(self.cuts) == len(x.shape) and all(
-            0 <= a < b <= d and s > 0 for (a, b, s), d in zip(self.cuts, x.shape, strict=True)
-        )
-        if not ok:
-            raise ValueError(f"cannot cut {self.cuts} out of shape {x.shape}")
-        return Form(x.num, tuple(-(-(b - a) // s) for a, b, s in self.cuts))
-
-    def move(self, x: Any) -> Any:
-        return x[tuple(slice(a, b, s) for a, b, s in self.cuts)]
-
-
-class Take(Layout, frozen=True, kw_only=True, tag=True):
-    """The elements at ``places`` of an axis, in that order."""
-
-    axis: int
-    places: tuple[int, ...]
-
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
-        if not 0 <= self.axis < len(x.shape):
-            raise ValueError(f"shape {x.shape} has no axis {self.axis}")
-        if not self.places or not 0 <= min(self.places) <= max(self.places) < x.shape[self.axis]:
-            raise ValueError(f"places beyond axis {self.axis} of shape {x.shape}")
-        return Form(x.num, (*x.shape[: self.axis], len(self.places), *x.shape[self.axis + 1 :]))
-
-    def move(self, x: Any) -> Any:
-        return np.take(x, self.places, axis=self.axis)
-
-
-class Concat(Step, frozen=True, kw_only=True, tag=True):
-    """Join along an axis. Free."""
-
-    parts: tuple[int, ...]
-    axis: int
-
-    def reads(self) -> tuple[int, ...]:
-        return self.parts
-
-    def infer(self, forms: list[Form]) -> Form:
-        parts = [forms[i] for i in self.parts]
-        if not parts or any(x.num != parts[0].num for x in parts):
-            raise ValueError("cannot join values of several formats")
-        shape, rank = list(parts[0].shape), len(parts[0].shape)
-        if not -rank <= self.axis < rank:
-            raise ValueError(f"cannot join values of shape {parts[0].shape} along axis {self.axis}")
-        axis = self.axis % rank
-        rests = {(x.shape[:axis], x.shape[axis + 1 :], len(x.shape)) for x in parts}
-        if len(rests) != 1:
-            raise ValueError(
-                f"cannot join values of shapes {sorted({x.shape for x in parts})} along axis {axis}"
-            )
-        shape[axis] = sum(x.shape[axis] for x in parts)
-        return Form(parts[0].num, tuple(shape))
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        parts, form = [run.share(i) for i in self.parts], run.form_of(self)
-        joined = p.both(lambda: np.concatenate([x.ring for x in parts], axis=self.axis))
-        return Share(form.num, form.shape, joined)
-
-    def clear(self, run: Run) -> Clear:
-        return np.concatenate([run.clear(i) for i in self.parts], axis=self.axis)
 
 
 class Output(Unary, frozen=True, kw_only=True, tag=True):
