@@ -36,7 +36,14 @@ class Known:
 
 
 def read_tensor(tensor: onnx.TensorProto) -> Array:
-    """A tensor's value; element types that numpy does not have are widened."""
+    """A tensor's value; element types that numpy does not have are widened.
+
+    Raises ValueError for a shape of more elements than there is data for, before it is made.
+    """
+    data = (tensor.raw_data, tensor.float_data, tensor.int32_data, tensor.int64_data)
+    held = max(map(len, (*data, tensor.double_data, tensor.uint64_data, tensor.string_data)))
+    if math.prod(tensor.dims) > 2 * held:  # two of 4 bits in a byte
+        raise ValueError(f"a shape of {list(tensor.dims)} with data for at most {2 * held} elements")
     return plain(np.asarray(numpy_helper.to_array(tensor)))
 
 

@@ -153,6 +153,9 @@ def _load_external(model: onnx.ModelProto, base: Path | None) -> None:
     for tensor in _tensors(model.graph):
         if not external_data_helper.uses_external_data(tensor):
             continue
+        for each in tensor.external_data:
+            if not isinstance(each.key, str) or not isinstance(each.value, str):
+                raise NotOnnx(f"where the weights of {tensor.name!r} are kept is no text: {each.value!r}")
         where = next((each.value for each in tensor.external_data if each.key == "location"), "")
         try:
             if base is None or not (base / where).is_file():

@@ -158,6 +158,22 @@ def test_a_kernel_that_grows_from_one_number() -> None:
     refused(proto, UnsupportedModel, "a kernel .* of more than 4096 places")
 
 
+def test_weights_kept_in_a_place_that_is_no_text(tmp_path: Path) -> None:
+    kept = tensor("w", X)
+    kept.data_location = onnx.TensorProto.EXTERNAL
+    entry = kept.external_data.add()
+    entry.key, entry.value = "location", "#file#"
+    data = model([node("Add", "x w", "y")], {"x": X}, ["y"], [kept]).SerializeToString()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data.replace(b"#file#", b"\xfffile\xff"))
+    refused(path, NotOnnx, "kept is no text")
+
+
+def test_a_shape_beyond_its_data() -> None:
+    thin = onnx.TensorProto(name="w", data_type=onnx.TensorProto.INT4, dims=[2**40], raw_data=b"ab")
+    refused(model([node("Add", "x w", "y")], {"x": X}, ["y"], [thin]), NotOnnx, "data for at most 4 elements")
+
+
 def test_more_axes_than_anyone_has() -> None:
     refused(model([node("Neg", "x", "y")], {"x": X.reshape([1] * 8 + [12])}, ["y"]), UnknownDim, "or 8 axes")
     refused(one_node("Expand", {"x": X}, [np.ones(36, np.int64)]), UnsupportedModel, "Expand")
