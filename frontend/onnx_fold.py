@@ -42,7 +42,7 @@ def read_tensor(tensor: onnx.TensorProto) -> Array:
     """
     data = (tensor.raw_data, tensor.float_data, tensor.int32_data, tensor.int64_data)
     held = max(map(len, (*data, tensor.double_data, tensor.uint64_data, tensor.string_data)))
-    if math.prod(tensor.dims) > 2 * held:  # two of 4 bits in a byte
+    if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > 2 * held:  # two of 4 bits in a byte
         raise ValueError(f"a shape of {list(tensor.dims)} with data for at most {2 * held} elements")
     return plain(np.asarray(numpy_helper.to_array(tensor)))
 

@@ -169,8 +169,9 @@ def test_weights_kept_in_a_place_that_is_no_text(tmp_path: Path) -> None:
     refused(path, NotOnnx, "kept is no text")
 
 
-def test_a_shape_beyond_its_data() -> None:
-    thin = onnx.TensorProto(name="w", data_type=onnx.TensorProto.INT4, dims=[2**40], raw_data=b"ab")
+@pytest.mark.parametrize("dims", [[HUGE], [4, HUGE, -(2**31)]])
+def test_a_shape_beyond_its_data(dims: list[int]) -> None:
+    thin = onnx.TensorProto(name="w", data_type=onnx.TensorProto.INT4, dims=dims, raw_data=b"ab")
     refused(model([node("Add", "x w", "y")], {"x": X}, ["y"], [thin]), NotOnnx, "data for at most 4 elements")
 
 
