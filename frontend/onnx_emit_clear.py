@@ -87,8 +87,9 @@ def _shift(w: Writer, op: ops.Clear) -> Final:
 
 def _onnx(w: Writer, op: ops.Clear) -> Final:
     opset, which, _, *kinds = op.ints
-    now, then = (onnx.defs.get_schema(op.text, version).since_version for version in (opset, OPSET))
-    if which or now != then:
+    own = "." not in op.text and onnx.defs.has(op.text, opset)
+    now, then = (own and onnx.defs.get_schema(op.text, version).since_version for version in (opset, OPSET))
+    if which or not own or now != then:
         raise IRError(f"{op!r}: {op.text} as of opset {opset} is not written in opset {OPSET}")
     given = iter(op.xs)
     names = ["" if kind == MISSING else w.of(x := next(given), x.type.num) for kind in kinds]

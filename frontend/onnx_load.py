@@ -286,11 +286,6 @@ class _Reader:
         self.unsupported.append(kind(node.name, self.key(node), self.version(node), reason))
         self.bind(node, [self.stand_in(node, name) for name in node.output])
 
-    def types(self) -> dict[str, tuple[tuple[int, ...], Num]]:
-        if self.guessed is None:
-            self.guessed = inferred_types(self.model, self.inputs)
-        return self.guessed
-
     def left_to_client(self, node: onnx.NodeProto) -> list[Op | None] | None:
         """The outputs of a node that the client can have ONNX Runtime compute, or None."""
         values = [self.values[name] if name else None for name in node.input]
@@ -300,13 +295,15 @@ class _Reader:
             operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
         except Unsupported:
             return None
-        return left_to_client(node, operands, self.opset, self.types())
+        return left_to_client(node, operands, self.opset)
 
     def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
         """What stands for an unsupported node's output, where shape inference knows its type."""
-        if output not in self.types():
+        if self.guessed is None:
+            self.guessed = inferred_types(self.model, self.inputs)
+        if output not in self.guessed:
             return None
-        shape, num = self.types()[output]
+        shape, num = self.guessed[output]
         try:
             xs = [self.op(name, self.values[name]) for name in node.input if name]
             return Opaque(tuple(x for x in xs if x is not None), shape, num)

@@ -1,8 +1,8 @@
 """One ONNX operator on what a party knows alone, by ONNX Runtime: for those that `clear` has no function for.
 
 A plan may come from a stranger, so a node is built here from a name and plain attributes – no tensors, files,
-subgraphs or operators but ONNX's own. `onnx` and `onnxruntime` are imported once such a node is met; no other
-plan needs them.
+subgraphs or operators but ONNX's and ONNX Runtime's own. `onnx` and `onnxruntime` are imported once such a
+node is met; no other plan needs them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Value = int | float | str | list[int | float | str]
 """Of an attribute."""
+
+RUNTIMES = "com.microsoft"
+"""The domain of ONNX Runtime's own operators, written before their names."""
 
 MISSING = -1
 KINDS = (np.float32, np.int64, np.bool_)
@@ -76,9 +79,13 @@ def model_of(kind: str, ints: tuple[int, ...], data: bytes) -> bytes:
         for name, number in zip(names, kinds, strict=True)
         if name
     ]
-    node = helper.make_node(kind, names, outputs, **given)
+    domain, _, name = kind.rpartition(".")
+    if domain not in ("", RUNTIMES):
+        raise ValueError(f"operators of {domain} are not known")
+    node = helper.make_node(name, names, outputs, domain=domain, **given)
     graph = helper.make_graph([node], "one", declared, [onnx.ValueInfoProto(name=f"y{which}")])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(RUNTIMES, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     return bytes(model.SerializeToString())
 
 

@@ -91,9 +91,21 @@ def test_what_onnx_runtime_does_not_run_is_refused() -> None:
         load(one_node("MaxPool", {"x": X}, kernel_shape=[9, 9, 9]))
 
 
+@pytest.mark.parametrize("op_type", ["NonZero", "Unique"])
+def test_a_shape_that_depends_on_values_is_refused(op_type: str) -> None:
+    with pytest.raises(UnsupportedModel, match="the_node"):
+        load(one_node(op_type, {"x": X}))
+
+
+def test_operators_of_onnx_runtime_itself() -> None:
+    proto = one_node("Inverse", {"x": X}, domain="com.microsoft")
+    got = evaluate(load(proto), {"x": X})["out"]
+    np.testing.assert_allclose(got, np.linalg.inv(X), rtol=1e-3, atol=1e-4)
+
+
 def test_another_domain_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="the_node"):
-        load(one_node("Inverse", {"x": X}, domain="com.microsoft"))
+        load(one_node("Inverse", {"x": X}, domain="org.example"))
 
 
 def test_attributes_are_kept_as_plain_data() -> None:

@@ -256,6 +256,7 @@ def test_places_outside_a_table_that_only_data_shows() -> None:
         ("LpNormalization", []),
     ],
 )
+@pytest.mark.usefixtures("a_weight_enters")
 def test_an_axis_that_is_not_there(op_type: str, constants: list[np.ndarray], axis: int) -> None:
     """Taken modulo the rank it would be another."""
     refused(
@@ -268,6 +269,7 @@ def test_an_axis_that_is_not_there(op_type: str, constants: list[np.ndarray], ax
     ("op_type", "before"),
     [("CumSum", []), ("ReduceSum", []), ("Squeeze", []), ("Slice", [[0], [1]]), ("Pad", [[1, 1], []])],
 )
+@pytest.mark.usefixtures("a_weight_enters")
 def test_an_axis_among_the_inputs_that_is_not_there(op_type: str, before: list[list[int]], axis: int) -> None:
     constants = [np.array(each) if each else None for each in (*before, [axis])]
     refused(one_node(op_type, {"x": X}, constants, opset=18), UnsupportedModel, f"axes \\[{axis}\\]")

@@ -42,6 +42,7 @@ def test_it_computes() -> None:
     [
         (node("Nothing"), "Nothing"),
         (node("Loop"), "Loop"),
+        (node("org.example.Hardmax"), "operators of org.example"),
         (node(axis=7), r"axis"),
         (node(axis=[1.5, "x"]), None),
         (node(shape=(3, 1)), "shape"),
