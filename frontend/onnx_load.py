@@ -293,9 +293,9 @@ class _Reader:
             return None
         try:
             operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
-        except Unsupported:
+            return left_to_client(node, operands, self.opset)
+        except (Unsupported, *DAMAGE):
             return None
-        return left_to_client(node, operands, self.opset)
 
     def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
         """What stands for an unsupported node's output, where shape inference knows its type."""

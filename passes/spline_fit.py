@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
 
@@ -165,10 +165,23 @@ class _Cells:
             self.known[a, b] = minimax_quadratic(x, y, weight)
         return self.known[a, b]
 
-    def stops(self, start: float, stop: float) -> list[float]:
-        """The places where a piece may end: multiples of the grid after ``start``, and ``stop``."""
-        first, last = math.floor(start / self.grid) + 1, math.ceil(stop / self.grid)
-        return [i * self.grid for i in range(first, last)] + [stop]
+    def stops(self, start: float, stop: float) -> _Stops:
+        return _Stops(range(math.floor(start / self.grid) + 1, math.ceil(stop / self.grid)), self.grid, stop)
+
+
+@dataclass(frozen=True)
+class _Stops:
+    """The places where a piece may end: multiples of the grid, and the end. There may be billions."""
+
+    multiples: range
+    grid: float
+    end: float
+
+    def __len__(self) -> int:
+        return len(self.multiples) + 1
+
+    def __getitem__(self, i: int) -> float:
+        return self.multiples[i] * self.grid if i < len(self.multiples) else self.end
 
 
 def _greedy(cells: _Cells, start: float, stop: float, limit: float) -> list[float] | None:

@@ -103,6 +103,13 @@ def test_operators_of_onnx_runtime_itself() -> None:
     np.testing.assert_allclose(got, np.linalg.inv(X), rtol=1e-3, atol=1e-4)
 
 
+def test_an_attribute_without_elements_is_refused() -> None:
+    proto = one_node("MaxPool", {"x": X}, kernel_shape=[2, 2])
+    proto.graph.node[0].attribute.append(onnx.AttributeProto(name="strides", type=onnx.AttributeProto.INTS))
+    with pytest.raises(UnsupportedModel, match="the_node"):
+        load(proto)
+
+
 def test_another_domain_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="the_node"):
         load(one_node("Inverse", {"x": X}, domain="org.example"))

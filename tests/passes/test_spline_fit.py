@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from ppc.passes import functions
 from ppc.passes.spline_fit import FitError, error, fit, minimax_quadratic
 
 
@@ -91,3 +92,10 @@ def test_refusals():
         fit(np.exp, -4.1, 0, 1e-2, name="exp", grid=0.25, left=(0, 0, 0))
     with pytest.raises(FitError, match="empty"):
         fit(np.exp, 1, 1, 1e-2, name="exp")
+
+
+def test_a_range_over_many_magnitudes_is_fitted_all_the_same():
+    """Its grid has billions of places, of which few are looked at."""
+    spec = functions.sqrt(1e-6, 1e4)
+    assert len(spec.knots) < 60
+    assert spec.max_error <= functions.RELATIVE_ERROR
