@@ -64,9 +64,10 @@ def _tried(
         found = evaluate(model_of(text, ints, data), feeds, MAX_ELEMENTS)
         return found[0] if isinstance(found, list) else None
 
-    ones, others = result(1, 0), (result(0, 0), result(0, 1))  # of which not all may be what it takes
+    ones = result(1, 0)
     if ones is None or ones.dtype.kind not in "fiub":
         return None
+    others = result(0, 0), result(0, 1)  # of which not all may be what it takes
     if any(other is not None and other.shape != ones.shape for other in others):
         return None
     num: Num = FLOAT if ones.dtype.kind == "f" else BOOL if ones.dtype.kind == "b" else INT

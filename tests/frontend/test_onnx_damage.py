@@ -10,6 +10,7 @@ import pytest
 from onnx import helper
 from onnx_models import model, one_node, tensor
 
+from ppc.frontend import onnx_apart
 from ppc.frontend.errors import FrontendError, NotOnnx, UnknownDim, UnsupportedModel
 from ppc.frontend.ir.graph import IRError
 from ppc.frontend.ir.reference import evaluate
@@ -213,6 +214,16 @@ def test_constant_places_outside_a_table(
     op_type: str, constants: list[np.ndarray], attributes: dict[str, object]
 ) -> None:
     refused(one_node(op_type, {"x": X}, constants, **attributes), UnsupportedModel, "places outside of")
+
+
+def test_a_place_beyond_all_memory_is_refused_by_the_first_who_reads_it() -> None:
+    """ONNX's reference would count up to it, until the process that asks it is ended."""
+    proto = one_node("GatherElements", {"x": X}, [np.array([[0, 0, 0, 2**60]])])
+    refused(one_node("Det", {"x": X}), UnsupportedModel, "Det")
+    before = onnx_apart._WORKER._process
+    refused(proto, UnsupportedModel, "places outside of")
+    assert before is not None
+    assert onnx_apart._WORKER._process is before
 
 
 @pytest.mark.parametrize("op_type", ["Shrink", "Neg"])
