@@ -20,6 +20,9 @@ from ppc.runtime.steps import AnyStep, Linear, MatMul
 
 Sets = tuple[HeParams, ...]
 
+BYTE_PRICE = 1.6e-7
+"""Seconds that a byte costs on the network that plans are made for by default: 50 Mbit/s."""
+
 
 def choose_products(steps: Sequence[AnyStep], byte_price: float) -> tuple[AnyStep, ...]:
     """The steps with the parameters and tiles that cost least together at ``byte_price`` seconds a byte."""
@@ -78,16 +81,21 @@ def _best(product: Product, sets: Sets, byte_price: float) -> tuple[float, Produ
 def _offer(product: Product, params: HeParams, byte_price: float) -> tuple[float, Product]:
     """The same product with the best tile in one parameter set."""
     try:
-        made = plan_product(
-            product.batch,
-            product.m,
-            product.k,
-            product.n,
-            product.ell,
-            norm_bits=product.norm_bits,
-            byte_price=byte_price,
-            params=(params,),
-        )
+        made = remade(product, (params,), byte_price)
     except ValueError:
         return inf, product
     return (upload_bytes(made) + answer_bytes(made)) * byte_price + made.predicted_seconds, made
+
+
+def remade(product: Product, sets: Sets, byte_price: float) -> Product:
+    """The same product with the best tile and parameters of ``sets``; ValueError where none carries it."""
+    return plan_product(
+        product.batch,
+        product.m,
+        product.k,
+        product.n,
+        product.ell,
+        norm_bits=product.norm_bits,
+        byte_price=byte_price,
+        params=sets,
+    )

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ppc import passes
 from ppc.backend.check import Checked, check_model
-from ppc.backend.lower import BYTE_PRICE, lower
+from ppc.backend.choose import BYTE_PRICE
+from ppc.backend.lower import lower
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc.backend.choose import choose_products
+from ppc.backend.choose import BYTE_PRICE, choose_products
 from ppc.backend.lower_local import cuts, local_op
 from ppc.backend.lower_spline import integer_spline
 from ppc.frontend.ir import ops
@@ -22,9 +22,6 @@ from ppc.runtime.he_product import MAX_ELL, Product, plan_product
 from ppc.runtime.local import LocalOp
 from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.ring import Fixed
-
-BYTE_PRICE = 1.6e-7
-"""Seconds that a byte costs on the network that plans are made for by default: 50 Mbit/s."""
 
 
 class LoweringError(ValueError):

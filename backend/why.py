@@ -11,15 +11,13 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+from ppc.backend.choose import BYTE_PRICE, remade
 from ppc.runtime.executor import count_ots
 from ppc.runtime.he_params import HeParams
-from ppc.runtime.he_product import Product, answer_bytes, parameter_sets, plan_product, upload_bytes
+from ppc.runtime.he_product import Product, answer_bytes, parameter_sets, upload_bytes
 from ppc.runtime.ledger import CLIENT, SERVER, Role
 from ppc.runtime.ot.pool import IKNP, schedule, schedule_bytes
 from ppc.runtime.plan import Plan
-
-BYTE_PRICE = 1.6e-7
-"""Seconds a byte: 50 Mbit/s, for plans that do not say."""
 
 
 def reasons(plan: Plan) -> dict[str, Any]:
@@ -54,7 +52,7 @@ def reasons(plan: Plan) -> dict[str, Any]:
 
 
 def _price(plan: Plan) -> float:
-    """Seconds a byte that the plan says it was made for, if it says so in a number."""
+    """Seconds a byte that the plan says it was made for; `BYTE_PRICE` where that is no number."""
     try:
         price = float(plan.options["byte_price"])
     except (KeyError, ValueError):
@@ -73,10 +71,7 @@ def _alternatives(
         ("least work", sets, 0.0),
     ):
         try:
-            yield name, plan_product(
-                product.batch, product.m, product.k, product.n, product.ell,
-                norm_bits=product.norm_bits, byte_price=weight, params=some,
-            )  # fmt: skip
+            yield name, remade(product, some, weight)
         except ValueError:  # no set of the plan carries it so
             continue
 

@@ -10,6 +10,7 @@ import onnx
 from onnx import checker
 
 from ppc.frontend.errors import NotOnnx
+from ppc.runtime.onnx_node import first_line
 
 DAMAGE = (
     TypeError,
@@ -106,6 +107,5 @@ def ill_formed(node: onnx.NodeProto, error: Exception, opsets: Sequence[onnx.Ope
         context.opset_imports = {each.domain: each.version for each in opsets}
         checker.check_node(node, context)
     except Exception as reason:  # the checker raises what it likes
-        first = next((line for line in str(reason).splitlines() if line.strip()), type(reason).__name__)
-        return f"it is ill-formed: {first.strip()}"
+        return f"it is ill-formed: {first_line(reason)}"
     return f"its inputs or attributes are not what its operator takes ({type(error).__name__}: {error})"

@@ -59,7 +59,7 @@ def run_node(op: OnnxNode, *xs: Array) -> Array:
     except ImportError:
         raise ValueError("it takes ONNX Runtime: pip install onnx onnxruntime") from None
     except Exception as error:  # ONNX Runtime has classes of its own, which are not ours to import
-        raise ValueError(_first_line(error)) from None
+        raise ValueError(first_line(error)) from None
     if not isinstance(found, np.ndarray) or found.shape != op.shape or found.dtype.kind not in "fiub":
         raise ValueError(f"the result is not of shape {op.shape}")
     return found
@@ -99,5 +99,6 @@ def _session(kind: str, ints: tuple[int, ...], data: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What ONNX or ONNX Runtime says of an error, in one line; the error's name where it says nothing."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from tiny import tiny_plan
 
-from ppc.backend.why import BYTE_PRICE, reasons, text
+from ppc.backend.choose import BYTE_PRICE
+from ppc.backend.why import reasons, text
 from ppc.runtime.channel import HEADER
 from ppc.runtime.executor import price
 from ppc.runtime.he_product import answer_bytes, upload_bytes
