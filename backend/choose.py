@@ -14,9 +14,9 @@ from math import inf
 
 import msgspec
 
-from ppc.runtime.he_params import PACKING_SETS, PARAMETER_SETS, HeParams
-from ppc.runtime.he_product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
-from ppc.runtime.steps import AnyStep, Linear, MatMul
+from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, HeParams
+from ppc.runtime.he.product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
+from ppc.runtime.plan.steps import AnyStep, Linear, MatMul
 
 Sets = tuple[HeParams, ...]
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.onnx_run import all_values
-from ppc.runtime.buckets import fit
-from ppc.runtime.executor import simulate
-from ppc.runtime.plan import Plan, Weights
+from ppc.runtime.plan.file import Plan, Weights
+from ppc.runtime.session.inputs import fit
+from ppc.runtime.session.simulate import simulate
 
 Array = NDArray[Any]
 

@@ -21,8 +21,8 @@ from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
 from ppc.frontend.onnx_emit import save as save_onnx
 from ppc.frontend.onnx_load import load
-from ppc.runtime.errors import BadInput
-from ppc.runtime.plan import Plan, Weights, save, save_weights
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.plan.file import Plan, Weights, save, save_weights
 
 Feeds = Mapping[str, NDArray[Any]]
 Say = Callable[[str], None]

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ppc.runtime.ledger import PHASES, Cost
-from ppc.runtime.plan import Plan
-from ppc.runtime.rates import LAN, Network, Rates, current_rates
-from ppc.runtime.timeline import Forecast, forecast
+from ppc.runtime.cost.meter import Forecast, forecast
+from ppc.runtime.cost.rates import Rates, current_rates
+from ppc.runtime.net.network import LAN, Network
+from ppc.runtime.party.ledger import PHASES, Cost
+from ppc.runtime.plan.file import Plan
 
 
 @dataclass(frozen=True)

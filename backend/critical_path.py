@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import networkx as nx
 
-from ppc.runtime.ledger import Cost
-from ppc.runtime.plan import Plan
+from ppc.runtime.party.ledger import Cost
+from ppc.runtime.plan.file import Plan
 
 
 def critical_path(plan: Plan, rows: dict[tuple[str, str], Cost]) -> tuple[int, list[int]]:

@@ -17,11 +17,11 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.errors import RangeError, place
 from ppc.passes.own import owners
-from ppc.runtime import steps
-from ppc.runtime.he_product import MAX_ELL, Product, plan_product
-from ppc.runtime.local import LocalOp
-from ppc.runtime.plan import InputSpec, OutputSpec, Plan, Weights, WeightSpec
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
+from ppc.runtime.he.product import MAX_ELL, Product, plan_product
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
+from ppc.runtime.plan.local import LocalOp
 
 
 class LoweringError(ValueError):

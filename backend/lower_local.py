@@ -6,7 +6,7 @@ import numpy as np
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Input, Op
-from ppc.runtime.local import PACKINGS, LocalOp
+from ppc.runtime.plan.local import PACKINGS, LocalOp
 
 # IR ops that are one function of the runtime's table, no attributes.
 PLAIN: dict[type[Op], str] = {

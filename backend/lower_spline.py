@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec as Real
+from ppc.runtime.base.ring import Fixed
 from ppc.runtime.protocols.compare import Thresholds
 from ppc.runtime.protocols.spline import SplineSpec
-from ppc.runtime.ring import Fixed
 
 MAX_DROP = 12
 

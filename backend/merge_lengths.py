@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from ppc.runtime.plan import Plan, Weights
+from ppc.runtime.plan.file import Plan, Weights
 
 
 def merge_lengths(compiled: Sequence[tuple[Plan, Weights]]) -> tuple[Plan, Weights]:

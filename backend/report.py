@@ -7,12 +7,12 @@ from typing import Any
 from ppc.backend.cost import Prediction, predict_seconds
 from ppc.backend.critical_path import critical_path
 from ppc.backend.why import reasons, text
-from ppc.runtime.he_product import Product
-from ppc.runtime.ledger import PHASES, Cost
-from ppc.runtime.plan import Plan
-from ppc.runtime.rates import LAN, Network
-from ppc.runtime.report import layer_of
-from ppc.runtime.steps import Encode, Linear, MatMul, Spline, Step
+from ppc.runtime.he.product import Product
+from ppc.runtime.net.network import LAN, Network
+from ppc.runtime.party.ledger import PHASES, Cost
+from ppc.runtime.plan.file import Plan
+from ppc.runtime.plan.steps import Encode, Linear, MatMul, Spline, Step
+from ppc.runtime.service.report import layer_of
 
 
 def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from math import inf
 from typing import Any
 
 from ppc.backend.choose import BYTE_PRICE, remade
-from ppc.runtime.executor import count_ots
-from ppc.runtime.he_params import HeParams
-from ppc.runtime.he_product import Product, answer_bytes, parameter_sets, upload_bytes
-from ppc.runtime.ledger import CLIENT, SERVER, Role
+from ppc.runtime.he.params import HeParams
+from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
 from ppc.runtime.ot.pool import IKNP, schedule, schedule_bytes
-from ppc.runtime.plan import Plan
+from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.plan.file import Plan
+from ppc.runtime.session.executor import count_ots
 
 
 def reasons(plan: Plan) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ppc.runtime.he import HeClient, HeServer
-from ppc.runtime.he_params import PACKING_SETS, PARAMETER_SETS, HeParams
-from ppc.runtime.he_product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
-from ppc.runtime.random import Prg
+from ppc.runtime.base.prg import Prg
+from ppc.runtime.he.bfv import HeClient, HeServer
+from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, HeParams
+from ppc.runtime.he.product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
 
 T = TypeVar("T")
 

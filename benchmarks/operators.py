@@ -24,8 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 from results import load, mega, publish, seconds
 from two_parties import Feeds, Run, compile_model, typical
 
-from ppc.runtime.he_params import PARAMETER_SETS
-from ppc.runtime.he_product import answer_bytes, upload_bytes
+from ppc.runtime.he.params import PARAMETER_SETS
+from ppc.runtime.he.product import answer_bytes, upload_bytes
 
 QUOTED = [
     ["published, on two such cores", "s", "MB"],

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from ppc.runtime import _ot
-from ppc.runtime.ledger import SERVER
 from ppc.runtime.ot.base import base_ots
 from ppc.runtime.ot.extension import message_size
 from ppc.runtime.ot.keys import receiver_keys
 from ppc.runtime.ot.silent import SETS, Lpn
-from ppc.runtime.party import Party, together
+from ppc.runtime.party.party import Party, together
+from ppc.runtime.party.role import SERVER
 
 LOW = np.array([1, 0], np.uint64)
 COUNT = 1 << 19

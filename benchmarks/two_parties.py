@@ -79,7 +79,7 @@ def compile_model(
         samples: inputs that show the ranges.
         network: what to choose for; the compiler's default if None.
     """
-    from ppc.runtime.rates import parse_network
+    from ppc.runtime.net.network import parse_network
 
     emitted = model.with_name(f"{model.stem}.{profile}.onnx")
     begun = time.perf_counter()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ppc.frontend.errors import DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Input, Num
 from ppc.frontend.onnx_apart import infer
-from ppc.runtime.ring import MAX_RANK
+from ppc.runtime.base.ring import MAX_RANK
 
 _KINDS: dict[int, Num] = {
     onnx.TensorProto.BOOL: BOOL,

@@ -14,7 +14,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, MAX_ELEMENTS, Num, Op, walk_from
 from ppc.frontend.onnx_apart import evaluate
 from ppc.frontend.onnx_fold import attributes
-from ppc.runtime.onnx_node import KINDS, MISSING, RUNTIMES, model_of
+from ppc.runtime.base.onnx_node import KINDS, MISSING, RUNTIMES, model_of
 
 _NUMBERS: dict[Num, int] = {FLOAT: 0, INT: 1, BOOL: 2}
 MOST = 2**22

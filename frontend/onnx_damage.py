@@ -10,7 +10,7 @@ import onnx
 from onnx import checker
 
 from ppc.frontend.errors import NotOnnx
-from ppc.runtime.onnx_node import first_line
+from ppc.runtime.base.onnx_node import first_line
 
 DAMAGE = (
     TypeError,

@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, INT, IRError, Num, Op
-from ppc.runtime.onnx_node import MISSING, attributes_of
+from ppc.runtime.base.onnx_node import MISSING, attributes_of
 
 OPSET = 17
 

@@ -29,7 +29,7 @@ from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.own import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
-from ppc.runtime.ring import MAX_BITS, Fixed
+from ppc.runtime.base.ring import MAX_BITS, Fixed
 
 _LINEAR = (
     ops.Add,

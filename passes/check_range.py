@@ -14,7 +14,7 @@ from ppc.passes.assign_scale import FixedGraph, is_local
 from ppc.passes.calibrate import Range
 from ppc.passes.errors import RangeError
 from ppc.passes.quantise import Quantised
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 
 def check_range(fixed: FixedGraph) -> Graph:

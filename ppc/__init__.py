@@ -24,12 +24,12 @@ __version__ = "0.1.0"
 if not (Path(__file__).parent / "runtime").exists():
     __path__.append(str(Path(__file__).parent.parent))
 
-from ppc.runtime.endpoint import Client, Server
-from ppc.runtime.errors import RuntimeFault
-from ppc.runtime.plan import Plan, Weights
-from ppc.runtime.plan import load as load_plan
-from ppc.runtime.plan import load_weights as load_weights
-from ppc.runtime.tokens import tokenize
+from ppc.runtime.base.errors import RuntimeFault
+from ppc.runtime.plan.file import Plan, Weights, load_weights
+from ppc.runtime.plan.file import load as load_plan
+from ppc.runtime.service.client import Client
+from ppc.runtime.service.server import Server
+from ppc.runtime.service.tokens import tokenize
 
 if TYPE_CHECKING:
     from ppc.backend.compile import Compiled
@@ -44,8 +44,8 @@ def compile(model: str | Path, **options: Any) -> Compiled:
 
 def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, Any]) -> dict[str, Any]:
     """The plan's fixed-point meaning in the clear: outputs by name."""
-    from ppc.runtime.buckets import fit
-    from ppc.runtime.executor import simulate as run
+    from ppc.runtime.session.inputs import fit
+    from ppc.runtime.session.simulate import simulate as run
 
     plan, feeds = fit(plan, feeds)
     values = run(plan, weights, feeds)

@@ -18,9 +18,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.runtime.errors import BadInput
-from ppc.runtime.rates import parse_network
-from ppc.runtime.tls import ClientTls, ServerTls
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.network import parse_network
+from ppc.runtime.net.tls import ClientTls, ServerTls
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 log = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -195,7 +195,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure this machine: what predicted seconds are reckoned from."""
-    from ppc.runtime import measure, rates
+    from ppc.runtime.cost import calibration as measure
+    from ppc.runtime.cost import rates
 
     if not calibrate:
         raise BadInput("nothing to measure: give --calibrate (the benchmarks of the repository: make bench)")

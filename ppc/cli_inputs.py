@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 import ppc
-from ppc.runtime.errors import BadInput
+from ppc.runtime.base.errors import BadInput
 
 
 def check_folders(*files: Path | None) -> None:

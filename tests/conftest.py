@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE / "tools"), str(HERE / "runtime")]
+sys.path[:0] = [str(HERE.parent), str(HERE / "tools")]
 
 from small import SMALL, TOKENS, Small  # noqa: E402
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ppc.frontend.ir.graph import FLOAT, IRError, Num, Op, TensorType
-from ppc.runtime.clear import CLEAR
+from ppc.runtime.base.clear import CLEAR
 
 
 @dataclass(frozen=True, eq=False)

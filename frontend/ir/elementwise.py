@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ppc.frontend.ir.graph import BOOL, BoolType, IRError, Num, Op, TensorType
 from ppc.frontend.ir.infer import broadcast, joined, product
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import Graph, Input, IRError, Op, walk
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]

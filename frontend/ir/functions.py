@@ -8,7 +8,7 @@ from typing import Literal
 from ppc.frontend.ir.graph import FLOAT, IRError, Num, Op, TensorType
 from ppc.frontend.ir.infer import normal_axis
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 
 @dataclass(frozen=True, eq=False)

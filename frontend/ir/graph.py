@@ -13,7 +13,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
-from ppc.runtime.ring import MAX_RANK, Fixed
+from ppc.runtime.base.ring import MAX_RANK, Fixed
 
 
 class IRError(ValueError):

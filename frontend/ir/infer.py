@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, IRError, Num, Op
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 
 def joined(op: Op, *nums: Num) -> Num:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BoolType, Graph, Input, IntType, IRError, Op, walk, walk_from
-from ppc.runtime.clear import CLEAR, erf, sigmoid, softmax
+from ppc.runtime.base.clear import CLEAR, erf, sigmoid, softmax
 
 Array = NDArray[Any]
 

@@ -19,11 +19,11 @@ from nacl import bindings as group
 from nacl.exceptions import RuntimeError as GroupFault
 from numpy.typing import NDArray
 
-from ..channel import Buffer
-from ..errors import PeerMismatch
-from ..ledger import Role
-from ..party import Party
-from ..random import SEED_BYTES, Prg
+from ..base.errors import PeerMismatch
+from ..base.prg import SEED_BYTES, Prg
+from ..base.wire import Buffer
+from ..party.party import Party
+from ..party.role import Role
 
 POINT = 32
 DOMAIN = b"ppc base OT"

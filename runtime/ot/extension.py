@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ot
-from ..ledger import Role
-from ..party import Party
-from ..ring import Ring
+from ..base.ring import Ring
+from ..party.party import Party
+from ..party.role import Role
 from .base import BaseOts, base_ots
 
 COLUMNS = _ot.COLUMNS

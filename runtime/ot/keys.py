@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ot
-from ..ring import Ring
+from ..base.ring import Ring
 
 Keys = NDArray[np.uint8]
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ledger import Role
-from ..party import Party
-from ..ring import Ring
+from ..base.ring import Ring
+from ..party.party import Party
+from ..party.role import Role
 from .extension import Iknp, message_size
 from .silent import B10, B11, B12, SETS, Lpn, Silent
 

@@ -25,10 +25,10 @@ from hashlib import blake2b
 import numpy as np
 
 from .. import _ot
-from ..ledger import Role
-from ..party import Party
-from ..random import SEED_BYTES
-from ..ring import Ring
+from ..base.prg import SEED_BYTES
+from ..base.ring import Ring
+from ..party.party import Party
+from ..party.role import Role
 from .extension import BLOCK
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ledger import CLIENT, SERVER
-from ..party import Party
-from ..ring import Fixed, Ring, known
-from ..share import Share
+from ..base.ring import Fixed, Ring, known
+from ..base.share import Share
+from ..party.party import Party
+from ..party.role import CLIENT, SERVER
 from .random_ot import RandomOt, keyed_ot, random_ot
 
 Bits = NDArray[np.uint8]

@@ -21,12 +21,12 @@ from math import prod
 import numpy as np
 
 from .. import _ring
-from ..ledger import SERVER
-from ..party import Party
-from ..ring import BIT, MAX_BITS, Fixed, Int64, Ring, known
-from ..share import Share
+from ..base.ring import BIT, MAX_BITS, Fixed, Int64, Ring, known
+from ..base.share import Share
+from ..party.party import Party
+from ..party.role import SERVER
 from .booleans import AndMade, Bits, and_offline, and_rows
-from .leaf import LeafMade, leaf_answer, leaf_offline, leaf_point
+from .one_of_n import OneOfNMade, one_of_n_choose, one_of_n_offline, one_of_n_send
 
 DIGIT = 4
 TABLE = 32
@@ -85,7 +85,7 @@ class Layout:
 
 @dataclass(frozen=True, repr=False)
 class CompareMade:
-    leaves: list[list[LeafMade]]
+    leaves: list[list[OneOfNMade]]
     ands: list[list[AndMade]]
 
 
@@ -96,7 +96,7 @@ def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Th
     for i, (_, k, common) in enumerate(layout.digits):
         bits = 1 if i == 0 else 2
         tables = _tables(1 if common else s)
-        leaves.append([leaf_offline(p, SERVER, n, k, bits * (stop - start)) for start, stop in tables])
+        leaves.append([one_of_n_offline(p, SERVER, n, k, bits * (stop - start)) for start, stop in tables])
     ands = [
         [and_offline(p, n * (1 if common else s), width) for common, width in level]
         for level in _levels(layout)
@@ -119,7 +119,7 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
 
     # leaves: all the client's digits, then all the server's tables
     turns = [
-        [leaf_point(p, leaf, partial(_digit, mine, at, k)) for leaf in leaves]
+        [one_of_n_choose(p, leaf, partial(_digit, mine, at, k)) for leaf in leaves]
         for leaves, (at, k, _) in zip(made.leaves, layout.digits, strict=True)
     ]
     nodes: list[_Node] = []
@@ -130,7 +130,7 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
         ):
             masks = p.each(server=partial(p.prg.ring, leaf.width, (n,)))
             table = partial(_table, mine, masks, low, at, k, slice(start, stop), i > 0)
-            entry = leaf_answer(p, leaf, turn, table)
+            entry = one_of_n_send(p, leaf, turn, table)
             held = masks if p.role is SERVER else entry
             parts.append(_Node.of(held, stop - start, equal=i > 0))
         nodes.append(parts[0] if len(parts) == 1 else _beside(parts, n))

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import _ring
-from ..he_product import Product
-from ..he_session import Answer
-from ..ledger import CLIENT, SERVER
-from ..party import Party
-from ..ring import Fixed, Ring, Signed, known
-from ..share import Share
+from ..base.ring import Fixed, Ring, Signed, known
+from ..base.share import Share
+from ..he.engine import Answer
+from ..he.product import Product
+from ..party.party import Party
+from ..party.role import CLIENT, SERVER
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from ..party import Party
-from ..ring import Fixed, Ring, known
-from ..share import Share
+from ..base.ring import Fixed, Ring, known
+from ..base.share import Share
+from ..party.party import Party
 from .booleans import SelectMade, select, select_offline
 from .compare import CompareMade, Thresholds, compare, compare_offline
 

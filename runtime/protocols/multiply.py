@@ -15,11 +15,11 @@ from math import prod
 
 import numpy as np
 
-from ..ledger import CLIENT, SERVER
-from ..party import Party
-from ..ring import Fixed, Ring, Signed, known
-from ..share import Share
-from .cross import cross_given, cross_random
+from ..base.ring import Fixed, Ring, Signed, known
+from ..base.share import Share
+from ..party.party import Party
+from ..party.role import CLIENT, SERVER
+from .gilboa import gilboa_chosen, gilboa_random
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,7 +31,7 @@ class SquareMade:
 def square_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SquareMade:
     n = prod(shape)
     r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))
-    c, cross = cross_random(p, CLIENT, num.bits, n, 1, lambda: r)
+    c, cross = gilboa_random(p, CLIENT, num.bits, n, 1, lambda: r)
     mine = r if p.role is SERVER else c
     if cross is None or mine is None:
         return SquareMade(None, None)
@@ -98,8 +98,8 @@ class MultiplyMade:
 def multiply_offline(p: Party, num: Fixed, rows: Rows) -> MultiplyMade:
     g, n, bits = rows.groups, rows.length, num.bits
     u = p.random(bits, (g, n))
-    first_v, first = cross_random(p, CLIENT, bits, g, n, lambda: known(u))
-    second_v, second = cross_random(p, SERVER, bits, g, n, lambda: known(u))
+    first_v, first = gilboa_random(p, CLIENT, bits, g, n, lambda: known(u))
+    second_v, second = gilboa_random(p, SERVER, bits, g, n, lambda: known(u))
     if p.pricing:
         return MultiplyMade(None, None, None)
     v = first_v if p.role is CLIENT else second_v
@@ -145,7 +145,7 @@ def scaled_offline(
     """``weight()``: signed int64 of ``rows.b``'s size, |w| < 2^(weight_bits-1); called at the server only."""
     half = np.uint64(1 << (weight_bits - 1))
     r = p.each(client=lambda: p.prg.ring(num.bits, (rows.groups, rows.length)))
-    share = cross_given(
+    share = gilboa_chosen(
         p, SERVER, num.bits, weight_bits, rows.groups, rows.length,
         choices=lambda: weight().reshape(-1).view(np.uint64) + half,
         rows=lambda: r,

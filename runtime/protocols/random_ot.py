@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ledger import Role
+from ..base.ring import Ring
 from ..ot import keys
-from ..party import Party
-from ..ring import Ring
+from ..party.party import Party
+from ..party.role import Role
 
 Bytes = NDArray[np.uint8]
 

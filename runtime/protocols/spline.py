@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ledger import SERVER
-from ..party import Party
-from ..ring import BIT, Fixed, Int64, Ring
-from ..share import Share
+from ..base.ring import BIT, Fixed, Int64, Ring
+from ..base.share import Share
+from ..party.party import Party
+from ..party.role import SERVER
 from .booleans import SelectMade, select, select_offline
 from .compare import CompareMade, Layout, Thresholds, compare, compare_offline
 from .multiply import SquareMade, square, square_offline

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..ledger import SERVER
-from ..party import Party
-from ..ring import Fixed, Ring, known
-from ..share import Share
+from ..base.ring import Fixed, Ring, known
+from ..base.share import Share
+from ..party.party import Party
+from ..party.role import SERVER
 from .random_ot import RandomOt, random_ot
 
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from ppc.backend.choose import choose_products
-from ppc.runtime.he_product import Product, answer_bytes, parameter_sets, plan_product, upload_bytes
-from ppc.runtime.rates import LAN, WAN
-from ppc.runtime.steps import Linear, MatMul
+from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, plan_product, upload_bytes
+from ppc.runtime.net.network import LAN, WAN
+from ppc.runtime.plan.steps import Linear, MatMul
 
 LAYER = plan_product(1, 32, 384, 384, 29, norm_bits=13)
 SCORES = plan_product(12, 32, 32, 32, 28)

@@ -9,9 +9,10 @@ from tiny import tiny_plan
 
 from ppc.backend.cost import predict_seconds
 from ppc.backend.report import describe, summary
-from ppc.runtime.ledger import PHASES
-from ppc.runtime.rates import LAN, LOOPBACK, REFERENCE, WAN, Network, Rates, read_rates
-from ppc.runtime.session import predict
+from ppc.runtime.cost.rates import REFERENCE, Rates, read_rates
+from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
+from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.session.program import predict
 
 RATES = read_rates(REFERENCE)
 IDLE = Rates(machine="idle", date="", cores=2, shared={}, steps={}, loopback=(1e9, 1e-4))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ppc.backend.critical_path import critical_path
-from ppc.runtime import steps
-from ppc.runtime.local import LocalOp
-from ppc.runtime.plan import InputSpec, OutputSpec, Plan
-from ppc.runtime.ring import Fixed
-from ppc.runtime.session import predict
+from ppc.runtime.base.ring import Fixed
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan
+from ppc.runtime.plan.local import LocalOp
+from ppc.runtime.session.program import predict
 
 NUM = Fixed(20, 8)
 

@@ -11,7 +11,7 @@ from tiny import tiny_plan
 
 from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, rate, short, size
 from ppc.backend.report import summary
-from ppc.runtime.rates import WAN
+from ppc.runtime.net.network import WAN
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 

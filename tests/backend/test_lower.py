@@ -12,10 +12,10 @@ from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, Op
 from ppc.frontend.onnx_load import load
 from ppc.passes.errors import RangeError
-from ppc.runtime import steps
-from ppc.runtime.executor import simulate
-from ppc.runtime.plan import decode
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import decode
+from ppc.runtime.session.simulate import simulate
 
 F, G = Fixed(24, 8), Fixed(24, 6)
 RNG = np.random.default_rng(8)

@@ -9,7 +9,7 @@ from ppc.backend.lower_local import MAX_PUBLIC, NotLocal, cuts, local_op
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Graph, Input, Op, walk
 from ppc.passes import functions
-from ppc.runtime.local import TABLE, infer_local, run_local
+from ppc.runtime.plan.local import TABLE, infer_local, run_local
 
 X = Input((2, 3), FLOAT, name="x")
 IDS = Input((2, 3), INT, name="ids")

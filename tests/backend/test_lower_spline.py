@@ -10,8 +10,8 @@ import pytest
 from ppc.backend.lower_spline import MAX_DROP, integer_spline
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions
+from ppc.runtime.base.ring import Fixed
 from ppc.runtime.protocols.spline import spline_clear
-from ppc.runtime.ring import Fixed
 
 NUM, QUAD, OUT = Fixed(42, 8), Fixed(42, 36), Fixed(16, 8)
 FUNCTIONS = [

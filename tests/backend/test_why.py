@@ -10,11 +10,11 @@ from tiny import tiny_plan
 
 from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.why import reasons, text
-from ppc.runtime.channel import HEADER
-from ppc.runtime.executor import price
-from ppc.runtime.he_product import answer_bytes, upload_bytes
+from ppc.runtime.he.product import answer_bytes, upload_bytes
+from ppc.runtime.net.channel import HEADER
 from ppc.runtime.ot.pool import IKNP, Pool, schedule, schedule_bytes
-from ppc.runtime.party import CLIENT, SERVER, Party, Role
+from ppc.runtime.party.party import CLIENT, SERVER, Party, Role
+from ppc.runtime.session.executor import price
 
 
 def test_what_was_chosen_is_what_the_plan_holds():

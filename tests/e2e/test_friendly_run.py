@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 import ppc
 from ppc import cli
 from ppc.frontend import onnx_run
-from ppc.runtime.executor import run_phases
-from ppc.runtime.ledger import CLIENT
-from ppc.runtime.party import together
+from ppc.runtime.party.party import together
+from ppc.runtime.party.role import CLIENT
+from ppc.runtime.session.executor import run_phases
 
 
 def invoke(*arguments):

@@ -11,7 +11,7 @@ from real import MINILM, MINILM_OUTPUT, SENTENCES, TOKENIZER, feeds_of, minilm, 
 
 import ppc
 from ppc.frontend import onnx_run
-from ppc.runtime.ledger import CLIENT, SERVER
+from ppc.runtime.party.role import CLIENT, SERVER
 
 TOKENS = 16
 PHASES = ("setup", "offline", "online")

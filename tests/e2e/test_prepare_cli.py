@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_tls import LOOPBACK, Authority, pem
+from certificates import LOOPBACK, Authority, pem
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
-from ppc.runtime.executor import simulate
-from ppc.runtime.plan import save, save_weights
+from ppc.runtime.plan.file import save, save_weights
+from ppc.runtime.session.simulate import simulate
 
 ROOT = Path(__file__).parent.parent.parent
 CLI = (sys.executable, "-m", "ppc.cli")

@@ -10,9 +10,9 @@ from stepwise import disagreements, near_a_knot, trace
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from models.tiny_bert import sample
-from ppc.runtime import steps
-from ppc.runtime.executor import simulate
+from ppc.runtime.plan import steps
 from ppc.runtime.protocols import maximum, spline, truncate
+from ppc.runtime.session.simulate import simulate
 
 
 def test_every_step_of_the_tiny_plan():

@@ -13,7 +13,7 @@ import pytest
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 import ppc
-from ppc.runtime.plan import save
+from ppc.runtime.plan.file import save
 
 ONNX = ("onnx", "onnxruntime", "ppc.frontend", "ppc.passes")
 NOT_FOR_RUNNING = (*ONNX, "networkx", "jinja2", "tomli")

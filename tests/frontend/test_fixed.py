@@ -8,7 +8,7 @@ from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input
 from ppc.frontend.ir.reference import evaluate
 from ppc.passes import functions
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 X = Input((2, 3), FLOAT, name="x")
 FEEDS = {"x": np.array([[1.5, -2.25, 0.125], [3.0, -0.5, 1.0]])}

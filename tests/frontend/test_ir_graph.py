@@ -4,7 +4,7 @@ import pytest
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, IRError, Op, rebuild, uses, walk
 from ppc.frontend.ir.text import show
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 X = Input((2, 3), FLOAT, name="x")
 W = ops.Const(np.full((3, 4), 7.25, np.float32), True, name="w")

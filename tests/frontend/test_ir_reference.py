@@ -7,7 +7,7 @@ from scipy import special
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, IRError, Op, walk
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 X = Input((2, 3), FLOAT, name="x")
 IDS = Input((4,), INT, name="ids")

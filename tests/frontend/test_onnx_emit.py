@@ -14,8 +14,8 @@ from ppc.frontend.onnx_load import load
 from ppc.frontend.onnx_run import run
 from ppc.passes import functions
 from ppc.passes.own import owners
-from ppc.runtime.clear import CLEAR
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.clear import CLEAR
+from ppc.runtime.base.ring import Fixed
 
 RNG = np.random.default_rng(0)
 X, Y = Input((2, 3, 4), FLOAT, name="x"), Input((3, 1), FLOAT, name="y")

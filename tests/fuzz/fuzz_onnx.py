@@ -40,8 +40,8 @@ from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.onnx_load import load
 from ppc.frontend.onnx_run import run as run_onnx
 from ppc.passes import random_feeds
-from ppc.runtime.errors import BadPlan
-from ppc.runtime.plan import decode
+from ppc.runtime.base.errors import BadPlan
+from ppc.runtime.plan.file import decode
 
 TOKENS = 3
 SMALL = 2**20

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 import onnx
 
-sys.path.append(str(Path(__file__).parents[1] / "runtime"))
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
 sys.path.append(str(Path(__file__).parents[2]))
 
 from campaign import Target, main
@@ -35,11 +35,12 @@ from ppc.backend.compile import compile_model
 from ppc.backend.html import page
 from ppc.backend.report import describe, summary
 from ppc.cli import _line, _status
-from ppc.runtime.executor import run_phases, simulate
-from ppc.runtime.party import together
-from ppc.runtime.plan import Plan, decode
-from ppc.runtime.sample_plan import sample_plans
-from ppc.runtime.session import parameters_digest
+from ppc.runtime.cost.sample_plan import sample_plans
+from ppc.runtime.party.party import together
+from ppc.runtime.plan.file import Plan, decode
+from ppc.runtime.session.executor import run_phases
+from ppc.runtime.session.program import parameters_digest
+from ppc.runtime.session.simulate import simulate
 
 SMALL = 2**16
 """Elements of the largest value of a plan that is run too."""

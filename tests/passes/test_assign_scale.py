@@ -9,7 +9,7 @@ from ppc.frontend.ir.text import show
 from ppc.passes import functions
 from ppc.passes.assign_scale import Precision, assign_scale, integer_bits, is_local
 from ppc.passes.calibrate import Range, calibrate
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 RNG = np.random.default_rng(0)
 X = Input((4, 8), FLOAT, name="x")

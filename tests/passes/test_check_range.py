@@ -10,7 +10,7 @@ from ppc.frontend.ir.graph import rebuild, walk
 from ppc.passes.assign_scale import FixedGraph, is_local
 from ppc.passes.calibrate import Range
 from ppc.passes.check_range import RangeError, check_range
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 FIXED = passes.run(
     tiny_bert.tiny_bert(), feeds=[tiny_bert.feeds(n, n) for n in (6, 4)], stop_after="assign_scale"

@@ -9,7 +9,7 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, Owner, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes.own import owners
-from ppc.runtime.ring import Fixed
+from ppc.runtime.base.ring import Fixed
 
 GRAPH = tiny_bert.tiny_bert()
 FEEDS = [tiny_bert.feeds(n % 5 + 2, n) for n in range(20)]

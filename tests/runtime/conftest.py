@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from ppc.runtime.ledger import CLIENT, SERVER, Cost, Ledger, Role
 from ppc.runtime.ot.pool import Pool
-from ppc.runtime.party import Party, priced, together
+from ppc.runtime.party.ledger import Cost, Ledger
+from ppc.runtime.party.party import Party, priced, together
+from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.protocols.random_ot import CountingPool
 
 

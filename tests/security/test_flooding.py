@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from ppc.runtime.errors import BadPlan
-from ppc.runtime.he_product import Product, plan_product
-from ppc.runtime.plan import decode
-from ppc.runtime.steps import Linear, MatMul
+from ppc.runtime.base.errors import BadPlan
+from ppc.runtime.he.product import Product, plan_product
+from ppc.runtime.plan.file import decode
+from ppc.runtime.plan.steps import Linear, MatMul
 
 SIGMA = 40
 """Statistical security of the flooding, in bits."""

@@ -15,16 +15,17 @@ import pytest
 from evenness import uneven
 from frames import Frame, watched
 
-from ppc.runtime.he_product import plan_product
-from ppc.runtime.he_session import HeSession
-from ppc.runtime.ledger import SERVER, Role
+from ppc.runtime.base.ring import BIT, Fixed
+from ppc.runtime.base.share import Share
+from ppc.runtime.he.engine import HeSession
+from ppc.runtime.he.product import plan_product
 from ppc.runtime.ot.pool import Pool
-from ppc.runtime.party import Party, together
+from ppc.runtime.party.party import Party, together
+from ppc.runtime.party.role import SERVER, Role
 from ppc.runtime.protocols import matmul
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
-from ppc.runtime.protocols.cross import cross_given
-from ppc.runtime.protocols.leaf import leaf_answer, leaf_offline, leaf_point
+from ppc.runtime.protocols.gilboa import gilboa_chosen
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
@@ -34,10 +35,9 @@ from ppc.runtime.protocols.multiply import (
     square,
     square_offline,
 )
+from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
 from ppc.runtime.protocols.random_ot import CountingPool
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
-from ppc.runtime.ring import BIT, Fixed
-from ppc.runtime.share import Share
 
 TIMES = 24
 N = 24
@@ -72,9 +72,9 @@ def comparison(p: Party) -> None:
 
 
 def look_up(p: Party) -> None:
-    made = leaf_offline(p, SERVER, N, 4, 6)
-    turn = leaf_point(p, made, lambda: (np.arange(N) % 16).astype(np.uint8))
-    leaf_answer(p, made, turn, lambda: np.tile(np.arange(16, dtype=np.uint64), (N, 1)))
+    made = one_of_n_offline(p, SERVER, N, 4, 6)
+    turn = one_of_n_choose(p, made, lambda: (np.arange(N) % 16).astype(np.uint8))
+    one_of_n_send(p, made, turn, lambda: np.tile(np.arange(16, dtype=np.uint64), (N, 1)))
 
 
 def truncation(p: Party) -> None:
@@ -100,7 +100,7 @@ def scalings(p: Party) -> None:
 def crossings(p: Party) -> None:
     """The sender's rows are fixed too: its answer must hide them by the OTs alone."""
     given = np.arange(N, dtype=np.uint64)
-    cross_given(p, SERVER, 20, 6, N, 1, lambda: given, lambda: given)
+    gilboa_chosen(p, SERVER, 20, 6, N, 1, lambda: given, lambda: given)
 
 
 LINEAR = plan_product(1, 4, 6, 5, 22, norm_bits=9)

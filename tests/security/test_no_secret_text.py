@@ -22,14 +22,16 @@ from tiny import VOCABULARY, tiny_feeds, tiny_plan, tiny_weights
 import ppc.backend
 import ppc.runtime
 from ppc.backend.compile import Compiled
-from ppc.runtime.channel import Channel
-from ppc.runtime.endpoint import Client, Server
-from ppc.runtime.errors import BadInput, NetworkFault, PeerMismatch, RangeFault, RuntimeFault
-from ppc.runtime.executor import Run, check_inputs, offline, online, setup
-from ppc.runtime.ledger import CLIENT, SERVER, Role
-from ppc.runtime.local import run_local
-from ppc.runtime.party import Party, together
-from ppc.runtime.session import Outcome
+from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch, RangeFault, RuntimeFault
+from ppc.runtime.net.channel import Channel
+from ppc.runtime.party.party import Party, together
+from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.plan.local import run_local
+from ppc.runtime.service.client import Client
+from ppc.runtime.service.server import Server
+from ppc.runtime.session.executor import Run, offline, online, setup
+from ppc.runtime.session.inputs import check_inputs
+from ppc.runtime.session.program import Outcome
 
 ROOMS = [Path(ppc.runtime.__file__).parent, Path(ppc.backend.__file__).parent]
 DATA = {
@@ -236,12 +238,12 @@ STRUCTURED = [
     "handshake by the server",
     "base.base_ots by the client",
     "base.base_ots by the server",
-    "he_session.__init__ by the client",
-    "he_session.upload by the client",
-    "he_session.finish by the server",
+    "engine.__init__ by the client",
+    "engine.upload by the client",
+    "engine.finish by the server",
     "extension.extend by the client",
     "matmul.linear by the client",
-    "leaf.leaf_answer by the server",
+    "one_of_n.one_of_n_send by the server",
 ]
 """Messages whose bytes mean more than ring elements, and two of those."""
 
@@ -295,7 +297,7 @@ def test_a_fault_at_one_side_tells_the_other_nothing():
     feeds = {"ids": np.array([[3, 0, 123456, 7]])}
     with pytest.raises(BadInput, match=rf"123456, outside \[0, {VOCABULARY - 1}\]"):
         Client(plan, patience=0.1).run(feeds, ("127.0.0.1", 1))
-    with mock.patch("ppc.runtime.session.check_inputs", lambda plan, feeds: dict(feeds)):
+    with mock.patch("ppc.runtime.session.program.check_inputs", lambda plan, feeds: dict(feeds)):
         results = session(plan, tiny_weights(), feeds, timeout=5)
     assert isinstance(results[CLIENT], BadInput)
     assert isinstance(results[SERVER], NetworkFault)
@@ -304,7 +306,7 @@ def test_a_fault_at_one_side_tells_the_other_nothing():
 
 def test_a_value_out_of_range_is_told_to_its_owner_alone():
     huge = [np.zeros(1), np.full((1, 4, 11), 7.7e9)]
-    with mock.patch("ppc.runtime.session.run_local", return_value=huge):
+    with mock.patch("ppc.runtime.session.program.run_local", return_value=huge):
         results = session(tiny_plan(), tiny_weights(), tiny_feeds(), timeout=5)
     assert isinstance(results[CLIENT], RangeFault)
     assert isinstance(results[SERVER], (NetworkFault, PeerMismatch))

@@ -16,8 +16,8 @@ from small import SMALL, TOKENS
 
 import ppc
 from models.tiny_bert import tiny_bert
-from ppc.runtime import steps
-from ppc.runtime.plan import Plan
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import Plan
 
 RUN = 3
 """Neighbouring weights that make a leak; of single bytes twice as many, since three are often an accident."""

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from tiny import tiny_plan, tiny_weights
 
-from ppc.runtime.executor import Run, count_ots, offline, setup
-from ppc.runtime.ledger import CLIENT, SERVER, Role
 from ppc.runtime.ot import keys
 from ppc.runtime.ot.pool import Pool
-from ppc.runtime.party import Party, together
+from ppc.runtime.party.party import Party, together
+from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.session.executor import Run, count_ots, offline, setup
 
 WINDOWS = ((12, 8), (7, 14), (2, 48), (1, 96))
 """(bits at least, neighbours): so many elements of so many bits hold 96 bits: not equal by accident."""

@@ -94,7 +94,7 @@ def test_the_runtime_draws_from_no_weak_generator(path):
 
 
 def test_that_generator_is_seeded_by_the_operating_system():
-    assert "os.urandom" in set(names(ROOT / "runtime" / "random.py"))
+    assert "os.urandom" in set(names(ROOT / "runtime" / "base" / "prg.py"))
 
 
 @pytest.mark.parametrize("path", NATIVE, ids=ids(NATIVE))
@@ -121,7 +121,7 @@ def test_no_source_asks_seal_to_look_away(path):
 
 
 def test_seal_checks_at_128_bits():
-    from ppc.runtime import he_params
+    from ppc.runtime.he import params as he_params
 
     assert he_params.SECURITY is he_params.seal.sec_level_type.tc128
 

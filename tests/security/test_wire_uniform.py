@@ -17,9 +17,9 @@ from nacl import bindings as group
 from scipy import stats
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
-from ppc.runtime.ledger import SERVER
 from ppc.runtime.ot.pool import Pool
-from ppc.runtime.party import together
+from ppc.runtime.party.party import together
+from ppc.runtime.party.role import SERVER
 
 RUNS = 12
 
@@ -28,11 +28,11 @@ HANDSHAKE = "handshake"
 MESSAGES = {
     "base.base_ots": "points of a prime-order group",
     "extension.extend": "masked columns",
-    "he_session.__init__": "public keys: a seed and c0 by primes",
-    "he_session.upload": "a seed and c0 by primes",
-    "he_session.finish": "c1 and c0 modulo a power of two",
-    "cross.cross_given": "corrected choices",
-    "cross._send_rows": "taus of all widths",
+    "engine.__init__": "public keys: a seed and c0 by primes",
+    "engine.upload": "a seed and c0 by primes",
+    "engine.finish": "c1 and c0 modulo a power of two",
+    "gilboa.gilboa_chosen": "corrected choices",
+    "gilboa._send_rows": "taus of all widths",
     "matmul.linear": "x - r",
     "matmul.matmul": "A - a and B - b",
     "multiply.square": "x - r",
@@ -41,8 +41,8 @@ MESSAGES = {
     "booleans.and_rows": "x xor u and y xor v",
     "booleans.select": "corrected choices, tau",
     "truncate.truncate": "corrected choice, tau",
-    "leaf.leaf_point": "digit xor random digit",
-    "leaf.leaf_answer": "table xor pads",
+    "one_of_n.one_of_n_choose": "digit xor random digit",
+    "one_of_n.one_of_n_send": "table xor pads",
     "steps.online": "the server's share of the output",
 }
 """Every message but the handshake, by the function that says it. Packed ring elements are taken apart
@@ -106,7 +106,7 @@ def test_the_measure_sees_what_is_wrong():
 
 
 def test_words_of_uploads_fill_their_range(runs):
-    uploads = [frame for run in runs for frame in run if frame.kind == "he_session.upload"]
+    uploads = [frame for run in runs for frame in run if frame.kind == "engine.upload"]
     assert uploads
     for frame in uploads:
         product, at = frame.known["product"], 16

@@ -14,11 +14,12 @@ from unittest import mock
 
 import numpy as np
 
-from ppc.runtime.channel import Channel
-from ppc.runtime.ledger import Ledger, Role
-from ppc.runtime.party import Party
-from ppc.runtime.plan import Plan, Weights
-from ppc.runtime.session import Outcome, infer, serve_one
+from ppc.runtime.net.channel import Channel
+from ppc.runtime.party.ledger import Ledger
+from ppc.runtime.party.party import Party
+from ppc.runtime.party.role import Role
+from ppc.runtime.plan.file import Plan, Weights
+from ppc.runtime.session.program import Outcome, infer, serve_one
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def _frame(payload: bytes, here: FrameType) -> Frame:
     """Look up the stack: through the party's own methods to whoever called them."""
     packing: dict[str, int] = {}
     at: FrameType | None = here
-    while at is not None and (at.f_globals["__name__"] == "ppc.runtime.party" or at.f_code.co_name[0] == "<"):
+    while at is not None and (
+        at.f_globals["__name__"] == "ppc.runtime.party.party" or at.f_code.co_name[0] == "<"
+    ):
         packing |= {k: v for k, v in at.f_locals.items() if k in ("bits", "count")}
         here, at = at, at.f_back
     assert at is not None

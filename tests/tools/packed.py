@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppc.runtime.packing import Matrix, Tile, _padded, tiles
+from ppc.runtime.he.packing import Matrix, Tile, _padded, tiles
 
 
 def pack_left(x: Matrix, tile: Tile, degree: int) -> Matrix:

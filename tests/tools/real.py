@@ -10,7 +10,7 @@ import pytest
 import ppc
 from models.packaged import MINILM, MINILM_OUTPUT, TOKENIZER, packaged
 from ppc.backend.compile import Compiled
-from ppc.runtime.plan import Plan
+from ppc.runtime.plan.file import Plan
 
 SENTENCES = ("A man is playing a guitar on stage.", "Someone performs music.")
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ppc.runtime import steps
-from ppc.runtime.executor import Run, check_inputs, offline, online, setup
-from ppc.runtime.ledger import CLIENT, SERVER
-from ppc.runtime.local import run_local
-from ppc.runtime.party import Party, reveal, together
-from ppc.runtime.plan import Plan, Weights
+from ppc.runtime.base.ring import Fixed
+from ppc.runtime.party.party import Party, reveal, together
+from ppc.runtime.party.role import CLIENT, SERVER
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import Plan, Weights
+from ppc.runtime.plan.local import run_local
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
-from ppc.runtime.ring import Fixed
+from ppc.runtime.session.executor import Run, offline, online, setup
+from ppc.runtime.session.inputs import check_inputs
 
 Ints = np.ndarray
 

@@ -15,8 +15,8 @@ import onnx
 import ppc
 from ppc.backend.compile import Compiled
 from ppc.frontend.onnx_run import run
-from ppc.runtime.ledger import PHASES
-from ppc.runtime.session import Outcome, infer, predict, serve_one
+from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.session.program import Outcome, infer, predict, serve_one
 
 Feeds = Mapping[str, np.ndarray]
 

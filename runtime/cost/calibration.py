@@ -1,0 +1,319 @@
+"""Measures a machine: every kind of step in several sizes, run between two processes, and what explains it.
+
+Each role's own time of a step is what its thread spent on a core, the median of several runs.
+The rates are the non-negative numbers that, times the work that `timeline` counts, come nearest to those
+times. COTs and products under HE are measured apart, so that a step's time is all its own.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.prg import Prg
+from ..base.ring import Ring
+from ..he.bfv import HeClient, HeServer
+from ..he.engine import HeSession
+from ..he.product import parameter_sets
+from ..net.channel import Channel
+from ..net.tcp import TcpTransport
+from ..ot.extension import COLUMNS, Iknp
+from ..ot.silent import B12, Silent
+from ..party.ledger import Cost, Ledger
+from ..party.party import Party
+from ..party.role import CLIENT, SERVER, Role
+from ..plan.file import Plan
+from ..plan.local import run_local
+from ..session.executor import Run, offline, online, price
+from .meter import Place, Units, product_work, trace
+from .rates import Rates
+from .sample_plan import sample_plans, sample_weights
+
+Say = Callable[[str], None]
+Times = dict[Place, float]
+"""Seconds of own work, by phase and step."""
+Row = tuple[Units, float]
+"""Work and the seconds it took."""
+
+RUNS = 3
+IKNP_COTS = 1 << 19
+STOCK = 1 << 22
+"""COTs on stock: more than any protocol of the sample plan takes at once."""
+ECHOES = 300
+BULK = 1 << 26
+FLOOR = 1e-4
+"""Seconds of a step below which an error does not matter."""
+
+
+def calibrate(runs: int = RUNS, say: Say = lambda line: None) -> Rates:
+    """Measure this machine with two processes, in less than a minute.
+
+    Each run has fresh processes, since memory that is touched for the first time is what a real run works on.
+    Best on a machine at rest: time on a core leaves out waiting for it, but not caches shared with others.
+    """
+    measured = []
+    for run in range(runs):
+        say(f"run {run + 1} of {runs}")
+        measured.append(_run())
+    times = {role: _median([each[0][role] for each in measured]) for role in Role}
+    return Rates(
+        machine=_machine(),
+        date=date.today().isoformat(),
+        cores=os.cpu_count() or 1,
+        shared=_he_rates(times[SERVER]) | _ot_rates(times),
+        steps=_step_rates(times),
+        loopback=(
+            statistics.median(link[0] for _, link in measured),
+            statistics.median(link[1] for _, link in measured),
+        ),
+    )
+
+
+def _run() -> tuple[dict[Role, Times], tuple[float, float]]:
+    """Two processes that measure themselves, and the link between them."""
+    context = get_context("spawn")
+    mine, theirs = zip(*(context.Pipe() for _ in Role), strict=True)
+    children = [
+        context.Process(target=_child, args=(role, end), daemon=True)
+        for role, end in zip(Role, theirs, strict=True)
+    ]
+    for child, end in zip(children, theirs, strict=True):
+        child.start()
+        end.close()
+    try:
+        mine[1].send(mine[0].recv())  # the server's port, to the client
+        (server, link), (client, _) = (end.recv() for end in mine)
+    except EOFError:
+        raise RuntimeError("a measuring process ended early; its own message says why") from None
+    for child in children:
+        child.join()
+    return {SERVER: server, CLIENT: client}, link
+
+
+def _child(role: Role, parent: Connection) -> None:
+    if role is SERVER:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            parent.send(listener.getsockname()[1])
+            sock = listener.accept()[0]
+    else:
+        sock = socket.create_connection(("127.0.0.1", parent.recv()))
+    parent.send(_side(role, sock))
+
+
+def _median(runs: list[Times]) -> Times:
+    return {place: statistics.median(times[place] for times in runs) for place in runs[0]}
+
+
+def _machine() -> str:
+    """The processor's name, where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+# ---- one role's own time
+
+
+class _OwnTime(Ledger):
+    """A ledger that keeps the seconds for which this thread was on a core, step by step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own: Times = {}
+
+    @contextmanager
+    def at(self, phase: str, step: str) -> Iterator[Cost]:
+        begun = time.thread_time()
+        with super().at(phase, step) as cost:
+            yield cost
+        self.own[phase, step] = time.thread_time() - begun
+
+
+class _Stock:
+    """Stands where a pool will be and hands out blocks of its own: right in number, not in value."""
+
+    def __init__(self, prg: Prg, holds_delta: bool) -> None:
+        self._blocks = prg.ring(64, (STOCK, 2))
+        self._at = 0
+        self.delta = self._blocks[:1] | np.array([1, 0], np.uint64) if holds_delta else None
+
+    def take(self, p: Party, n: int) -> tuple[int, Ring]:
+        first = self._at if self._at + n <= len(self._blocks) else 0
+        self._at = first + n
+        return first, self._blocks[first : first + n]
+
+
+def _side(role: Role, sock: socket.socket) -> tuple[Times, tuple[float, float]]:
+    """What one role measures: own seconds by phase and step, and the link as it saw it."""
+    channel = Channel(TcpTransport(sock))
+    p = Party(role, channel)
+    link = _loopback(p)
+    p.ledger = ledger = _OwnTime()
+    if role is SERVER:
+        _he(p)
+    _ots(p)
+    with p.ledger.at("setup", "walk"):
+        for plan in sample_plans():
+            price(plan)
+    p.pools = {r: _Stock(p.prg, r is role) for r in Role}  # type: ignore[misc]
+    for plan in sample_plans():
+        _walk(p, plan)
+    channel.close()
+    return ledger.own, link
+
+
+def _walk(p: Party, plan: Plan) -> None:
+    p.he = HeSession(p, plan.products)
+    weights = sample_weights(plan) if p.role is SERVER else None
+    run = Run(plan, weights, run_local(plan.local, {}) if p.role is CLIENT else None)
+    online(p, run, offline(p, run))
+
+
+def _he(p: Party) -> None:
+    """Keys, and products on masks and small weights, both ends in this process."""
+    products = sample_plans()[0].products
+    sets = parameter_sets(products)
+    with p.ledger.at("he", "keys made"):
+        client = HeClient(sets)
+        keys = client.public_keys()
+    with p.ledger.at("he", "keys read"):
+        server = HeServer(sets, keys)
+    for i, made in enumerate(products):
+        b, ell = made.batch, made.ell
+        s = p.prg.ring(ell, (b, made.m, made.n))
+        v: NDArray[Any] = p.prg.ring(ell, (b, made.k, made.n))
+        if b == 1:
+            v = (v >> np.uint64(ell - 8)).astype(np.int64) - 128
+        with p.ledger.at("he", f"upload {i}"):
+            up = list(client.upload(made)[1])
+        with p.ledger.at("he", f"answer {i}"):
+            down = list(server.answer(made, up, v, s))
+        with p.ledger.at("he", f"finish {i}"):
+            client.finish(made, down)
+
+
+def _ots(p: Party) -> None:
+    """Base OTs and one extension of each kind, the server sending."""
+    iknp = Iknp(SERVER)
+    with p.ledger.at("setup", "base OTs"):
+        iknp.setup(p)
+    with p.ledger.at("setup", "iknp"):
+        blocks = iknp.extend(p, IKNP_COTS)
+    assert blocks is not None
+    silent = Silent(SERVER, iknp.delta, iknp.tag)
+    with p.ledger.at("setup", "silent"):
+        silent.extend(p, B12, blocks[: B12.spent])
+
+
+def _loopback(p: Party) -> tuple[float, float]:
+    """Bytes a second, and seconds there and back."""
+    zeros = bytes(BULK)
+
+    def echo() -> None:
+        for speaker in (SERVER, CLIENT):
+            p.tell_bytes(speaker, 8, lambda: bytes(8))
+
+    def bulk() -> None:
+        p.tell_bytes(SERVER, BULK, lambda: zeros)
+        p.tell_bytes(CLIENT, 8, lambda: bytes(8))
+
+    def seconds(work: Callable[[], None]) -> float:
+        begun = time.perf_counter()
+        work()
+        return time.perf_counter() - begun
+
+    trips = sorted(seconds(echo) for _ in range(ECHOES))
+    return BULK / min(seconds(bulk) for _ in range(3)), trips[ECHOES // 2]
+
+
+# ---- from times to rates
+
+
+def _he_rates(times: Times) -> dict[str, float]:
+    products = sample_plans()[0].products
+    coefficients = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in parameter_sets(products))
+    rates = {
+        "he_key_make": times["he", "keys made"] / coefficients,
+        "he_key_read": times["he", "keys read"] / coefficients,
+    }
+    for what in ("upload", "answer", "finish"):
+        rates |= _fit([(product_work(p)[what], times["he", f"{what} {i}"]) for i, p in enumerate(products)])
+    return rates
+
+
+def _ot_rates(times: dict[Role, Times]) -> dict[str, float]:
+    def rate(role: Role, label: str, count: int) -> float:
+        return times[role]["setup", label] / count
+
+    return {
+        "iknp_send": rate(SERVER, "iknp", IKNP_COTS),
+        "iknp_receive": rate(CLIENT, "iknp", IKNP_COTS),
+        "silent_send": rate(SERVER, "silent", B12.made),
+        "silent_receive": rate(CLIENT, "silent", B12.made),
+        "base_receive": rate(SERVER, "base OTs", COLUMNS),
+        "base_send": rate(CLIENT, "base OTs", COLUMNS),
+        "walk": rate(SERVER, "walk", sum(len(plan.steps) for plan in sample_plans())),
+    }
+
+
+def _step_rates(times: dict[Role, Times]) -> dict[str, dict[str, float]]:
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for plan in sample_plans():
+        kinds = {plan.label(i): type(step).__name__ for i, step in enumerate(plan.steps)}
+        for ((phase, label), role), units in trace(plan, None).work.items():
+            kind = kinds.get(label)
+            if kind is None or (phase == "offline" and kind in ("Linear", "MatMul")):
+                continue
+            own = {unit: n for unit, n in units.items() if not unit.startswith(("iknp", "silent"))}
+            rows[f"{phase} {kind} {role.value}"].append((own, times[role][phase, label]))
+    return {key: _fit(found) for key, found in sorted(rows.items())}
+
+
+def _fit(rows: list[Row]) -> dict[str, float]:
+    """Seconds a unit, not negative, that explain ``rows``: least squares, long rows counting as they last."""
+    units = sorted({unit for work, _ in rows for unit in work})
+    counts = np.array([[work.get(unit, 0.0) for unit in units] for work, _ in rows])
+    seconds = np.array([seconds for _, seconds in rows])
+    weight = np.maximum(seconds, FLOOR) ** -0.5
+    x = nonnegative(counts * weight[:, None], seconds * weight)
+    return {unit: float(value) for unit, value in zip(units, x, strict=True)}
+
+
+def nonnegative(a: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The x >= 0 that minimises |a·x - y|: the active sets of Lawson and Hanson (1974)."""
+    size = np.linalg.norm(a, axis=0)
+    scaled = a / np.where(size > 0, size, 1.0)
+    x, free = np.zeros(a.shape[1]), np.zeros(a.shape[1], bool)
+    for _ in range(10 * a.shape[1]):
+        gain = np.where(free, -np.inf, scaled.T @ (y - scaled @ x))
+        best = int(np.argmax(gain))
+        if gain[best] <= 1e-12 * np.linalg.norm(y):
+            break
+        free[best] = True
+        while True:
+            trial = np.zeros_like(x)
+            trial[free] = np.linalg.lstsq(scaled[:, free], y, rcond=None)[0]
+            down = free & (trial <= 0)
+            if not down.any():
+                break
+            step = float(np.min(x[down] / (x[down] - trial[down])))
+            x = x + step * (trial - x)
+            free &= x > 1e-15
+            x[~free] = 0.0
+        x = trial
+    return x / np.where(size > 0, size, 1.0)

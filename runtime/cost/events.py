@@ -1,0 +1,116 @@
+"""Plays lists of work and messages against a clock: who is done with what, when.
+
+An *actor* is a thread of one party: its events follow each other. Actors on one host share its cores evenly.
+A message between parties leaves when its speaker comes to it and the link is free, takes its bytes and half a
+round trip, and nobody waits for it but who needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..net.network import Network
+
+Name: TypeAlias = Hashable
+
+INSTANT = 1e-12
+"""Seconds too short to tell from nothing."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Seconds of computation on one core."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Say:
+    """Message ``name`` is said: ``size`` bytes to the other party, or None for a word between threads."""
+
+    name: Name
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Need:
+    """Message ``name`` is needed before anything else happens."""
+
+    name: Name
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The time at this point is asked for."""
+
+    name: Name
+
+
+Event: TypeAlias = Work | Say | Need | Mark
+
+
+@dataclass
+class _Actor:
+    events: Sequence[Event]
+    host: str
+    at: int = 0
+    left: float = 0.0  # seconds of computation
+    need: Name | None = None
+
+
+def play(
+    actors: Mapping[str, Sequence[Event]], hosts: Mapping[str, str], cores: float, network: Network
+) -> dict[tuple[str, Name], float]:
+    """The time of every mark, by actor and name.
+
+    Args:
+        actors: what each does.
+        hosts: the host of each; every host has ``cores`` cores.
+
+    Raises RuntimeError where all that is left waits for what nobody says.
+    """
+    running = {name: _Actor(events, hosts[name]) for name, events in actors.items()}
+    marks: dict[tuple[str, Name], float] = {}
+    arrival: dict[Name, float] = {}
+    link = dict.fromkeys(actors, 0.0)
+    now = 0.0
+    while True:
+        moved = True
+        while moved:  # what takes no time; a message may free another actor at once
+            moved = False
+            for name, actor in running.items():
+                while not actor.left and actor.at < len(actor.events):
+                    match actor.events[actor.at]:
+                        case Work(seconds):
+                            actor.left = seconds if seconds > INSTANT else 0.0
+                        case Say(message, None):
+                            arrival[message] = now
+                        case Say(message, int(size)):
+                            link[name] = max(link[name], now) + size / network.bandwidth
+                            arrival[message] = link[name] + network.rtt / 2
+                        case Mark(mark):
+                            marks[name, mark] = now
+                        case Need(message):
+                            if arrival.get(message, now + 1) > now + INSTANT:
+                                actor.need = message
+                                break
+                            actor.need = None
+                    actor.at += 1
+                    moved = True
+        busy = [actor for actor in running.values() if actor.left]
+        asleep = [a for a in running.values() if not a.left and a.at < len(a.events) and a.need in arrival]
+        wake = [arrival[a.need] - now for a in asleep]
+        if not busy and not wake:
+            break
+        speed = {h: min(1.0, cores / max(1, sum(a.host == h for a in busy))) for h in hosts.values()}
+        step = min([actor.left / speed[actor.host] for actor in busy] + wake)
+        now += step
+        for actor in busy:
+            left = actor.left - step * speed[actor.host]
+            actor.left = left if left > INSTANT else 0.0
+    stuck = [name for name, actor in running.items() if actor.at < len(actor.events)]
+    if stuck:
+        raise RuntimeError(f"{', '.join(stuck)} wait for what nobody says")
+    return marks

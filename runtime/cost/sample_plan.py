@@ -1,0 +1,166 @@
+"""A plan that computes nothing of use: every kind of step in several sizes, for measuring a machine.
+
+Values are zeros, masked like any others; times do not depend on them.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import prod
+
+import msgspec
+import numpy as np
+
+from ..base.ring import Fixed
+from ..he.params import PACKING_SETS
+from ..he.product import plan_product
+from ..plan import steps
+from ..plan.file import OutputSpec, Plan, Weights, WeightSpec
+from ..plan.local import LocalOp
+from ..protocols.compare import Thresholds
+from ..protocols.spline import SplineSpec
+
+Shape = tuple[int, ...]
+
+NUM = Fixed(26, 8)
+WEIGHT_BITS = 9
+
+LINEAR = (
+    (64, 384, 384, 29),
+    (32, 1536, 384, 33),
+    (16, 4096, 64, 20),
+    (256, 256, 192, 31),
+    (64, 16, 2048, 27),
+)
+"""Products of m x k and k x n mod 2^ell: deep and flat ones, so that each kind of work weighs somewhere."""
+
+PACKED = ((32, 512, 768, 31), (8, 128, 2048, 28))
+"""The same with packed answers."""
+
+MATMUL = ((4, 32, 32, 32, 28), (2, 128, 64, 64, 27), (1, 1, 32, 384, 30))
+"""Batch, m, k, n, ell of products of two shared matrices."""
+
+SHAPES: tuple[Shape, ...] = ((1, 1), (8, 64), (64, 512), (128, 1024))
+"""Small for what a step costs by itself, large for what an element costs."""
+
+SPLINES: tuple[tuple[int, int, int], ...] = ((1, 12, 1), (1, 24, 1), (6, 10, 0), (8, 9, 1), (12, 16, 0))
+"""Knots, bits compared, gates."""
+
+WIDE: Shape = (256, 1536)
+"""As large as the activation of a BERT's feed-forward layer: its arrays leave the caches."""
+
+
+class _Builder:
+    """``name`` is that of every step, so that no two plans have a label in common."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.steps: list[steps.AnyStep] = []
+        self.local: list[LocalOp] = [LocalOp(op="Const", floats=(0.0,))]
+        self.weights: dict[str, Shape] = {}
+        self.outputs: list[OutputSpec] = []
+
+    def put(self, step: steps.AnyStep) -> int:
+        self.steps.append(msgspec.structs.replace(step, name=self.name))
+        return len(self.steps) - 1
+
+    def value(self, shape: Shape, num: Fixed = NUM) -> int:
+        return self.put(steps.Encode(local=0, num=num, shape=shape))
+
+    def weight(self, *shape: int) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights[name] = shape
+        return name
+
+    def plan(self) -> Plan:
+        return Plan(
+            model=self.name,
+            profile="exact",
+            options={},
+            inputs=(),
+            outputs=tuple(self.outputs),
+            weights=tuple(WeightSpec(name, shape, WEIGHT_BITS) for name, shape in self.weights.items()),
+            local=tuple(self.local),
+            steps=tuple(self.steps),
+        )
+
+
+def _products(b: _Builder) -> None:
+    for packed, shapes in ((False, LINEAR), (True, PACKED)):
+        for m, k, n, ell in shapes:
+            offered = {"params": PACKING_SETS} if packed else {}
+            product = plan_product(1, m, k, n, ell, norm_bits=13, **offered)
+            x = b.value((m, k), Fixed(ell, 8))
+            b.put(steps.Linear(x=x, weight=b.weight(k, n), scale=8, product=product))
+    for batch, m, k, n, ell in MATMUL:
+        left, right = plan_product(batch, m, k, n, ell), plan_product(batch, n, k, m, ell)
+        x, y = b.value((batch, m, k), Fixed(ell, 8)), b.value((batch, k, n), Fixed(ell, 8))
+        b.put(steps.MatMul(a=x, b=y, left=left, right=right))
+
+
+def _nonlinear(b: _Builder, shape: Shape) -> None:
+    x = b.value(shape)
+    b.put(steps.Square(x=x))
+    b.put(steps.Multiply(a=x, b=x))
+    b.put(steps.Multiply(a=x, b=b.value((shape[0], 1))))
+    b.put(steps.Scaled(x=x, weight=b.weight(*shape), shape=shape, scale=8, weight_bits=WEIGHT_BITS))
+    row = (1, shape[1])
+    b.put(steps.Scaled(x=x, weight=b.weight(*row), shape=row, scale=8, weight_bits=WEIGHT_BITS))
+    for bits in (12, 20, 24, 32):
+        b.put(steps.Rescale(x=x, num=Fixed(bits, 4)))
+    b.put(steps.Maximum(x=x))
+    b.put(steps.Maximum(x=x, drop=4))
+    for knots, bits, gates in SPLINES:
+        b.put(steps.Spline(x=x, spec=_spline(knots, bits, gates)))
+
+
+def _spline(knots: int, bits: int, gates: int) -> SplineSpec:
+    """A spline of one gate alone, or curved between ``knots``."""
+    thresholds = Thresholds(tuple(8 * j - 4 * knots for j in range(knots)))
+    if knots == 1:
+        return SplineSpec(thresholds, bits, NUM, ((0, 0, 0),) * 2, ((0, 1),), NUM)
+    quad = Fixed(24, 20)
+    pieces = tuple((j, j, 2 * j + 1) for j in range(knots + 1))
+    return SplineSpec(thresholds, bits, quad, pieces, tuple((knots - 1, 1) for _ in range(gates)), NUM)
+
+
+def _free(b: _Builder, shape: Shape) -> None:
+    x = b.value(shape)
+    rows, cols = shape
+    b.put(steps.Weight(weight=b.weight(*shape), num=NUM, shape=shape))
+    b.put(steps.Add(a=x, b=x))
+    b.put(steps.TimesInteger(x=x, factor=3))
+    b.put(steps.Sum(x=x, axes=(1,)))
+    b.put(steps.Reshape(x=x, shape=(rows * cols,)))
+    b.put(steps.Transpose(x=x, order=(1, 0)))
+    b.put(steps.Broadcast(x=x, shape=(2, *shape)))
+    b.put(steps.Slice(x=x, cuts=((0, rows, 1), (0, max(1, cols // 2), 1))))
+    b.put(steps.Take(x=x, axis=1, places=tuple(range(cols))))
+    b.put(steps.Concat(parts=(x, x), axis=1))
+    last = b.put(steps.Output(x=x))
+    b.outputs.append(OutputSpec(f"out{last}", last, shape))
+    if prod(shape) <= 1024:
+        b.put(steps.Public(values=(0,) * prod(shape), num=NUM, shape=shape))
+
+
+@lru_cache(maxsize=1)
+def sample_plans() -> tuple[Plan, Plan]:
+    """Products under HE, and all other steps."""
+    products, others = _Builder("products"), _Builder("others")
+    _products(products)
+    for shape in SHAPES:
+        _nonlinear(others, shape)
+        _free(others, shape)
+    wide = others.value(WIDE)
+    for knots, bits, gates in SPLINES[2:4]:
+        others.put(steps.Spline(x=wide, spec=_spline(knots, bits, gates)))
+    return products.plan(), others.plan()
+
+
+def sample_weights(plan: Plan) -> Weights:
+    """Public numbers that look like weights."""
+    top = 1 << (WEIGHT_BITS - 2)
+    return {
+        spec.name: (np.arange(prod(spec.shape), dtype=np.int64) * 40503 % (2 * top) - top).reshape(spec.shape)
+        for spec in plan.weights
+    }

@@ -1,0 +1,406 @@
+"""The offline matrix product under HE as public data: shapes, parameters, sizes, noise and price.
+
+    client -> server   Enc(U)              U (m, k) uniform mod 2^ell; less low bits that flooding drowns
+    server -> client   Enc(U·V - S)        re-randomised, flooded, switched to a small modulus
+
+Everything here is known to both sides and to the compiler before any data exists.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import ceil, log2, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.prg import SEED_BYTES
+from ..base.ring import packed_size
+from .packing import LANES, Tile, tiles
+from .params import PARAMETER_SETS, STATISTICAL_BITS, HeParams, answer_bits, bits_above, noise_bound
+
+MAX_ELL = 42
+"""Above, the answer's coefficients no longer fit the doubles that the client computes with."""
+
+MAX_BATCH = 4096
+"""Each of them is messages of its own, of which a small plan could ask for any number."""
+
+PART_CIPHERTEXTS = 32
+PART_BYTES = 32 << 20
+MAX_DROP = 40
+
+MEMORY_BYTES = 512 << 20
+"""Bound on what the server holds of a product."""
+
+SECONDS_BUTTERFLY = 0.14e-9
+SECONDS_MAC = 0.06e-9
+SECONDS_COEFFICIENT = 6e-9
+SECONDS_SWITCH = 6e-9
+"""Measured on one core with AVX-512. A coefficient here is one of a ciphertext made, read or answered; a
+switch is one coefficient of a key switch, times the primes squared."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """``batch`` products U·V of (m, k)·(k, n) mod 2^ell.
+
+    Attributes:
+        norm_bits: the L2 norm of every column of V, read as signed integers, is at most 2^norm_bits.
+            Public; the server checks it and refuses to answer otherwise.
+        fill: answers packed into one ciphertext, a power of two up to the tile's inner axis.
+
+    Raises ValueError where flooding and decryption do not both fit the parameters.
+    """
+
+    batch: int
+    m: int
+    k: int
+    n: int
+    ell: int
+    norm_bits: int
+    tile: Tile
+    params: HeParams
+    fill: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.m, self.k, self.n) < 1:
+            raise ValueError(f"a product has no empty axis, not {self.batch}x{self.m}x{self.k}x{self.n}")
+        if self.batch > MAX_BATCH:
+            raise ValueError(f"{self.batch} products at once, more than {MAX_BATCH}")
+        if not 1 <= self.ell <= MAX_ELL:
+            raise ValueError(f"products are taken mod 2^1 to 2^{MAX_ELL}, not 2^{self.ell}")
+        if not 0 <= self.norm_bits <= 64:
+            raise ValueError(f"norm_bits must be 0 to 64, not {self.norm_bits}")
+        if self.tile.size > self.params.degree:
+            raise ValueError(f"a tile of {self.tile} does not fit N = {self.params.degree}")
+        if self.fill != 1:
+            self._check_fill()
+        if self.memory_bytes > MEMORY_BYTES:
+            raise ValueError(
+                f"tile {self.tile} needs {self.memory_bytes >> 20} MiB of ciphertexts and sums, "
+                f"of which at most {MEMORY_BYTES >> 20} are given"
+            )
+        if self._answer_sizes is None:
+            packed = f" and {self.fill} packed" if self.fill > 1 else ""
+            raise ValueError(
+                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: noise "
+                f"of {self.noise_bits} bits, flooding of {self.flood_bits}, capacity {self.budget_bits}"
+            )
+
+    def _check_fill(self) -> None:
+        inner = self.tile.inner
+        if self.fill < 1 or self.fill & (self.fill - 1) or inner & (inner - 1) or self.fill > inner:
+            raise ValueError(f"{self.fill} answers cannot be packed at a stride of {inner}")
+        if inner.bit_length() - 1 > self.params.pack_levels:
+            raise ValueError(f"{self.params} has no keys to pack at a stride of {inner}")
+
+    def __str__(self) -> str:
+        shape = f"{self.batch}x{self.m}x{self.k}x{self.n}"
+        packed = f", {self.fill} packed" if self.fill > 1 else ""
+        return f"U·V {shape} mod 2^{self.ell}, tile {self.tile}{packed}, {self.params}"
+
+    # -- the grid of tiles
+
+    @property
+    def row_tiles(self) -> int:
+        return tiles(self.m, self.tile.rows)
+
+    @property
+    def inner_tiles(self) -> int:
+        return tiles(self.k, self.tile.inner)
+
+    @property
+    def col_tiles(self) -> int:
+        return tiles(self.n, self.tile.cols)
+
+    @property
+    def groups(self) -> int:
+        return tiles(self.col_tiles, LANES)
+
+    # -- noise, in bits of magnitude
+
+    @cached_property
+    def drop(self) -> int:
+        """Low bits of c0 that are not uploaded: as many as leave two bits of room above the flooding."""
+        room = self.budget_bits - STATISTICAL_BITS - 2
+        return max(0, bisect_right(range(MAX_DROP + 1), room, key=self._noise_bits) - 1)
+
+    @cached_property
+    def noise_bits(self) -> int:
+        """log2 of the bound on the computation's own noise, rounding and rerandomisation included."""
+        return self._noise_bits(self.drop)
+
+    def _noise_bits(self, drop: int) -> int:
+        meets = self.tile.cols
+        norm = 2.0**self.norm_bits * meets**0.5
+        return bits_above(noise_bound(self.params, self.ell, norm, meets * self.k, self._results, drop))
+
+    @property
+    def flood_bits(self) -> int:
+        """The answer's flooding is uniform in [-2^flood_bits, 2^flood_bits)."""
+        return self.noise_bits + STATISTICAL_BITS
+
+    @property
+    def budget_bits(self) -> int:
+        """Noise below 2^budget_bits decrypts: floor(log2(q / 2^(ell+1)))."""
+        return int(self.params.log_q - self.ell - 1)
+
+    @property
+    def answer_bits(self) -> int:
+        """Bits of a coefficient of the answer's c1: its modulus is 2^answer_bits."""
+        assert self._answer_sizes is not None
+        return self._answer_sizes[0]
+
+    @property
+    def result_bits(self) -> int:
+        """Bits that are sent of a coefficient of the answer's c0."""
+        assert self._answer_sizes is not None
+        return self._answer_sizes[1]
+
+    @cached_property
+    def _answer_sizes(self) -> tuple[int, int] | None:
+        return answer_bits(self.params, self.ell, self.noise_bits, self.flood_bits, self._results, self.fill)
+
+    @property
+    def _results(self) -> int:
+        return self.batch * self.m * self.n
+
+    # -- counts
+
+    @property
+    def upload_ciphertexts(self) -> int:
+        return self.batch * self.inner_tiles * self.row_tiles
+
+    @property
+    def plain_tiles(self) -> int:
+        """Plaintext polynomials that the server transforms."""
+        return self.batch * self.inner_tiles * self.col_tiles
+
+    @property
+    def answer_tiles(self) -> int:
+        """Results of a tile product: what is re-randomised and flooded."""
+        return self.batch * self.row_tiles * self.col_tiles
+
+    @property
+    def answer_ciphertexts(self) -> int:
+        """Ciphertexts sent: `answer_tiles` unless packed."""
+        return self.batch * self.row_tiles * tiles(self.col_tiles, self.fill)
+
+    @property
+    def key_switches(self) -> int:
+        return self.answer_ciphertexts * (self.fill - 1)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates mod one prime, both polynomials of a ciphertext counted, lanes filled up."""
+        one = self.inner_tiles * self.row_tiles * self.groups * LANES * self.params.degree
+        return self.batch * one * 2 * len(self.params.data_bits)
+
+    @property
+    def butterflies(self) -> int:
+        """Of the server's transforms mod one prime, lanes filled up."""
+        stages = self.groups * LANES * (self.tile.block.bit_length() - 1)
+        return self.batch * self.inner_tiles * stages * self.params.degree // 2 * len(self.params.data_bits)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The server's: the upload of one batch entry, and the sums and answers of one unit."""
+        held = self.inner_tiles * self.row_tiles + 2 * self.row_tiles * max(
+            LANES, min(self.unit, self.col_tiles)
+        )
+        return held * 2 * len(self.params.data_bits) * self.params.degree * 8
+
+    @property
+    def predicted_seconds(self) -> float:
+        """Work of both sides on one core each, one after the other."""
+        primes = len(self.params.data_bits)
+        ends = (self.upload_ciphertexts * 2 + self.batch * self.row_tiles * self.groups * LANES * 2) * primes
+        return (
+            self.butterflies * SECONDS_BUTTERFLY
+            + self.macs * SECONDS_MAC
+            + ends * self.params.degree * SECONDS_COEFFICIENT
+            + self.key_switches * self.params.degree * primes * primes * SECONDS_SWITCH
+        )
+
+    # -- messages
+
+    @property
+    def _step(self) -> int:
+        """Inner tiles in one part of the upload: few enough to stream."""
+        width = self.groups * LANES * self.tile.block * 8
+        return max(1, min(PART_CIPHERTEXTS // self.row_tiles, PART_BYTES // width))
+
+    def upload_steps(self) -> Iterator[slice]:
+        """The parts of the upload of a batch entry: a run of inner tiles each."""
+        for first in range(0, self.inner_tiles, self._step):
+            yield slice(first, min(first + self._step, self.inner_tiles))
+
+    @cached_property
+    def said_bits(self) -> tuple[int, int]:
+        """Bits that are uploaded of a coefficient with a plaintext, and of one without."""
+        q = prod(self.params.primes)
+        return tuple(((top >> self.drop) + 1).bit_length() for top in ((q >> self.ell) + 1, q))  # type: ignore[return-value]
+
+    def part_words(self, inner: slice) -> list[tuple[bool, int, int, int]]:
+        """What a part of the upload holds after its seed: with plaintext or not, word, bits each, bytes."""
+        count = (inner.stop - inner.start) * self.row_tiles
+        masked = self.tile.rows * self.tile.inner
+        return [
+            (free, word, min(64, bits - 64 * word), packed_size(count * size, min(64, bits - 64 * word)))
+            for free, bits, size in zip(
+                (True, False), self.said_bits, (masked, self.params.degree - masked), strict=True
+            )
+            for word in range(tiles(bits, 64))
+        ]
+
+    def part_bytes(self, inner: slice) -> int:
+        return SEED_BYTES + sum(size for *_, size in self.part_words(inner))
+
+    @property
+    def unit(self) -> int:
+        """Column tiles that are answered together: whole lanes and whole packs."""
+        return LANES if self.fill == 1 else max(64, self.fill)
+
+    @property
+    def units(self) -> int:
+        return tiles(self.col_tiles, self.unit)
+
+    def unit_groups(self, unit: int) -> int:
+        """Eights of column tiles in a unit."""
+        return tiles(min(self.unit, self.col_tiles - unit * self.unit), LANES)
+
+    def unit_packs(self, unit: int) -> int:
+        """Ciphertexts of each row tile in a unit of the answer."""
+        return tiles(min(self.unit, self.col_tiles - unit * self.unit), self.fill)
+
+    def unit_cols(self, unit: int) -> slice:
+        """The columns of the result that a unit of the answer carries."""
+        width = self.unit * self.tile.cols
+        return slice(unit * width, min(self.n, (unit + 1) * width))
+
+    def unit_sizes(self, unit: int) -> tuple[int, int]:
+        """Bytes of a unit of the answer: c1 of its ciphertexts, then c0 at the results."""
+        cols = self.unit_cols(unit)
+        c1 = self.row_tiles * self.unit_packs(unit) * self.params.degree
+        c0 = self.m * (cols.stop - cols.start)
+        return packed_size(c1, self.answer_bits), packed_size(c0, self.result_bits)
+
+    def positions(self) -> NDArray[np.uint32]:
+        """Where a ciphertext of the answer holds its results: (fill·rows·cols,), tile by tile."""
+        base = self.tile.positions()
+        if self.fill == 1:
+            return base
+        steps = np.arange(self.fill, dtype=np.uint32)[:, None] * np.uint32(self.tile.inner // self.fill)
+        return (base - np.uint32(self.tile.inner - 1) + steps).ravel()
+
+
+def upload_parts(product: Product) -> list[int]:
+    """Bytes of each part of the upload, in order."""
+    return [product.part_bytes(inner) for inner in product.upload_steps()] * product.batch
+
+
+def answer_parts(product: Product) -> list[int]:
+    """Bytes of each part of the answer, one a batch entry."""
+    return [answer_bytes(product) // product.batch] * product.batch
+
+
+def upload_bytes(product: Product) -> int:
+    step, count = product._step, product.inner_tiles
+    last = count - (tiles(count, step) - 1) * step
+    whole = (tiles(count, step) - 1) * product.part_bytes(slice(0, step))
+    return product.batch * (whole + product.part_bytes(slice(0, last)))
+
+
+def answer_bytes(product: Product) -> int:
+    last = product.units - 1
+    return product.batch * (sum(product.unit_sizes(0)) * last + sum(product.unit_sizes(last)))
+
+
+def public_key_bytes(params: HeParams) -> int:
+    """Bytes of the public key of one parameter set, switching keys included; sent once a session."""
+    one = params.degree * sum(params.data_bits) // 8
+    return SEED_BYTES + one + (SEED_BYTES + one * params.pack_keys if params.pack_keys else 0)
+
+
+def parameter_sets(products: Iterable[Product]) -> list[HeParams]:
+    """The parameter sets, hence key pairs, that these products need, without repetition."""
+    return list(dict.fromkeys(product.params for product in products))
+
+
+def uniform_norm_bits(value_bits: int, k: int) -> int:
+    """norm_bits of k entries of which nothing is known but that they are signed value_bits-bit integers."""
+    return ceil(value_bits - 1 + log2(k) / 2)
+
+
+@lru_cache(maxsize=1024)
+def plan_product(
+    batch: int,
+    m: int,
+    k: int,
+    n: int,
+    ell: int,
+    *,
+    norm_bits: int | None = None,
+    value_bits: int | None = None,
+    byte_price: float = 8e-8,
+    params: tuple[HeParams, ...] = PARAMETER_SETS,
+) -> Product:
+    """The cheapest parameters and tile for a product.
+
+    Args:
+        norm_bits: see `Product`; None bounds it for arbitrary entries of ``value_bits`` bits.
+        value_bits: signed width of the server's entries, ``ell`` if None (uniform masks).
+        byte_price: seconds that one byte on the wire costs (8e-8: 100 Mbit/s).
+        params: the sets to choose from; restrict it to save keys, or give `PACKING_SETS` to pack answers.
+
+    Raises ValueError, with the numbers, if no set carries the product.
+    """
+    if norm_bits is None:
+        norm_bits = uniform_norm_bits(value_bits or ell, max(k, 1))
+    best: tuple[float, Product] | None = None
+    refusal: ValueError | None = None
+    for chosen in params:
+        for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
+            for fill in _fills(tile, n, chosen):
+                try:
+                    product = Product(batch, m, k, n, ell, norm_bits, tile, chosen, fill)
+                except ValueError as fault:
+                    refusal = fault
+                    continue
+                wire = upload_bytes(product) + answer_bytes(product)
+                price = wire * byte_price + product.predicted_seconds
+                if best is None or price < best[0]:
+                    best = price, product
+    if best is None:
+        raise refusal or ValueError("no parameter set was given to choose from")
+    return best[1]
+
+
+def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> Iterator[Tile]:
+    """Tiles worth pricing: for each width, the longest inner axis that fits, evened out."""
+    m, k, n = max(m, 1), max(k, 1), max(n, 1)  # empty axes are for `Product` to refuse
+    for rows in _widths(m, degree):
+        for cols in _widths(n, degree // rows):
+            room = min(k, degree // (rows * cols))
+            even = tiles(k, tiles(k, room))
+            yield Tile(rows, even, cols)
+            if packing and (power := 1 << (room.bit_length() - 1)) != even:
+                yield Tile(rows, power, cols)
+
+
+def _fills(tile: Tile, n: int, params: HeParams) -> list[int]:
+    """Numbers of answers worth packing: none, or as many as the tile's inner axis allows."""
+    inner = tile.inner
+    if inner == 1 or inner & (inner - 1) or inner.bit_length() - 1 > params.pack_levels:
+        return [1]
+    enough = 1 << (tiles(n, tile.cols) - 1).bit_length()
+    return [1, min(inner, enough)] if enough > 1 else [1]
+
+
+def _widths(length: int, limit: int) -> list[int]:
+    """Widths that cut ``length`` evenly into 1, 2, 3, 4, 6, 8, 12, … parts, none above ``limit``."""
+    counts = {c << i for i in range(length.bit_length()) for c in (1, 3) if c << i <= length} | {length}
+    return sorted({tiles(length, count) for count in counts if tiles(length, count) <= limit})

@@ -1,0 +1,103 @@
+"""Frames between two parties, over TCP or in memory.
+
+A frame is 8 bytes of header (payload length, running number) and the payload. The receiver always
+knows what size must come; anything else means that the two sides run different programs.
+"""
+
+from __future__ import annotations
+
+import queue
+import struct
+from typing import Protocol
+
+from ..base.errors import NetworkFault, PeerMismatch
+from ..base.wire import Buffer
+
+HEADER = struct.Struct("<II")
+MAX_PAYLOAD = 2**32 - 1
+
+
+class Transport(Protocol):
+    """Ordered bytes both ways. ``send`` must not wait for the peer to read."""
+
+    def send(self, data: Buffer) -> None: ...
+    def recv_into(self, view: memoryview) -> None: ...
+    def close(self) -> None: ...
+
+
+class Channel:
+    """Counts nothing and knows nothing of protocols: frames out, frames in, in step."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._sent = 0
+        self._received = 0
+
+    def send(self, payload: Buffer) -> None:
+        size = memoryview(payload).nbytes
+        if size > MAX_PAYLOAD:
+            raise ValueError(f"a frame holds at most {MAX_PAYLOAD} bytes, not {size}")
+        self._transport.send(HEADER.pack(size, self._sent & 0xFFFFFFFF))
+        if size:
+            self._transport.send(payload)
+        self._sent += 1
+
+    def recv(self, size: int) -> bytearray:
+        """The next frame, which must have ``size`` bytes."""
+        got = self._header()
+        if got != size:
+            raise PeerMismatch(
+                f"the peer sent {got} bytes where {size} belong; it runs another plan or version"
+            )
+        return self._body(size)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _header(self) -> int:
+        head = bytearray(HEADER.size)
+        self._transport.recv_into(memoryview(head))
+        size, number = HEADER.unpack(head)
+        if number != self._received & 0xFFFFFFFF:
+            raise PeerMismatch("the peer's frames are out of step; it does not speak ppc, or bytes were lost")
+        self._received += 1
+        return int(size)
+
+    def _body(self, size: int) -> bytearray:
+        body = bytearray(size)
+        if size:
+            self._transport.recv_into(memoryview(body))
+        return body
+
+
+class _Pipe:
+    """One end of an in-memory pair."""
+
+    def __init__(self, out: queue.SimpleQueue[bytes | None], into: queue.SimpleQueue[bytes | None]) -> None:
+        self._out, self._in, self._rest = out, into, b""
+
+    def send(self, data: Buffer) -> None:
+        self._out.put(bytes(data))
+
+    def recv_into(self, view: memoryview) -> None:
+        at = 0
+        while at < len(view):
+            if not self._rest:
+                data = self._in.get()
+                if data is None:
+                    raise NetworkFault("the peer closed the connection")
+                self._rest = data
+            take = min(len(self._rest), len(view) - at)
+            view[at : at + take] = self._rest[:take]
+            self._rest = self._rest[take:]
+            at += take
+
+    def close(self) -> None:
+        self._out.put(None)
+
+
+def memory_pair() -> tuple[Channel, Channel]:
+    """Two channels joined in memory, for tests."""
+    a: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    b: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    return Channel(_Pipe(a, b)), Channel(_Pipe(b, a))

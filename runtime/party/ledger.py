@@ -1,0 +1,85 @@
+"""What a run costs: bytes each way, flights and seconds, by phase and step.
+
+A *flight* is one link of the longest chain of messages in which each must wait for the one before.
+It is counted with a logical clock for each role (Lamport): a message leaves one tick after its
+sender's clock and moves the receiver's clock to that tick, so messages that travel together count
+once, and both sides, and the prediction, count alike.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .role import CLIENT, SERVER, Role
+
+PHASES = ("setup", "offline", "online")
+
+
+@dataclass
+class Cost:
+    """Bytes that each role sends, flights, and seconds of one step in one phase."""
+
+    server: int = 0
+    client: int = 0
+    flights: int = 0
+    seconds: float = 0.0
+
+    def add(self, other: Cost) -> None:
+        self.server += other.server
+        self.client += other.client
+        self.flights += other.flights
+        self.seconds += other.seconds
+
+    @property
+    def bytes(self) -> int:
+        return self.server + self.client
+
+
+@dataclass
+class Ledger:
+    """Rows in the order in which steps first appear; one gate (`message`) writes them."""
+
+    rows: dict[tuple[str, str], Cost] = field(default_factory=dict)
+    _here: Cost = field(default_factory=Cost)
+    _clock: dict[Role, int] = field(default_factory=lambda: {SERVER: 0, CLIENT: 0})
+
+    @contextmanager
+    def at(self, phase: str, step: str) -> Iterator[Cost]:
+        """Book everything inside to ``step`` of ``phase``. Does not nest."""
+        outside, self._here = self._here, self.rows.setdefault((phase, step), Cost())
+        begun, depth = time.perf_counter(), self._depth
+        try:
+            yield self._here
+        finally:
+            self._here.seconds += time.perf_counter() - begun
+            self._here.flights += self._depth - depth
+            self._here = outside
+
+    def message(self, speaker: Role, size: int) -> None:
+        if speaker is SERVER:
+            self._here.server += size
+        else:
+            self._here.client += size
+        clock = self._clock
+        clock[speaker.other] = max(clock[speaker.other], clock[speaker] + 1)
+
+    def swapped(self, server: int, client: int) -> None:
+        """Both sides spoke in the same flight."""
+        self._here.server += server
+        self._here.client += client
+        top = self._depth + 1
+        self._clock[SERVER] = self._clock[CLIENT] = top
+
+    @property
+    def _depth(self) -> int:
+        return max(self._clock.values())
+
+    def total(self, phase: str) -> Cost:
+        out = Cost()
+        for (at, _), cost in self.rows.items():
+            if at == phase:
+                out.add(cost)
+        return out

@@ -1,0 +1,264 @@
+"""The plan: the public protocol of one model, and the server's weights beside it.
+
+`plan.bin` is a magic word, the BLAKE2b-256 of the body, and the body in MessagePack, decoded into
+typed records and nothing else. It may come from a stranger: every step is checked before any runs.
+`plan.weights` is a safetensors file of integers whose metadata names the plan it belongs to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import BadInput, BadPlan
+from ..base.ring import MAX_BITS
+from ..he.product import Product
+from .local import LocalOp, infer_local
+from .steps import AnyStep, Form, Linear, Output, Scaled, Step, fits
+from .steps import Weight as WeightStep
+
+MAGIC = b"PPCPLAN1"
+VERSION = 2
+DIGEST = 32
+MAX_FILE = 256 * 2**20
+MAX_STEPS = 100_000
+
+
+INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
+"""The kinds of numpy that hold an input of each kind."""
+
+
+class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input of the client's. Integers are checked against [low, high] where given."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str  # of INPUT_KINDS
+    low: int | None = None
+    high: int | None = None
+
+
+class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    value: int  # the Output step
+    shape: tuple[int, ...]
+
+
+class WeightSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Shape of a server tensor, and the bits that hold each of its signed integers."""
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_fields=True):
+    """What both parties do, in order. Holds shapes, formats and public constants; no weight."""
+
+    version: int = VERSION
+    model: str
+    profile: str
+    options: dict[str, str]
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    weights: tuple[WeightSpec, ...]
+    local: tuple[LocalOp, ...]
+    steps: tuple[AnyStep, ...]
+    shorter: tuple[Plan, ...] = ()  # the same model at smaller lengths, ascending, on the same weights
+
+    @cached_property
+    def body(self) -> bytes:
+        return msgspec.msgpack.encode(self)
+
+    @cached_property
+    def hash(self) -> str:
+        """BLAKE2b-256 of the body, in hex: what the handshake compares."""
+        return hashlib.blake2b(self.body, digest_size=DIGEST).hexdigest()
+
+    @cached_property
+    def forms(self) -> list[Form]:
+        """Format and shape of every value. Raises BadPlan at the first step that is ill-formed."""
+        forms: list[Form] = []
+        for i, step in enumerate(self.steps):
+            try:
+                if any(not 0 <= j < i for j in step.reads()):
+                    raise ValueError("it reads a value that does not exist yet")
+                forms.append(step.infer(forms))
+            except (ValueError, TypeError, IndexError) as error:
+                raise BadPlan(
+                    f"step {i} ({type(step).__name__} {step.name}) is ill-formed: {error}"
+                ) from None
+        return forms
+
+    @property
+    def lengths(self) -> tuple[Plan, ...]:
+        """This plan and its shorter ones, ascending."""
+        return (*self.shorter, self)
+
+    @property
+    def products(self) -> list[Product]:
+        """Every product under HE, in order."""
+        return [product for step in self.steps for product in step.products()]
+
+    def label(self, index: int) -> str:
+        step = self.steps[index]
+        return f"{index:04d} {type(step).__name__}" + (f" {step.name}" if step.name else "")
+
+
+def save(plan: Plan, path: Path) -> None:
+    digest = hashlib.blake2b(plan.body, digest_size=DIGEST).digest()
+    path.write_bytes(MAGIC + digest + plan.body)
+
+
+def load(path: Path) -> Plan:
+    """Read and check a plan; BadPlan names what is wrong with it, BadInput a file that is not there."""
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise BadPlan(f"{path}: larger than {MAX_FILE >> 20} MiB, which no plan is")
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    if data[: len(MAGIC)] != MAGIC:
+        raise BadPlan(f"{path}: not a plan of ppc version {VERSION}")
+    digest, body = data[len(MAGIC) : len(MAGIC) + DIGEST], data[len(MAGIC) + DIGEST :]
+    if hashlib.blake2b(body, digest_size=DIGEST).digest() != digest:
+        raise BadPlan(f"{path}: damaged, its checksum does not match; copy or compile it again")
+    return decode(body, str(path))
+
+
+def decode(body: bytes, source: str = "plan") -> Plan:
+    try:
+        plan = msgspec.msgpack.decode(body, type=Plan)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadPlan(f"{source}: not a well-formed plan: {error}") from None
+    if plan.version != VERSION:
+        raise BadPlan(
+            f"{source}: written for protocol version {plan.version}, this is {VERSION}; compile it again"
+        )
+    _check(plan, source)
+    return plan
+
+
+def _check(plan: Plan, source: str) -> None:
+    for shorter in plan.shorter:
+        if shorter.shorter:
+            raise BadPlan(f"{source}: a shorter plan holds still shorter ones")
+        _check(shorter, source)
+    if len({each.hash for each in plan.lengths}) != len(plan.lengths):
+        raise BadPlan(f"{source}: two lengths are the same plan")
+    all_weights(plan, source)
+    _check_tensors(plan, source)
+    if not 1 <= len(plan.steps) <= MAX_STEPS:
+        raise BadPlan(f"{source}: {len(plan.steps)} steps, not 1 to {MAX_STEPS}")
+    forms = plan.forms
+    shapes = {w.name: w.shape for w in plan.weights}
+    for i, step in enumerate(plan.steps):
+        want = _weight_of(step)
+        if want is not None and shapes.get(want[0]) != want[1]:
+            raise BadPlan(
+                f"{source}: step {i} wants weight {want[0]!r} of shape {want[1]}, it is {shapes.get(want[0])}"
+            )
+    outputs = [i for i, step in enumerate(plan.steps) if isinstance(step, Output)]
+    if sorted(o.value for o in plan.outputs) != outputs:
+        raise BadPlan(f"{source}: its steps reveal other values than the outputs it names")
+    for out in plan.outputs:
+        if np.prod(out.shape) != forms[out.value].size:
+            raise BadPlan(f"{source}: output {out.name!r} of shape {out.shape} from {forms[out.value].shape}")
+    try:
+        infer_local(plan.local, {i.name: i.shape for i in plan.inputs})
+    except ValueError as error:
+        raise BadPlan(f"{source}: the client's own part is ill-formed: {error}") from None
+    for i, step in enumerate(plan.steps):
+        if hasattr(step, "local") and not 0 <= step.local < len(plan.local):
+            raise BadPlan(f"{source}: step {i} encodes local value {step.local}, of {len(plan.local)}")
+
+
+def _check_tensors(plan: Plan, source: str) -> None:
+    """What is said of inputs, outputs and weights can be said of a tensor, and each has its own name."""
+    for kind, specs in (("inputs", plan.inputs), ("outputs", plan.outputs), ("weights", plan.weights)):
+        if len({each.name for each in specs}) != len(specs):
+            raise BadPlan(f"{source}: two {kind} of one name")
+        for each in specs:
+            if not fits(each.shape):
+                raise BadPlan(f"{source}: {each.name!r} among its {kind} has shape {each.shape}")
+    for spec in plan.inputs:
+        if spec.kind not in INPUT_KINDS:
+            raise BadPlan(f"{source}: input {spec.name!r} is of kind {spec.kind!r}, which is none")
+    for weight in plan.weights:
+        if not 1 <= weight.bits <= MAX_BITS:
+            raise BadPlan(f"{source}: weight {weight.name!r} has {weight.bits} bits, not 1 to {MAX_BITS}")
+
+
+def all_weights(plan: Plan, source: str = "plan") -> tuple[WeightSpec, ...]:
+    """The weights of all lengths, each once; BadPlan where two lengths mean different ones by one name."""
+    found: dict[str, WeightSpec] = {}
+    for each in plan.lengths:
+        for spec in each.weights:
+            if found.setdefault(spec.name, spec) != spec:
+                raise BadPlan(f"{source}: two weights of the name {spec.name!r}")
+    return tuple(found.values())
+
+
+def _weight_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
+    match step:
+        case Linear():
+            return step.weight, (step.product.k, step.product.n)
+        case Scaled() | WeightStep():
+            return step.weight, step.shape
+    return None
+
+
+Weights = dict[str, NDArray[np.signedinteger[Any]]]
+"""The server's signed integers by name, each tensor in any width that holds it."""
+
+
+def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
+    """The server's integers, in the narrowest type that holds each tensor."""
+    from safetensors.numpy import save_file
+
+    narrow = {}
+    for spec in all_weights(plan):
+        kind = next(
+            t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8
+        )
+        narrow[spec.name] = np.ascontiguousarray(weights[spec.name].astype(kind))
+    save_file(narrow, str(path), metadata={"plan": plan.hash})
+
+
+def load_weights(path: Path, plan: Plan) -> Weights:
+    """Read and check the weights of ``plan``; BadPlan where they are another's, BadInput without a file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            belongs = (file.metadata() or {}).get("plan")
+            if belongs != plan.hash:
+                raise BadPlan(
+                    f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…"
+                )
+            names = set(file.keys())
+            missing = [w.name for w in all_weights(plan) if w.name not in names]
+            if missing:
+                raise BadPlan(f"{path}: weight {missing[0]!r} is missing")
+            weights = {w.name: file.get_tensor(w.name) for w in all_weights(plan)}
+    except FileNotFoundError:
+        raise BadInput(
+            f"{path}: no such file; the server needs the weights that `ppc compile` wrote"
+        ) from None
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # types that numpy does not have
+        raise BadPlan(f"{path}: not a readable weights file: {error}") from None
+    for w in all_weights(plan):
+        held = weights[w.name]
+        if held.dtype.kind != "i":
+            raise BadPlan(f"{path}: weight {w.name!r} holds {held.dtype}, not integers")
+        if held.shape != w.shape:
+            raise BadPlan(f"{path}: weight {w.name!r} has shape {held.shape}, the plan says {w.shape}")
+        if held.size and max(int(held.max()), -int(held.min())) > 1 << (w.bits - 1):
+            raise BadPlan(f"{path}: weight {w.name!r} does not fit the {w.bits} bits that the plan says")
+    return weights

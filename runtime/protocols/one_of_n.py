@@ -1,0 +1,83 @@
+"""Small table look-ups: 1-of-2^k OT from k random OTs, after Kolesnikov-Kumaresan and SIRNN.
+
+The sender holds a table of 2^k entries of ``width`` bits, the receiver an index. Every entry is
+masked by pads of which the receiver knows the one at a random index r, so the table turned by
+(index xor r) opens at the index alone.
+
+    receiver -> sender   index xor r                k bits
+    sender -> receiver   table xor turned pads      2^k · width bits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _ring
+from ..base.ring import Ring, known, packed_size
+from ..party.party import Party
+from ..party.role import Role
+from .random_ot import keyed_ot
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, repr=False)
+class OneOfNMade:
+    """Pads (count, 2^k, entry bytes) at the sender; a random index and its pad at the receiver."""
+
+    sender: Role
+    count: int
+    index_bits: int
+    width: int
+    pads: Bytes | None = None
+    r: Bytes | None = None
+    pad: Bytes | None = None
+
+
+def one_of_n_offline(p: Party, sender: Role, count: int, index_bits: int, width: int) -> OneOfNMade:
+    """Material for ``count`` look-ups; ``width`` at most 64 bits, ``index_bits`` at most 8."""
+    size, entry = 1 << index_bits, (width + 7) // 8
+    ots = [keyed_ot(p, sender, count, size * entry) for _ in range(index_bits)]
+    if p.pricing:
+        return OneOfNMade(sender, count, index_bits, width)
+    if p.role is sender:
+        k0, k1 = np.stack([known(ot.k0) for ot in ots]), np.stack([known(ot.k1) for ot in ots])
+        pads = _ring.leaf_pads(k0, k1, entry)
+        return OneOfNMade(sender, count, index_bits, width, pads=pads)
+    r = np.zeros(count, np.uint8)
+    for i, ot in enumerate(ots):
+        r |= known(ot.choice) << np.uint8(i)
+    pad = np.zeros((count, entry), np.uint8)
+    here = np.arange(count)
+    for ot in ots:
+        pad ^= known(ot.k).reshape(count, size, entry)[here, r]
+    return OneOfNMade(sender, count, index_bits, width, r=r, pad=pad)
+
+
+def one_of_n_choose(p: Party, made: OneOfNMade, index: Callable[[], Bytes]) -> Ring | None:
+    """First message: the receiver's masked index, (count,)."""
+    return p.tell(
+        made.sender.other,
+        made.index_bits,
+        (made.count,),
+        lambda: (index() ^ known(made.r)).astype(np.uint64),
+    )
+
+
+def one_of_n_send(p: Party, made: OneOfNMade, turn: Ring | None, table: Callable[[], Ring]) -> Ring | None:
+    """Second message: ``table()`` is (count, 2^k); gives the receiver its entry, (count,)."""
+    size = packed_size(made.count << made.index_bits, made.width)
+    said = p.tell_bytes(
+        made.sender,
+        size,
+        lambda: _ring.leaf_seal(known(made.pads), known(turn), table(), made.width).data,
+    )
+    if said is None or p.role is made.sender:
+        return None
+    index = known(turn).astype(np.uint8) ^ known(made.r)
+    data = np.frombuffer(said, np.uint8)
+    return _ring.leaf_open(data, index, known(made.pad), made.index_bits, made.width)

@@ -1,0 +1,77 @@
+"""The client's inputs: which of a plan's lengths they run at, the padding up to it, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import BadInput
+from ..plan.file import INPUT_KINDS, InputSpec, Plan
+
+Array = NDArray[Any]
+
+
+def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]:
+    """The shortest of the plan's lengths that holds ``feeds``, and the feeds padded to it with zeros.
+
+    Only axes in which the lengths differ are padded, and only where one of the inputs is a mask, whose
+    zeros make the model ignore the rest. A plan of one length takes what is given as it is.
+
+    Raises BadInput, naming the input and the lengths, where no length fits.
+    """
+    if not plan.shorter:
+        return plan, dict(feeds)
+    masked = any("mask" in spec.name for spec in plan.inputs)
+    for each in plan.lengths:
+        if all(_fits(spec, plan, feeds.get(spec.name), masked) for spec in each.inputs):
+            specs = {spec.name: spec for spec in each.inputs}
+            return each, {n: _padded(x, specs[n].shape) if n in specs else x for n, x in feeds.items()}
+    held = ", ".join(str(each.inputs[0].shape) for each in plan.lengths)
+    given = ", ".join(f"{name!r} of shape {np.shape(value)}" for name, value in feeds.items())
+    exactly = "" if masked else "; the model has no mask, so its inputs must have exactly one of these"
+    raise BadInput(f"no length of this plan holds {given}; its lengths take {held}{exactly}")
+
+
+def _fits(spec: InputSpec, plan: Plan, value: Array | None, masked: bool) -> bool:
+    if value is None:  # named as missing when inputs are checked
+        return True
+    if value.ndim != len(spec.shape):
+        return False
+    longest = next(each.shape for each in plan.inputs if each.name == spec.name)
+    shortest = next(each.shape for each in plan.shorter[0].inputs if each.name == spec.name)
+    return all(
+        given == held or (masked and given < held and high != low)
+        for given, held, high, low in zip(value.shape, spec.shape, longest, shortest, strict=True)
+    )
+
+
+def _padded(x: Array, shape: tuple[int, ...]) -> Array:
+    return np.pad(x, [(0, held - given) for given, held in zip(x.shape, shape, strict=True)])
+
+
+def check_inputs(plan: Plan, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The client's inputs as the plan wants them; BadInput names the first that is not."""
+    wanted = [i.name for i in plan.inputs]
+    for name in feeds:
+        if name not in wanted:
+            raise BadInput(f"input {name!r} is not one of the plan's: {', '.join(wanted)}")
+    checked = {}
+    for spec in plan.inputs:
+        if spec.name not in feeds:
+            raise BadInput(f"input {spec.name!r} is missing; the plan wants {', '.join(wanted)}")
+        value = np.asarray(feeds[spec.name])
+        if value.dtype.kind not in INPUT_KINDS[spec.kind]:
+            raise BadInput(f"input {spec.name!r} holds {value.dtype}, the plan wants {spec.kind}")
+        if value.shape != spec.shape:
+            raise BadInput(f"input {spec.name!r} has shape {value.shape}, the plan wants {spec.shape}")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise BadInput(f"input {spec.name!r} holds a value that is not finite")
+        for bound, bad in ((spec.low, np.less), (spec.high, np.greater)):
+            if bound is not None and bad(value, bound).any():
+                where = value[bad(value, bound)].ravel()[0]
+                raise BadInput(f"input {spec.name!r} holds {where}, outside [{spec.low}, {spec.high}]")
+        checked[spec.name] = value
+    return checked

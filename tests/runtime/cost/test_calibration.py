@@ -1,0 +1,121 @@
+"""Measuring a machine: the sample plans hold every kind of step, and the rates explain the times."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import get_args
+
+import numpy as np
+import pytest
+from scipy.optimize import nnls
+
+from ppc.runtime.cost import calibration as measure
+from ppc.runtime.cost import sample_plan
+from ppc.runtime.cost.meter import trace
+from ppc.runtime.cost.rates import REFERENCE, read_rates
+from ppc.runtime.cost.sample_plan import sample_plans
+from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.plan.file import decode
+from ppc.runtime.plan.steps import AnyStep
+
+
+@pytest.fixture
+def little(monkeypatch):
+    """Sample plans so small that measuring takes no time and means nothing."""
+    monkeypatch.setattr(sample_plan, "SHAPES", ((1, 1), (2, 8)))
+    monkeypatch.setattr(sample_plan, "WIDE", (4, 8))
+    monkeypatch.setattr(sample_plan, "LINEAR", ((8, 16, 8, 29),))
+    monkeypatch.setattr(sample_plan, "PACKED", ((8, 16, 64, 29),))
+    monkeypatch.setattr(sample_plan, "MATMUL", ((2, 8, 8, 8, 28),))
+    monkeypatch.setattr(measure, "STOCK", 1 << 12)
+    monkeypatch.setattr(measure, "BULK", 1 << 16)
+    sample_plans.cache_clear()
+    yield
+    sample_plans.cache_clear()
+
+
+def test_the_sample_plans_hold_every_kind_of_step():
+    kinds = {type(step) for plan in sample_plans() for step in plan.steps}
+    assert kinds == set(get_args(AnyStep))
+
+
+def test_no_label_stands_for_two_steps():
+    labels = [plan.label(i) for plan in sample_plans() for i in range(len(plan.steps))]
+    assert len(set(labels)) == len(labels)
+
+
+def test_the_sample_plans_are_plans():
+    for plan in sample_plans():
+        assert decode(plan.body) == plan
+
+
+def sides():
+    """Both roles' measurements, in threads."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        ends = listener.accept()[0], client
+    found = {}
+
+    def run(role, sock):
+        found[role] = measure._side(role, sock)
+
+    threads = [threading.Thread(target=run, args=each) for each in zip(Role, ends, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    return {role: times for role, (times, _) in found.items()}, found[SERVER][1]
+
+
+def test_a_machine_is_measured_in_every_unit(little, monkeypatch):
+    monkeypatch.setattr(measure, "_run", sides)
+    said = []
+    rates = measure.calibrate(2, said.append)
+    assert len(said) == 2
+    reference = read_rates(REFERENCE)
+    assert set(rates.shared) == set(reference.shared)
+    assert set(rates.steps) == set(reference.steps)
+    assert min(rates.shared[unit] for unit in ("iknp_send", "silent_receive", "base_send", "walk")) > 0
+    assert rates.loopback[0] > 0
+    assert rates.loopback[1] > 0
+
+
+def test_rates_explain_the_times_that_they_make(little):
+    """Times made up from known rates are met again, place by place."""
+    truth = {"step": 3e-4, "element": 2e-6, "said": 5e-6, "key": 7e-7, "swapped": 1e-6}
+    times = {role: {} for role in Role}
+    for plan in sample_plans():
+        for (place, role), units in trace(plan, None).work.items():
+            times[role][place] = sum(truth.get(unit, 0.0) * n for unit, n in units.items())
+    rates = measure._step_rates(times)
+    for plan in sample_plans():
+        kinds = {plan.label(i): type(step).__name__ for i, step in enumerate(plan.steps)}
+        for ((phase, label), role), units in trace(plan, None).work.items():
+            key = f"{phase} {kinds.get(label)} {role.value}"
+            if key in rates:
+                got = sum(rates[key].get(unit, 0.0) * n for unit, n in units.items())
+                assert got == pytest.approx(times[role][phase, label], rel=0.05, abs=2e-5)
+
+
+def test_the_median_of_the_runs_counts():
+    runs = [{("online", "x"): seconds} for seconds in (3.0, 1.0, 50.0)]
+    assert measure._median(runs) == {("online", "x"): 3.0}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_non_negative_least_squares(seed):
+    rng = np.random.default_rng(seed)
+    a, y = rng.random((12, 5)) ** 3, rng.normal(size=12)
+    a[:, 3] = 0
+    expected, _ = nnls(a, y)
+    got = measure.nonnegative(a, y)
+    assert got.min() >= 0
+    assert np.linalg.norm(a @ got - y) == pytest.approx(np.linalg.norm(a @ expected - y), abs=1e-6)
+
+
+def test_the_least_squares_of_one_role_are_not_the_others(little):
+    work = trace(sample_plans()[0], None).work
+    linear = next(place for place, role in work if place[0] == "online" and "Linear" in place[1])
+    assert "mac" in work[linear, SERVER]
+    assert "mac" not in work[linear, CLIENT]

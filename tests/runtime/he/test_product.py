@@ -1,0 +1,108 @@
+"""The public description of a product: what it refuses, counts and predicts."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ppc.runtime.he.packing import Tile
+from ppc.runtime.he.params import PARAMETER_SETS, HeParams
+from ppc.runtime.he.product import (
+    MEMORY_BYTES,
+    Product,
+    answer_bytes,
+    answer_parts,
+    parameter_sets,
+    plan_product,
+    public_key_bytes,
+    uniform_norm_bits,
+    upload_bytes,
+    upload_parts,
+)
+
+LAYER = plan_product(1, 32, 384, 1152, 30, norm_bits=14)
+
+
+@pytest.mark.parametrize("ell", [8, 16, 24, 32, 37, 40, 42])
+def test_masks_of_any_ring_in_use_fit(ell):
+    product = plan_product(12, 32, 32, 32, ell)
+    assert product.flood_bits >= product.noise_bits + 40
+    assert product.flood_bits <= product.budget_bits
+    assert product.norm_bits == uniform_norm_bits(ell, 32)
+
+
+def test_what_does_not_fit_is_refused_with_numbers():
+    with pytest.raises(ValueError, match=r"noise of \d+ bits, flooding of \d+, capacity \d+"):
+        plan_product(1, 8, 64, 8, 40, norm_bits=64, params=PARAMETER_SETS[:6])
+    with pytest.raises(ValueError, match="2\\^42"):
+        plan_product(1, 8, 8, 8, 43)
+    with pytest.raises(ValueError, match="empty axis"):
+        plan_product(1, 8, 0, 8, 20, norm_bits=10)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"norm_bits": 30}, "capacity"),
+        ({"ell": 36}, "capacity"),
+        ({"tile": Tile(32, 32, 16)}, "does not fit"),
+        ({"params": HeParams(4096, (48, 48), 17)}, "security"),
+        ({"params": PARAMETER_SETS[1]}, "capacity"),
+        ({"k": 1 << 20}, "ciphertexts and sums"),
+        ({"norm_bits": 65}, "norm_bits"),
+        ({"batch": 0}, "empty axis"),
+    ],
+)
+def test_a_product_that_is_not_safe_cannot_be_made(change, match):
+    with pytest.raises(ValueError, match=match):
+        dataclasses.replace(LAYER, **change)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 200),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.sampled_from([12, 26, 33]),
+)
+def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell):
+    product = plan_product(batch, m, k, n, ell)
+    assert sum(upload_parts(product)) == upload_bytes(product)
+    assert sum(answer_parts(product)) == answer_bytes(product)
+    units = [sum(product.unit_sizes(unit)) for unit in range(product.units)]
+    assert sum(units) * batch == answer_bytes(product)
+    assert product.memory_bytes <= MEMORY_BYTES
+
+
+def test_sizes_by_hand():
+    product = Product(2, 3, 5, 7, 20, 12, Tile(3, 5, 7), PARAMETER_SETS[3])
+    b = product.answer_bits
+    plain, empty = product.said_bits
+    assert plain == 93 - 20 - product.drop
+    assert empty == 93 - product.drop
+    assert upload_bytes(product) == 2 * (16 + (15 * plain + 7) // 8 + 4081 * 8 + -(-4081 * (empty - 64) // 8))
+    # c1 whole, c0 only where one of the 21 results stands
+    assert answer_bytes(product) == 2 * (4096 * b // 8 + (21 * product.result_bits + 7) // 8)
+    assert public_key_bytes(product.params) == 16 + 4096 * 93 // 8
+    assert (product.upload_ciphertexts, product.plain_tiles, product.answer_ciphertexts) == (2, 2, 2)
+    assert product.macs == 2 * 8 * 4096 * 2 * 2
+
+
+def test_wire_price_shifts_the_choice():
+    cheap = plan_product(1, 32, 384, 384, 30, norm_bits=14, byte_price=1e-11)
+    dear = plan_product(1, 32, 384, 384, 30, norm_bits=14, byte_price=1e-6)
+    assert upload_bytes(dear) + answer_bytes(dear) <= upload_bytes(cheap) + answer_bytes(cheap)
+    assert dear.predicted_seconds >= cheap.predicted_seconds
+
+
+def test_large_uploads_are_streamed():
+    lookup = plan_product(1, 32, 30522, 384, 16, value_bits=15)
+    assert max(upload_parts(lookup)) < 4 << 20
+    assert lookup.memory_bytes < 300 << 20
+
+
+def test_parameter_sets_are_listed_once():
+    other = plan_product(1, 4, 4, 4, 40)
+    assert parameter_sets([LAYER, other, LAYER]) == [LAYER.params, other.params]

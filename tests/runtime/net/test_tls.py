@@ -1,0 +1,268 @@
+"""TLS: a whole run through it, two large messages crossing, and every wrong certificate refused in a line."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from certificates import LOOPBACK, Authority, pem, private
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from tiny import tiny_feeds, tiny_plan, tiny_weights
+
+from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch, RuntimeFault
+from ppc.runtime.net.channel import Channel
+from ppc.runtime.net.tcp import TcpTransport
+from ppc.runtime.net.tls import ClientTls, ServerTls, TlsStream
+from ppc.runtime.service.client import Client
+from ppc.runtime.service.server import Server
+
+
+@dataclass(frozen=True)
+class Files:
+    server: ServerTls
+    elsewhere: ServerTls
+    expired: ServerTls
+    client: ClientTls
+    stranger: ClientTls
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Files:
+    folder = tmp_path_factory.mktemp("tls")
+    authority, other = Authority.new("authority"), Authority.new("other")
+    (folder / "ca.pem").write_bytes(pem(authority.certificate))
+    (folder / "other.pem").write_bytes(pem(other.certificate))
+    return Files(
+        authority.issue(folder / "server", LOOPBACK),
+        authority.issue(folder / "elsewhere", [x509.DNSName("example.org")]),
+        authority.issue(folder / "expired", LOOPBACK, expired=True),
+        ClientTls(folder / "ca.pem"),
+        ClientTls(folder / "other.pem"),
+        folder,
+    )
+
+
+def meet(server: Callable[[socket.socket], Any], client: Callable[[socket.socket], Any]) -> list[Any]:
+    """Both sides of one connection at once: what each returned or raised."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        near = socket.create_connection(listener.getsockname()[:2])
+        ends = (listener.accept()[0], near)
+    found: list[Any] = [None, None]
+
+    def run(i: int, side: Callable[[socket.socket], Any]) -> None:
+        try:
+            found[i] = side(ends[i])
+        except RuntimeFault as fault:
+            found[i] = fault
+            ends[i].close()
+
+    threads = [threading.Thread(target=run, args=each) for each in enumerate((server, client))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert not any(thread.is_alive() for thread in threads)
+    return found
+
+
+def streams(server: ServerTls, client: ClientTls, name: str = "127.0.0.1") -> list[Any]:
+    return meet(
+        lambda sock: TlsStream(sock, server.context()), lambda sock: TlsStream(sock, client.context(), name)
+    )
+
+
+def test_a_run_through_tls(files):
+    server = Server(tiny_plan(), tiny_weights(), timeout=20, tls=files.server)
+    said: list[str] = []
+    ready = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        ready.set()
+
+    thread = threading.Thread(
+        target=server.serve, args=(("127.0.0.1", 0),), kwargs={"once": True, "say": say}
+    )
+    thread.start()
+    assert ready.wait(10)
+    port = int(said[0].rsplit(":", 1)[1])
+    outcome = Client(tiny_plan(), timeout=20, tls=files.client).run(tiny_feeds(), ("127.0.0.1", port))
+    thread.join(timeout=20)
+    assert outcome.outputs is not None
+    # what is counted is what the protocols say, not what TLS makes of it
+    assert outcome.report["online"]["sent"] == outcome.report["predicted"]["online"]["sent"]
+
+
+def test_only_tls_13_is_spoken(files):
+    server, client = streams(files.server, files.client)
+    assert server._tls.version() == client._tls.version() == "TLSv1.3"
+    server.close()
+    client.close()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(files.client.authorities)
+    found = meet(
+        lambda sock: TlsStream(sock, files.server.context()),
+        lambda sock: TlsStream(sock, context, "127.0.0.1"),
+    )
+    assert all(isinstance(fault, NetworkFault) for fault in found)
+
+
+def test_two_large_messages_cross(files):
+    """With small socket buffers either side must read while it writes."""
+    data = bytes(range(256)) * 40_000
+    found = streams(files.server, files.client)
+    channels = [Channel(TcpTransport(stream, 20)) for stream in found]
+    got: list[Any] = [None, None]
+
+    def side(i: int) -> None:
+        for _ in range(3):
+            channels[i].send(data)
+        got[i] = [channels[i].recv(len(data)) == data for _ in range(3)]
+
+    threads = [threading.Thread(target=side, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert got == [[True] * 3] * 2
+    for channel in channels:
+        channel.close()
+
+
+def test_the_wire_shows_nothing(files):
+    """What goes through a tap between the two holds none of the plaintext."""
+    taps = [socket.socketpair() for _ in range(2)]  # server - tap, tap - client
+    seen = bytearray()
+
+    def forward(source: socket.socket, sink: socket.socket) -> None:
+        while data := source.recv(1 << 16):
+            seen.extend(data)
+            sink.sendall(data)
+
+    for pair in ((taps[0][1], taps[1][0]), (taps[1][0], taps[0][1])):
+        threading.Thread(target=forward, args=pair, daemon=True).start()
+    found: list[Any] = [None, None]
+
+    def client() -> None:
+        found[1] = TlsStream(taps[1][1], files.client.context(), "127.0.0.1")
+        found[1].sendall(b"the secret of the client" * 10)
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    stream = TlsStream(taps[0][0], files.server.context())
+    got = bytearray(240)
+    at = 0
+    while at < len(got):
+        at += stream.recv_into(memoryview(got)[at:])
+    thread.join(timeout=10)
+    assert got == b"the secret of the client" * 10
+    assert b"secret" not in seen
+    assert len(seen) > len(got)
+
+
+def test_an_untrusted_server_is_refused_by_both(files):
+    server, client = streams(files.server, files.stranger)
+    assert isinstance(client, NetworkFault)
+    assert str(client).startswith(
+        "no TLS with the peer: the server's certificate is not accepted: unable to get"
+    )
+    assert isinstance(server, NetworkFault)
+    assert "unknown ca" in str(server)
+
+
+def test_the_name_of_the_server_is_checked(files):
+    for tls, name in ((files.elsewhere, "127.0.0.1"), (files.server, "localhost")):
+        _, client = streams(tls, files.client, name)
+        assert isinstance(client, NetworkFault)
+        assert "mismatch" in str(client)
+        assert "\n" not in str(client)
+
+
+def test_an_expired_certificate_is_refused(files):
+    _, client = streams(files.expired, files.client)
+    assert isinstance(client, NetworkFault)
+    assert "expired" in str(client)
+
+
+def test_a_client_without_tls_is_refused(files):
+    plain = Client(tiny_plan(), timeout=5)
+    server, client = meet(
+        lambda sock: Server(tiny_plan(), tiny_weights(), tls=files.server).answer(sock),
+        lambda sock: _infer(plain, sock),
+    )
+    assert isinstance(server, NetworkFault)
+    assert "no TLS with the peer" in str(server)
+    assert isinstance(client, (NetworkFault, PeerMismatch))
+
+
+def test_a_server_without_tls_is_refused(files):
+    server, client = meet(
+        lambda sock: Server(tiny_plan(), tiny_weights(), timeout=5).answer(sock),
+        lambda sock: TlsStream(sock, files.client.context(), "127.0.0.1"),
+    )
+    assert isinstance(server, (NetworkFault, PeerMismatch))
+    assert isinstance(client, NetworkFault)
+    assert "no TLS with the peer" in str(client)
+
+
+def _infer(client: Client, sock: socket.socket) -> Any:
+    from ppc.runtime.session.program import infer
+
+    return infer(sock, client.plan, tiny_feeds(), timeout=5)
+
+
+def test_a_stranger_who_says_nothing_is_given_up(files, monkeypatch):
+    monkeypatch.setattr("ppc.runtime.net.tls.HANDSHAKE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        quiet = socket.create_connection(listener.getsockname()[:2])
+        with pytest.raises(NetworkFault, match="silent; does it use TLS"):
+            TlsStream(listener.accept()[0], files.server.context())
+        quiet.close()
+
+
+def test_a_peer_that_hangs_up_is_one_clear_fault(files):
+    for farewell in (True, False):
+        server, client = streams(files.server, files.client)
+        if farewell:
+            client.close()
+        else:
+            client._sock.close()
+        with pytest.raises(NetworkFault, match="closed the connection"):
+            Channel(TcpTransport(server, 5)).recv(4)
+        server.close()
+
+
+def test_changed_bytes_are_one_clear_fault(files):
+    server, client = streams(files.server, files.client)
+    client._sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+    with pytest.raises(NetworkFault, match="broke"):
+        Channel(TcpTransport(server, 5)).recv(4)
+    client.close()
+    server.close()
+
+
+def test_wrong_files_are_one_clear_fault(files, tmp_path):
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(private(ec.generate_private_key(ec.SECP256R1()), b"a passphrase"))
+    other = files.elsewhere
+    for tls in (
+        ServerTls(tmp_path / "missing.pem", files.server.key),
+        ServerTls(files.server.certificate, other.key),
+        ServerTls(files.server.key, files.server.key),
+        ServerTls(files.server.certificate, locked),
+        ClientTls(tmp_path / "missing.pem"),
+        ClientTls(files.server.key),
+    ):
+        with pytest.raises(BadInput, match="PEM") as fault:
+            tls.context()
+        assert "\n" not in str(fault.value)
+        assert ".c:" not in str(fault.value)

@@ -1,0 +1,169 @@
+"""A party's messages and shares of results say nothing of what the other holds.
+
+The input is constant and lies at one party whole, at the other as zeros: whatever is random in a message or a
+share was put there by the protocol. A message that only looks random because it carries a random share shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ppc.runtime.base.ring import BIT, Fixed
+from ppc.runtime.base.share import Share
+from ppc.runtime.he.engine import HeSession
+from ppc.runtime.he.product import plan_product, uniform_norm_bits
+from ppc.runtime.party.party import Party, together
+from ppc.runtime.party.role import Role
+from ppc.runtime.protocols import matmul as products
+from ppc.runtime.protocols.booleans import select, select_offline
+from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
+from ppc.runtime.protocols.multiply import (
+    Rows,
+    multiply,
+    multiply_offline,
+    scaled,
+    scaled_offline,
+    square,
+    square_offline,
+)
+from ppc.runtime.protocols.truncate import truncate, truncate_offline
+
+COUNT = 2048
+NUM = Fixed(16, 4)
+KNOTS = Thresholds((-32, 0, 32))
+DIGIT, SIGN = Fixed(4), Thresholds((0,))
+ROWS = Rows((COUNT,), (COUNT,))
+WEIGHT = np.full((COUNT,), 3, np.int64)
+
+
+def whole_at(
+    holder: Role, p: Party, value: int, num: Fixed = NUM, shape: tuple[int, ...] = (COUNT,)
+) -> Share:
+    mine = value if p.role is holder else 0
+    return Share(num, shape, None if p.pricing else np.full(shape, mine, np.uint64))
+
+
+def uneven_bits(x: np.ndarray, bits: int) -> list[int]:
+    """Bits that are 1 too often or too rarely, by six standard deviations."""
+    flat = x.ravel()
+    shares = [((flat >> np.uint64(i)) & np.uint64(1)).mean() for i in range(bits)]
+    return [i for i, share in enumerate(shares) if abs(share - 0.5) > 3 / np.sqrt(flat.size)]
+
+
+PROTOCOLS: dict[str, Callable[[Party, Role], Share]] = {
+    "compare": lambda p, at: compare(
+        p, whole_at(at, p, 5), KNOTS, compare_offline(p, Fixed(16), (COUNT,), KNOTS)
+    ),
+    "compare in one digit": lambda p, at: compare(
+        p, whole_at(at, p, 5, DIGIT), SIGN, compare_offline(p, DIGIT, (COUNT,), SIGN)
+    ),
+    "select": lambda p, at: select(
+        p, whole_at(at, p, 1, BIT), whole_at(at, p, 5), select_offline(p, NUM, (COUNT,))
+    ),
+    "square": lambda p, at: square(p, whole_at(at, p, 5), square_offline(p, NUM, (COUNT,))),
+    "multiply": lambda p, at: multiply(
+        p, whole_at(at, p, 5), whole_at(at, p, 7), multiply_offline(p, NUM, ROWS)
+    ),
+    "scaled": lambda p, at: scaled(
+        p, whole_at(at, p, 5), ROWS, 2, lambda: WEIGHT, scaled_offline(p, NUM, ROWS, 4, lambda: WEIGHT)
+    ),
+}
+
+
+@dataclass
+class Said:
+    """Ring elements that either party says; ``bits`` an element."""
+
+    messages: list[tuple[str, int, np.ndarray]] = field(default_factory=list)
+
+    def noting(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """`Party.tell` or `Party.swap`, whose last four arguments end in bits, shape, make."""
+
+        def note(p: Party, *args: Any) -> Any:
+            *before, bits, shape, make = args
+
+            def noted() -> np.ndarray:
+                value = make()
+                self.messages.append((f"{p.role} in {real.__name__}", bits, value))
+                return value
+
+            return real(p, *before, bits, shape, noted)
+
+        return note
+
+    def check(self) -> None:
+        assert {who.split()[0] for who, _, _ in self.messages} & {str(role) for role in Role}
+        for who, bits, value in self.messages:
+            assert not uneven_bits(value, bits), who
+
+
+@pytest.fixture
+def said(monkeypatch) -> Said:
+    record = Said()
+    monkeypatch.setattr(Party, "tell", record.noting(Party.tell))
+    monkeypatch.setattr(Party, "swap", record.noting(Party.swap))
+    return record
+
+
+@pytest.mark.parametrize("holder", list(Role))
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_shares_and_messages_are_uniform(two, said, name, holder):
+    done = two(lambda p: PROTOCOLS[name](p, holder))
+    said.check()
+    for share in (done.server, done.client):
+        assert not uneven_bits(share.ring, share.num.bits)
+
+
+@pytest.mark.parametrize("holder", list(Role))
+def test_messages_of_a_truncation_are_uniform(two, said, holder):
+    new = Fixed(15, 2)  # the share of its result is the given one, shifted
+    two(lambda p: truncate(p, whole_at(holder, p, 5), new, truncate_offline(p, NUM, new, (COUNT,))))
+    said.check()
+
+
+@pytest.mark.parametrize("holder", list(Role))
+def test_shares_and_messages_of_a_linear_layer_are_uniform(said, holder):
+    m, k, n, num = 32, 64, 64, Fixed(20, 8)
+    w = np.ones((k, n), np.int64)
+    product = plan_product(1, m, k, n, num.bits, norm_bits=uniform_norm_bits(3, k))
+
+    def program(p: Party) -> Share:
+        p.he = HeSession(p, [product])
+        made = products.linear_offline(p, product, products.linear_begin(p, product, lambda: w))
+        return products.linear(p, whole_at(holder, p, 5, num, (1, m, k)), n, 0, lambda: w, made)
+
+    done = together(program)[:2]
+    said.check()
+    for share in done:
+        assert not uneven_bits(share.ring, num.bits)
+        assert (
+            len(np.unique(share.ring)) > share.size // 2
+        )  # the columns of W are equal: without a mask, so are they
+
+
+@pytest.mark.parametrize("holder", list(Role))
+def test_shares_and_messages_of_a_product_of_shares_are_uniform(said, holder):
+    m, k, n, num = 32, 32, 64, Fixed(20, 8)
+    both = plan_product(1, m, k, n, num.bits), plan_product(1, n, k, m, num.bits)
+
+    def program(p: Party) -> tuple[Share, products.MatmulMade]:
+        p.he = HeSession(p, both)
+        made = products.matmul_offline(p, *both, products.matmul_begin(p, *both))
+        a, b = (whole_at(holder, p, 5, num, shape) for shape in ((1, m, k), (1, k, n)))
+        return products.matmul(p, a, b, made), made
+
+    done = together(program)[:2]
+    said.check()
+    for share, made in done:
+        assert not uneven_bits(share.ring, num.bits)
+        assert not uneven_bits(made.cross, num.bits)
+
+
+def test_what_is_not_uniform_is_seen():
+    assert uneven_bits(np.zeros(COUNT, np.uint64), 3) == [0, 1, 2]
+    assert uneven_bits(np.arange(COUNT, dtype=np.uint64) * np.uint64(2), 2) == [0]

@@ -1,0 +1,111 @@
+"""One plan at several lengths: the shortest that fits, padding only where a mask covers it, weights once."""
+
+from __future__ import annotations
+
+import threading
+
+import msgspec
+import numpy as np
+import pytest
+from tiny import tiny_plan, tiny_weights
+
+from ppc.backend.merge_lengths import merge_lengths
+from ppc.runtime.base.errors import BadInput, BadPlan
+from ppc.runtime.plan.file import InputSpec, Plan, decode, load_weights, save_weights
+from ppc.runtime.service.client import Client
+from ppc.runtime.service.server import Server
+from ppc.runtime.session.inputs import fit
+
+
+def of_length(n: int, masked: bool = True) -> Plan:
+    """Only inputs matter here, which tell the plans apart."""
+    inputs = [InputSpec("ids", (1, n), "int", 0, 10)]
+    if masked:
+        inputs.append(InputSpec("attention_mask", (1, n), "int"))
+    return msgspec.structs.replace(tiny_plan(), inputs=tuple(inputs), options={"seq_len": str(n)})
+
+
+def several(masked: bool = True) -> Plan:
+    plans = [of_length(n, masked) for n in (4, 8, 16)]
+    return msgspec.structs.replace(plans[-1], shorter=tuple(plans[:-1]))
+
+
+def ids(n: int) -> dict[str, np.ndarray]:
+    return {"ids": np.full((1, n), 7), "attention_mask": np.ones((1, n), np.int64)}
+
+
+@pytest.mark.parametrize(("given", "chosen"), [(1, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16)])
+def test_the_shortest_length_that_fits_is_taken_and_padded(given, chosen):
+    plan, feeds = fit(several(), ids(given))
+    assert plan.options == {"seq_len": str(chosen)}
+    assert feeds["ids"].tolist() == [[7] * given + [0] * (chosen - given)]
+    assert feeds["attention_mask"].tolist() == [[1] * given + [0] * (chosen - given)]
+
+
+def test_what_fits_no_length_is_named():
+    with pytest.raises(BadInput, match=r"'ids' of shape \(1, 17\)"):
+        fit(several(), ids(17))
+    with pytest.raises(BadInput, match="no length"):
+        fit(several(), {"ids": np.zeros(4, np.int64), "attention_mask": np.ones((1, 4), np.int64)})
+
+
+def test_nothing_is_padded_without_a_mask():
+    plan, _ = fit(several(masked=False), {"ids": np.zeros((1, 8), np.int64)})
+    assert plan.options == {"seq_len": "8"}
+    with pytest.raises(BadInput, match="the model has no mask"):
+        fit(several(masked=False), {"ids": np.zeros((1, 7), np.int64)})
+
+
+def test_axes_that_all_lengths_share_are_never_padded():
+    with pytest.raises(BadInput, match="no length"):
+        fit(several(), {"ids": np.zeros((0, 4), np.int64), "attention_mask": np.ones((1, 4), np.int64)})
+
+
+def test_a_plan_of_one_length_takes_inputs_as_they_are():
+    plan, feeds = fit(of_length(8), ids(3))
+    assert feeds["ids"].shape == (1, 3)
+    assert plan.options == {"seq_len": "8"}
+
+
+def test_equal_weights_are_kept_once_and_unequal_ones_apart(tmp_path):
+    short, long = tiny_plan("short"), tiny_plan("long")
+    other = tiny_weights() | {"bias": tiny_weights()["bias"] + 1}
+    plan, weights = merge_lengths([(short, tiny_weights()), (long, other)])
+    assert sorted(weights) == ["bias", "bias#2", "gamma", "table"]
+    assert [s.weight for s in plan.steps if hasattr(s, "weight")] == ["table", "bias#2", "gamma"]
+    assert plan.shorter == (short,)
+    decode(plan.body)
+    save_weights(weights, plan, tmp_path / "w")
+    assert sorted(load_weights(tmp_path / "w", plan)) == sorted(weights)
+
+
+def test_lengths_do_not_nest_or_repeat():
+    plan = msgspec.structs.replace(tiny_plan("a"), shorter=(several(),))
+    with pytest.raises(BadPlan, match="still shorter"):
+        decode(plan.body)
+    twice = msgspec.structs.replace(tiny_plan("a"), shorter=(tiny_plan("b"), tiny_plan("b")))
+    with pytest.raises(BadPlan, match="same plan"):
+        decode(twice.body)
+
+
+def test_a_server_of_all_lengths_answers_the_one_the_client_chose():
+    """A client that holds only the short plan is served by a server that holds both."""
+    short = tiny_plan("short")
+    plan, weights = merge_lengths([(short, tiny_weights()), (tiny_plan("long"), tiny_weights())])
+    ready, said = threading.Event(), []
+
+    def say(line: str) -> None:
+        said.append(line)
+        ready.set()
+
+    server = Server(plan, weights, timeout=20)
+    thread = threading.Thread(
+        target=server.serve, args=(("127.0.0.1", 0),), kwargs={"say": say, "once": True}
+    )
+    thread.start()
+    assert ready.wait(10)
+    port = int(said[0].rsplit(":", 1)[1])
+    outcome = Client(short, timeout=20).run({"ids": np.array([[3, 0, 10, 7]])}, ("127.0.0.1", port))
+    thread.join(timeout=30)
+    assert outcome.outputs is not None
+    assert outcome.report["plan"] == short.hash

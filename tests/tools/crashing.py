@@ -1,0 +1,66 @@
+"""A stand-in for the module `os` in `ppc.runtime.session.material` that kills the process at a chosen call.
+
+Run as a program it is one side of a session that dies:  crashing.py prepare|run ROLE PORT STORE CALL WHEN
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+CHANGES = ("open", "write", "fsync", "rename", "unlink")
+"""Calls that change the disk, or make a change last."""
+
+
+class Deadly:
+    """SIGKILL before or after the ``at``-th call of `CHANGES`; with ``at`` None all are only noted."""
+
+    def __init__(self, at: int | None = None, when: str = "before", only: str | None = None) -> None:
+        self.calls: list[str] = []
+        self._at, self._when, self._only = at, when, only
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if name not in CHANGES or self._only not in (None, name):
+            return real
+        return lambda *args, **more: self._call(name, real, args, more)
+
+    def _call(self, name: str, real: Callable[..., Any], args: tuple[Any, ...], more: dict[str, Any]) -> Any:
+        self.calls.append(name)
+        fatal = len(self.calls) == self._at
+        if fatal and self._when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        out = real(*args, **more)
+        if fatal and self._when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return out
+
+
+def main() -> None:
+    verb, role, port, store, call, when = sys.argv[1:]
+    from pathlib import Path
+
+    from tiny import tiny_feeds, tiny_plan, tiny_weights
+
+    from ppc.runtime.net.tcp import connect
+    from ppc.runtime.session import material
+    from ppc.runtime.session import program as session
+
+    weights = tiny_weights() if role == "server" else None
+    opened = session.open_store(Path(store), tiny_plan(), weights)
+    name, _, nth = call.partition(":")
+    material.os = Deadly(int(nth or 1), when, name)
+    sock = connect(("127.0.0.1", int(port)), 10)
+    if verb == "prepare":
+        session.prepare(sock, tiny_plan(), opened, 1, weights, timeout=20)
+    elif weights is not None:
+        session.serve_one(sock, tiny_plan(), weights, store=opened, timeout=20)
+    else:
+        session.infer(sock, tiny_plan(), tiny_feeds(), store=opened, timeout=20)
+
+
+if __name__ == "__main__":
+    main()

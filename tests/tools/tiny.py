@@ -1,0 +1,85 @@
+"""A plan of every kind of step, small enough to run in a second, built by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ppc.runtime.base.ring import Fixed
+from ppc.runtime.he.product import plan_product
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
+from ppc.runtime.plan.local import LocalOp
+from ppc.runtime.protocols.compare import Thresholds
+from ppc.runtime.protocols.spline import SplineSpec
+
+TOKENS, WIDTH, VOCABULARY = 4, 6, 11
+F = Fixed(26, 8)
+
+
+def relu(num: Fixed) -> SplineSpec:
+    return SplineSpec(Thresholds((0,)), num.bits, num, ((0, 0, 0),) * 2, ((0, 1),), num)
+
+
+def tiny_weights() -> Weights:
+    rng = np.random.default_rng(5)
+    return {
+        "table": rng.integers(-255, 255, (VOCABULARY, WIDTH)),
+        "bias": rng.integers(-200, 200, (WIDTH,)),
+        "gamma": rng.integers(-100, 100, (1, 1, WIDTH)),
+    }
+
+
+def tiny_plan(model: str = "tiny") -> Plan:
+    table = plan_product(1, TOKENS, VOCABULARY, WIDTH, 26, norm_bits=11)
+    square = plan_product(1, TOKENS, WIDTH, TOKENS, 26)
+    bump = SplineSpec(
+        Thresholds((-256, 0, 256)),
+        20,
+        Fixed(24, 22),
+        ((0, 0, 0), (0, 0, 64), (0, 0, 64), (0, 0, 0)),
+        ((1, 1),),
+        F,
+    )
+    program: tuple[steps.AnyStep, ...] = (
+        steps.Encode(name="/in/ids", local=1, num=Fixed(26, 0), shape=(1, TOKENS, VOCABULARY)),
+        steps.Linear(name="/emb/table", x=0, weight="table", scale=8, product=table),
+        steps.Weight(weight="bias", num=F, shape=(WIDTH,)),
+        steps.Add(a=1, b=2),
+        steps.Spline(name="/act/bump", x=3, spec=bump, function="bump"),
+        steps.Scaled(name="/norm/gamma", x=4, weight="gamma", shape=(1, 1, WIDTH), scale=7, weight_bits=9),
+        steps.Rescale(x=5, num=F),
+        steps.Transpose(x=6, order=(0, 2, 1)),
+        steps.MatMul(name="/att/scores", a=6, b=7, left=square, right=square),
+        steps.Rescale(x=8, num=F),
+        steps.Maximum(name="/att/max", x=9),
+        steps.TimesInteger(x=10, factor=-1),
+        steps.Add(a=9, b=11),
+        steps.Square(x=12),
+        steps.Rescale(x=13, num=Fixed(30, 6)),
+        steps.Sum(x=14, axes=(2,)),
+        steps.Broadcast(x=14, shape=(1, TOKENS, TOKENS)),
+        steps.Multiply(name="/mul", a=16, b=15),
+        steps.Public(values=(3,), num=Fixed(30, 12), shape=(1,)),
+        steps.Add(a=17, b=18),
+        steps.Concat(parts=(17, 19), axis=2),
+        steps.Slice(x=20, cuts=((0, 1, 1), (0, TOKENS, 2), (1, 6, 1))),
+        steps.Take(x=21, axis=2, places=(4, 0, 0, 1, 3)),
+        steps.Reshape(x=22, shape=(1, 10)),
+        steps.Spline(name="/act/relu", x=23, spec=relu(Fixed(30, 12)), function="relu"),
+        steps.Output(name="y", x=24),
+    )
+    weights = tiny_weights()
+    return Plan(
+        model=model,
+        profile="exact",
+        options={"seq_len": str(TOKENS)},
+        inputs=(InputSpec("ids", (1, TOKENS), "int", 0, VOCABULARY - 1),),
+        outputs=(OutputSpec("y", len(program) - 1, (1, 10)),),
+        weights=tuple(WeightSpec(name, w.shape, 9) for name, w in weights.items()),
+        local=(LocalOp(op="Input", text="ids"), LocalOp(op="OneHot", args=(0,), ints=(VOCABULARY,))),
+        steps=program,
+    )
+
+
+def tiny_feeds() -> dict[str, np.ndarray]:
+    return {"ids": np.array([[3, 0, 10, 7]])}
