@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ppc import passes
 from ppc.backend.check import Checked, check_model
@@ -24,8 +25,8 @@ from ppc.frontend.onnx_load import load
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Plan, Weights, save, save_weights
 
-Feeds = Mapping[str, NDArray[Any]]
-Say = Callable[[str], None]
+Feeds = Mapping[str, ArrayLike]
+log = logging.getLogger(__name__)
 
 
 class Unsupported(ValueError):
@@ -61,7 +62,6 @@ def compile_model(
     max_error: float | None = None,
     byte_price: float = BYTE_PRICE,
     emit_onnx: str | Path | None = None,
-    progress: Say = lambda line: None,
 ) -> Compiled:
     """Compile an ONNX transformer.
 
@@ -86,19 +86,19 @@ def compile_model(
     compiled, applied = [], None
     wanted = passes.Options(profile=profile, max_error=max_error)
     for length in reversed(lengths):
-        progress(f"reading {model}" + (f" at length {length}" if len(lengths) > 1 else ""))
+        log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
         graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
-        progress("choosing approximations, scales and rings")
+        log.info("choosing approximations, scales and rings")
         state = _passed(graph, wanted, _cut(graph, calibrate), "", again)
         for note in state.notes:
-            progress(note)
+            log.info(note)
         wanted = replace(wanted, precision=state.options.precision, max_error=None, fitted=state.fitted)
         if applied is None:
             applied = state.applied
-            _emitted(state, emit_onnx, progress)
-        progress("choosing packings and writing the plan")
+            _emitted(state, emit_onnx)
+        log.info("choosing packings and writing the plan")
         options = {"seq_len": str(length or ""), **{name: str(n) for name, n in sorted((dims or {}).items())}}
         options["byte_price"] = f"{byte_price:g}"
         with _refusing(again):
@@ -123,26 +123,25 @@ def emit_model(
     outputs: Sequence[str] | None = None,
     profile: str = "friendly",
     calibrate: Sequence[Feeds] | None = None,
-    progress: Say = lambda line: None,
 ) -> tuple[passes.Applied, ...]:
     """Write the model as ``profile`` makes it as ONNX, without compiling it; what was replaced.
 
     Arguments and errors as of `compile_model`; of several lengths it is the greatest.
     """
-    progress(f"reading {model}")
+    log.info("reading %s", model)
     length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
     chosen = tuple(outputs) if outputs else None
     graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile", again)
-    _emitted(state, path, progress)
+    _emitted(state, path)
     return state.applied
 
 
-def _emitted(state: passes.State, path: str | Path | None, progress: Say) -> None:
+def _emitted(state: passes.State, path: str | Path | None) -> None:
     if path is not None:
         assert state.plain is not None
-        progress(f"writing {path}")
+        log.info("writing %s", path)
         try:
             save_onnx(state.plain, Path(path))
         except IRError as error:
@@ -175,7 +174,7 @@ def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
 def _passed(
     graph: Graph,
     options: passes.Options,
-    feeds: Sequence[Feeds] | None,
+    feeds: Sequence[Mapping[str, NDArray[Any]]] | None,
     stop_after: str,
     again: Callable[[], Checked],
 ) -> passes.State:

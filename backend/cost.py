@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ppc.runtime.cost.meter import Forecast, forecast
+from ppc.runtime.cost.forecast import Forecast, predict_time
 from ppc.runtime.cost.rates import Rates, current_rates
 from ppc.runtime.net.network import LAN, Network
-from ppc.runtime.party.ledger import PHASES, Cost
+from ppc.runtime.party.ledger import PHASES, Cost, Place
 from ppc.runtime.plan.file import Plan
 
 
@@ -37,7 +37,7 @@ class Prediction:
 
     network: Network
     rates: Rates
-    rows: dict[tuple[str, str], Cost]
+    rows: dict[Place, Cost]
     phases: dict[str, Parts]
 
     @property
@@ -56,7 +56,7 @@ def predict_seconds(plan: Plan, network: Network = LAN, rates: Rates | None = No
     network = rates.network(network)
     ideal = replace(network, bandwidth=float("inf"), rtt=0.0)
     whole, free, prompt = (
-        forecast(plan, rates, link) for link in (network, ideal, replace(network, rtt=0.0))
+        predict_time(plan, rates, link) for link in (network, ideal, replace(network, rtt=0.0))
     )
     return Prediction(network, rates, whole.ledger.rows, {p: _parts(p, whole, free, prompt) for p in PHASES})
 

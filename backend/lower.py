@@ -46,7 +46,7 @@ class Lowering:
 
     def put(self, step: steps.Step) -> int:
         try:
-            self.forms.append(step.infer(self.forms))
+            self.forms.append(step.infer(*(self.forms[i] for i in step.reads())))
         except ValueError as error:
             raise LoweringError(f"{step.name or type(step).__name__}: {error}") from None
         self.program.append(step)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from ppc.runtime.plan.file import Plan, Weights
+from ppc.runtime.plan.steps import AnyStep, Linear, Scaled, Weight
 
 
 def merge_lengths(compiled: Sequence[tuple[Plan, Weights]]) -> tuple[Plan, Weights]:
@@ -39,9 +40,13 @@ def _keep(kept: Weights, name: str, w: np.ndarray) -> str:
 def _renamed(plan: Plan, names: dict[str, str]) -> Plan:
     if all(old == new for old, new in names.items()):
         return plan
-    steps = tuple(
-        msgspec.structs.replace(step, weight=names[step.weight]) if hasattr(step, "weight") else step
-        for step in plan.steps
-    )
+    steps = tuple(_step(step, names) for step in plan.steps)
     weights = tuple(msgspec.structs.replace(w, name=names[w.name]) for w in plan.weights)
     return msgspec.structs.replace(plan, steps=steps, weights=weights)
+
+
+def _step(step: AnyStep, names: dict[str, str]) -> AnyStep:
+    match step:
+        case Linear() | Scaled() | Weight():
+            return msgspec.structs.replace(step, weight=names[step.weight])
+    return step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ppc.backend.cost import Prediction, predict_seconds
@@ -9,10 +10,9 @@ from ppc.backend.critical_path import critical_path
 from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import Product
 from ppc.runtime.net.network import LAN, Network
-from ppc.runtime.party.ledger import PHASES, Cost
+from ppc.runtime.party.ledger import PHASES, Cost, Place
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.plan.steps import Encode, Linear, MatMul, Spline, Step
-from ppc.runtime.service.report import layer_of
 
 
 def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _columns(cost: dict[str, Any]) -> str:
 
 
 def _phase(cost: Prediction, phase: str) -> dict[str, Any]:
-    rows, parts = [row for (at, _), row in cost.rows.items() if at == phase], cost.phases[phase]
+    rows, parts = [row for at, row in cost.rows.items() if at.phase == phase], cost.phases[phase]
     return {
         "client": sum(row.client for row in rows),
         "server": sum(row.server for row in rows),
@@ -111,20 +111,20 @@ def _phase(cost: Prediction, phase: str) -> dict[str, Any]:
     }
 
 
-def _row(plan: Plan, i: int, step: Step, rows: dict[tuple[str, str], Cost]) -> dict[str, Any]:
+def _row(plan: Plan, i: int, step: Step, rows: Mapping[Place, Cost]) -> dict[str, Any]:
     label = plan.label(i)
     form = plan.forms[i]
     out: dict[str, Any] = {
         "step": label,
         "kind": type(step).__name__,
-        "layer": layer_of(label),
+        "layer": plan.place("", i).layer,
         "reads": step.reads(),
         "format": str(form.num),
         "shape": form.shape,
         "note": _note(step),
     }
     for phase in ("offline", "online"):
-        cost = rows[phase, label]
+        cost = rows[plan.place(phase, i)]
         out[phase] = {"bytes": cost.bytes, "flights": cost.flights, "seconds": cost.seconds}
     if made := step.products():
         out["products"] = [_product(product) for product in made]

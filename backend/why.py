@@ -15,9 +15,9 @@ from ppc.backend.choose import BYTE_PRICE, remade
 from ppc.runtime.he.params import HeParams
 from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
 from ppc.runtime.ot.pool import IKNP, schedule, schedule_bytes
-from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import Plan
-from ppc.runtime.session.executor import count_ots
+from ppc.runtime.session.facts import facts
 
 
 def reasons(plan: Plan) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def reasons(plan: Plan) -> dict[str, Any]:
     for i, step in enumerate(plan.steps):
         for product in step.products():
             steps[product].append(plan.label(i))
-    sets, counts = tuple(parameter_sets(plan.products)), count_ots(plan)
+    sets, cots = tuple(parameter_sets(plan.products)), facts(plan).cots
     return {
         "byte_price": price,
         "products": [
@@ -45,9 +45,7 @@ def reasons(plan: Plan) -> dict[str, Any]:
             }
             for product, labels in steps.items()
         ],
-        "ots": [
-            _ots(role, count) for role, count in ((SERVER, counts.server), (CLIENT, counts.client)) if count
-        ],
+        "ots": [_ots(role, count) for role, count in cots.items() if count],
     }
 
 

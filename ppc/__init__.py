@@ -14,9 +14,12 @@ At the client, with nothing but the plan::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 __version__ = "0.1.0"
 
@@ -25,31 +28,76 @@ if not (Path(__file__).parent / "runtime").exists():
     __path__.append(str(Path(__file__).parent.parent))
 
 from ppc.runtime.base.errors import RuntimeFault
+from ppc.runtime.net.network import parse_network
 from ppc.runtime.plan.file import Plan, Weights, load_weights
 from ppc.runtime.plan.file import load as load_plan
 from ppc.runtime.service.client import Client
+from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import tokenize
+
+DEFAULT_NETWORK = "50Mbit,40ms"
+"""What plans are made for by default."""
 
 if TYPE_CHECKING:
     from ppc.backend.compile import Compiled
 
 
-def compile(model: str | Path, **options: Any) -> Compiled:
-    """See `ppc.backend.compile.compile_model`; needs the ONNX packages, which running a plan does not."""
+def compile(
+    model: str | Path,
+    *,
+    seq_len: int | Sequence[int] | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+    profile: str = "exact",
+    calibrate: Sequence[Mapping[str, ArrayLike]] | None = None,
+    max_error: float | None = None,
+    network: str = DEFAULT_NETWORK,
+    emit_onnx: str | Path | None = None,
+) -> Compiled:
+    """Compile an ONNX transformer; needs the ONNX packages, which running a plan does not.
+
+    Args:
+        model: path of the ONNX file.
+        seq_len: length of the sequence axes; several make one plan, of which a client takes the shortest
+            that holds its input. ``dims`` gives other dynamic axes by name.
+        outputs: names of the outputs to keep; by default all that depend on the weights.
+        profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
+        calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded random
+            ones by default.
+        max_error: spend bits until every output is within this part of its standard deviation.
+        network: what to choose for: ``lan``, ``wan`` or BANDWIDTH,RTT such as ``200Mbit,15ms``.
+        emit_onnx: where to write the model as the profile makes it, as ONNX.
+
+    The same arguments give the same bytes. Errors carry an ``exit_status`` and name the node, file or field.
+    """
     from ppc.backend.compile import compile_model
 
-    return compile_model(model, **options)
+    return compile_model(
+        model,
+        seq_len=seq_len,
+        dims=dims,
+        outputs=outputs,
+        profile=profile,
+        calibrate=calibrate,
+        max_error=max_error,
+        byte_price=parse_network(network).byte_price,
+        emit_onnx=emit_onnx,
+    )
 
 
-def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, Any]) -> dict[str, Any]:
+def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
     """The plan's fixed-point meaning in the clear: outputs by name."""
-    from ppc.runtime.session.inputs import fit
-    from ppc.runtime.session.simulate import simulate as run
+    return simulate_many(plan, weights, [feeds])[0]
 
-    plan, feeds = fit(plan, feeds)
-    values = run(plan, weights, feeds)
-    return {o.name: values[o.value].reshape(o.shape) for o in plan.outputs}
+
+def simulate_many(
+    plan: Plan, weights: Weights, samples: Sequence[Mapping[str, ArrayLike]]
+) -> list[dict[str, NDArray[np.float64]]]:
+    """The same of many samples, which takes far less time than one by one."""
+    from ppc.runtime.session.simulate import simulate_samples
+
+    return simulate_samples(plan, weights, samples)
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -64,11 +112,13 @@ __all__ = [
     "Plan",
     "RuntimeFault",
     "Server",
+    "SessionOptions",
     "Weights",
     "compile",
     "load_plan",
     "load_weights",
     "simulate",
+    "simulate_many",
     "summary",
     "tokenize",
 ]

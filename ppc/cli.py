@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -21,6 +22,7 @@ from ppc import cli_inputs as inputs
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
+from ppc.runtime.service import report as reports
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 log = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -109,7 +111,6 @@ def compile_(
         "outputs": tuple(outputs) if outputs else None,
         "profile": profile,
         "calibrate": inputs.samples(calibrate) if calibrate else None,
-        "progress": _say,
     }
     if output is None:
         _emit(model, emit_onnx, asked, as_json)
@@ -118,7 +119,7 @@ def compile_(
         model,
         **asked,
         max_error=max_error,
-        byte_price=parse_network(network).byte_price,
+        network=network,
         emit_onnx=emit_onnx,
     )
     weights = output.with_suffix(".weights")
@@ -195,12 +196,11 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure this machine: what predicted seconds are reckoned from."""
-    from ppc.runtime.cost import calibration as measure
-    from ppc.runtime.cost import rates
+    from ppc.runtime.cost import calibration, rates
 
     if not calibrate:
         raise BadInput("nothing to measure: give --calibrate (the benchmarks of the repository: make bench)")
-    found = measure.calibrate(say=_say)
+    found = calibration.calibrate()
     rates.save_rates(found, rates.rates_path())
     document = {"file": str(rates.rates_path()), **msgspec.to_builtins(found)}
     if as_json:
@@ -274,16 +274,15 @@ def run(
     end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
     if isinstance(end, ppc.Server):
 
-        def done(result: dict[str, Any]) -> None:
+        def done(result: reports.Report) -> None:
             _finish(report, result)
             if as_json:
                 _print_json(result)
 
-        end.serve(inputs.address(listen), once=once, say=_say, done=done, progress=_bar)
+        end.serve(inputs.address(listen), once=once, done=done)
         return
     feeds = inputs.feeds(end.plan, input_, text, tokenizer)
-    with _bar() as progress:
-        outcome = end.run(feeds, inputs.address(connect), progress=progress, say=_say)
+    outcome = end.run(feeds, inputs.address(connect))
     assert outcome.outputs is not None
     _write(output, outcome.outputs)
     _finish(report, outcome.report)
@@ -315,8 +314,7 @@ def prepare(
     at = store or plan.with_suffix(".prepared")
     end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
     address = inputs.address(listen if role == "server" else connect)
-    with _bar() as progress:
-        outcome = end.prepare(count, address, say=_say, progress=progress)
+    outcome = end.prepare(count, address)
     _finish(report, outcome.report)
     if as_json:
         _print_json({"prepared": outcome.material, "store": str(at), "report": outcome.report})
@@ -339,24 +337,35 @@ def _end(
         raise BadInput(f"--role is server or client, not {role!r}")
     cert, key, authorities = tls
     network = parse_network(shape) if shape else None
+    options = ppc.SessionOptions(timeout=timeout, shape=network, progress=_bar)
     plan = ppc.load_plan(path)
     if role == "client":
         if cert or key:
             raise BadInput("--tls-cert and --tls-key belong to the server; the client takes --tls-ca")
         trusted = ClientTls(authorities) if authorities else None
         patience = min(PATIENCE, timeout)
-        return ppc.Client(plan, timeout, patience, store=store, shape=network, tls=trusted)
+        return ppc.Client(plan, options, patience=patience, store=store, tls=trusted)
     if authorities:
         raise BadInput("--tls-ca belongs to the client; the server takes --tls-cert and --tls-key")
     if (cert is None) != (key is None):
         raise BadInput("TLS at the server needs both --tls-cert and --tls-key")
     own = ServerTls(cert, key) if cert and key else None
     held = ppc.load_weights(weights or path.with_suffix(".weights"), plan)
-    return ppc.Server(plan, held, timeout=timeout, store=store, shape=network, tls=own)
+    return ppc.Server(plan, held, options, store=store, tls=own)
+
+
+class _Lines(logging.Handler):
+    """What the program says while it works, line by line on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
 
 
 def main() -> NoReturn:
     """Entry point: every fault is one line and an exit status."""
+    logger = logging.getLogger("ppc")
+    logger.handlers, logger.propagate = [_Lines()], False
+    logger.setLevel(logging.INFO)
     try:
         status = app(standalone_mode=False)  # what typer.Exit carried, None from a command that ended
     except typer.Exit as stop:
@@ -425,11 +434,13 @@ def _write(path: Path | None, outputs: dict[str, np.ndarray[Any, Any]]) -> None:
         np.savez(path, **outputs)  # type: ignore[arg-type]
 
 
-def _finish(path: Path | None, report: dict[str, Any]) -> None:
+def _finish(path: Path | None, report: reports.Report) -> None:
     if path is not None:
         path.write_text(json.dumps(report, indent=1) + "\n")
-    for phase in ("setup", "offline", "online"):
-        got, said = report[phase], report["predicted"][phase]
+    for phase, got in (
+        ("setup", report["setup"]), ("offline", report["offline"]), ("online", report["online"])
+    ):  # fmt: skip
+        said = report["predicted"][phase]
         _say(
             f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f})  "
             f"sent {_mega(got['sent'])} (predicted {_mega(said['sent'])})  "
@@ -448,7 +459,7 @@ def _show(outputs: dict[str, np.ndarray[Any, Any]], path: Path | None) -> None:
             print(f"{name} {value.shape}: {value if path is None else f'written to {path}'}")
 
 
-def _print_json(document: dict[str, Any]) -> None:
+def _print_json(document: Mapping[str, object]) -> None:
     print(json.dumps(document))
 
 

@@ -5,6 +5,7 @@ RuntimeFault
 ├── PeerMismatch    4   the two sides hold different plans, versions or parameters
 ├── BadPlan         4   a plan or weights file that is damaged or not ours
 ├── NetworkFault    5   the peer went away, or never came
+│   └── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
 └── RangeFault      6   a value that its fixed-point format cannot hold
 """
 
@@ -31,6 +32,10 @@ class BadPlan(RuntimeFault):
 
 class NetworkFault(RuntimeFault):
     exit_status = 5
+
+
+class PeerLeft(NetworkFault):
+    pass
 
 
 class RangeFault(RuntimeFault):

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Ring = NDArray[np.uint64]
 Signed = NDArray[np.int64]
+Integers = NDArray[np.signedinteger[Any]]
+"""Signed integers in any width that holds them, as weights are kept."""
 
 T = TypeVar("T")
 
@@ -105,5 +107,6 @@ def known(x: T | None) -> T:
     return x
 
 
-def as_u64(x: Any) -> Ring:
+def as_u64(x: Integers | NDArray[np.unsignedinteger[Any]]) -> Ring:
+    """Integers of any width modulo 2^64, contiguous."""
     return np.ascontiguousarray(x, dtype=np.uint64)

@@ -7,6 +7,7 @@ times. COTs and products under HE are measured apart, so that a step's time is a
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import socket
@@ -24,26 +25,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.prg import Prg
 from ..base.ring import Ring
 from ..he.bfv import HeClient, HeServer
-from ..he.engine import HeSession
+from ..he.engine import HeEngine
 from ..he.product import parameter_sets
 from ..net.channel import Channel
 from ..net.tcp import TcpTransport
 from ..ot.extension import COLUMNS, Iknp
 from ..ot.silent import B12, Silent
-from ..party.ledger import Cost, Ledger
+from ..party.ledger import Cost, Ledger, Place
 from ..party.party import Party
+from ..party.ports import Engines
 from ..party.role import CLIENT, SERVER, Role
 from ..plan.file import Plan
 from ..plan.local import run_local
-from ..session.executor import Run, offline, online, price
-from .meter import Place, Units, product_work, trace
+from ..session.executor import offline, online
+from ..session.facts import Facts
+from .meter import Units, metered, product_work
 from .rates import Rates
 from .sample_plan import sample_plans, sample_weights
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
+
 Times = dict[Place, float]
 """Seconds of own work, by phase and step."""
 Row = tuple[Units, float]
@@ -59,7 +62,7 @@ FLOOR = 1e-4
 """Seconds of a step below which an error does not matter."""
 
 
-def calibrate(runs: int = RUNS, say: Say = lambda line: None) -> Rates:
+def calibrate(runs: int = RUNS) -> Rates:
     """Measure this machine with two processes, in less than a minute.
 
     Each run has fresh processes, since memory that is touched for the first time is what a real run works on.
@@ -67,7 +70,7 @@ def calibrate(runs: int = RUNS, say: Say = lambda line: None) -> Rates:
     """
     measured = []
     for run in range(runs):
-        say(f"run {run + 1} of {runs}")
+        log.info("run %d of %d", run + 1, runs)
         measured.append(_run())
     times = {role: _median([each[0][role] for each in measured]) for role in Role}
     return Rates(
@@ -137,61 +140,72 @@ class _OwnTime(Ledger):
         self.own: Times = {}
 
     @contextmanager
-    def at(self, phase: str, step: str) -> Iterator[Cost]:
+    def at(self, place: Place) -> Iterator[Cost]:
         begun = time.thread_time()
-        with super().at(phase, step) as cost:
+        with super().at(place) as cost:
             yield cost
-        self.own[phase, step] = time.thread_time() - begun
+        self.own[place] = time.thread_time() - begun
 
 
 class _Stock:
     """Stands where a pool will be and hands out blocks of its own: right in number, not in value."""
 
-    def __init__(self, prg: Prg, holds_delta: bool) -> None:
-        self._blocks = prg.ring(64, (STOCK, 2))
-        self._at = 0
-        self.delta = self._blocks[:1] | np.array([1, 0], np.uint64) if holds_delta else None
+    ready = True
 
-    def take(self, p: Party, n: int) -> tuple[int, Ring]:
-        first = self._at if self._at + n <= len(self._blocks) else 0
-        self._at = first + n
-        return first, self._blocks[first : first + n]
+    def __init__(self, p: Party, sender: Role) -> None:
+        self.sender = sender
+        self._blocks = p.prg.ring(64, (STOCK, 2))
+        self._at = 0
+        holds = p.role is sender
+        self.delta = self._blocks[:1] | np.array([1, 0], np.uint64) if holds else None
+
+    def plan(self, count: int) -> None:
+        """Any number may be taken."""
+
+    def take(self, count: int) -> tuple[int, Ring]:
+        first = self._at if self._at + count <= len(self._blocks) else 0
+        self._at = first + count
+        return first, self._blocks[first : first + count]
+
+
+def _stocked(p: Party) -> Engines:
+    return Engines({role: _Stock(p, role) for role in Role}, HeEngine(p))
 
 
 def _side(role: Role, sock: socket.socket) -> tuple[Times, tuple[float, float]]:
     """What one role measures: own seconds by phase and step, and the link as it saw it."""
     channel = Channel(TcpTransport(sock))
-    p = Party(role, channel)
+    p = Party(role, channel, _stocked)
     link = _loopback(p)
     p.ledger = ledger = _OwnTime()
     if role is SERVER:
         _he(p)
     _ots(p)
-    with p.ledger.at("setup", "walk"):
+    with p.ledger.at(Place("setup", "walk")):
         for plan in sample_plans():
-            price(plan)
-    p.pools = {r: _Stock(p.prg, r is role) for r in Role}  # type: ignore[misc]
+            _ = Facts(plan).digest
     for plan in sample_plans():
         _walk(p, plan)
     channel.close()
+    p.close()
     return ledger.own, link
 
 
 def _walk(p: Party, plan: Plan) -> None:
-    p.he = HeSession(p, plan.products)
+    p.linear.plan(plan.products)
     weights = sample_weights(plan) if p.role is SERVER else None
-    run = Run(plan, weights, run_local(plan.local, {}) if p.role is CLIENT else None)
-    online(p, run, offline(p, run))
+    local = run_local(plan.local, {}) if p.role is CLIENT else None
+    online(p, plan, offline(p, plan, weights), weights, local)
 
 
 def _he(p: Party) -> None:
     """Keys, and products on masks and small weights, both ends in this process."""
     products = sample_plans()[0].products
     sets = parameter_sets(products)
-    with p.ledger.at("he", "keys made"):
+    with p.ledger.at(Place("he", "keys made")):
         client = HeClient(sets)
         keys = client.public_keys()
-    with p.ledger.at("he", "keys read"):
+    with p.ledger.at(Place("he", "keys read")):
         server = HeServer(sets, keys)
     for i, made in enumerate(products):
         b, ell = made.batch, made.ell
@@ -199,24 +213,24 @@ def _he(p: Party) -> None:
         v: NDArray[Any] = p.prg.ring(ell, (b, made.k, made.n))
         if b == 1:
             v = (v >> np.uint64(ell - 8)).astype(np.int64) - 128
-        with p.ledger.at("he", f"upload {i}"):
+        with p.ledger.at(Place("he", f"upload {i}")):
             up = list(client.upload(made)[1])
-        with p.ledger.at("he", f"answer {i}"):
+        with p.ledger.at(Place("he", f"answer {i}")):
             down = list(server.answer(made, up, v, s))
-        with p.ledger.at("he", f"finish {i}"):
+        with p.ledger.at(Place("he", f"finish {i}")):
             client.finish(made, down)
 
 
 def _ots(p: Party) -> None:
     """Base OTs and one extension of each kind, the server sending."""
     iknp = Iknp(SERVER)
-    with p.ledger.at("setup", "base OTs"):
+    with p.ledger.at(Place("setup", "base OTs")):
         iknp.setup(p)
-    with p.ledger.at("setup", "iknp"):
+    with p.ledger.at(Place("setup", "iknp")):
         blocks = iknp.extend(p, IKNP_COTS)
     assert blocks is not None
     silent = Silent(SERVER, iknp.delta, iknp.tag)
-    with p.ledger.at("setup", "silent"):
+    with p.ledger.at(Place("setup", "silent")):
         silent.extend(p, B12, blocks[: B12.spent])
 
 
@@ -248,17 +262,19 @@ def _he_rates(times: Times) -> dict[str, float]:
     products = sample_plans()[0].products
     coefficients = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in parameter_sets(products))
     rates = {
-        "he_key_make": times["he", "keys made"] / coefficients,
-        "he_key_read": times["he", "keys read"] / coefficients,
+        "he_key_make": times[Place("he", "keys made")] / coefficients,
+        "he_key_read": times[Place("he", "keys read")] / coefficients,
     }
     for what in ("upload", "answer", "finish"):
-        rates |= _fit([(product_work(p)[what], times["he", f"{what} {i}"]) for i, p in enumerate(products)])
+        rates |= _fit(
+            [(product_work(p)[what], times[Place("he", f"{what} {i}")]) for i, p in enumerate(products)]
+        )
     return rates
 
 
 def _ot_rates(times: dict[Role, Times]) -> dict[str, float]:
     def rate(role: Role, label: str, count: int) -> float:
-        return times[role]["setup", label] / count
+        return times[role][Place("setup", label)] / count
 
     return {
         "iknp_send": rate(SERVER, "iknp", IKNP_COTS),
@@ -274,13 +290,12 @@ def _ot_rates(times: dict[Role, Times]) -> dict[str, float]:
 def _step_rates(times: dict[Role, Times]) -> dict[str, dict[str, float]]:
     rows: dict[str, list[Row]] = defaultdict(list)
     for plan in sample_plans():
-        kinds = {plan.label(i): type(step).__name__ for i, step in enumerate(plan.steps)}
-        for ((phase, label), role), units in trace(plan, None).work.items():
-            kind = kinds.get(label)
-            if kind is None or (phase == "offline" and kind in ("Linear", "MatMul")):
+        for (place, role), units in metered(plan, None).work.items():
+            made_apart = place.phase == "offline" and place.what in ("Linear", "MatMul")
+            if place.number is None or made_apart:
                 continue
             own = {unit: n for unit, n in units.items() if not unit.startswith(("iknp", "silent"))}
-            rows[f"{phase} {kind} {role.value}"].append((own, times[role][phase, label]))
+            rows[f"{place.phase} {place.what} {role.value}"].append((own, times[role][place]))
     return {key: _fit(found) for key, found in sorted(rows.items())}
 
 

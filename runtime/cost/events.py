@@ -1,4 +1,4 @@
-"""Plays lists of work and messages against a clock: who is done with what, when.
+"""A discrete-event simulation of two parties: lists of work and messages against a clock, who is done when.
 
 An *actor* is a thread of one party: its events follow each other. Actors on one host share its cores evenly.
 A message between parties leaves when its speaker comes to it and the link is free, takes its bytes and half a
@@ -27,16 +27,16 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Say:
-    """Message ``name`` is said: ``size`` bytes to the other party, or None for a word between threads."""
+class Send:
+    """Message ``name`` is sent: ``size`` bytes to the other party, or None for a word between threads."""
 
     name: Name
     size: int | None = None
 
 
 @dataclass(frozen=True)
-class Need:
-    """Message ``name`` is needed before anything else happens."""
+class Await:
+    """Message ``name`` must have come before anything else happens."""
 
     name: Name
 
@@ -48,7 +48,7 @@ class Mark:
     name: Name
 
 
-Event: TypeAlias = Work | Say | Need | Mark
+Event: TypeAlias = Work | Send | Await | Mark
 
 
 @dataclass
@@ -57,10 +57,10 @@ class _Actor:
     host: str
     at: int = 0
     left: float = 0.0  # seconds of computation
-    need: Name | None = None
+    awaits: Name | None = None
 
 
-def play(
+def run_events(
     actors: Mapping[str, Sequence[Event]], hosts: Mapping[str, str], cores: float, network: Network
 ) -> dict[tuple[str, Name], float]:
     """The time of every mark, by actor and name.
@@ -69,7 +69,7 @@ def play(
         actors: what each does.
         hosts: the host of each; every host has ``cores`` cores.
 
-    Raises RuntimeError where all that is left waits for what nobody says.
+    Raises RuntimeError where all that is left waits for what nobody sends.
     """
     running = {name: _Actor(events, hosts[name]) for name, events in actors.items()}
     marks: dict[tuple[str, Name], float] = {}
@@ -85,23 +85,23 @@ def play(
                     match actor.events[actor.at]:
                         case Work(seconds):
                             actor.left = seconds if seconds > INSTANT else 0.0
-                        case Say(message, None):
+                        case Send(message, None):
                             arrival[message] = now
-                        case Say(message, int(size)):
+                        case Send(message, int(size)):
                             link[name] = max(link[name], now) + size / network.bandwidth
                             arrival[message] = link[name] + network.rtt / 2
                         case Mark(mark):
                             marks[name, mark] = now
-                        case Need(message):
+                        case Await(message):
                             if arrival.get(message, now + 1) > now + INSTANT:
-                                actor.need = message
+                                actor.awaits = message
                                 break
-                            actor.need = None
+                            actor.awaits = None
                     actor.at += 1
                     moved = True
         busy = [actor for actor in running.values() if actor.left]
-        asleep = [a for a in running.values() if not a.left and a.at < len(a.events) and a.need in arrival]
-        wake = [arrival[a.need] - now for a in asleep]
+        asleep = [a for a in running.values() if not a.left and a.at < len(a.events) and a.awaits in arrival]
+        wake = [arrival[a.awaits] - now for a in asleep]
         if not busy and not wake:
             break
         speed = {h: min(1.0, cores / max(1, sum(a.host == h for a in busy))) for h in hosts.values()}
@@ -112,5 +112,5 @@ def play(
             actor.left = left if left > INSTANT else 0.0
     stuck = [name for name, actor in running.items() if actor.at < len(actor.events)]
     if stuck:
-        raise RuntimeError(f"{', '.join(stuck)} wait for what nobody says")
+        raise RuntimeError(f"{', '.join(stuck)} wait for what nobody sends")
     return marks

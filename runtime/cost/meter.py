@@ -1,92 +1,74 @@
-"""When each step of a plan will be done: the priced walk once more, which also writes down who does what.
+"""A party that counts work: the same program once more, and who does how much of what, in what order.
 
 The work is counted by what a walk without data can see: correlated OTs made and used, ring elements said and
 heard, coefficients and multiply-adds of the products under HE, elements of the value that a step makes.
-`rates` says how long one of each takes, `clockwork` what that comes to where work and messages overlap. So
-the seconds of a step are those that a role itself will measure, its waiting included.
+`rates` says how long one of each takes, `events` what that comes to where work and messages overlap.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from math import prod
-from typing import Any
 
-import numpy as np
-
-from ..base.errors import BadInput
 from ..base.ring import Ring
 from ..base.wire import Buffer
-from ..he.engine import MOST_WORKERS, Answer, HeSession, workers
+from ..he.engine import MOST_WORKERS, HeEngine, PendingAnswer, workers
 from ..he.packing import LANES
+from ..he.params import HeParams
 from ..he.product import Product, answer_parts, parameter_sets, upload_bytes
 from ..net.channel import HEADER
-from ..net.network import Network
 from ..ot.base import POINT
 from ..ot.extension import COLUMNS
 from ..ot.pool import Pool
 from ..ot.silent import SETS
-from ..party.ledger import Cost, Ledger
+from ..party.ledger import Cost, Ledger, Place
 from ..party.party import Party
+from ..party.ports import Engines, MatrixProduct, Right
 from ..party.role import CLIENT, SERVER, Role
 from ..plan.file import Plan
 from ..plan.steps import Linear, MatMul, Step
-from ..session.executor import Run, count_ots, hollow, offline, online
-from .events import Event, Mark, Need, Say, Work, play
-from .rates import REFERENCE, Rates, current_rates, read_rates
+from ..session.connection import FRESH, HANDSHAKE, Program, rehearse
+from ..session.engines import NOTHING, Ready
+from .events import Await, Event, Mark, Send, Work
+from .rates import Rates
 
 Units = dict[str, float]
 """Counts of work, by its name in `Rates`."""
 
-Place = tuple[str, str]
-"""Phase and step."""
-
 WORKERS = tuple(f"worker {i}" for i in range(MOST_WORKERS))
-"""The threads in which the server answers uploads; `he_session`."""
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What a run will cost.
-
-    Attributes:
-        ledger: bytes and flights; a row's seconds are those by which the later of both roles advanced.
-        seconds: of each role's own clock.
-    """
-
-    ledger: Ledger
-    seconds: dict[Place, dict[Role, float]]
-
-    def total(self, phase: str, role: Role) -> float:
-        return sum(row[role] for (at, _), row in self.seconds.items() if at == phase)
+"""The threads in which the server answers uploads; `he.engine`."""
 
 
 class Tracer(Ledger):
     """A ledger that also writes messages and steps into the lists of both roles."""
 
-    def __init__(self, events: dict[str, list[Event]], ending: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        events: dict[str, list[Event]],
+        begun: Callable[[Place], None],
+        ended: Callable[[Place], None],
+    ) -> None:
         super().__init__()
-        self.here: Place = ("", "")
         self.visits: list[Place] = []
         self._events = events
-        self._ending = ending
+        self._begun = begun
+        self._ended = ended
         self._messages = 0
 
     @contextmanager
-    def at(self, phase: str, step: str) -> Iterator[Cost]:
-        outside, self.here = self.here, (phase, step)
+    def at(self, place: Place) -> Iterator[Cost]:
         visit = len(self.visits)
-        self.visits.append(self.here)
+        self.visits.append(place)
         self._both(Mark((visit, "begun")))
-        with super().at(phase, step) as cost:
+        with super().at(place) as cost:
+            self._begun(place)
             yield cost
-            self._ending()
+            self._ended(place)
         self._both(Mark((visit, "ended")))
-        self.here = outside
 
     def message(self, speaker: Role, size: int) -> None:
         super().message(speaker, size)
@@ -103,30 +85,37 @@ class Tracer(Ledger):
     def _pass(self, sizes: dict[Role, int]) -> None:
         self._messages += 1
         for role, size in sizes.items():
-            self._events[role.value].append(Say((role, self._messages), size))
+            self._events[role.value].append(Send((role, self._messages), size))
         for role in sizes:
-            self._events[role.other.value].append(Need((role, self._messages)))
+            self._events[role.other.value].append(Await((role, self._messages)))
 
 
 class Meter(Party):
     """A priced party that counts the work of a plan and writes down who does what.
 
+    Args:
+        rates: turn the work into seconds; None where it is only to be counted.
+        ready: what earlier programs of the connection have set up.
+
     Attributes:
-        work: units of work by phase, step and role.
+        work: units of work by place and role.
         events: what each actor does, in order.
+        tracer: the ledger.
     """
 
-    def __init__(self, plan: Plan, rates: Rates | None) -> None:
-        super().__init__(None)
+    def __init__(self, plan: Plan, rates: Rates | None, ready: Ready = NOTHING) -> None:
         self.events: dict[str, list[Event]] = {name: [] for name in (SERVER.value, CLIENT.value, *WORKERS)}
-        self.ledger = self.tracer = Tracer(self.events, self._end)
         self.work: dict[tuple[Place, Role], Units] = defaultdict(lambda: defaultdict(float))
-        self._steps = {
-            plan.label(i): (step, [plan.forms[j].size for j in (i, *step.reads())])
-            for i, step in enumerate(plan.steps)
-        }
+        self._plan = plan
         self._rates = rates
+        self._here = Place("", "")
         self._spread: Mapping[Role, Units] | None = None
+        super().__init__(None, engines=lambda p: _engines(self, ready))
+        self.begin()
+
+    def begin(self) -> Ledger:
+        self.ledger = self.tracer = Tracer(self.events, self._begin, self._end)
+        return self.tracer
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -135,14 +124,13 @@ class Meter(Party):
 
     def does(self, role: Role, units: Units, actor: str = "") -> float:
         """``role``, or its thread ``actor``, does this much work before anything else; its seconds."""
-        phase, label = self.tracer.here
-        counted = self.work[self.tracer.here, role]
-        found, seconds = self._steps.get(label), 0.0
-        kind = type(found[0]).__name__ if found else ""
+        place = self._here
+        counted, seconds = self.work[place, role], 0.0
+        kind = place.what if place.number is not None else ""
         for unit, n in units.items():
             counted[unit] += n
             if self._rates is not None:
-                seconds += n * self._rates.seconds(phase, kind, role, unit)
+                seconds += n * self._rates.seconds(place.phase, kind, role, unit)
         if seconds:
             self.events[actor or role.value].append(Work(seconds))
         return seconds
@@ -154,15 +142,6 @@ class Meter(Party):
         self._spread = {role: _times((work or {}).get(role, {}), 1 / max(1, size)) for role in Role}
         yield
         self._spread = outside
-
-    def _end(self) -> None:
-        """The work of a step that comes with no message."""
-        phase, label = self.tracer.here
-        if label not in self._steps:
-            return
-        for role in Role:
-            more = step_work(*self._steps[label], role) if phase == "online" else {}
-            self.does(role, {"step": 1, **more})
 
     def tell_bytes(self, speaker: Role, size: int, make: Callable[[], Buffer]) -> Buffer | None:
         work = {role: {"byte": 1.0} for role in Role} if self._spread is None else self._spread
@@ -178,78 +157,120 @@ class Meter(Party):
         self.does(speaker.other, {"heard": prod(shape)})
         return None
 
-    def swap(self, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]) -> Ring | None:
+    def swap(
+        self, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]
+    ) -> tuple[Ring | None, Ring | None]:
         for role in Role:
             self.does(role, {"swapped": prod(shape)})
         return super().swap(bits, shape, make)
+
+    def _begin(self, place: Place) -> None:
+        """What is learned of a plan when a connection begins is kept for all later programs."""
+        self._here = place
+        if place == HANDSHAKE:
+            for role in Role:
+                self.does(role, {"walk": len(self._plan.steps)})
+
+    def _end(self, place: Place) -> None:
+        """The work of a step that comes with no message."""
+        if place.number is not None:
+            step = self._plan.steps[place.number]
+            sizes = [self._plan.forms[j].size for j in (place.number, *step.reads())]
+            for role in Role:
+                more = step_work(step, sizes, role) if place.phase == "online" else {}
+                self.does(role, {"step": 1, **more})
+        self._here = Place("", "")
+
+
+def _engines(p: Meter, ready: Ready) -> Engines:
+    sets = [each for each in ready.keys if isinstance(each, HeParams)]
+    return Engines({role: _MeterPool(p, role, role in ready.cots) for role in Role}, _MeterHe(p, sets))
 
 
 class _MeterPool(Pool):
     """Counts COTs as they are made and as they are taken."""
 
-    def take(self, p: Party, n: int) -> tuple[int, Ring | None]:
-        out = super().take(p, n)
-        meter(p).does(self.sender, {"key": n})
-        meter(p).does(self.sender.other, {"choice": n})
+    def __init__(self, p: Meter, sender: Role, ready: bool) -> None:
+        super().__init__(p, sender, ready=ready)
+        self._meter = p
+
+    def plan(self, count: int) -> None:
+        base: dict[Role, Units] = {
+            self.sender: {"base_receive": COLUMNS},
+            self.sender.other: {"base_send": COLUMNS},
+        }
+        with self._meter.spread(POINT * (1 + COLUMNS), base):
+            super().plan(count)
+
+    def take(self, count: int) -> tuple[int, Ring | None]:
+        out = super().take(count)
+        self._meter.does(self.sender, {"key": count})
+        self._meter.does(self.sender.other, {"choice": count})
         return out
 
-    def _extend(self, p: Party) -> None:
+    def _extend(self) -> None:
         kind, wanted = self._todo[0]
-        lpn, other = SETS.get(kind), self.sender.other
+        lpn, meter = SETS.get(kind), self._meter
         if lpn is None:
-            meter(p).does(other, {"iknp_receive": wanted})
+            meter.does(self.sender.other, {"iknp_receive": wanted})
         else:
-            meter(p).does(self.sender, {"silent_send": lpn.made})
-        with meter(p).spread():
-            super()._extend(p)
+            meter.does(self.sender, {"silent_send": lpn.made})
+        with meter.spread():
+            super()._extend()
         if lpn is None:
-            meter(p).does(self.sender, {"iknp_send": wanted})
+            meter.does(self.sender, {"iknp_send": wanted})
         else:
-            meter(p).does(other, {"silent_receive": lpn.made})
+            meter.does(self.sender.other, {"silent_receive": lpn.made})
 
 
-class _MeterHe(HeSession):
+class _MeterHe(HeEngine):
     """Counts the work of keys, uploads and answers, these in the server's worker that is free first."""
 
-    def __init__(self, p: Meter, products: Iterable[Product]) -> None:
-        keys = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in parameter_sets(products))
+    def __init__(self, p: Meter, ready: Iterable[HeParams]) -> None:
+        super().__init__(p, ready=ready)
+        self._meter = p
         self._numbers = count()
-        self._begun: deque[int] = deque()
         self._busy = dict.fromkeys(p.workers, 0.0)
-        p.does(CLIENT, {"he_key_make": keys})
-        with p.spread():
-            super().__init__(p, products)
-        p.does(SERVER, {"he_key_read": keys})
 
-    def upload(self, p: Party, product: Product) -> tuple[Ring | None, list[Buffer] | None]:
-        with meter(p).spread(upload_bytes(product), {CLIENT: product_work(product)["upload"]}):
-            super().upload(p, product)
-        job, parts = next(self._numbers), len(answer_parts(product))
-        self._begun.append(job)
+    def plan(self, products: Sequence[MatrixProduct]) -> None:
+        new = [each for each in parameter_sets(map(_product, products)) if each not in self.ready]
+        keys = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in new)
+        self._meter.does(CLIENT, {"he_key_make": keys})
+        with self._meter.spread():
+            super().plan(products)
+        self._meter.does(SERVER, {"he_key_read": keys})
+
+    def begin(self, product: MatrixProduct, right: Right) -> _MeteredAnswer:
+        meter, made = self._meter, _product(product)
+        with meter.spread(upload_bytes(made), {CLIENT: product_work(made)["upload"]}):
+            pending = super().begin(made, right)
+        job, parts = next(self._numbers), len(answer_parts(made))
         worker = min(self._busy, key=self._busy.__getitem__)
-        events = meter(p).events
-        events[SERVER.value].append(Say(("job", job)))
-        events[worker].append(Need(("job", job)))
+        meter.events[SERVER.value].append(Send(("job", job)))
+        meter.events[worker].append(Await(("job", job)))
         for part in range(parts):
-            work = _times(product_work(product)["answer"], 1 / parts)
-            self._busy[worker] += meter(p).does(SERVER, work, worker)
-            events[worker].append(Say(("answer", job, part)))
-        return None, None
-
-    def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
-        job = self._begun.popleft()
-        for part in range(len(answer_parts(product))):
-            meter(p).events[SERVER.value].append(Need(("answer", job, part)))
-        with meter(p).spread():
-            super().finish(p, product, answer)
-        meter(p).does(CLIENT, product_work(product)["finish"])
-        return None
+            work = _times(product_work(made)["answer"], 1 / parts)
+            self._busy[worker] += meter.does(SERVER, work, worker)
+            meter.events[worker].append(Send(("answer", job, part)))
+        return _MeteredAnswer(**vars(pending), meter=meter, job=job)
 
 
-def meter(p: Party) -> Meter:
-    if not isinstance(p, Meter):
-        raise TypeError("only a meter counts work")
-    return p
+@dataclass(frozen=True, repr=False)
+class _MeteredAnswer(PendingAnswer):
+    meter: Meter
+    job: int
+
+    def finish(self) -> None:
+        for part in range(len(answer_parts(self.product))):
+            self.meter.events[SERVER.value].append(Await(("answer", self.job, part)))
+        with self.meter.spread():
+            super().finish()
+        self.meter.does(CLIENT, product_work(self.product)["finish"])
+
+
+def _product(product: MatrixProduct) -> Product:
+    assert isinstance(product, Product)
+    return product
 
 
 def product_work(product: Product) -> dict[str, Units]:
@@ -282,74 +303,11 @@ def step_work(step: Step, sizes: Iterable[int], role: Role) -> Units:
     return work
 
 
-def trace(plan: Plan, rates: Rates | None, *, prepared: bool = False, preparations: int = 0) -> Meter:
-    """Walk a whole run, the handshake included; with ``rates`` None the work is only counted.
-
-    ``prepared`` walks a run that finds its material, ``preparations`` as many offline phases and no more.
-    """
-    from ..session.program import book_handshake  # here, since a session's report needs this module
-
-    p = Meter(plan, rates)
-    with p.ledger.at("setup", "handshake"):
-        for role in Role:
-            p.does(role, {"walk": len(plan.steps)})
-        book_handshake(p.ledger)
-    if prepared:
-        online(p, Run(plan), hollow(plan))
-        return p
-    _setup(p, plan, preparations or 1)
-    for _ in range(preparations):
-        offline(p, Run(plan))
-        with p.ledger.at("offline", "stored"):
-            p.swap(8, (1,), lambda: np.zeros(1, np.uint64))
-    if not preparations:
-        run = Run(plan)
-        online(p, run, offline(p, run))
+def metered(plan: Plan, rates: Rates | None, program: Program = FRESH) -> Meter:
+    """The program as a meter walks it; with ``rates`` None the work is only counted."""
+    p = Meter(plan, rates, program.ready)
+    rehearse(p, plan, program)
     return p
-
-
-def _setup(p: Meter, plan: Plan, inferences: int) -> None:
-    """As `executor.setup`, with what counts in the places of what computes."""
-    counts = count_ots(plan)
-    pools = {SERVER: _MeterPool(SERVER, inferences * counts.server)}
-    pools[CLIENT] = _MeterPool(CLIENT, inferences * counts.client)
-    p.pools = {**pools}
-    for role, pool in pools.items():
-        base: dict[Role, Units] = {role: {"base_receive": COLUMNS}, role.other: {"base_send": COLUMNS}}
-        with p.ledger.at("setup", f"base OTs, sender {role.value}"), p.spread(POINT * (1 + COLUMNS), base):
-            pool.setup(p)
-    with p.ledger.at("setup", "HE public keys"):
-        p.he = _MeterHe(p, plan.products)
-
-
-def forecast(plan: Plan, rates: Rates, network: Network, **session: Any) -> Forecast:
-    """Bytes, flights and seconds of what `trace` walks, over ``network``."""
-    p = trace(plan, rates, **session)
-    hosts = {SERVER.value: "server", CLIENT.value: "client", **dict.fromkeys(WORKERS, "server")}
-    if network.one_machine:
-        hosts = dict.fromkeys(hosts, "one")
-    marks = play(p.events, hosts, rates.cores, rates.network(network))
-    seconds: dict[Place, dict[Role, float]] = {}
-    for cost in p.ledger.rows.values():
-        cost.seconds = 0.0
-    latest = 0.0
-    for visit, place in enumerate(p.tracer.visits):
-        row = seconds.setdefault(place, dict.fromkeys(Role, 0.0))
-        for role in Role:
-            row[role] += marks[role.value, (visit, "ended")] - marks[role.value, (visit, "begun")]
-        ended = max(latest, *(marks[role.value, (visit, "ended")] for role in Role))
-        p.ledger.rows[place].seconds += ended - latest
-        latest = ended
-    return Forecast(p.ledger, seconds)
-
-
-def foretell(plan: Plan, network: Network, **session: Any) -> dict[Place, dict[Role, float]]:
-    """Seconds of both roles for the report of a session, at the rates that this machine knows of itself."""
-    try:
-        rates = current_rates()
-    except BadInput:  # a run that is done is reported whatever the user's file of rates holds
-        rates = read_rates(REFERENCE)
-    return forecast(plan, rates, network, **session).seconds
 
 
 def _times(units: Mapping[str, float], factor: float) -> Units:

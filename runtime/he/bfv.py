@@ -38,11 +38,14 @@ Integers = NDArray[Any]
 class HeClient:
     """Holds the secret keys: one fresh pair for each parameter set."""
 
-    def __init__(self, sets: Iterable[HeParams]) -> None:
+    def __init__(self, sets: Iterable[HeParams] = ()) -> None:
         self._prg = Prg()
         self._keys: dict[HeParams, SecretKey] = {}
         for params in dict.fromkeys(sets):
-            self.install(SecretKey(params, seal.KeyGenerator(context(params)).secret_key()))
+            self._make(params)
+
+    def _make(self, params: HeParams) -> None:
+        self.install(SecretKey(params, seal.KeyGenerator(context(params)).secret_key()))
 
     def __repr__(self) -> str:
         return f"HeClient({', '.join(map(str, self._keys))}, <secret>)"
@@ -58,6 +61,13 @@ class HeClient:
     def public_keys(self) -> bytes:
         """The public keys of all sets, in order."""
         return b"".join(self.public_key(params) for params in self._keys)
+
+    def add(self, sets: Iterable[HeParams]) -> bytes:
+        """Make keys for more sets; their public keys, in order."""
+        new = list(dict.fromkeys(sets))
+        for params in new:
+            self._make(params)
+        return b"".join(self.public_key(params) for params in new)
 
     def upload(self, product: Product) -> tuple[Ring, Iterator[bytes]]:
         """A uniform U mod 2^ell, (batch, m, k), and Enc(U) in parts of `upload_parts` bytes.
@@ -105,9 +115,13 @@ class HeClient:
 class HeServer:
     """Holds the client's public keys and answers uploads."""
 
-    def __init__(self, sets: Iterable[HeParams], public_keys: Buffer) -> None:
+    def __init__(self, sets: Iterable[HeParams] = (), public_keys: Buffer = b"") -> None:
         self._keys: dict[HeParams, NDArray[np.float64]] = {}
         self._pack_keys: dict[HeParams, NDArray[np.float64]] = {}
+        self.add(sets, public_keys)
+
+    def add(self, sets: Iterable[HeParams], public_keys: Buffer) -> None:
+        """Read the client's public keys of these sets. Raises ValueError where they are malformed."""
         view, at = memoryview(public_keys).cast("B"), 0
         for params in dict.fromkeys(sets):
             size, head = public_key_bytes(params), public_key_bytes(replace(params, pack_levels=0))

@@ -1,6 +1,6 @@
-"""The HE half of a run: keys from setup on, and products exchanged in parts.
+"""Products of matrices under HE: the engine that keeps a connection's keys, and products in their parts.
 
-    client -> server   public keys of every parameter set that the plan uses, once
+    client -> server   public keys of a parameter set, the first time that a program needs it
 
 The server computes answers in threads of their own, one for each core, in the order of the uploads and ahead
 of the step that sends them: the kernels release the interpreter, so that OT goes on beside them.
@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from ..base.errors import PeerMismatch
-from ..base.ring import Ring, Signed, known
+from ..base.ring import Ring, known
 from ..base.wire import Buffer
 from ..party.party import Party
+from ..party.ports import MatrixProduct, Right
 from ..party.role import CLIENT, SERVER
 from .bfv import HeClient, HeServer
 from .params import HeParams
 from .product import Product, answer_parts, parameter_sets, public_key_bytes, upload_parts
 
 MOST_WORKERS = 4
-"""Answers in the making, each of which may hold `he_product.MEMORY_BYTES`."""
-
-Matrices = Callable[[], Ring | Signed]
-"""Gives the server's V."""
+"""Answers in the making, each of which may hold `product.MEMORY_BYTES`."""
 
 
 class Answer:
@@ -51,63 +50,108 @@ class Answer:
         return part
 
 
-class HeSession:
+class HeEngine:
     """The client's secret keys, or the server's copy of the public ones; neither while pricing.
 
-    Raises PeerMismatch where the client's public keys are malformed.
+    Args:
+        p: the party that it works for.
+        ready: only while pricing: parameter sets whose keys an earlier program of the connection has sent.
     """
 
-    def __init__(self, p: Party, products: Iterable[Product]) -> None:
-        sets = parameter_sets(products)
-        self._client: HeClient | None = p.each(client=lambda: HeClient(sets))
-        size = sum(public_key_bytes(params) for params in sets)
-        keys = p.tell_bytes(CLIENT, size, lambda: self.client.public_keys())
-        self._server: HeServer | None = p.each(server=lambda: _server(sets, keys or b""))
-        self._worker = (
-            ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
-            if self._server is not None
-            else None
+    def __init__(self, p: Party, *, ready: Iterable[HeParams] = ()) -> None:
+        self._p = p
+        self._ready = dict.fromkeys(ready)
+        if self._ready and not p.pricing:
+            raise ValueError("keys can be taken as sent while pricing only")
+        self._client: HeClient | None = p.each(client=HeClient)
+        self._server: HeServer | None = p.each(server=HeServer)
+        self._workers: ThreadPoolExecutor | None = p.each(
+            server=lambda: ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
         )
 
     def __repr__(self) -> str:
-        return f"HeSession({self._client or self._server!r})"
+        return f"HeEngine({self._client or self._server!r})"
 
-    def close(self) -> None:
-        """Ends the server's threads after the products that they are at, if any; what waits is dropped."""
-        if self._worker is not None:
-            self._worker.shutdown(wait=True, cancel_futures=True)
+    @property
+    def ready(self) -> frozenset[Hashable]:
+        return frozenset(self._ready)
 
     @property
     def client(self) -> HeClient:
         return known(self._client)
 
-    def upload(self, p: Party, product: Product) -> tuple[Ring | None, list[Buffer] | None]:
-        """client -> server    Enc(u)
+    def close(self) -> None:
+        """Ends the server's threads after the products that they are at, if any; what waits is dropped."""
+        if self._workers is not None:
+            self._workers.shutdown(wait=True, cancel_futures=True)
 
-        A new uniform u (batch, m, k) at the client, the parts at the server.
+    def plan(self, products: Sequence[MatrixProduct]) -> None:
+        """client -> server    public keys of the parameter sets that are new
+
+        Raises PeerMismatch where they are malformed.
         """
-        made: tuple[Ring, Iterator[bytes]] | None = p.each(client=lambda: self.client.upload(product))
-        said = [p.tell_bytes(CLIENT, size, lambda: next(known(made)[1])) for size in upload_parts(product)]
-        return p.each(client=lambda: (known(made)[0], None), server=lambda: (None, said)) or (None, None)
+        new = [each for each in parameter_sets(map(_planned, products)) if each not in self._ready]
+        self._ready |= dict.fromkeys(new)
+        size = sum(public_key_bytes(params) for params in new)
+        if not size:
+            return
+        keys = self._p.tell_bytes(CLIENT, size, lambda: self.client.add(new))
+        self._p.each(server=lambda: self._read_keys(new, keys or b""))
 
-    def start(self, product: Product, upload: list[Buffer], matrices: Matrices, mask: Ring) -> Answer:
-        """Have one of the server's threads compute Enc(u·V - mask)."""
+    def _read_keys(self, sets: list[HeParams], keys: Buffer) -> None:
+        try:
+            known(self._server).add(sets, keys)
+        except ValueError as error:
+            raise PeerMismatch(f"the peer's public keys are malformed: {error}") from None
+
+    def begin(self, product: MatrixProduct, right: Right) -> PendingAnswer:
+        """client -> server    Enc(U), in the parts of `upload_parts`
+
+        The server's mask of the answer is drawn here, and one of its threads begins to compute.
+        """
+        p, made = self._p, _planned(product)
+        mask = p.each(server=lambda: p.prg.ring(made.ell, (made.batch, made.m, made.n)))
+        upload: tuple[Ring, Iterator[bytes]] | None = p.each(client=lambda: self.client.upload(made))
+        said = [p.tell_bytes(CLIENT, size, lambda: next(known(upload)[1])) for size in upload_parts(made)]
+        answer = p.each(server=lambda: self._start(made, _heard(said), right, known(mask)))
+        return PendingAnswer(self, made, upload[0] if upload else None, mask, answer)
+
+    def _start(self, product: Product, upload: list[Buffer], right: Right, mask: Ring) -> Answer:
+        """Have one of the server's threads compute Enc(U·V - mask)."""
         server, answer = known(self._server), Answer()
 
         def job() -> None:
             try:
-                for part in server.answer(product, _consumed(upload), matrices(), mask):
+                for part in server.answer(product, _consumed(upload), right(), mask):
                     answer.put(part)
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)
 
-        known(self._worker).submit(job)
+        known(self._workers).submit(job)
         return answer
 
-    def finish(self, p: Party, product: Product, answer: Answer | None) -> Ring | None:
-        """server -> client    the answer in its parts; u·V - mask, at the client."""
+    def finish(self, pending: PendingAnswer) -> Ring | None:
+        """server -> client    Enc(U·V - S) in the parts of `answer_parts`; the party's share of U·V"""
+        p, product, answer = self._p, pending.product, pending.answer
         said = [p.tell_bytes(SERVER, size, lambda: known(answer).next()) for size in answer_parts(product)]
-        return p.each(client=lambda: self.client.finish(product, [x for x in said if x is not None]))  # type: ignore[no-any-return]
+        return p.each(
+            client=lambda: self.client.finish(product, _heard(said)),
+            server=lambda: known(pending.own),
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class PendingAnswer:
+    """A product under way: the client's U, the server's S and the answer in the making."""
+
+    engine: HeEngine
+    product: Product
+    mask: Ring | None
+    own: Ring | None
+    answer: Answer | None
+
+    def finish(self) -> Ring | None:
+        return self.engine.finish(self)
 
 
 def workers(cores: int) -> int:
@@ -115,11 +159,14 @@ def workers(cores: int) -> int:
     return max(1, min(MOST_WORKERS, cores))
 
 
-def _server(sets: list[HeParams], keys: Buffer) -> HeServer:
-    try:
-        return HeServer(sets, keys)
-    except ValueError as error:
-        raise PeerMismatch(f"the peer's public keys are malformed: {error}") from None
+def _planned(product: MatrixProduct) -> Product:
+    if not isinstance(product, Product):
+        raise TypeError(f"{product} says nothing of tiles and parameters, which this engine needs")
+    return product
+
+
+def _heard(parts: list[Buffer | None]) -> list[Buffer]:
+    return [part for part in parts if part is not None]
 
 
 def _consumed(parts: list[Buffer]) -> Iterator[Buffer]:

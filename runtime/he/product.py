@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..base.prg import SEED_BYTES
 from ..base.ring import packed_size
+from ..party.ports import MatrixProduct
 from .packing import LANES, Tile, tiles
 from .params import PARAMETER_SETS, STATISTICAL_BITS, HeParams, answer_bits, bits_above, noise_bound
 
@@ -44,8 +45,8 @@ switch is one coefficient of a key switch, times the primes squared."""
 
 
 @dataclass(frozen=True)
-class Product:
-    """``batch`` products U·V of (m, k)·(k, n) mod 2^ell.
+class Product(MatrixProduct):
+    """``batch`` products U·V of (m, k)·(k, n) mod 2^ell, and how they are made under HE.
 
     Attributes:
         norm_bits: the L2 norm of every column of V, read as signed integers, is at most 2^norm_bits.
@@ -55,11 +56,6 @@ class Product:
     Raises ValueError where flooding and decryption do not both fit the parameters.
     """
 
-    batch: int
-    m: int
-    k: int
-    n: int
-    ell: int
     norm_bits: int
     tile: Tile
     params: HeParams

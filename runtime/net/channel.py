@@ -10,7 +10,7 @@ import queue
 import struct
 from typing import Protocol
 
-from ..base.errors import NetworkFault, PeerMismatch
+from ..base.errors import PeerLeft, PeerMismatch
 from ..base.wire import Buffer
 
 HEADER = struct.Struct("<II")
@@ -18,10 +18,11 @@ MAX_PAYLOAD = 2**32 - 1
 
 
 class Transport(Protocol):
-    """Ordered bytes both ways. ``send`` must not wait for the peer to read."""
+    """Ordered bytes both ways. ``send`` must not wait for the peer to read, ``flush`` may."""
 
     def send(self, data: Buffer) -> None: ...
     def recv_into(self, view: memoryview) -> None: ...
+    def flush(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -51,8 +52,17 @@ class Channel:
             )
         return self._body(size)
 
+    def flush(self) -> None:
+        """Wait until everything sent is under way."""
+        self._transport.flush()
+
     def close(self) -> None:
         self._transport.close()
+
+    @property
+    def received(self) -> int:
+        """Frames that have begun to come in."""
+        return self._received
 
     def _header(self) -> int:
         head = bytearray(HEADER.size)
@@ -85,12 +95,15 @@ class _Pipe:
             if not self._rest:
                 data = self._in.get()
                 if data is None:
-                    raise NetworkFault("the peer closed the connection")
+                    raise PeerLeft("the peer closed the connection")
                 self._rest = data
             take = min(len(self._rest), len(view) - at)
             view[at : at + take] = self._rest[:take]
             self._rest = self._rest[take:]
             at += take
+
+    def flush(self) -> None:
+        """What is sent is there at once."""
 
     def close(self) -> None:
         self._out.put(None)

@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any, Protocol
 
-from ..base.errors import NetworkFault
+from ..base.errors import NetworkFault, PeerLeft
 from ..base.wire import Buffer
 from .network import LAN, LOOPBACK, Network
 from .shaping import Pace
@@ -37,7 +37,7 @@ class TcpTransport:
         self._sock = sock
         self._timeout = timeout
         self._pace = Pace(shape) if shape else None
-        self._queue: queue.SimpleQueue[tuple[float, Buffer] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[float, Buffer] | threading.Event | None] = queue.SimpleQueue()
         self._broken: OSError | None = None
         self._thread = threading.Thread(target=self._pump, name="ppc-send", daemon=True)
         self._thread.start()
@@ -52,17 +52,22 @@ class TcpTransport:
             try:
                 got = self._sock.recv_into(view[at:])
             except TimeoutError:
-                raise NetworkFault(f"the peer has been silent for {self._timeout:g} seconds") from None
+                fault = NetworkFault if at else PeerLeft
+                raise fault(f"the peer has been silent for {self._timeout:g} seconds") from None
             except OSError as error:
                 raise NetworkFault(f"the connection to the peer broke: {error}") from None
+            if got == 0 and at:
+                raise NetworkFault("the peer closed the connection in the middle of a message")
             if got == 0:
-                raise NetworkFault("the peer closed the connection")
+                raise PeerLeft("the peer closed the connection")
             at += got
 
-    def finish(self) -> None:
-        """Wait until everything sent is under way; nothing can be sent afterwards."""
-        self._queue.put(None)
-        self._thread.join()
+    def flush(self) -> None:
+        """Wait until everything sent is under way."""
+        done = threading.Event()
+        self._queue.put(done)
+        while not done.wait(0.1) and self._thread.is_alive():
+            pass
         self._check()
 
     def close(self) -> None:
@@ -77,6 +82,9 @@ class TcpTransport:
 
     def _pump(self) -> None:
         while (item := self._queue.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
             queued, data = item
             try:
                 for piece in self._pace.pieces(queued, data) if self._pace else (data,):

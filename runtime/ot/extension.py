@@ -53,6 +53,10 @@ class Iknp:
         seeds = (base.seeds,) if base.seeds is not None else (base.seeds0, base.seeds1)
         self._seeds = tuple(np.ascontiguousarray(s).ravel() for s in seeds if s is not None)
 
+    def assume_set_up(self) -> None:
+        """While pricing: an earlier program of the connection made the base OTs."""
+        self._seeds = ()
+
     def extend(self, p: Party, n: int) -> Ring | None:
         """The next ``n`` blocks, uint64 (n, 2); None while pricing. One message from the receiver."""
         if self._seeds is None:

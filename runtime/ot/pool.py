@@ -1,7 +1,8 @@
 """A pool of correlated OTs for one direction, made as they are used and counted by the plan.
 
-The plan says how many COTs a run takes; `schedule` says which extensions make them, so that both roles, and
-the price, agree without a word. Each COT has a running index, which tweaks the hash and never repeats.
+The plan says how many COTs a program takes; `schedule` says which extensions make them, so that both roles,
+and the price, agree without a word. Each COT has a running index, which tweaks the hash and never repeats;
+base OTs are made once, and later programs of the same connection extend them further.
 """
 
 from __future__ import annotations
@@ -27,83 +28,108 @@ NS_SILENT = 15
 
 
 class Pool:
-    """COTs from ``sender`` to the other role.
+    """COTs from ``sender`` to the other role, for as long as the party's connection lasts.
 
     Args:
+        p: the party that takes them; `plan` and `take` speak through it.
         sender: who holds Delta and learns both keys of every OT.
-        planned: exactly how many COTs will be taken; 0 is allowed and costs nothing.
-
-    Call `setup` once (the caller books it to the phase ``setup``), then `take` as often as needed.
+        ready: only while pricing: the base OTs were made by an earlier program of the same connection.
     """
 
-    def __init__(self, sender: Role, planned: int) -> None:
-        if planned < 0:
-            raise ValueError(f"a pool cannot plan {planned} COTs")
-        self.sender = sender
-        self.planned = planned
+    def __init__(self, p: Party, sender: Role, *, ready: bool = False) -> None:
+        if ready and not p.pricing:
+            raise ValueError("base OTs can be taken as made while pricing only")
+        self._p = p
+        self._sender = sender
+        self._planned = 0
         self._taken = 0
         self._iknp = Iknp(sender)
         self._silent: Silent | None = None
-        self._todo = list(_steps(schedule(planned)))
-        self._reserve: Ring | None = None
-        self._ready: Ring | None = None
-        self._ready_count = 0
-        self._is_set_up = planned == 0
+        if ready:
+            self._iknp.assume_set_up()
+            self._silent = Silent(sender, None, None)
+        self._todo: list[tuple[str, int]] = []
+        self._forget()
 
     def __repr__(self) -> str:
-        return f"Pool(sender={self.sender.value}, {self._taken} of {self.planned} taken)"
+        return f"Pool(sender={self.sender.value}, {self._taken} of {self._planned} taken)"
 
     @property
-    def taken(self) -> int:
-        return self._taken
+    def sender(self) -> Role:
+        return self._sender
 
     @property
     def delta(self) -> Ring | None:
         """The sender's correlation, uint64 (1, 2) with the lowest bit set; None at the receiver."""
         return self._iknp.delta
 
-    def setup(self, p: Party) -> None:
-        """Base OTs: two messages, of 32 bytes from the receiver and 127·32 from the sender."""
-        if self._is_set_up:
-            return
-        self._iknp.setup(p)
-        self._silent = Silent(self.sender, self._iknp.delta, self._iknp.tag)
-        self._is_set_up = True
+    @property
+    def ready(self) -> bool:
+        return self._silent is not None
 
-    def take(self, p: Party, n: int) -> tuple[int, Ring | None]:
-        """The next ``n`` COTs: the index of the first, and the blocks, uint64 (n, 2); None while pricing.
+    @property
+    def taken(self) -> int:
+        return self._taken
 
+    @property
+    def planned(self) -> int:
+        """COTs that the programs up to now have planned, all together."""
+        return self._planned
+
+    def plan(self, count: int) -> None:
+        """Just ``count`` will be taken from now on; 0 is allowed and costs nothing.
+
+        The first time base OTs are exchanged: two messages, of 32 bytes from the receiver and 127·32 from the
+        sender. What an earlier program left over is dropped, so that a program costs what it costs by itself.
+        """
+        if count < 0:
+            raise ValueError(f"a pool cannot plan {count} COTs")
+        self._forget()
+        self._planned = self._taken + count
+        self._todo = list(_steps(schedule(count)))
+        if count and self._silent is None:
+            self._iknp.setup(self._p)
+            self._silent = Silent(self._sender, self._iknp.delta, self._iknp.tag)
+
+    def take(self, count: int) -> tuple[int, Ring | None]:
+        """The next ``count`` COTs: the index of the first, and the blocks, uint64 (count, 2).
+
+        While pricing there are no blocks.
         Blocks may be a view of an extension's output: hash them soon and let them go.
 
         Raises:
-            RuntimeError: before `setup`, or when more are taken than were planned.
+            RuntimeError: when more are taken than were planned.
         """
-        if not self._is_set_up:
-            raise RuntimeError("COTs were taken from a pool before its base OTs were made")
-        if n < 0 or self._taken + n > self.planned:
-            have = self.planned - self._taken
+        if count < 0 or self._taken + count > self._planned:
+            left = self._planned - self._taken
             raise RuntimeError(
-                f"{n} COTs were asked of a pool of {self.planned} planned, {have} of them left"
+                f"{count} COTs were asked of a pool of {self._planned} planned, {left} of them left"
             )
         first = self._taken
-        self._taken += n
-        while n and not self._ready_count:
-            self._extend(p)
-        if n <= self._ready_count:
-            return first, self._pop(n) if n else _nothing(p)
+        self._taken += count
+        while count and not self._ready_count:
+            self._extend()
+        if count <= self._ready_count:
+            return first, self._pop(count) if count else _nothing(self._p)
         # Copied piece by piece, so that no more than one extension's output is alive.
-        blocks = None if p.pricing else np.empty((n, 2), np.uint64)
+        blocks = None if self._p.pricing else np.empty((count, 2), np.uint64)
         at = 0
-        while at < n:
+        while at < count:
             if not self._ready_count:
-                self._extend(p)
-            got = min(n - at, self._ready_count)
+                self._extend()
+            got = min(count - at, self._ready_count)
             part = self._pop(got)
             if blocks is not None and part is not None:
                 blocks[at : at + got] = part
             del part
             at += got
         return first, blocks
+
+    def _forget(self) -> None:
+        """Let go of blocks that nobody will take."""
+        self._reserve: Ring | None = None
+        self._ready: Ring | None = None
+        self._ready_count = 0
 
     def _pop(self, n: int) -> Ring | None:
         out = None
@@ -114,16 +140,16 @@ class Pool:
             self._ready = None
         return out
 
-    def _extend(self, p: Party) -> None:
+    def _extend(self) -> None:
         """Run the next scheduled extension and set aside what the one after it spends."""
         kind, count = self._todo.pop(0)
         lpn = SETS.get(kind)
         if lpn is None:
-            made = self._iknp.extend(p, count)
+            made = self._iknp.extend(self._p, count)
         else:
             if self._silent is None:
                 raise RuntimeError("a silent extension was scheduled before the base OTs")
-            made, count = self._silent.extend(p, lpn, self._reserve), lpn.made
+            made, count = self._silent.extend(self._p, lpn, self._reserve), lpn.made
         spent = SETS[self._todo[0][0]].spent if self._todo else 0
         self._ready_count = count - spent
         if made is not None:

@@ -12,10 +12,34 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from .role import CLIENT, SERVER, Role
 
 PHASES = ("setup", "offline", "online")
+
+
+class Place(NamedTuple):
+    """Where in a run something belongs: the phase, and what is done there.
+
+    For a step of a plan ``what`` is its kind, ``number`` its place in the plan and ``tensor`` the model's
+    name for its value, or "".
+    """
+
+    phase: str
+    what: str
+    number: int | None = None
+    tensor: str = ""
+
+    @property
+    def label(self) -> str:
+        first = "" if self.number is None else f"{self.number:04d} "
+        return f"{first}{self.what} {self.tensor}".rstrip()
+
+    @property
+    def layer(self) -> str:
+        """The part of the tensor's name that says where in the model it belongs."""
+        return self.tensor.rsplit("/", 1)[0]
 
 
 @dataclass
@@ -42,14 +66,14 @@ class Cost:
 class Ledger:
     """Rows in the order in which steps first appear; one gate (`message`) writes them."""
 
-    rows: dict[tuple[str, str], Cost] = field(default_factory=dict)
+    rows: dict[Place, Cost] = field(default_factory=dict)
     _here: Cost = field(default_factory=Cost)
     _clock: dict[Role, int] = field(default_factory=lambda: {SERVER: 0, CLIENT: 0})
 
     @contextmanager
-    def at(self, phase: str, step: str) -> Iterator[Cost]:
-        """Book everything inside to ``step`` of ``phase``. Does not nest."""
-        outside, self._here = self._here, self.rows.setdefault((phase, step), Cost())
+    def at(self, place: Place) -> Iterator[Cost]:
+        """Book everything inside to ``place``. Does not nest."""
+        outside, self._here = self._here, self.rows.setdefault(place, Cost())
         begun, depth = time.perf_counter(), self._depth
         try:
             yield self._here
@@ -79,7 +103,7 @@ class Ledger:
 
     def total(self, phase: str) -> Cost:
         out = Cost()
-        for (at, _), cost in self.rows.items():
-            if at == phase:
+        for place, cost in self.rows.items():
+            if place.phase == phase:
                 out.add(cost)
         return out

@@ -8,9 +8,9 @@ order. With no channel the same program is *priced*: nothing is computed, sizes 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,49 +20,77 @@ from ..base.ring import Ring, packed_size
 from ..base.wire import Buffer
 from ..net.channel import HEADER, Channel, memory_pair
 from .ledger import Ledger
+from .ports import CotSource, Engines, LinearEngine
 from .role import CLIENT, SERVER, Role
-
-if TYPE_CHECKING:
-    from ..he.engine import HeSession
-    from ..ot.pool import Pool
 
 T = TypeVar("T")
 
 
 class Party:
-    """One side of a run, or, with ``role`` None, its price.
+    """One side of a connection, or, with ``role`` None, its price.
+
+    Args:
+        role, channel: who this is and how it reaches the other; both None while pricing.
+        engines: makes what this party computes with. Only what needs no engine runs without.
 
     Attributes:
-        role: who this is; None while pricing.
-        ledger: where every message is booked.
+        channel: None while pricing.
+        ledger: where every message is booked; a new one for each program (`begin`).
         prg: this party's secret randomness.
-        pools: correlated OTs by sender, from setup on.
-        he: this party's half of the homomorphic encryption, from setup on.
     """
 
-    pools: dict[Role, Pool]
-    he: HeSession
-
-    def __init__(self, role: Role | None, channel: Channel | None = None) -> None:
+    def __init__(
+        self,
+        role: Role | None,
+        channel: Channel | None = None,
+        engines: Callable[[Party], Engines] | None = None,
+    ) -> None:
         if (role is None) != (channel is None):
             raise ValueError("a priced party has neither role nor channel")
         self.role = role
         self.ledger = Ledger()
         self.prg = Prg()
-        self._channel = channel
+        self.channel = channel
+        self._engines = engines(self) if engines else None
+
+    @property
+    def cots(self) -> Mapping[Role, CotSource]:
+        """Correlated OTs by their sender."""
+        return self._equipment.cots
+
+    @property
+    def linear(self) -> LinearEngine:
+        """Products of matrices."""
+        return self._equipment.linear
+
+    @property
+    def _equipment(self) -> Engines:
+        if self._engines is None:
+            raise RuntimeError("a party that was given no engines was asked to compute with one")
+        return self._engines
+
+    def begin(self) -> Ledger:
+        """A new program starts: a ledger of its own, which is returned."""
+        self.ledger = Ledger()
+        return self.ledger
 
     @property
     def pricing(self) -> bool:
         return self.role is None
 
+    def flush(self) -> None:
+        """Wait until everything that was said is under way."""
+        if self.channel is not None:
+            self.channel.flush()
+
     def close(self) -> None:
-        """Nothing of this run goes on after it."""
-        if hasattr(self, "he"):
-            self.he.close()
+        """Nothing of this party's goes on after it."""
+        if self._engines is not None:
+            self._engines.linear.close()
 
     def each(
-        self, *, server: Callable[[], Any] | None = None, client: Callable[[], Any] | None = None
-    ) -> Any:
+        self, *, server: Callable[[], T] | None = None, client: Callable[[], T] | None = None
+    ) -> T | None:
         """Local work: run this role's thunk, give None to the other (and to a priced program)."""
         mine = {SERVER: server, CLIENT: client}.get(self.role) if self.role else None
         return mine() if mine is not None else None
@@ -78,13 +106,13 @@ class Party:
     def tell_bytes(self, speaker: Role, size: int, make: Callable[[], Buffer]) -> Buffer | None:
         """``speaker`` sends ``size`` bytes; both get them."""
         self.ledger.message(speaker, HEADER.size + size)
-        if self._channel is None:
+        if self.channel is None:
             return None
         if self.role is not speaker:
-            return self._channel.recv(size)
+            return self.channel.recv(size)
         data = make()
         _check_size(data, size)
-        self._channel.send(data)
+        self.channel.send(data)
         return data
 
     def tell(self, speaker: Role, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]) -> Ring | None:
@@ -101,17 +129,23 @@ class Party:
             return None
         return said[0].reshape(shape) if said else wire.unpack(data, bits, count).reshape(shape)
 
-    def swap(self, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]) -> Ring | None:
-        """Both send a tensor of the same shape in one flight; each gets the other's."""
+    def swap(
+        self, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]
+    ) -> tuple[Ring | None, Ring | None]:
+        """Both send a tensor of the same shape in one flight: (one's own, the other's).
+
+        (None, None) while pricing.
+        """
         count = prod(shape)
         size = packed_size(count, bits)
         self.ledger.swapped(HEADER.size + size, HEADER.size + size)
-        if self._channel is None:
-            return None
-        data = wire.pack(make(), bits)
+        if self.channel is None:
+            return None, None
+        mine = make()
+        data = wire.pack(mine, bits)
         _check_size(data, size)
-        self._channel.send(data)
-        return wire.unpack(self._channel.recv(size), bits, count).reshape(shape)
+        self.channel.send(data)
+        return mine.reshape(shape), wire.unpack(self.channel.recv(size), bits, count).reshape(shape)
 
 
 def _check_size(data: Buffer, size: int) -> None:
@@ -119,10 +153,12 @@ def _check_size(data: Buffer, size: int) -> None:
         raise AssertionError(f"a message of {memoryview(data).nbytes} bytes was announced as {size}")
 
 
-def together(program: Callable[[Party], T]) -> tuple[T, T, Ledger]:
+def together(
+    program: Callable[[Party], T], engines: Callable[[Party], Engines] | None = None
+) -> tuple[T, T, Ledger]:
     """Run both roles in this process (tests): the server's result, the client's, the server's ledger."""
     ends = memory_pair()
-    parties = {role: Party(role, end) for role, end in zip((SERVER, CLIENT), ends, strict=True)}
+    parties = {role: Party(role, end, engines) for role, end in zip((SERVER, CLIENT), ends, strict=True)}
     results: dict[Role, T] = {}
     faults: dict[Role, BaseException] = {}
 
@@ -144,9 +180,9 @@ def together(program: Callable[[Party], T]) -> tuple[T, T, Ledger]:
     return results[SERVER], results[CLIENT], parties[SERVER].ledger
 
 
-def priced(program: Callable[[Party], Any]) -> Ledger:
+def priced(program: Callable[[Party], object], engines: Callable[[Party], Engines] | None = None) -> Ledger:
     """What `together(program)` would put on the wire, without computing anything."""
-    party = Party(None)
+    party = Party(None, engines=engines)
     program(party)
     return party.ledger
 

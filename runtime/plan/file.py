@@ -10,18 +10,16 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from ..base.errors import BadInput, BadPlan
-from ..base.ring import MAX_BITS
+from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
+from ..party.ledger import Place
 from .local import LocalOp, infer_local
-from .steps import AnyStep, Form, Linear, Output, Scaled, Step, fits
-from .steps import Weight as WeightStep
+from .steps import AnyStep, Form, fits
 
 MAGIC = b"PPCPLAN1"
 VERSION = 2
@@ -89,7 +87,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
             try:
                 if any(not 0 <= j < i for j in step.reads()):
                     raise ValueError("it reads a value that does not exist yet")
-                forms.append(step.infer(forms))
+                forms.append(step.infer(*(forms[j] for j in step.reads())))
             except (ValueError, TypeError, IndexError) as error:
                 raise BadPlan(
                     f"step {i} ({type(step).__name__} {step.name}) is ill-formed: {error}"
@@ -106,9 +104,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
         """Every product under HE, in order."""
         return [product for step in self.steps for product in step.products()]
 
-    def label(self, index: int) -> str:
+    def place(self, phase: str, index: int) -> Place:
+        """Where a ledger books what a step does in a phase."""
         step = self.steps[index]
-        return f"{index:04d} {type(step).__name__}" + (f" {step.name}" if step.name else "")
+        return Place(phase, type(step).__name__, index, step.name)
+
+    def label(self, index: int) -> str:
+        """The step for people: its number, kind and name."""
+        return self.place("", index).label
 
 
 def save(plan: Plan, path: Path) -> None:
@@ -159,12 +162,12 @@ def _check(plan: Plan, source: str) -> None:
     forms = plan.forms
     shapes = {w.name: w.shape for w in plan.weights}
     for i, step in enumerate(plan.steps):
-        want = _weight_of(step)
-        if want is not None and shapes.get(want[0]) != want[1]:
-            raise BadPlan(
-                f"{source}: step {i} wants weight {want[0]!r} of shape {want[1]}, it is {shapes.get(want[0])}"
-            )
-    outputs = [i for i, step in enumerate(plan.steps) if isinstance(step, Output)]
+        for name, shape in step.weights().items():
+            if shapes.get(name) != shape:
+                raise BadPlan(
+                    f"{source}: step {i} wants weight {name!r} of shape {shape}, it is {shapes.get(name)}"
+                )
+    outputs = [i for i, step in enumerate(plan.steps) if step.reveals()]
     if sorted(o.value for o in plan.outputs) != outputs:
         raise BadPlan(f"{source}: its steps reveal other values than the outputs it names")
     for out in plan.outputs:
@@ -175,8 +178,9 @@ def _check(plan: Plan, source: str) -> None:
     except ValueError as error:
         raise BadPlan(f"{source}: the client's own part is ill-formed: {error}") from None
     for i, step in enumerate(plan.steps):
-        if hasattr(step, "local") and not 0 <= step.local < len(plan.local):
-            raise BadPlan(f"{source}: step {i} encodes local value {step.local}, of {len(plan.local)}")
+        for local in step.locals():
+            if not 0 <= local < len(plan.local):
+                raise BadPlan(f"{source}: step {i} encodes local value {local}, of {len(plan.local)}")
 
 
 def _check_tensors(plan: Plan, source: str) -> None:
@@ -205,16 +209,7 @@ def all_weights(plan: Plan, source: str = "plan") -> tuple[WeightSpec, ...]:
     return tuple(found.values())
 
 
-def _weight_of(step: Step) -> tuple[str, tuple[int, ...]] | None:
-    match step:
-        case Linear():
-            return step.weight, (step.product.k, step.product.n)
-        case Scaled() | WeightStep():
-            return step.weight, step.shape
-    return None
-
-
-Weights = dict[str, NDArray[np.signedinteger[Any]]]
+Weights = dict[str, Integers]
 """The server's signed integers by name, each tensor in any width that holds it."""
 
 

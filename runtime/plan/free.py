@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.errors import BadPlan, RangeFault
-from ..base.ring import Fixed, Int64, Ring
+from ..base.ring import Fixed, Int64, Integers, Ring, Signed, known
 from ..base.share import Share
 from ..party.party import Party
-from .step import Binary, Form, Step, Unary
+from .step import Binary, Form, Plain, Shape, Step, Unary
 
-if TYPE_CHECKING:
-    from ..session.executor import Run
-    from .step import Clear
+Number = TypeVar("Number", bound=np.generic)
 
 
 class Encode(Step, frozen=True, kw_only=True, tag=True):
@@ -23,13 +23,16 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
 
     local: int
     num: Fixed
-    shape: tuple[int, ...]
+    shape: Shape
 
-    def infer(self, forms: list[Form]) -> Form:
+    def locals(self) -> tuple[int, ...]:
+        return (self.local,)
+
+    def infer(self) -> Form:
         return Form(self.num, self.shape)
 
-    def _encoded(self, run: Run) -> Ring:
-        local = run.local[self.local]
+    def encoded(self, local: NDArray[np.float64]) -> Ring:
+        """The client's ring elements. Raises BadPlan for another shape, RangeFault for what does not fit."""
         try:
             value = np.broadcast_to(local, self.shape)
         except ValueError:
@@ -42,12 +45,14 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
         except OverflowError as error:
             raise RangeFault(f"the client's value {self.name!r}: {error}") from None
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        data = p.each(client=lambda: self._encoded(run), server=lambda: np.zeros(self.shape, np.uint64))
+    def online(self, p: Party, out: Form, made: None, local: NDArray[np.float64] | None) -> Share:
+        data = p.each(
+            client=lambda: self.encoded(known(local)), server=lambda: np.zeros(self.shape, np.uint64)
+        )
         return Share(self.num, self.shape, data)
 
-    def clear(self, run: Run) -> Clear:
-        return self.num.signed(self._encoded(run))
+    def clear(self, local: NDArray[np.float64]) -> Signed:
+        return np.stack([self.num.signed(self.encoded(each)) for each in local])
 
 
 class Weight(Step, frozen=True, kw_only=True, tag=True):
@@ -55,20 +60,23 @@ class Weight(Step, frozen=True, kw_only=True, tag=True):
 
     weight: str
     num: Fixed
-    shape: tuple[int, ...]
+    shape: Shape
 
-    def infer(self, forms: list[Form]) -> Form:
+    def weights(self) -> Mapping[str, Shape]:
+        return {self.weight: self.shape}
+
+    def infer(self) -> Form:
         return Form(self.num, self.shape)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
+    def online(self, p: Party, out: Form, made: None, w: Integers | None) -> Share:
         data = p.each(
-            server=lambda: self.num.wrap(run.weight(self.weight)).reshape(self.shape),
+            server=lambda: self.num.wrap(known(w)).reshape(self.shape),
             client=lambda: np.zeros(self.shape, np.uint64),
         )
         return Share(self.num, self.shape, data)
 
-    def clear(self, run: Run) -> Clear:
-        return run.weight(self.weight).reshape(self.shape)
+    def clear(self, w: Integers) -> Signed:
+        return w.astype(np.int64, copy=False).reshape(1, *self.shape)
 
 
 class Public(Step, frozen=True, kw_only=True, tag=True):
@@ -76,39 +84,42 @@ class Public(Step, frozen=True, kw_only=True, tag=True):
 
     values: tuple[Int64, ...]
     num: Fixed
-    shape: tuple[int, ...]
+    shape: Shape
 
-    def infer(self, forms: list[Form]) -> Form:
+    def infer(self) -> Form:
         if prod(self.shape) != len(self.values):
             raise ValueError(f"{len(self.values)} values for shape {self.shape}")
         return Form(self.num, self.shape)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
+    def online(self, p: Party, out: Form, made: None) -> Share:
         data = p.each(
-            server=lambda: self.num.wrap(self.clear(run)),
-            client=lambda: np.zeros(self.shape, np.uint64),
+            server=lambda: self.num.wrap(self.clear()[0]), client=lambda: np.zeros(self.shape, np.uint64)
         )
         return Share(self.num, self.shape, data)
 
-    def clear(self, run: Run) -> Clear:
-        return np.array(self.values, np.int64).reshape(self.shape)
+    def clear(self) -> Signed:
+        return np.array(self.values, np.int64).reshape(1, *self.shape)
 
 
 class Add(Binary, frozen=True, kw_only=True, tag=True):
     """a + b, repeating as numpy does. Free."""
 
-    def infer(self, forms: list[Form]) -> Form:
-        a, b = forms[self.a], forms[self.b]
+    def infer(self, a: Form, b: Form) -> Form:
         if a.num != b.num:
             raise ValueError(f"cannot add {a.num} and {b.num}")
         return Form(a.num, tuple(np.broadcast_shapes(a.shape, b.shape)))
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        a, b, form = run.share(self.a), run.share(self.b), run.form_of(self)
-        return Share(form.num, form.shape, p.both(lambda: form.num.wrap(a.ring + b.ring)))
+    def online(self, p: Party, out: Form, made: None, a: Share, b: Share) -> Share:
+        return Share(out.num, out.shape, p.both(lambda: out.num.wrap(a.ring + b.ring)))
 
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.a) + run.clear(self.b)
+    def clear(self, a: Plain, b: Plain) -> Signed:
+        rank = max(a.data.ndim, b.data.ndim) - 1
+        return _of_rank(a.data, rank) + _of_rank(b.data, rank)
+
+
+def _of_rank(x: Signed, rank: int) -> Signed:
+    """Samples of fewer axes, with axes of length 1 in front of their own."""
+    return x.reshape(len(x), *(1,) * (rank + 1 - x.ndim), *x.shape[1:])
 
 
 class TimesInteger(Unary, frozen=True, kw_only=True, tag=True):
@@ -117,16 +128,15 @@ class TimesInteger(Unary, frozen=True, kw_only=True, tag=True):
     factor: Int64
     scale: int = 0
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x, num = run.share(self.x), run.form_of(self).num
-        return x.like(p.both(lambda: num.wrap(x.ring * np.uint64(self.factor % 2**64))), num)
+    def online(self, p: Party, out: Form, made: None, x: Share) -> Share:
+        factor = np.uint64(self.factor % 2**64)
+        return x.like(p.both(lambda: out.num.wrap(x.ring * factor)), out.num)
 
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.x) * self.factor
+    def clear(self, x: Plain) -> Signed:
+        return x.data * self.factor
 
 
 class Sum(Unary, frozen=True, kw_only=True, tag=True):
@@ -134,65 +144,60 @@ class Sum(Unary, frozen=True, kw_only=True, tag=True):
 
     axes: tuple[int, ...]
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         if any(not 0 <= a < len(x.shape) for a in self.axes):
             raise ValueError(f"axes {self.axes} of shape {x.shape}")
         return Form(x.num, tuple(1 if i in self.axes else d for i, d in enumerate(x.shape)))
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x, form = run.share(self.x), run.form_of(self)
-        return Share(
-            form.num, form.shape,
-            p.both(lambda: form.num.wrap(x.ring.sum(axis=self.axes, dtype=np.uint64, keepdims=True))),
-        )  # fmt: skip
+    def online(self, p: Party, out: Form, made: None, x: Share) -> Share:
+        def mine() -> Ring:
+            return out.num.wrap(x.ring.sum(axis=self.axes, dtype=np.uint64, keepdims=True))
 
-    def clear(self, run: Run) -> Clear:
-        return np.asarray(run.clear(self.x).sum(axis=self.axes, keepdims=True))
+        return Share(out.num, out.shape, p.both(mine))
+
+    def clear(self, x: Plain) -> Signed:
+        return np.asarray(x.data.sum(axis=tuple(a + 1 for a in self.axes), keepdims=True))
 
 
 class Layout(Unary, frozen=True, kw_only=True):
     """Moves elements without changing them. Free."""
 
-    def move(self, x: Any) -> Any:
+    def move(self, x: NDArray[Number]) -> NDArray[Number]:
         raise TypeError(f"{type(self).__name__} moves nothing")
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         return Form(x.num, self.move(np.broadcast_to(np.int8(0), x.shape)).shape)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x, form = run.share(self.x), run.form_of(self)
-        return Share(x.num, form.shape, p.both(lambda: np.ascontiguousarray(self.move(x.ring))))
+    def online(self, p: Party, out: Form, made: None, x: Share) -> Share:
+        return Share(x.num, out.shape, p.both(lambda: np.ascontiguousarray(self.move(x.ring))))
 
-    def clear(self, run: Run) -> Clear:
-        return np.asarray(self.move(run.clear(self.x)))
+    def clear(self, x: Plain) -> Signed:
+        return np.stack([self.move(each) for each in x.data])
 
 
 class Reshape(Layout, frozen=True, kw_only=True, tag=True):
-    shape: tuple[int, ...]
+    shape: Shape
 
-    def move(self, x: Any) -> Any:
+    def move(self, x: NDArray[Number]) -> NDArray[Number]:
         return x.reshape(self.shape)
 
 
 class Transpose(Layout, frozen=True, kw_only=True, tag=True):
     order: tuple[int, ...]
 
-    def move(self, x: Any) -> Any:
+    def move(self, x: NDArray[Number]) -> NDArray[Number]:
         return x.transpose(self.order)
 
 
 class Broadcast(Layout, frozen=True, kw_only=True, tag=True):
-    shape: tuple[int, ...]
+    shape: Shape
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         if tuple(np.broadcast_shapes(x.shape, self.shape)) != self.shape:
             raise ValueError(f"shape {x.shape} does not repeat to {self.shape}")
         return Form(x.num, self.shape)
 
-    def move(self, x: Any) -> Any:
+    def move(self, x: NDArray[Number]) -> NDArray[Number]:
         return np.broadcast_to(x, self.shape)
 
 
@@ -201,8 +206,7 @@ class Slice(Layout, frozen=True, kw_only=True, tag=True):
 
     cuts: tuple[tuple[int, int, int], ...]
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         ok = len(self.cuts) == len(x.shape) and all(
             0 <= a < b <= d and s > 0 for (a, b, s), d in zip(self.cuts, x.shape, strict=True)
         )
@@ -210,7 +214,7 @@ class Slice(Layout, frozen=True, kw_only=True, tag=True):
             raise ValueError(f"cannot cut {self.cuts} out of shape {x.shape}")
         return Form(x.num, tuple(-(-(b - a) // s) for a, b, s in self.cuts))
 
-    def move(self, x: Any) -> Any:
+    def move(self, x: NDArray[Number]) -> NDArray[Number]:
         return x[tuple(slice(a, b, s) for a, b, s in self.cuts)]
 
 
@@ -220,15 +224,14 @@ class Take(Layout, frozen=True, kw_only=True, tag=True):
     axis: int
     places: tuple[int, ...]
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         if not 0 <= self.axis < len(x.shape):
             raise ValueError(f"shape {x.shape} has no axis {self.axis}")
         if not self.places or not 0 <= min(self.places) <= max(self.places) < x.shape[self.axis]:
             raise ValueError(f"places beyond axis {self.axis} of shape {x.shape}")
         return Form(x.num, (*x.shape[: self.axis], len(self.places), *x.shape[self.axis + 1 :]))
 
-    def move(self, x: Any) -> Any:
+    def move(self, x: NDArray[Number]) -> NDArray[Number]:
         return np.take(x, self.places, axis=self.axis)
 
 
@@ -241,8 +244,7 @@ class Concat(Step, frozen=True, kw_only=True, tag=True):
     def reads(self) -> tuple[int, ...]:
         return self.parts
 
-    def infer(self, forms: list[Form]) -> Form:
-        parts = [forms[i] for i in self.parts]
+    def infer(self, *parts: Form) -> Form:
         if not parts or any(x.num != parts[0].num for x in parts):
             raise ValueError("cannot join values of several formats")
         shape, rank = list(parts[0].shape), len(parts[0].shape)
@@ -257,10 +259,11 @@ class Concat(Step, frozen=True, kw_only=True, tag=True):
         shape[axis] = sum(x.shape[axis] for x in parts)
         return Form(parts[0].num, tuple(shape))
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        parts, form = [run.share(i) for i in self.parts], run.form_of(self)
+    def online(self, p: Party, out: Form, made: None, *parts: Share) -> Share:
         joined = p.both(lambda: np.concatenate([x.ring for x in parts], axis=self.axis))
-        return Share(form.num, form.shape, joined)
+        return Share(out.num, out.shape, joined)
 
-    def clear(self, run: Run) -> Clear:
-        return np.concatenate([run.clear(i) for i in self.parts], axis=self.axis)
+    def clear(self, *parts: Plain) -> Signed:
+        samples = max(len(x.data) for x in parts)
+        all_of = [np.broadcast_to(x.data, (samples, *x.data.shape[1:])) for x in parts]
+        return np.concatenate(all_of, axis=self.axis + 1 if self.axis >= 0 else self.axis)

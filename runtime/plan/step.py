@@ -1,29 +1,36 @@
-"""What a step of a plan is: a typed record of what is done, and the form of the value that it makes."""
+"""What a step of a plan is: a typed record of what is done, and the form of the value that it makes.
+
+A kind of step is a class whose methods are functions of its operands. It says what they are, by their places
+(`reads`, `weights`, `locals`); whoever walks the plan resolves them and calls
+
+    infer(*forms)                           the form of the value; ValueError where the step is ill-formed
+    begin(p, *forms, *weights)              the first offline message, where all of its kind travel together
+    offline(p, begun, *forms, *weights)     material for one inference, made before any input exists
+    online(p, out, made, *shares, …)        this party's share of the value, whose form is ``out``
+    clear(*plain, …)                        the integer meaning of several samples at once, without wrapping
+
+where … are the server's tensors, then the client's own values: None at the other party, and while pricing.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import ClassVar
 
 import msgspec
 
-from ..base.ring import MAX_RANK, Fixed
+from ..base.ring import MAX_RANK, Fixed, Integers, Signed
 from ..base.share import Share
 from ..he.product import Product
-from ..party.party import Party
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from ..session.executor import Run
-
-    Clear = NDArray[np.int64]
+Shape = tuple[int, ...]
 
 MAX_ELEMENTS = 2**30
 
 
-def fits(shape: tuple[int, ...]) -> bool:
+def fits(shape: Shape) -> bool:
     """Whether a plan's tensor may have that shape."""
     return len(shape) <= MAX_RANK and all(d >= 1 for d in shape) and prod(shape) <= MAX_ELEMENTS
 
@@ -32,7 +39,7 @@ class Form(msgspec.Struct, frozen=True):
     """Format and shape of a value."""
 
     num: Fixed
-    shape: tuple[int, ...]
+    shape: Shape
 
     def __post_init__(self) -> None:
         if not fits(self.shape):
@@ -43,36 +50,54 @@ class Form(msgspec.Struct, frozen=True):
         return prod(self.shape)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Plain:
+    """A value in the clear: integers (samples, *shape), with one sample where all have the same."""
+
+    num: Fixed
+    data: Signed
+
+    def __repr__(self) -> str:
+        return f"Plain({self.num}, {self.data.shape}, <secret>)"
+
+
+def _nothing(*operands: object) -> None:
+    """A step without an offline half."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_unknown_fields=True):
-    """Base of all steps. ``name`` is the ONNX tensor that the value stands for, or ''."""
+    """Base of all steps. ``name`` is the ONNX tensor that the value stands for, or ''.
+
+    A kind of step gives its functions the operands, and the types of its own material, that it has.
+    """
 
     name: str = ""
 
+    infer: ClassVar[Callable[..., Form]]
+    begin: ClassVar[Callable[..., object]] = staticmethod(_nothing)
+    offline: ClassVar[Callable[..., object]] = staticmethod(_nothing)
+    online: ClassVar[Callable[..., Share]]
+    clear: ClassVar[Callable[..., Integers]]
+
     def reads(self) -> tuple[int, ...]:
+        """Earlier values that it is a function of."""
+        return ()
+
+    def weights(self) -> Mapping[str, Shape]:
+        """The server's tensors that it takes besides, and their shapes."""
+        return {}
+
+    def locals(self) -> tuple[int, ...]:
+        """The client's own values that it takes besides."""
         return ()
 
     def products(self) -> tuple[Product, ...]:
         """What is made under HE."""
         return ()
 
-    def infer(self, forms: list[Form]) -> Form:
-        """Format and shape of the value; ValueError where the step is ill-formed."""
-        raise TypeError(f"{type(self).__name__} has no form")
-
-    def begin(self, p: Party, run: Run) -> Any:
-        """The first offline message, where there is one that can travel with all others of its kind."""
-        return None
-
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        """Material for one inference, made before any input exists."""
-        return None
-
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        raise TypeError(f"{type(self).__name__} has no online half")
-
-    def clear(self, run: Run) -> Clear:
-        """The integer meaning, without wrapping."""
-        raise TypeError(f"{type(self).__name__} has no clear meaning")
+    def reveals(self) -> bool:
+        """Whether the client learns the value."""
+        return False
 
 
 class Unary(Step, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""The steps of a plan: what each says, what it needs, does offline, does online, and means in the clear.
+"""The steps of a plan that cost something, and the union of all.
 
 A plan is a list of steps in single assignment: step i defines value i and reads earlier ones. Every
 step is a typed record without code, so a plan from a stranger can be checked by `infer` alone.
@@ -6,21 +6,35 @@ step is a typed record without code, so a plan from a stranger can be checked by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..base.errors import RangeFault
-from ..base.ring import Fixed, known
+from ..base.ring import Fixed, Integers, Signed, known
 from ..base.share import Share
 from ..he.product import Product
 from ..party.party import Party
+from ..party.ports import PendingProduct
 from ..party.role import SERVER
-from ..protocols import matmul as products
-from ..protocols.maximum import maximum, maximum_offline
+from ..protocols.matmul import (
+    LinearMade,
+    MatmulBegun,
+    MatmulMade,
+    linear,
+    linear_begin,
+    linear_offline,
+    matmul,
+    matmul_begin,
+    matmul_offline,
+)
+from ..protocols.maximum import MaximumMade, maximum, maximum_offline
 from ..protocols.multiply import (
+    MultiplyMade,
     Rows,
+    ScaledMade,
+    SquareMade,
     multiply,
     multiply_offline,
     scaled,
@@ -28,8 +42,8 @@ from ..protocols.multiply import (
     square,
     square_offline,
 )
-from ..protocols.spline import SplineSpec, rounded, spline, spline_clear, spline_offline
-from ..protocols.truncate import rescaling, truncate, truncate_offline
+from ..protocols.spline import SplineMade, SplineSpec, rounded, spline, spline_clear, spline_offline
+from ..protocols.truncate import TruncateMade, rescaling, truncate, truncate_offline
 from .free import (
     Add,
     Broadcast,
@@ -44,16 +58,12 @@ from .free import (
     Transpose,
     Weight,
 )
-from .step import Binary, Form, Step, Unary, fits
-
-if TYPE_CHECKING:
-    from ..session.executor import Run
-    from .step import Clear
+from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 
 __all__ = [
     "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Linear", "MatMul", "Maximum",
-    "Multiply", "Output", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline", "Square", "Step",
-    "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+    "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline", "Square",
+    "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
 
@@ -64,30 +74,30 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
     scale: int
     product: Product
 
+    def weights(self) -> Mapping[str, Shape]:
+        return {self.weight: (self.product.k, self.product.n)}
+
     def products(self) -> tuple[Product, ...]:
         return (self.product,)
 
-    def infer(self, forms: list[Form]) -> Form:
-        x, made = forms[self.x], self.product
-        rows = prod(x.shape[:-1])
+    def infer(self, x: Form) -> Form:
+        made, rows = self.product, prod(x.shape[:-1])
         if (made.batch, made.m, made.k, made.ell) != (1, rows, x.shape[-1], x.num.bits):
             raise ValueError(f"{made} does not fit an operand {x}")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), (*x.shape[:-1], made.n))
 
-    def begin(self, p: Party, run: Run) -> Any:
-        return products.linear_begin(p, self.product, lambda: run.weight(self.weight))
+    def begin(self, p: Party, x: Form, w: Integers | None) -> PendingProduct:
+        return linear_begin(p, self.product, w)
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        return products.linear_offline(p, self.product, begun)
+    def offline(self, p: Party, begun: PendingProduct, x: Form, w: Integers | None) -> LinearMade:
+        return linear_offline(p, begun)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x = run.share(self.x)
+    def online(self, p: Party, out: Form, made: LinearMade, x: Share, w: Integers | None) -> Share:
         rows = _view(p, x, (1, self.product.m, self.product.k))
-        out = products.linear(p, rows, self.product.n, self.scale, lambda: run.weight(self.weight), made)
-        return _view(p, out, (*x.shape[:-1], self.product.n))
+        return _view(p, linear(p, rows, self.product.n, self.scale, w, made), out.shape)
 
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.x) @ run.weight(self.weight)
+    def clear(self, x: Plain, w: Integers) -> Signed:
+        return x.data @ w.astype(np.int64, copy=False)
 
 
 class MatMul(Binary, frozen=True, kw_only=True, tag=True):
@@ -99,8 +109,7 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
     def products(self) -> tuple[Product, ...]:
         return (self.left, self.right)
 
-    def infer(self, forms: list[Form]) -> Form:
-        a, b = forms[self.a], forms[self.b]
+    def infer(self, a: Form, b: Form) -> Form:
         if len(a.shape) < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
             raise ValueError(f"cannot multiply {a} and {b}")
         batch, m, k, n = prod(a.shape[:-2]), *a.shape[-2:], b.shape[-1]
@@ -109,87 +118,79 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
                 raise ValueError(f"{made} does not fit {a} and {b}")
         return Form(a.num.times(b.num), (*a.shape[:-1], b.shape[-1]))
 
-    def begin(self, p: Party, run: Run) -> Any:
-        return products.matmul_begin(p, self.left, self.right)
+    def begin(self, p: Party, a: Form, b: Form) -> MatmulBegun:
+        return matmul_begin(p, self.left, self.right)
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        return products.matmul_offline(p, self.left, self.right, begun)
+    def offline(self, p: Party, begun: MatmulBegun, a: Form, b: Form) -> MatmulMade:
+        return matmul_offline(p, self.left, begun)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        a, b, q = run.share(self.a), run.share(self.b), self.left
-        out = products.matmul(p, _view(p, a, (q.batch, q.m, q.k)), _view(p, b, (q.batch, q.k, q.n)), made)
-        return _view(p, out, (*a.shape[:-1], q.n))
+    def online(self, p: Party, out: Form, made: MatmulMade, a: Share, b: Share) -> Share:
+        q = self.left
+        product = matmul(p, _view(p, a, (q.batch, q.m, q.k)), _view(p, b, (q.batch, q.k, q.n)), made)
+        return _view(p, product, out.shape)
 
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.a) @ run.clear(self.b)
+    def clear(self, a: Plain, b: Plain) -> Signed:
+        return a.data @ b.data
 
 
 class Square(Unary, frozen=True, kw_only=True, tag=True):
     """x^2, element by element."""
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         return Form(x.num.times(x.num), x.shape)
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        x = run.forms[self.x]
+    def offline(self, p: Party, begun: None, x: Form) -> SquareMade:
         return square_offline(p, x.num, x.shape)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        return square(p, run.share(self.x), made)
+    def online(self, p: Party, out: Form, made: SquareMade, x: Share) -> Share:
+        return square(p, x, made)
 
-    def clear(self, run: Run) -> Clear:
-        x = run.clear(self.x)
-        return x * x
+    def clear(self, x: Plain) -> Signed:
+        return x.data * x.data
 
 
 class Multiply(Binary, frozen=True, kw_only=True, tag=True):
     """a·b, element by element; b may have axes of length 1 along which it repeats."""
 
-    def infer(self, forms: list[Form]) -> Form:
-        a, b = forms[self.a], forms[self.b]
+    def infer(self, a: Form, b: Form) -> Form:
         Rows(a.shape, b.shape)
         return Form(a.num.times(b.num), a.shape)
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        a, b = run.forms[self.a], run.forms[self.b]
+    def offline(self, p: Party, begun: None, a: Form, b: Form) -> MultiplyMade:
         return multiply_offline(p, a.num, Rows(a.shape, b.shape))
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        return multiply(p, run.share(self.a), run.share(self.b), made)
+    def online(self, p: Party, out: Form, made: MultiplyMade, a: Share, b: Share) -> Share:
+        return multiply(p, a, b, made)
 
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.a) * run.clear(self.b)
+    def clear(self, a: Plain, b: Plain) -> Signed:
+        return a.data * b.data
 
 
 class Scaled(Unary, frozen=True, kw_only=True, tag=True):
     """x·w, w at the server; of x's rank, with axes of length 1 along which it repeats."""
 
     weight: str
-    shape: tuple[int, ...]
+    shape: Shape
     scale: int
     weight_bits: int
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def weights(self) -> Mapping[str, Shape]:
+        return {self.weight: self.shape}
+
+    def infer(self, x: Form) -> Form:
         Rows(x.shape, self.shape)
         if not 2 <= self.weight_bits <= min(x.num.bits, 40):
             raise ValueError(f"weights of {self.weight_bits} bits in a ring of {x.num.bits}")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
 
-    def _rows(self, run: Run) -> Rows:
-        return Rows(run.forms[self.x].shape, self.shape)
+    def offline(self, p: Party, begun: None, x: Form, w: Integers | None) -> ScaledMade:
+        return scaled_offline(p, x.num, Rows(x.shape, self.shape), self.weight_bits, w)
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        num = run.forms[self.x].num
-        return scaled_offline(p, num, self._rows(run), self.weight_bits, lambda: run.weight(self.weight))
+    def online(self, p: Party, out: Form, made: ScaledMade, x: Share, w: Integers | None) -> Share:
+        return scaled(p, x, Rows(x.shape, self.shape), self.scale, w, made)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x = run.share(self.x)
-        return scaled(p, x, self._rows(run), self.scale, lambda: run.weight(self.weight), made)
-
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.x) * run.weight(self.weight).reshape(self.shape)
+    def clear(self, x: Plain, w: Integers) -> Signed:
+        return x.data * w.astype(np.int64, copy=False)
 
 
 class Rescale(Unary, frozen=True, kw_only=True, tag=True):
@@ -197,25 +198,22 @@ class Rescale(Unary, frozen=True, kw_only=True, tag=True):
 
     num: Fixed
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         rescaling(x.num, self.num)
         return Form(self.num, x.shape)
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        x = run.forms[self.x]
+    def offline(self, p: Party, begun: None, x: Form) -> TruncateMade:
         return truncate_offline(p, x.num, self.num, x.shape)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        return truncate(p, run.share(self.x), self.num, made)
+    def online(self, p: Party, out: Form, made: TruncateMade, x: Share) -> Share:
+        return truncate(p, x, self.num, made)
 
-    def clear(self, run: Run) -> Clear:
-        x, old = run.clear(self.x), run.forms[self.x].num
-        drop = old.scale - self.num.scale
-        if self.num.bits > old.bits - drop and np.any(np.abs(x) >= 2 ** (old.bits - 2)):
-            worst = float(np.abs(x).max()) * 2.0**-old.scale
-            raise RangeFault(f"{self.name or 'a value'} reaches {worst:g}, beyond what {old} can truncate")
-        return rounded(x, drop)
+    def clear(self, x: Plain) -> Signed:
+        drop, carried = rescaling(x.num, self.num)
+        if carried and np.any(np.abs(x.data) >= 2 ** (x.num.bits - 2)):
+            worst = float(np.abs(x.data).max()) * 2.0**-x.num.scale
+            raise RangeFault(f"{self.name or 'a value'} reaches {worst:g}, beyond what {x.num} can truncate")
+        return rounded(x.data, drop)
 
 
 class Spline(Unary, frozen=True, kw_only=True, tag=True):
@@ -224,20 +222,18 @@ class Spline(Unary, frozen=True, kw_only=True, tag=True):
     spec: SplineSpec
     function: str = ""
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         self.spec.check(x.num)
         return Form(self.spec.out, x.shape)
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        x = run.forms[self.x]
+    def offline(self, p: Party, begun: None, x: Form) -> SplineMade:
         return spline_offline(p, x.num, x.shape, self.spec)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        return spline(p, run.share(self.x), self.spec, made)
+    def online(self, p: Party, out: Form, made: SplineMade, x: Share) -> Share:
+        return spline(p, x, self.spec, made)
 
-    def clear(self, run: Run) -> Clear:
-        return spline_clear(run.clear(self.x), run.forms[self.x].num, self.spec)
+    def clear(self, x: Plain) -> Signed:
+        return spline_clear(x.data, x.num, self.spec)
 
 
 class Maximum(Unary, frozen=True, kw_only=True, tag=True):
@@ -245,39 +241,39 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
 
     drop: int = 0
 
-    def infer(self, forms: list[Form]) -> Form:
-        x = forms[self.x]
+    def infer(self, x: Form) -> Form:
         if not 0 <= self.drop < x.num.bits - 2:
             raise ValueError(f"cannot drop {self.drop} bits of {x.num}")
         return Form(x.num, (*x.shape[:-1], 1))
 
-    def offline(self, p: Party, run: Run, begun: Any) -> Any:
-        x = run.forms[self.x]
+    def offline(self, p: Party, begun: None, x: Form) -> MaximumMade:
         return maximum_offline(p, x.num, x.shape, self.drop)
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        return maximum(p, run.share(self.x), self.drop, made)
+    def online(self, p: Party, out: Form, made: MaximumMade, x: Share) -> Share:
+        return maximum(p, x, self.drop, made)
 
-    def clear(self, run: Run) -> Clear:
-        return np.asarray(run.clear(self.x).max(axis=-1, keepdims=True))
+    def clear(self, x: Plain) -> Signed:
+        return np.asarray(x.data.max(axis=-1, keepdims=True))
 
 
 class Output(Unary, frozen=True, kw_only=True, tag=True):
     """server -> client    the server's share: the one reveal of a plan"""
 
-    def infer(self, forms: list[Form]) -> Form:
-        return forms[self.x]
+    def reveals(self) -> bool:
+        return True
 
-    def online(self, p: Party, run: Run, made: Any) -> Share:
-        x = run.share(self.x)
+    def infer(self, x: Form) -> Form:
+        return x
+
+    def online(self, p: Party, out: Form, made: None, x: Share) -> Share:
         said = p.tell(SERVER, x.num.bits, x.shape, lambda: x.ring)
         data = p.each(
             client=lambda: x.num.wrap(x.ring + known(said)), server=lambda: np.zeros(x.shape, np.uint64)
         )
         return x.like(data)
 
-    def clear(self, run: Run) -> Clear:
-        return run.clear(self.x)
+    def clear(self, x: Plain) -> Signed:
+        return x.data
 
 
 AnyStep = (
@@ -287,5 +283,5 @@ AnyStep = (
 )  # fmt: skip
 
 
-def _view(p: Party, x: Share, shape: tuple[int, ...]) -> Share:
+def _view(p: Party, x: Share, shape: Shape) -> Share:
     return Share(x.num, shape, p.both(lambda: x.ring.reshape(shape)))

@@ -8,6 +8,7 @@ each way, and local terms make a triple (Beaver, CRYPTO 1991).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ Bits = NDArray[np.uint8]
 @dataclass(frozen=True, repr=False)
 class AndMade:
     """Shares of u (0/1), v and u·v (``width`` bits each), shape (count,)."""
+
+    TAG: ClassVar[str] = "and"
 
     width: int
     count: int
@@ -55,28 +58,25 @@ def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> l
     def bits_of(values: Bits, width: int) -> Bits:
         return ((values[:, None] >> np.arange(width, dtype=np.uint8)) & np.uint8(1)).reshape(-1)
 
-    masked: list[tuple[Bits, Bits]] = []
-
     def opening() -> Ring:
         at, flat = 0, []
         for m in made:
             here = slice(at, at + m.count)
-            masked.append((known(x)[here] ^ known(m.u), known(y)[here] ^ known(m.v)))
-            flat += [masked[-1][0], bits_of(masked[-1][1], m.width)]
+            flat += [known(x)[here] ^ known(m.u), bits_of(known(y)[here] ^ known(m.v), m.width)]
             at += m.count
         return np.concatenate(flat).astype(np.uint64)
 
-    other = p.swap(1, (total,), opening)
-    if other is None:
+    mine, theirs = p.swap(1, (total,), opening)
+    if mine is None or theirs is None:
         return [None] * len(made)
     at, out = 0, []
-    flat = other.astype(np.uint8)
-    for m, (dx, dy) in zip(made, masked, strict=True):
-        d = dx ^ flat[at : at + m.count]
+    flat = (mine ^ theirs).astype(np.uint8)
+    for m in made:
+        d = flat[at : at + m.count]
         at += m.count
         bits = flat[at : at + m.count * m.width].reshape(m.count, m.width)
         at += m.count * m.width
-        e = dy ^ np.bitwise_or.reduce(bits << np.arange(m.width, dtype=np.uint8), axis=1).astype(np.uint8)
+        e = np.bitwise_or.reduce(bits << np.arange(m.width, dtype=np.uint8), axis=1).astype(np.uint8)
         z = (d * known(m.v)) ^ (known(m.u) * e) ^ known(m.uv)
         out.append(z ^ (d * e) if p.role is SERVER else z)
     return out
@@ -84,6 +84,8 @@ def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> l
 
 @dataclass(frozen=True, repr=False)
 class SelectMade:
+    TAG: ClassVar[str] = "select"
+
     sent: RandomOt
     got: RandomOt
 
@@ -104,13 +106,13 @@ def select(p: Party, bit: Share, x: Share, made: SelectMade) -> Share:
     both -> both    t0 - t1 + (1 - 2b)·x, l bits an element
     """
     num = x.num
-    flip = p.swap(1, x.shape, lambda: bit.ring ^ known(made.got.choice))
+    _, flip = p.swap(1, x.shape, lambda: bit.ring ^ known(made.got.choice))
 
     def message() -> Ring:
         t0, t1 = _turned(made.sent, known(flip))
         return num.wrap(t0 - t1 + (np.uint64(1) - np.uint64(2) * bit.ring) * x.ring)
 
-    tau = p.swap(num.bits, x.shape, message)
+    _, tau = p.swap(num.bits, x.shape, message)
 
     def mine() -> Ring:
         t0, _ = _turned(made.sent, known(flip))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
@@ -85,6 +86,8 @@ class Layout:
 
 @dataclass(frozen=True, repr=False)
 class CompareMade:
+    TAG: ClassVar[str] = "compare"
+
     leaves: list[list[OneOfNMade]]
     ands: list[list[AndMade]]
 
@@ -140,7 +143,7 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
     def signs() -> Ring:
         assert carry is not None
         bits = carry.reshape(n, -1).astype(np.uint64)
-        msb = mine.reshape(n, -1) >> np.uint64(top) & np.uint64(1)
+        msb = known(mine).reshape(n, -1) >> np.uint64(top) & np.uint64(1)
         out = np.broadcast_to(bits ^ msb, (n, s))
         return (out ^ np.uint64(p.role is SERVER)).reshape(*x.shape, s)
 
@@ -179,14 +182,16 @@ def _beside(parts: list[_Node], n: int) -> _Node:
     return _Node(joined([part.greater for part in parts]), joined([part.equal for part in parts]))
 
 
-def _table(mine: Ring, masks: Ring, low: np.uint64, at: int, k: int, rows: slice, equal: bool) -> Ring:
+def _table(
+    mine: Ring | None, masks: Ring | None, low: np.uint64, at: int, k: int, rows: slice, equal: bool
+) -> Ring:
     """The server's table of one digit: 2^top - 1 - share; a carry comes iff the client's part exceeds it."""
-    bound = low ^ (mine[:, rows] & low)
-    return _ring.comparison_table(_digit(bound, at, k), masks, k, equal)
+    bound = low ^ (known(mine)[:, rows] & low)
+    return _ring.comparison_table(_digit(bound, at, k), known(masks), k, equal)
 
 
-def _digit(x: Ring, at: int, bits: int) -> Bits:
-    return ((x >> np.uint64(at)) & np.uint64((1 << bits) - 1)).astype(np.uint8)
+def _digit(x: Ring | None, at: int, bits: int) -> Bits:
+    return ((known(x) >> np.uint64(at)) & np.uint64((1 << bits) - 1)).astype(np.uint8)
 
 
 def _levels(layout: Layout) -> list[list[tuple[bool, int]]]:

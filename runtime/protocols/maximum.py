@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from .compare import CompareMade, Thresholds, compare, compare_offline
 
 @dataclass(frozen=True, repr=False)
 class MaximumMade:
+    TAG: ClassVar[str] = "maximum"
+
     rounds: list[tuple[CompareMade, SelectMade]]
 
 

@@ -9,13 +9,13 @@ After Beaver (CRYPTO 1991), with the products of random numbers made by `cross`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 
-from ..base.ring import Fixed, Ring, Signed, known
+from ..base.ring import Fixed, Integers, Ring, as_u64, known
 from ..base.share import Share
 from ..party.party import Party
 from ..party.role import CLIENT, SERVER
@@ -24,6 +24,8 @@ from .gilboa import gilboa_chosen, gilboa_random
 
 @dataclass(frozen=True, repr=False)
 class SquareMade:
+    TAG: ClassVar[str] = "square"
+
     r: Ring | None
     rr: Ring | None
 
@@ -31,7 +33,7 @@ class SquareMade:
 def square_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SquareMade:
     n = prod(shape)
     r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))
-    c, cross = gilboa_random(p, CLIENT, num.bits, n, 1, lambda: r)
+    c, cross = gilboa_random(p, CLIENT, num.bits, n, 1, lambda: known(r))
     mine = r if p.role is SERVER else c
     if cross is None or mine is None:
         return SquareMade(None, None)
@@ -42,10 +44,10 @@ def square_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SquareMade:
 def square(p: Party, x: Share, made: SquareMade) -> Share:
     """both -> both    x - r, l bits an element"""
     num = x.num
-    other = p.swap(num.bits, x.shape, lambda: num.wrap(x.ring - known(made.r)))
+    ours, theirs = p.swap(num.bits, x.shape, lambda: num.wrap(x.ring - known(made.r)))
 
     def mine() -> Ring:
-        d = num.wrap(x.ring - known(made.r) + known(other))
+        d = num.wrap(known(ours) + known(theirs))
         out = np.uint64(2) * d * known(made.r) + known(made.rr)
         return num.wrap(out + d * d if p.role is SERVER else out)
 
@@ -90,6 +92,8 @@ class Rows:
 class MultiplyMade:
     """Masks of a (groups, length) and b (groups,), and shares of the cross products of the masks."""
 
+    TAG: ClassVar[str] = "multiply"
+
     u: Ring | None
     v: Ring | None
     uv: Ring | None
@@ -119,11 +123,10 @@ def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:
             )
         )
 
-    kept: list[Ring] = []
-    other = p.swap(num.bits, (cut + rows.groups,), lambda: _keep(kept, masked()))
+    ours, theirs = p.swap(num.bits, (cut + rows.groups,), masked)
 
     def mine() -> Ring:
-        both = kept[0] + known(other)
+        both = known(ours) + known(theirs)
         d, e = both[:cut].reshape(rows.groups, rows.length), both[cut:, None]
         out = d * known(made.v)[:, None] + known(made.u) * e + known(made.uv)
         return num.wrap(rows.join(out + d * e if p.role is SERVER else out))
@@ -135,40 +138,33 @@ def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:
 class ScaledMade:
     """The client's mask r, (groups, length), and shares of r·w."""
 
+    TAG: ClassVar[str] = "scaled"
+
     r: Ring | None
     rw: Ring | None
 
 
-def scaled_offline(
-    p: Party, num: Fixed, rows: Rows, weight_bits: int, weight: Callable[[], Signed]
-) -> ScaledMade:
-    """``weight()``: signed int64 of ``rows.b``'s size, |w| < 2^(weight_bits-1); called at the server only."""
+def scaled_offline(p: Party, num: Fixed, rows: Rows, weight_bits: int, weight: Integers | None) -> ScaledMade:
+    """``weight``, at the server: of ``rows.b``'s size, |w| < 2^(weight_bits-1)."""
     half = np.uint64(1 << (weight_bits - 1))
     r = p.each(client=lambda: p.prg.ring(num.bits, (rows.groups, rows.length)))
     share = gilboa_chosen(
         p, SERVER, num.bits, weight_bits, rows.groups, rows.length,
-        choices=lambda: weight().reshape(-1).view(np.uint64) + half,
-        rows=lambda: r,
+        choices=lambda: as_u64(known(weight)).reshape(-1) + half,
+        rows=lambda: known(r),
     )  # fmt: skip
     if p.role is CLIENT:  # the choices were w + half
-        share = num.wrap(known(share) - half * r)
+        share = num.wrap(known(share) - half * known(r))
     return ScaledMade(r, share)
 
 
-def scaled(
-    p: Party, x: Share, rows: Rows, scale: int, weight: Callable[[], Signed], made: ScaledMade
-) -> Share:
+def scaled(p: Party, x: Share, rows: Rows, scale: int, weight: Integers | None, made: ScaledMade) -> Share:
     """client -> server    x - r, l bits an element; the product has ``scale`` more fraction bits"""
     num = Fixed(x.num.bits, x.num.scale + scale)
     opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - rows.join(known(made.r))))
 
     def server() -> Ring:
-        w = weight().reshape(rows.b).view(np.uint64)
+        w = as_u64(known(weight)).reshape(rows.b)
         return num.wrap((x.ring + known(opened)) * w + rows.join(known(made.rw)))
 
     return x.like(p.each(client=lambda: rows.join(known(made.rw)), server=server), num)
-
-
-def _keep(kept: list[Ring], value: Ring) -> Ring:
-    kept.append(value)
-    return value

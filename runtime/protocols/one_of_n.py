@@ -11,7 +11,8 @@ masked by pads of which the receiver knows the one at a random index r, so the t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ Bytes = NDArray[np.uint8]
 class OneOfNMade:
     """Pads (count, 2^k, entry bytes) at the sender; a random index and its pad at the receiver."""
 
+    TAG: ClassVar[str] = "one-of-n"
+
     sender: Role
     count: int
     index_bits: int
@@ -36,6 +39,17 @@ class OneOfNMade:
     pads: Bytes | None = None
     r: Bytes | None = None
     pad: Bytes | None = None
+
+    def stored(self) -> OneOfNMade:
+        """The same without the bits of pads that no entry reaches, which need not be kept on disk."""
+        if self.width >= 8:
+            return self
+        keep = np.uint8((1 << self.width) - 1)
+        return replace(
+            self,
+            pads=None if self.pads is None else self.pads & keep,
+            pad=None if self.pad is None else self.pad & keep,
+        )
 
 
 def one_of_n_offline(p: Party, sender: Role, count: int, index_bits: int, width: int) -> OneOfNMade:

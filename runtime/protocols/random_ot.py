@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.ring import Ring
+from ..base.ring import Ring, known
 from ..ot import keys
 from ..party.party import Party
 from ..party.role import Role
@@ -23,6 +24,8 @@ Bytes = NDArray[np.uint8]
 @dataclass(frozen=True, repr=False)
 class RandomOt:
     """Shape ``shape`` everywhere. The sender holds ``t0, t1``; the receiver ``choice`` (0 or 1) and ``t``."""
+
+    TAG: ClassVar[str] = "random-ot"
 
     t0: Ring | None = None
     t1: Ring | None = None
@@ -40,29 +43,14 @@ class KeyedOt:
     k: Bytes | None = None
 
 
-class CountingPool:
-    """Stands where a pool will be, and counts what is asked of it."""
-
-    delta = None
-
-    def __init__(self) -> None:
-        self.taken = 0
-
-    def take(self, p: Party, count: int) -> tuple[int, None]:
-        self.taken += count
-        return 0, None
-
-
 def keyed_ot(p: Party, sender: Role, count: int, size: int) -> KeyedOt:
     """``count`` random OTs of ``size`` bytes."""
-    pool = p.pools[sender]
-    first, blocks = pool.take(p, count)
-    if p.pricing:
+    source = p.cots[sender]
+    first, blocks = source.take(count)
+    if blocks is None:
         return KeyedOt()
-    assert blocks is not None
     if p.role is sender:
-        assert pool.delta is not None
-        k0, k1 = keys.sender_keys(blocks, pool.delta, first, size)
+        k0, k1 = keys.sender_keys(blocks, known(source.delta), first, size)
         return KeyedOt(k0=k0, k1=k1)
     return KeyedOt(choice=keys.choice_bits(blocks), k=keys.receiver_keys(blocks, first, size))
 

@@ -12,6 +12,7 @@ Cost: one comparison for all knots, one square, one selection for each knot, one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -97,6 +98,8 @@ class SplineSpec:
 
 @dataclass(frozen=True, repr=False)
 class SplineMade:
+    TAG: ClassVar[str] = "spline"
+
     compare: CompareMade
     square: SquareMade | None
     jumps: SelectMade | None

@@ -14,6 +14,7 @@ other is far. What is a multiple of 2^s stays exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from .random_ot import RandomOt, random_ot
 
 @dataclass(frozen=True, repr=False)
 class TruncateMade:
+    TAG: ClassVar[str] = "truncate"
+
     ot: RandomOt | None
 
 
@@ -58,8 +61,10 @@ def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
 
     def local() -> Ring:
         back = unit - (offset >> drop) if p.role is SERVER else 0
-        shifted: Ring = mine >> s
-        return shifted + np.uint64(back % 2**64)
+        return (known(mine) >> s) + np.uint64(back % 2**64)
+
+    def msb() -> Ring:
+        return known(mine) >> top
 
     if not carry_bits:
         return x.like(p.both(lambda: new.wrap(local())), new)
@@ -67,7 +72,7 @@ def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
     carry = Fixed(carry_bits)
     ot = made.ot
     assert ot is not None
-    flip = p.tell(SERVER.other, 1, x.shape, lambda: (mine >> top) ^ known(ot.choice))
+    flip = p.tell(SERVER.other, 1, x.shape, lambda: msb() ^ known(ot.choice))
 
     def keys() -> tuple[Ring, Ring]:
         swap = known(flip).astype(bool)
@@ -75,11 +80,13 @@ def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
 
     def message() -> Ring:
         t0, t1 = keys()
-        return carry.wrap(t0 - t1 + np.uint64(1) - (mine >> top))
+        return carry.wrap(t0 - t1 + np.uint64(1) - msb())
 
     tau = p.tell(SERVER, carry_bits, x.shape, message)
     w = p.each(
-        server=lambda: (mine >> top) - keys()[0],
-        client=lambda: known(ot.t) + (mine >> top) * known(tau),
+        server=lambda: msb() - keys()[0],
+        client=lambda: known(ot.t) + msb() * known(tau),
     )
-    return x.like(p.both(lambda: new.wrap(local() - (carry.wrap(w) << np.uint64(old.bits - drop)))), new)
+    return x.like(
+        p.both(lambda: new.wrap(local() - (carry.wrap(known(w)) << np.uint64(old.bits - drop)))), new
+    )

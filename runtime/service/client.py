@@ -1,101 +1,85 @@
-"""The client's end: it asks for one inference, or prepares several."""
+"""The client's end: it asks for inferences, and prepares them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from ..net.network import Network
 from ..net.tcp import Stream, connect
 from ..net.tls import ClientTls, TlsStream
+from ..party.role import CLIENT
 from ..plan.file import Plan
-from ..session.executor import Progress
-from ..session.inputs import check_inputs, fit
-from ..session.material import Say
-from ..session.program import Outcome, infer, prepare
+from ..session.inputs import ClientInput
+from ..session.material import Store
+from .options import ADDRESS, SessionOptions
+from .report import Outcome
+from .session import Session
 from .shelf import Shelf
 
-Array = NDArray[Any]
+PATIENCE = 30.0
 
 
 class Client:
     """Holds a plan; sends nothing before its inputs are checked.
 
     Args:
-        timeout: seconds of silence after which the server is given up.
         patience: seconds to wait for a server that does not listen yet.
-        store, shape: as for `Server`.
+        store: as for `Server`.
         tls: whom to trust; the server must then use TLS and hold a certificate for the name it is called by.
     """
 
     def __init__(
         self,
         plan: Plan,
-        timeout: float = 600.0,
-        patience: float = 30.0,
+        options: SessionOptions | None = None,
         *,
+        patience: float = PATIENCE,
         store: Path | None = None,
         tls: ClientTls | None = None,
-        shape: Network | None = None,
     ) -> None:
         self.plan = plan
-        self._timeout = timeout
+        self._options = options or SessionOptions()
         self._patience = patience
-        self._store = Shelf(store, plan, None)
+        self._shelf = Shelf(store, plan, None)
         self._context = tls.context() if tls else None
-        self._shape = shape
 
-    def run(
-        self,
-        feeds: Mapping[str, Array],
-        address: tuple[str, int] = ("127.0.0.1", 7766),
-        progress: Progress | None = None,
-        say: Say = lambda line: None,
-    ) -> Outcome:
+    def __repr__(self) -> str:
+        return f"Client(plan {self.plan.hash[:12]})"
+
+    def run(self, feeds: Mapping[str, ArrayLike], address: tuple[str, int] = ADDRESS) -> Outcome:
         """One inference, at the shortest length that holds ``feeds``: outputs by name, and the report.
 
         Raises:
             BadInput: an input of the wrong name, shape, type or range, before anything is sent.
             PeerMismatch, NetworkFault: as the handshake or the connection has it.
         """
-        plan, fitted = fit(self.plan, {name: np.asarray(value) for name, value in feeds.items()})
-        checked = check_inputs(plan, fitted)
-        store = self._store.there(say) if plan is self.plan else None
-        return infer(
-            self._connect(address),
-            plan,
-            checked,
-            store=store,
-            progress=progress,
-            timeout=self._timeout,
-            shape=self._shape,
-            say=say,
-        )
+        given = ClientInput.of(self.plan, feeds)
+        with self._session(address, self._shelf.there()) as session:
+            return session.infer(given)
 
-    def prepare(
-        self,
-        count: int,
-        address: tuple[str, int] = ("127.0.0.1", 7766),
-        *,
-        say: Say = lambda line: None,
-        progress: Progress | None = None,
-    ) -> Outcome:
+    def run_all(
+        self, samples: Iterable[Mapping[str, ArrayLike]], address: tuple[str, int] = ADDRESS
+    ) -> Iterator[Outcome]:
+        """Inferences over one connection, so that all but the first pay no setup; otherwise as `run`."""
+        session: Session | None = None
+        try:
+            for feeds in samples:
+                given = ClientInput.of(self.plan, feeds)
+                session = session or self._session(address, self._shelf.there())
+                yield session.infer(given)
+        finally:
+            if session is not None:
+                session.close()
+
+    def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
         """Setup and ``count`` offline phases, or as many as the server agrees to."""
-        store = self._store.made(say)
-        return prepare(
-            self._connect(address),
-            self.plan,
-            store,
-            count,
-            progress=progress,
-            timeout=self._timeout,
-            shape=self._shape,
-            say=say,
-        )
+        with self._session(address, self._shelf.made()) as session:
+            return session.prepare(count)
+
+    def _session(self, address: tuple[str, int], store: Store | None) -> Session:
+        return Session(CLIENT, self._connect(address), self.plan, store=store, options=self._options)
 
     def _connect(self, address: tuple[str, int]) -> Stream:
         connection = connect(address, self._patience)

@@ -1,67 +1,123 @@
-"""The report of a run, as the role that writes it sees it, beside the prediction."""
+"""What a program leaves to its user: the outputs, and a report of what it cost beside what was predicted."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypedDict
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cost.forecast import Forecast, predict_time_here
+from ..net.network import Network
 from ..party.ledger import PHASES, Cost, Ledger
 from ..party.role import SERVER, Role
-from ..plan.file import Plan
+from ..session.connection import Done, predict_cost
 
 
-def report(
-    plan: Plan,
-    role: Role,
-    measured: Ledger,
-    predicted: Ledger,
-    seconds: float,
-    foretold: Mapping[tuple[str, str], Mapping[Role, float]],
-) -> dict[str, Any]:
-    """The JSON document of ``ppc run --report``.
+class Seen(TypedDict):
+    """Seconds, bytes and flights as one role sees them."""
 
-    Args:
-        predicted: bytes and flights as the priced walk has them.
-        seconds: of the whole session.
-        foretold: seconds of each role by phase and step, for the machine's rates; see `timeline`.
-    """
+    seconds: float
+    sent: int
+    received: int
+    flights: int
 
-    def foreseen(place: tuple[str, str]) -> dict[str, Any]:
-        return _seen(role, predicted.rows[place]) | {"seconds": round(foretold[place][role], 6)}
+
+class StepReport(Seen):
+    step: str
+    layer: str
+    phase: str
+    predicted: Seen
+
+
+class Report(TypedDict):
+    """The JSON document of ``ppc run --report``. ``peak_memory`` is in bytes, ``material`` are ids."""
+
+    plan: str
+    role: str
+    seconds: float
+    peak_memory: int
+    setup: Seen
+    offline: Seen
+    online: Seen
+    predicted: dict[str, Seen]
+    steps: list[StepReport]
+    material: list[str]
+
+
+@dataclass(frozen=True, repr=False)
+class Outcome:
+    """What an inference, or a preparation, leaves at one side."""
+
+    role: Role
+    done: Done
+    network: Network
+
+    def __repr__(self) -> str:
+        return f"Outcome(outputs {', '.join(self.outputs or ()) or 'at the peer'}, <secret>)"
+
+    @property
+    def outputs(self) -> dict[str, NDArray[np.float64]] | None:
+        """The outputs by name, at the client."""
+        return self.done.outputs
+
+    @property
+    def material(self) -> tuple[str, ...]:
+        """Ids of the prepared material that was used (one, or none), or that was made."""
+        return self.done.material
+
+    @cached_property
+    def report(self) -> Report:
+        """What it cost; reckoned when it is asked for."""
+        done = self.done
+        predicted = predict_cost(done.plan, done.program)
+        forecast = predict_time_here(done.plan, self.network, done.program)
+        return report(self.role, done, predicted, forecast)
+
+
+def report(role: Role, done: Done, predicted: Ledger, forecast: Forecast) -> Report:
+    """``done`` as ``role`` saw it, beside bytes and flights as ``predicted``, seconds as in ``forecast``."""
+
+    def phase(ledger: Ledger, name: str) -> Seen:
+        return _seen(role, ledger.total(name))
+
+    def foreseen(name: str) -> Seen:
+        return {**phase(predicted, name), "seconds": round(forecast.total(name, role), 6)}
 
     return {
-        "plan": plan.hash,
+        "plan": done.plan.hash,
         "role": role.value,
-        "seconds": round(seconds, 6),
+        "seconds": round(done.seconds, 6),
         "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        **{phase: _seen(role, measured.total(phase)) for phase in PHASES},
-        "predicted": {
-            phase: _seen(role, predicted.total(phase))
-            | {"seconds": round(sum(row[role] for (at, _), row in foretold.items() if at == phase), 6)}
-            for phase in PHASES
-        },
+        "setup": phase(done.ledger, "setup"),
+        "offline": phase(done.ledger, "offline"),
+        "online": phase(done.ledger, "online"),
+        "predicted": {name: foreseen(name) for name in PHASES},
         "steps": [
             {
-                "step": step,
-                "layer": layer_of(step),
-                "phase": phase,
+                "step": place.label,
+                "layer": place.layer,
+                "phase": place.phase,
                 **_seen(role, cost),
-                "predicted": foreseen((phase, step)),
+                "predicted": {
+                    **_seen(role, predicted.rows[place]),
+                    "seconds": round(forecast.seconds[place][role], 6),
+                },
             }
-            for (phase, step), cost in measured.rows.items()
+            for place, cost in done.ledger.rows.items()
         ],
+        "material": list(done.material),
     }
 
 
-def layer_of(step: str) -> str:
-    """The part of a label that says where in the model the step belongs."""
-    parts = step.split(" ", 2)
-    if len(parts) < 3 or not parts[0].isdigit():
-        return ""
-    return parts[2].rsplit("/", 1)[0]
-
-
-def _seen(role: Role, cost: Cost) -> dict[str, Any]:
+def _seen(role: Role, cost: Cost) -> Seen:
     sent, received = (cost.server, cost.client) if role is SERVER else (cost.client, cost.server)
-    return {"seconds": round(cost.seconds, 6), "sent": sent, "received": received, "flights": cost.flights}
+    return {
+        "seconds": round(cost.seconds, 6),
+        "sent": sent,
+        "received": received,
+        "flights": cost.flights,
+    }

@@ -7,9 +7,9 @@ in as many bits as the array needs. Only the records named in `KNOWN` can be wri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -30,14 +30,22 @@ from ..protocols.truncate import TruncateMade
 
 Array: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint64]"
 
-KNOWN: dict[str, type] = {
-    kind.__name__: kind
+
+class Material(Protocol):
+    """What the offline half of a protocol leaves: a dataclass of arrays and further material."""
+
+    TAG: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+KNOWN: dict[str, type[Material]] = {
+    kind.TAG: kind
     for kind in (
         AndMade, CompareMade, OneOfNMade, LinearMade, MatmulMade, MaximumMade, MultiplyMade, RandomOt,
         ScaledMade, SelectMade, SplineMade, SquareMade, TruncateMade,
     )
 }  # fmt: skip
-"""Every record that an offline half may leave for the online half."""
+"""Every record that an offline half may leave for the online half, by the tag that its protocol gave it."""
 
 CHUNK = 1 << 20
 """Elements packed at a time: a multiple of 8, so that every chunk begins at a byte."""
@@ -68,7 +76,7 @@ class Packed(msgspec.Struct, frozen=True, array_like=True, tag=0, forbid_unknown
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=1, forbid_unknown_fields=True):
-    name: str
+    tag: str
     fields: tuple[Node, ...]
 
 
@@ -88,13 +96,13 @@ Node: TypeAlias = Packed | Record | Many | Speaker | int | None
 _DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Node)
 
 
-def flatten(made: Any) -> tuple[Node, list[Array]]:
+def flatten(made: object) -> tuple[Node, list[Array]]:
     """The skeleton of ``made`` and its arrays, in order. TypeError names a type that is not known."""
     arrays: list[Array] = []
     return _flatten(made, arrays), arrays
 
 
-def _flatten(made: Any, arrays: list[Array]) -> Node:
+def _flatten(made: object, arrays: list[Array]) -> Node:
     match made:
         case None:
             return None
@@ -107,14 +115,13 @@ def _flatten(made: Any, arrays: list[Array]) -> Node:
             return _described(made)
         case list() | tuple():
             return Many(isinstance(made, tuple), tuple(_flatten(each, arrays) for each in made))
-    name = type(made).__name__
-    if KNOWN.get(name) is not type(made):
-        raise TypeError(
-            f"{name} is no offline material that can be stored; add it to runtime/session/flatten.py"
-        )
+    kind = KNOWN.get(getattr(made, "TAG", ""))
+    if kind is None or not isinstance(made, kind):
+        name = type(made).__name__
+        raise TypeError(f"{name} is no offline material that can be stored; add it to session/flatten.py")
     if isinstance(made, OneOfNMade):
-        made = _trimmed(made)
-    return Record(name, tuple(_flatten(getattr(made, f.name), arrays) for f in fields(made)))
+        made = made.stored()
+    return Record(kind.TAG, tuple(_flatten(getattr(made, f.name), arrays) for f in fields(kind)))
 
 
 def _described(x: Array) -> Packed:
@@ -124,18 +131,6 @@ def _described(x: Array) -> Packed:
     whole = 8 * x.itemsize
     bits = max(1, int(x.max()).bit_length()) if x.size >= SURE else whole
     return Packed("u1" if x.itemsize == 1 else "u8", bits, x.shape)
-
-
-def _trimmed(made: OneOfNMade) -> OneOfNMade:
-    """Pads without the bits that no entry reaches."""
-    if made.width >= 8:
-        return made
-    keep = np.uint8((1 << made.width) - 1)
-    return replace(
-        made,
-        pads=None if made.pads is None else made.pads & keep,
-        pad=None if made.pad is None else made.pad & keep,
-    )
 
 
 def encode(skeleton: Node) -> bytes:
@@ -174,7 +169,7 @@ def packed(x: Array) -> Iterator[memoryview]:
             yield _ring.pack(np.ascontiguousarray(piece, np.uint64), about.bits).data
 
 
-def rebuild(skeleton: Node, read: Callable[[memoryview], None]) -> Any:
+def rebuild(skeleton: Node, read: Callable[[memoryview], None]) -> object:
     """Material from its skeleton; ``read`` fills a buffer with the next bytes of the payload.
 
     Raises ValueError for a record that is unknown or has other fields.
@@ -188,9 +183,9 @@ def rebuild(skeleton: Node, read: Callable[[memoryview], None]) -> Any:
         case Speaker():
             return Role(skeleton.role)
         case Record():
-            kind = KNOWN.get(skeleton.name)
+            kind = KNOWN.get(skeleton.tag)
             if kind is None or len(fields(kind)) != len(skeleton.fields):
-                raise ValueError(f"a record {skeleton.name!r} of {len(skeleton.fields)} fields")
+                raise ValueError(f"a record {skeleton.tag!r} of {len(skeleton.fields)} fields")
             return kind(*(rebuild(each, read) for each in skeleton.fields))
     return skeleton
 

@@ -1,23 +1,36 @@
-"""What two sides with the same plan settle before they begin: what they are here for, and with what material.
+"""What two sides settle before they begin: the same plan, what they are here for, and with what material.
 
+    client -> server   magic, protocol version, plan hash, parameters' hash
     client -> server   purpose; the ids of prepared material that it holds, or how many to prepare
+    server -> client   the first again, of the length whose hash the client has named
     server -> client   purpose; the one of them that it has claimed, if any, or how many it will prepare
     client -> server   whether it could claim the same
 
-The last message lets a side whose file is gone or damaged fall back to a full run; what the other side has
-claimed by then is lost. Nonces of both sides make the ids of what they prepare.
+A connection begins with it, and so does every further program on the same connection. The last message lets a
+side whose file is gone or damaged fall back to a full run; what the other side has claimed by then is lost.
+Nonces of both sides make the ids of what they prepare.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import struct
 from enum import IntEnum
-from typing import Any
 
 from ..base.errors import PeerMismatch
-from .material import ID, Say, Store
+from ..net.channel import HEADER, Channel
+from ..party.party import Party
+from ..party.role import CLIENT, SERVER
+from ..plan.file import VERSION, Plan
+from .facts import facts
+from .material import ID, Store
+
+log = logging.getLogger(__name__)
+
+MAGIC = b"ppc-2pc\0"
+HELLO = struct.Struct("<8sI32s32s")
 
 OFFERS = 64
 """Ids that a client names at most; it names its newest."""
@@ -26,46 +39,106 @@ ASK = struct.Struct(f"<BI{OFFERS * ID}s")
 PICK = struct.Struct(f"<BI{ID}s")
 ACCEPT = struct.Struct("<B")
 
+Hello = tuple[bytes, int, bytes, bytes]
+
 
 class Purpose(IntEnum):
     RUN = 1
     PREPARE = 2
 
 
+def shake(p: Party, plan: Plan, terms: Terms) -> Plan:
+    """The handshake; the plan agreed on, which at the server is the length that the client has chosen.
+
+    Each side says all that it can before it listens, and compares one thing at a time, so that both hear what
+    differs: of another version nothing further can be read.
+
+    Raises PeerMismatch, at both sides, for another protocol, version, plan, parameters or purpose.
+    """
+    p.ledger.message(CLIENT, 2 * HEADER.size + HELLO.size + ASK.size)
+    p.ledger.message(SERVER, 2 * HEADER.size + HELLO.size + PICK.size)
+    p.ledger.message(CLIENT, HEADER.size + ACCEPT.size)
+    if p.channel is None:
+        return plan
+    side = _client if p.role is CLIENT else _server
+    return side(p, p.channel, plan, terms)
+
+
+def _client(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
+    mine = _hello(plan)
+    channel.send(HELLO.pack(*mine))
+    channel.send(terms.ask())
+    _compare(mine, HELLO.unpack(channel.recv(HELLO.size)))
+    picked = bytes(channel.recv(PICK.size))
+    terms.compare(picked[0])
+    channel.send(terms.accept(picked))
+    return plan
+
+
+def _server(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
+    theirs = HELLO.unpack(channel.recv(HELLO.size))
+    agreed = next((each for each in plan.lengths if bytes.fromhex(each.hash) == theirs[2]), plan)
+    mine = _hello(agreed)
+    channel.send(HELLO.pack(*mine))
+    _compare(mine, theirs)
+    asked = bytes(channel.recv(ASK.size))
+    channel.send(terms.pick(asked, agreed))
+    terms.compare(asked[0])
+    terms.close(bytes(channel.recv(ACCEPT.size)))
+    return agreed
+
+
+def _hello(plan: Plan) -> Hello:
+    return MAGIC, VERSION, bytes.fromhex(plan.hash), facts(plan).digest
+
+
+def _compare(mine: Hello, theirs: tuple[object, ...]) -> None:
+    magic, version, plan, parameters = theirs
+    if magic != MAGIC:
+        raise PeerMismatch("the peer does not speak ppc")
+    if version != VERSION:
+        raise PeerMismatch(
+            f"protocol versions differ: {VERSION} here, {version} at the peer; update the older one"
+        )
+    if plan != mine[2] and isinstance(plan, bytes):
+        here, there = mine[2].hex()[:12], plan.hex()[:12]
+        raise PeerMismatch(f"plans differ: {here}… here, {there}… at the peer; give both the same plan.bin")
+    if parameters != mine[3]:
+        raise PeerMismatch(
+            "parameters differ: the two sides derive other HE or OT parameters from the same plan"
+        )
+
+
 class Terms:
-    """One side's part: the client calls `ask` and `accept`, the server `pick`, `compare` and `close`."""
+    """One side's part: the client calls `ask` and `accept`, the server `pick` and `close`, both `compare`."""
 
     purpose: Purpose
 
     def ask(self) -> bytes:
         return ASK.pack(self.purpose, *self._offer())
 
-    def pick(self, asked: bytes) -> bytes:
+    def pick(self, asked: bytes, plan: Plan) -> bytes:
         purpose, count, body = ASK.unpack(asked)
-        return PICK.pack(self.purpose, *(self._answer(count, body) if purpose == self.purpose else (0, b"")))
+        same = purpose == self.purpose
+        return PICK.pack(self.purpose, *(self._answer(count, body, plan) if same else (0, b"")))
 
     def accept(self, picked: bytes) -> bytes:
-        """Raises PeerMismatch where the server is here for something else."""
-        purpose, count, body = PICK.unpack(picked)
-        self._compare(purpose)
+        _, count, body = PICK.unpack(picked)
         return ACCEPT.pack(self._conclude(count, body))
 
-    def compare(self, asked: bytes) -> None:
-        """At the server, once it has said what it is here for. Raises as `accept` does."""
-        self._compare(asked[0])
-
-    def close(self, accepted: bytes) -> None:
-        self._end(ACCEPT.unpack(accepted) == (True,))
-
-    def _compare(self, purpose: int) -> None:
+    def compare(self, purpose: int) -> None:
+        """Once both have said what they are here for. Raises PeerMismatch where it is something else."""
         if purpose != self.purpose:
             theirs = {1: "`ppc run`", 2: "`ppc prepare`"}.get(purpose, "something else")
             raise PeerMismatch(f"this side runs `ppc {self.purpose.name.lower()}`, the peer {theirs}")
 
+    def close(self, accepted: bytes) -> None:
+        self._end(ACCEPT.unpack(accepted) == (True,))
+
     def _offer(self) -> tuple[int, bytes]:
         raise NotImplementedError
 
-    def _answer(self, count: int, body: bytes) -> tuple[int, bytes]:
+    def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         raise NotImplementedError
 
     def _conclude(self, count: int, body: bytes) -> bool:
@@ -75,7 +148,7 @@ class Terms:
         raise NotImplementedError
 
 
-class Running(Terms):
+class InferenceTerms(Terms):
     """Terms of an inference; ``store`` is where this side's material is, if it may be used.
 
     Attributes:
@@ -84,20 +157,21 @@ class Running(Terms):
 
     purpose = Purpose.RUN
 
-    def __init__(self, store: Store | None, say: Say = lambda line: None) -> None:
+    def __init__(self, store: Store | None = None, made: list[object] | None = None) -> None:
         self.id: bytes | None = None
-        self.made: list[Any] | None = None
+        self.made = made
         self._store = store
-        self._say = say
         self._offered: list[bytes] = []
 
     def _offer(self) -> tuple[int, bytes]:
         self._offered = self._store.ids(OFFERS) if self._store else []
         return len(self._offered), b"".join(self._offered)
 
-    def _answer(self, count: int, body: bytes) -> tuple[int, bytes]:
+    def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         if count > OFFERS:
             raise PeerMismatch(f"the client offers {count} ids, more than {OFFERS}")
+        if self._store and self._store.binding.plan != bytes.fromhex(plan.hash):
+            return 0, b""  # material is prepared for the greatest length
         for at in range(0, count * ID, ID):
             if self._claim(body[at : at + ID]):
                 return 1, body[at : at + ID]
@@ -106,7 +180,7 @@ class Running(Terms):
     def _conclude(self, count: int, body: bytes) -> bool:
         if not count:
             if self._offered:
-                self._say(f"the server holds none of the {len(self._offered)} prepared inferences here")
+                log.info("the server holds none of the %d prepared inferences here", len(self._offered))
             return False
         if body not in self._offered:
             raise PeerMismatch("the server picked prepared material that was not offered")
@@ -114,7 +188,7 @@ class Running(Terms):
 
     def _end(self, accepted: bool) -> None:
         if not accepted and self.id is not None:
-            self._say(f"the client has lost its part of {self.id.hex()}; both start anew")
+            log.info("the client has lost its part of %s; both start anew", self.id.hex())
             self.id = self.made = None
 
     def _claim(self, id: bytes) -> bool:
@@ -123,7 +197,7 @@ class Running(Terms):
         return self.made is not None
 
 
-class Preparing(Terms):
+class PreparationTerms(Terms):
     """Terms of a preparation of up to ``count`` inferences; the lower count of both sides holds.
 
     Attributes:
@@ -132,15 +206,15 @@ class Preparing(Terms):
 
     purpose = Purpose.PREPARE
 
-    def __init__(self, count: int) -> None:
-        self.ids: list[bytes] = []
+    def __init__(self, count: int, *, dry: bool = False) -> None:
+        self.ids: list[bytes] = [bytes(ID)] * count if dry else []
         self._count = count
         self._nonce = os.urandom(ID)
 
     def _offer(self) -> tuple[int, bytes]:
         return self._count, self._nonce
 
-    def _answer(self, count: int, body: bytes) -> tuple[int, bytes]:
+    def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         self._settle(min(count, self._count), body[:ID], self._nonce)
         return len(self.ids), self._nonce
 

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..base.errors import BadInput
 from ..plan.file import INPUT_KINDS, InputSpec, Plan
+from ..plan.local import run_local
 
 Array = NDArray[Any]
+
+
+@dataclass(frozen=True, repr=False)
+class ClientInput:
+    """An input that fits: the length it runs at, and all that the client computes alone of it."""
+
+    plan: Plan
+    local: list[NDArray[np.float64]]
+
+    def __repr__(self) -> str:
+        return f"ClientInput(plan {self.plan.hash[:12]}, <secret>)"
+
+    @staticmethod
+    def of(plan: Plan, feeds: Mapping[str, ArrayLike]) -> ClientInput:
+        """Raises BadInput, naming the input, before anything is sent."""
+        length, fitted = fit(plan, {name: np.asarray(value) for name, value in feeds.items()})
+        return ClientInput(length, run_local(length.local, check_inputs(length, fitted)))
 
 
 def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]:
@@ -52,7 +71,7 @@ def _padded(x: Array, shape: tuple[int, ...]) -> Array:
     return np.pad(x, [(0, held - given) for given, held in zip(x.shape, shape, strict=True)])
 
 
-def check_inputs(plan: Plan, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def check_inputs(plan: Plan, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
     """The client's inputs as the plan wants them; BadInput names the first that is not."""
     wanted = [i.name for i in plan.inputs]
     for name in feeds:

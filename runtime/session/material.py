@@ -22,15 +22,16 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,7 +47,7 @@ HEAD = struct.Struct(f"<8s8s32s32s32s{ID}sQQ")
 BUFFER = 4 << 20
 PART, CLAIMED = ".part", ".claimed"
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,15 @@ class _Head(NamedTuple):
 class Store:
     """A directory of material for one plan at one role. It need not exist until something is written.
 
-    Args:
-        say: told once of every file that is passed over, and why.
+    Every file that is passed over is logged once, with the reason.
 
     Raises:
         BadInput: the directory can be read by other users, or not by this one.
     """
 
-    def __init__(self, path: Path, binding: Binding, say: Say = lambda line: None) -> None:
+    def __init__(self, path: Path, binding: Binding) -> None:
         self.path = path
         self.binding = binding
-        self._say = say
         self._said: dict[str, str] = {}
         with self._faults("read"):
             if path.is_dir():
@@ -137,7 +136,7 @@ class Store:
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    def draft(self, id: bytes, made: list[Any]) -> Draft:
+    def draft(self, id: bytes, made: list[object]) -> Draft:
         """Write material out in full under a name that nothing claims; see `Draft.publish`."""
         self.create()
         with self._faults("written"):
@@ -149,7 +148,7 @@ class Store:
                 raise
         return draft
 
-    def claim(self, id: bytes) -> list[Any] | None:
+    def claim(self, id: bytes) -> list[object] | None:
         """Take the material ``id`` for good; None where it is not there, not whole or not ours.
 
         The caller alone holds what is returned; the file is gone.
@@ -216,7 +215,7 @@ class Store:
             raise ValueError(f"damaged, {status.st_size} bytes where {head.size} belong")
         return head
 
-    def _load(self, file: FileIO, id: bytes) -> list[Any]:
+    def _load(self, file: FileIO, id: bytes) -> list[object]:
         file.seek(0)
         head = self._head(file, id)
         file.seek(0)
@@ -238,7 +237,7 @@ class Store:
             raise ValueError("damaged, it holds no list of material")
         return made
 
-    def _write(self, fd: int, id: bytes, made: list[Any]) -> None:
+    def _write(self, fd: int, id: bytes, made: list[object]) -> None:
         skeleton, arrays = flatten(made)
         text, here = encode(skeleton), self.binding
         state, waiting = hashlib.blake2b(digest_size=DIGEST), bytearray()
@@ -285,7 +284,7 @@ class Store:
         for why in dict.fromkeys(new.values()):
             names = [name for name in new if new[name] == why]
             others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            self._say(f"{self.path / names[0]}{others}: passed over: {why}")
+            log.warning("%s%s: passed over: %s", self.path / names[0], others, why)
 
     @contextlib.contextmanager
     def _faults(self, done: str) -> Iterator[None]:

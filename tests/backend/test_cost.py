@@ -12,7 +12,7 @@ from ppc.backend.report import describe, summary
 from ppc.runtime.cost.rates import REFERENCE, Rates, read_rates
 from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
 from ppc.runtime.party.ledger import PHASES
-from ppc.runtime.session.program import predict
+from ppc.runtime.session.connection import predict_cost
 
 RATES = read_rates(REFERENCE)
 IDLE = Rates(machine="idle", date="", cores=2, shared={}, steps={}, loopback=(1e9, 1e-4))
@@ -21,7 +21,7 @@ IDLE = Rates(machine="idle", date="", cores=2, shared={}, steps={}, loopback=(1e
 def test_bytes_and_flights_are_those_that_a_run_measures():
     rows = predict_seconds(tiny_plan(), WAN, RATES).rows
     assert {k: (c.server, c.client, c.flights) for k, c in rows.items()} == {
-        k: (c.server, c.client, c.flights) for k, c in predict(tiny_plan()).rows.items()
+        k: (c.server, c.client, c.flights) for k, c in predict_cost(tiny_plan()).rows.items()
     }
 
 
@@ -31,7 +31,7 @@ def test_parts_add_up_to_their_phase_and_phases_to_the_whole(network):
     for phase in PHASES:
         parts = cost.phases[phase]
         assert parts.work + parts.bytes + parts.trips == pytest.approx(parts.seconds, rel=1e-6)
-        rows = [row.seconds for (at, _), row in cost.rows.items() if at == phase]
+        rows = [row.seconds for at, row in cost.rows.items() if at.phase == phase]
         assert sum(rows) == pytest.approx(parts.seconds)
     assert cost.seconds == pytest.approx(sum(parts.seconds for parts in cost.phases.values()))
 

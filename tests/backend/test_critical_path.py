@@ -7,7 +7,7 @@ from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan
 from ppc.runtime.plan.local import LocalOp
-from ppc.runtime.session.program import predict
+from ppc.runtime.session.connection import predict_cost
 
 NUM = Fixed(20, 8)
 
@@ -35,8 +35,8 @@ def two_branches() -> Plan:
 
 def test_branches_that_do_not_read_each_other_count_once():
     plan = two_branches()
-    rows = predict(plan).rows
-    cost = {i: rows["online", plan.label(i)].flights for i in range(len(plan.steps))}
+    rows = predict_cost(plan).rows
+    cost = {i: rows[plan.place("online", i)].flights for i in range(len(plan.steps))}
     flights, path = critical_path(plan, rows)
     assert len({1, 2} & set(path)) == 1
     assert flights == max(cost[1], cost[2]) == 2

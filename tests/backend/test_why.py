@@ -13,8 +13,8 @@ from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import answer_bytes, upload_bytes
 from ppc.runtime.net.channel import HEADER
 from ppc.runtime.ot.pool import IKNP, Pool, schedule, schedule_bytes
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role
-from ppc.runtime.session.executor import price
 
 
 def test_what_was_chosen_is_what_the_plan_holds():
@@ -57,11 +57,12 @@ def test_a_price_that_is_none_is_not_believed(said):
 
 def extended(sender: Role, count: int) -> int:
     """Bytes that a pool says for so many COTs, without its base OTs and the headers of messages."""
-    p, pool = Party(None), Pool(sender, count)
-    with p.ledger.at("setup", "base"):
-        pool.setup(p)
-    with p.ledger.at("offline", "take") as cost:
-        pool.take(p, count)
+    p = Party(None)
+    pool = Pool(p, sender)
+    with p.ledger.at(Place("setup", "base")):
+        pool.plan(count)
+    with p.ledger.at(Place("offline", "take")) as cost:
+        pool.take(count)
     messages = sum(1 if kind == IKNP else n for kind, n in schedule(count))
     return cost.bytes - HEADER.size * messages
 
@@ -73,7 +74,6 @@ def test_bytes_of_a_schedule_are_those_that_its_pool_says():
 
 def test_ots_are_those_that_the_plan_takes():
     plan = tiny_plan()
-    assert price(plan).rows
     senders = [row["sender"] for row in reasons(plan)["ots"]]
     assert senders == ["server", "client"]
     for row in reasons(plan)["ots"]:

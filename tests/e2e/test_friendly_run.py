@@ -5,14 +5,15 @@ import json
 import numpy as np
 import pytest
 from small import TOKENS
+from stepwise import both
 from typer.testing import CliRunner
 
 import ppc
 from ppc import cli
 from ppc.frontend import onnx_run
 from ppc.runtime.party.party import together
-from ppc.runtime.party.role import CLIENT
-from ppc.runtime.session.executor import run_phases
+from ppc.runtime.session.engines import standard
+from ppc.runtime.session.inputs import ClientInput
 
 
 def invoke(*arguments):
@@ -55,10 +56,8 @@ def test_two_parties_compute_the_emitted_model_at_the_price_foretold(friendly):
     plain = onnx_run.run(emitted, feeds)
     clear = ppc.simulate(plan, weights, feeds)
 
-    def program(p):
-        return run_phases(p, plan, *((None, feeds) if p.role is CLIENT else (weights, None)))
-
-    _, private, ledger = together(program)
+    given = ClientInput.of(plan, feeds)
+    _, private, ledger = together(lambda p: both(p, plan, weights, given.local), standard)
     for name in clear:
         assert cosine(clear[name], plain[name]) > 0.9999
         assert cosine(private[name], clear[name]) > 0.9999

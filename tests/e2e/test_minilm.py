@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import numpy as np
 import pytest
 from real import MINILM, MINILM_OUTPUT, SENTENCES, TOKENIZER, feeds_of, minilm, needed
+from sides import serving_here
 
 import ppc
 from ppc.frontend import onnx_run
@@ -19,26 +19,11 @@ PHASES = ("setup", "offline", "online")
 
 def infer(compiled: Any, feeds: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, Any], dict[str, Any]]:
     """The client's output and both reports."""
-    told: list[str] = []
     reports: list[dict[str, Any]] = []
-    ready = threading.Event()
-
-    def say(line: str) -> None:
-        told.append(line)
-        ready.set()
-
-    server = ppc.Server(compiled.plan, compiled.weights, timeout=60)
-    thread = threading.Thread(
-        target=server.serve,
-        args=(("127.0.0.1", 0),),
-        kwargs={"once": True, "say": say, "done": reports.append},
-        daemon=True,
-    )
-    thread.start()
-    assert ready.wait(20)
-    host, port = told[0].split()[-1].split(":")
-    outcome = ppc.Client(compiled.plan, timeout=60).run(feeds, (host, int(port)))
-    thread.join(timeout=20)
+    options = ppc.SessionOptions(timeout=60)
+    server = ppc.Server(compiled.plan, compiled.weights, options)
+    with serving_here(server, done=reports.append) as (address, _):
+        outcome = ppc.Client(compiled.plan, options).run(feeds, address)
     return outcome.outputs[MINILM_OUTPUT][0], outcome.report, reports[0]
 
 

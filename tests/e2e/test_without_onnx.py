@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sides import serving_here
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 import ppc
@@ -53,28 +53,15 @@ def test_a_plan_is_loaded_and_priced(plan: Path) -> None:
 
 
 def test_the_client_runs_from_the_command_line(plan: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    ready = threading.Event()
-
-    def say(line: str) -> None:
-        told.append(line)
-        ready.set()
-
-    server = ppc.Server(tiny_plan(), tiny_weights(), timeout=30)
-    thread = threading.Thread(
-        target=server.serve, args=(("127.0.0.1", 0),), kwargs={"once": True, "say": say}, daemon=True
-    )
-    thread.start()
-    assert ready.wait(10)
     np.savez(tmp_path / "in.npz", **tiny_feeds())  # type: ignore[arg-type]
-    arguments = ["run", str(plan), "--role", "client", "--connect", told[0].split()[-1], "--json"]
     code = "sys.argv[0] = 'ppc'; runpy.run_module('ppc.cli', run_name='__main__')"
-    done = without(NOT_FOR_RUNNING, code, *arguments, "--input", str(tmp_path / "in.npz"))
+    server = ppc.Server(tiny_plan(), tiny_weights(), ppc.SessionOptions(timeout=30))
+    with serving_here(server) as ((host, port), _):
+        arguments = ["run", str(plan), "--role", "client", "--connect", f"{host}:{port}", "--json"]
+        done = without(NOT_FOR_RUNNING, code, *arguments, "--input", str(tmp_path / "in.npz"))
     assert done.returncode == 0, done.stderr
     outputs = json.loads(done.stdout)["outputs"]
     assert np.shape(outputs["y"]) == (1, 10)
-    thread.join(timeout=10)
-    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("name", NOT_FOR_RUNNING)

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx
+import stepwise
 
 sys.path.append(str(Path(__file__).parents[1] / "tools"))
 sys.path.append(str(Path(__file__).parents[2]))
@@ -38,8 +39,9 @@ from ppc.cli import _line, _status
 from ppc.runtime.cost.sample_plan import sample_plans
 from ppc.runtime.party.party import together
 from ppc.runtime.plan.file import Plan, decode
-from ppc.runtime.session.executor import run_phases
-from ppc.runtime.session.program import parameters_digest
+from ppc.runtime.session.engines import standard
+from ppc.runtime.session.facts import Facts
+from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.simulate import simulate
 
 SMALL = 2**16
@@ -131,7 +133,7 @@ def run(data: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         plan = decode(data)
-        parameters_digest(plan)
+        _ = Facts(plan).digest
         said = summary(plan)
         json.dumps(said)
         if zlib.crc32(data) % RARELY == 1:
@@ -155,7 +157,8 @@ def _execute(plan: Plan, both: bool) -> None:
     feeds: Any = {each.name: np.ones(each.shape, kinds[each.kind]) for each in plan.inputs}
     simulate(plan, weights, feeds)
     if both:
-        together(lambda p: run_phases(p, plan, weights, feeds))
+        given = ClientInput.of(plan, feeds)
+        together(lambda p: stepwise.both(p, plan, weights, given.local), standard)
 
 
 def expected(fault: Exception) -> bool:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from ppc.runtime.ot.pool import Pool
-from ppc.runtime.party.ledger import Cost, Ledger
+from ppc.runtime.he.engine import HeEngine
+from ppc.runtime.party.ledger import Cost, Ledger, Place
 from ppc.runtime.party.party import Party, priced, together
-from ppc.runtime.party.role import CLIENT, SERVER, Role
-from ppc.runtime.protocols.random_ot import CountingPool
+from ppc.runtime.party.ports import Engines
+from ppc.runtime.party.role import Role
+from ppc.runtime.session.engines import CountingSource, standard
 
 
 @dataclass(frozen=True)
@@ -23,32 +24,29 @@ class Result:
     predicted: Cost
 
 
-def _pooled(program: Callable[[Party], Any], counts: dict[Role, int]) -> Callable[[Party], Any]:
+def _planned(program: Callable[[Party], Any], counts: dict[Role, int]) -> Callable[[Party], Any]:
     def run(p: Party) -> Any:
-        p.pools = {role: Pool(role, counts[role]) for role in Role}
-        for pool in p.pools.values():
-            pool.setup(p)
-        with p.ledger.at("test", "program"):
+        for role, pool in p.cots.items():
+            pool.plan(counts[role])
+        with p.ledger.at(Place("test", "program")):
             return program(p)
 
     return run
 
 
 def _count(program: Callable[[Party], Any]) -> dict[Role, int]:
-    party = Party(None)
-    pools = {role: CountingPool() for role in Role}
-    party.pools = pools  # type: ignore[assignment]
-    program(party)
-    return {SERVER: pools[SERVER].taken, CLIENT: pools[CLIENT].taken}
+    sources = {role: CountingSource(role) for role in Role}
+    program(Party(None, engines=lambda p: Engines(sources, HeEngine(p))))
+    return {role: source.taken for role, source in sources.items()}
 
 
 @pytest.fixture
 def two() -> Callable[[Callable[[Party], Any]], Result]:
     def run(program: Callable[[Party], Any]) -> Result:
-        pooled = _pooled(program, _count(program))
-        predicted: Ledger = priced(pooled)
-        server, client, ledger = together(pooled)
-        key = ("test", "program")
+        planned = _planned(program, _count(program))
+        predicted: Ledger = priced(planned, standard)
+        server, client, ledger = together(planned, standard)
+        key = Place("test", "program")
         measured, foretold = ledger.rows[key], predicted.rows[key]
         assert (measured.server, measured.client, measured.flights) == (
             foretold.server,

@@ -17,10 +17,11 @@ from frames import Frame, watched
 
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
-from ppc.runtime.he.engine import HeSession
+from ppc.runtime.he.engine import HeEngine
 from ppc.runtime.he.product import plan_product
-from ppc.runtime.ot.pool import Pool
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, together
+from ppc.runtime.party.ports import Engines
 from ppc.runtime.party.role import SERVER, Role
 from ppc.runtime.protocols import matmul
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
@@ -36,8 +37,8 @@ from ppc.runtime.protocols.multiply import (
     square_offline,
 )
 from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
-from ppc.runtime.protocols.random_ot import CountingPool
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
+from ppc.runtime.session.engines import CountingSource, standard
 
 TIMES = 24
 N = 24
@@ -93,8 +94,8 @@ def products(p: Party) -> None:
 
 def scalings(p: Party) -> None:
     rows, w = Rows((6, 4), (1, 4)), np.array([[3, -7, 1, 100]])
-    made = scaled_offline(p, NUM, rows, 9, lambda: w)
-    scaled(p, fixed(p, NUM, 6, 4), rows, 7, lambda: w, made)
+    made = scaled_offline(p, NUM, rows, 9, w)
+    scaled(p, fixed(p, NUM, 6, 4), rows, 7, w, made)
 
 
 def crossings(p: Party) -> None:
@@ -109,13 +110,12 @@ BOTH = plan_product(1, 4, 6, 4, 22), plan_product(1, 4, 6, 4, 22)
 
 def linear(p: Party) -> None:
     w = np.arange(30).reshape(6, 5)
-    begun = matmul.linear_begin(p, LINEAR, lambda: w)
-    made = matmul.linear_offline(p, LINEAR, begun)
-    matmul.linear(p, fixed(p, NUM, 1, 4, 6), 5, 3, lambda: w, made)
+    made = matmul.linear_offline(p, matmul.linear_begin(p, LINEAR, w))
+    matmul.linear(p, fixed(p, NUM, 1, 4, 6), 5, 3, w, made)
 
 
 def matrices(p: Party) -> None:
-    made = matmul.matmul_offline(p, *BOTH, matmul.matmul_begin(p, *BOTH))
+    made = matmul.matmul_offline(p, BOTH[0], matmul.matmul_begin(p, *BOTH))
     matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
 
 
@@ -136,22 +136,19 @@ PROGRAMS: dict[str, Program] = {
 
 def frames_of(program: Program) -> list[list[Frame]]:
     """What is said in each of `TIMES` repetitions on the same shares; the frames of each in one order."""
-    count = Party(None)
-    count.pools = {role: CountingPool() for role in Role}  # type: ignore[assignment,misc]
-    count.he = HeSession(count, ())
-    program(count)
+    sources = {role: CountingSource(role) for role in Role}
+    program(Party(None, engines=lambda p: Engines(sources, HeEngine(p))))
 
     def repeated(p: Party) -> None:
-        p.pools = {role: Pool(role, TIMES * count.pools[role].taken) for role in Role}
-        for pool in p.pools.values():
-            pool.setup(p)
-        p.he = HeSession(p, [LINEAR, *BOTH])
+        for role, pool in p.cots.items():
+            pool.plan(TIMES * sources[role].taken)
+        p.linear.plan([LINEAR, *BOTH])
         for i in range(TIMES):
-            with p.ledger.at("times", str(i)):
+            with p.ledger.at(Place("times", str(i))):
                 program(p)
 
     with watched() as frames:
-        together(repeated)
+        together(repeated, standard)
     said = [f for f in frames if f.phase == "times" and f.kind not in ("extension.extend", "silent.extend")]
     times = [[f for role in Role for f in said if (f.step, f.role) == (str(i), role)] for i in range(TIMES)]
     assert len({len(each) for each in times}) == 1

@@ -24,14 +24,18 @@ import ppc.runtime
 from ppc.backend.compile import Compiled
 from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch, RangeFault, RuntimeFault
 from ppc.runtime.net.channel import Channel
+from ppc.runtime.net.network import LOOPBACK
+from ppc.runtime.party.ledger import Ledger
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import CLIENT, SERVER, Role
-from ppc.runtime.plan.local import run_local
 from ppc.runtime.service.client import Client
+from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.server import Server
-from ppc.runtime.session.executor import Run, offline, online, setup
-from ppc.runtime.session.inputs import check_inputs
-from ppc.runtime.session.program import Outcome
+from ppc.runtime.session.connection import FRESH, Connection, Done
+from ppc.runtime.session.engines import standard
+from ppc.runtime.session.executor import offline, online, setup
+from ppc.runtime.session.facts import facts
+from ppc.runtime.session.inputs import ClientInput
 
 ROOMS = [Path(ppc.runtime.__file__).parent, Path(ppc.backend.__file__).parent]
 DATA = {
@@ -44,6 +48,8 @@ DATA = {
     "Keys",
     "Weights",
     "Integers",
+    "Floats",
+    "Signed",
     "bytes",
     "ndarray",
 }
@@ -133,20 +139,23 @@ def everything() -> Everything:
     kept: list[Any] = []
 
     def program(p: Party) -> Any:
-        local = run_local(plan.local, check_inputs(plan, tiny_feeds())) if p.role is CLIENT else None
-        run = Keeping(plan, tiny_weights() if p.role is SERVER else None, local)
-        setup(p, plan)
-        made = offline(p, run)
+        given = ClientInput.of(plan, tiny_feeds()) if p.role is CLIENT else None
+        weights = tiny_weights() if p.role is SERVER else None
+        values = Keeping(plan)
+        setup(p, facts(plan).cots, plan)
+        made = offline(p, plan, weights)
         kept.append(list(made))
-        outputs = online(p, run, made)
-        kept.extend([p, run, run.kept, p.he, p.prg, *p.pools.values(), p.ledger])
+        outputs = online(p, plan, made, weights, given.local if given else None, values=values)
+        kept.extend([p, given, values, values.kept, p.linear, p.prg, *p.cots.values(), p.ledger])
+        kept.append(Connection(p))
         return outputs
 
-    server, client, _ = together(program)
+    server, client, _ = together(program, standard)
     compiled = Compiled(plan, tiny_weights())
-    outcome = Outcome(client, {})
+    done = Done(plan, FRESH, Ledger(), 1.0, client)
+    outcome = Outcome(CLIENT, done, LOOPBACK)
     kept += [
-        Run(plan, compiled.weights),
+        done,
         compiled,
         outcome,
         Server(plan, compiled.weights),
@@ -178,7 +187,16 @@ def _collect(value: Any, seen: Everything, known: set[int], depth: int) -> None:
 
 def test_everything_is_found(everything):
     kinds = {type(each).__name__ for each in everything.objects}
-    assert {"Party", "Prg", "HeSession", "HeClient", "SecretKey", "HeServer", "Pool", "Iknp", "Run"} <= kinds
+    assert {
+        "Party",
+        "Prg",
+        "HeEngine",
+        "HeClient",
+        "SecretKey",
+        "HeServer",
+        "Pool",
+        "Iknp",
+    } <= kinds
     assert {"LinearMade", "SelectMade", "AndMade", "Share", "Compiled", "Server", "Client"} <= kinds
     assert len(everything.numbers()) > 1000
 
@@ -238,8 +256,8 @@ STRUCTURED = [
     "handshake by the server",
     "base.base_ots by the client",
     "base.base_ots by the server",
-    "engine.__init__ by the client",
-    "engine.upload by the client",
+    "engine.plan by the client",
+    "engine.begin by the client",
     "engine.finish by the server",
     "extension.extend by the client",
     "matmul.linear by the client",
@@ -297,7 +315,7 @@ def test_a_fault_at_one_side_tells_the_other_nothing():
     feeds = {"ids": np.array([[3, 0, 123456, 7]])}
     with pytest.raises(BadInput, match=rf"123456, outside \[0, {VOCABULARY - 1}\]"):
         Client(plan, patience=0.1).run(feeds, ("127.0.0.1", 1))
-    with mock.patch("ppc.runtime.session.program.check_inputs", lambda plan, feeds: dict(feeds)):
+    with mock.patch("ppc.runtime.session.inputs.check_inputs", lambda plan, feeds: dict(feeds)):
         results = session(plan, tiny_weights(), feeds, timeout=5)
     assert isinstance(results[CLIENT], BadInput)
     assert isinstance(results[SERVER], NetworkFault)
@@ -306,7 +324,7 @@ def test_a_fault_at_one_side_tells_the_other_nothing():
 
 def test_a_value_out_of_range_is_told_to_its_owner_alone():
     huge = [np.zeros(1), np.full((1, 4, 11), 7.7e9)]
-    with mock.patch("ppc.runtime.session.program.run_local", return_value=huge):
+    with mock.patch("ppc.runtime.session.inputs.run_local", return_value=huge):
         results = session(tiny_plan(), tiny_weights(), tiny_feeds(), timeout=5)
     assert isinstance(results[CLIENT], RangeFault)
     assert isinstance(results[SERVER], (NetworkFault, PeerMismatch))

@@ -15,7 +15,9 @@ from ppc.runtime.ot import keys
 from ppc.runtime.ot.pool import Pool
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import CLIENT, SERVER, Role
-from ppc.runtime.session.executor import Run, count_ots, offline, setup
+from ppc.runtime.session.engines import standard
+from ppc.runtime.session.executor import offline, setup
+from ppc.runtime.session.facts import facts
 
 WINDOWS = ((12, 8), (7, 14), (2, 48), (1, 96))
 """(bits at least, neighbours): so many elements of so many bits hold 96 bits: not equal by accident."""
@@ -37,8 +39,9 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     seen, lock = Recorded(), threading.Lock()
     take, sender_keys, receiver_keys = Pool.take, keys.sender_keys, keys.receiver_keys
 
-    def watched_take(self, p, n):
-        first, blocks = take(self, p, n)
+    def watched_take(self, n):
+        p = self._p
+        first, blocks = take(self, n)
         if not p.pricing:
             seen.takes[p.role, self.sender].append((first, n))
             seen.blocks[p.role, self.sender].append(blocks.copy())
@@ -55,14 +58,14 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     def program(p: Party) -> list[Any]:
         plan = tiny_plan()
         seen.party[p.role] = p
-        setup(p, plan)
-        return offline(p, Run(plan, tiny_weights() if p.role is SERVER else None))
+        setup(p, facts(plan).cots, plan)
+        return offline(p, plan, tiny_weights() if p.role is SERVER else None)
 
     with monkeypatch.context() as patch:
         patch.setattr(Pool, "take", watched_take)
         patch.setattr(keys, "sender_keys", watched_keys("sender", sender_keys))
         patch.setattr(keys, "receiver_keys", watched_keys("receiver", receiver_keys))
-        seen.material[SERVER], seen.material[CLIENT], _ = together(program)
+        seen.material[SERVER], seen.material[CLIENT], _ = together(program, standard)
     return seen
 
 
@@ -129,7 +132,7 @@ def test_every_ot_is_taken_once(runs, role, sender):
         for first, n in takes:
             assert first == at
             at += n
-        assert at == getattr(count_ots(tiny_plan()), sender.value) == run.party[role].pools[sender].planned
+        assert at == facts(tiny_plan()).cots[sender] == run.party[role].cots[sender].planned
         assert takes == run.takes[role.other, sender]
 
 
@@ -150,15 +153,15 @@ def test_no_cot_block_is_handed_out_twice(runs, role, sender):
 
 
 def test_correlations_and_tags_are_new_in_every_run_and_direction(runs):
-    pools = [run.party[sender].pools[sender] for run in runs for sender in Role]
+    pools = [run.party[sender].cots[sender] for run in runs for sender in Role]
     assert len({pool.delta.tobytes() for pool in pools}) == len(pools) == 4
     assert len({pool._iknp.tag for pool in pools}) == 4
     for run in runs:
-        assert all(run.party[sender.other].pools[sender].delta is None for sender in Role)
+        assert all(run.party[sender.other].cots[sender].delta is None for sender in Role)
 
 
 def test_he_keys_are_new_in_every_run(runs):
-    sets = [run.party[CLIENT].he.client._keys for run in runs]
+    sets = [run.party[CLIENT].linear.client._keys for run in runs]
     secrets = [key.ntt.tobytes() for keys_of_run in sets for key in keys_of_run.values()]
     assert len(set(secrets)) == len(secrets) >= 2
 

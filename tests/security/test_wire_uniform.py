@@ -28,8 +28,8 @@ HANDSHAKE = "handshake"
 MESSAGES = {
     "base.base_ots": "points of a prime-order group",
     "extension.extend": "masked columns",
-    "engine.__init__": "public keys: a seed and c0 by primes",
-    "engine.upload": "a seed and c0 by primes",
+    "engine.plan": "public keys: a seed and c0 by primes",
+    "engine.begin": "a seed and c0 by primes",
     "engine.finish": "c1 and c0 modulo a power of two",
     "gilboa.gilboa_chosen": "corrected choices",
     "gilboa._send_rows": "taus of all widths",
@@ -106,7 +106,7 @@ def test_the_measure_sees_what_is_wrong():
 
 
 def test_words_of_uploads_fill_their_range(runs):
-    uploads = [frame for run in runs for frame in run if frame.kind == "engine.upload"]
+    uploads = [frame for run in runs for frame in run if frame.kind == "engine.begin"]
     assert uploads
     for frame in uploads:
         product, at = frame.known["product"], 16
@@ -147,9 +147,9 @@ def test_the_silent_extension_says_noise():
     """The tiny plan is too small to need it."""
 
     def program(p):
-        pool = Pool(SERVER, 400_000)
-        pool.setup(p)
-        pool.take(p, 400_000)
+        pool = Pool(p, SERVER)
+        pool.plan(400_000)
+        pool.take(400_000)
 
     said = []
     for _ in range(2):

@@ -43,23 +43,24 @@ def main() -> None:
     verb, role, port, store, call, when = sys.argv[1:]
     from pathlib import Path
 
+    from sides import infer, prepare, serve_one
     from tiny import tiny_feeds, tiny_plan, tiny_weights
 
     from ppc.runtime.net.tcp import connect
+    from ppc.runtime.service.shelf import open_store
     from ppc.runtime.session import material
-    from ppc.runtime.session import program as session
 
     weights = tiny_weights() if role == "server" else None
-    opened = session.open_store(Path(store), tiny_plan(), weights)
+    opened = open_store(Path(store), tiny_plan(), weights)
     name, _, nth = call.partition(":")
     material.os = Deadly(int(nth or 1), when, name)
     sock = connect(("127.0.0.1", int(port)), 10)
     if verb == "prepare":
-        session.prepare(sock, tiny_plan(), opened, 1, weights, timeout=20)
+        prepare(sock, tiny_plan(), opened, 1, weights, timeout=20)
     elif weights is not None:
-        session.serve_one(sock, tiny_plan(), weights, store=opened, timeout=20)
+        serve_one(sock, tiny_plan(), weights, store=opened, timeout=20)
     else:
-        session.infer(sock, tiny_plan(), tiny_feeds(), store=opened, timeout=20)
+        infer(sock, tiny_plan(), tiny_feeds(), store=opened, timeout=20)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from sides import infer, serve_one
 
 from ppc.runtime.net.channel import Channel
 from ppc.runtime.party.ledger import Ledger
 from ppc.runtime.party.party import Party
 from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import Plan, Weights
-from ppc.runtime.session.program import Outcome, infer, serve_one
+from ppc.runtime.service.report import Outcome
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,14 @@ def _frame(payload: bytes, here: FrameType) -> Frame:
     party = next(v for f in (here, at) for v in f.f_locals.values() if isinstance(v, Party))
     phase, step = _where(party.ledger)
     kind = f"{at.f_globals['__name__'].rsplit('.', 1)[-1]}.{at.f_code.co_name}"
-    kind = step if step == "handshake" else kind
+    kind = "handshake" if kind.startswith("handshake.") else kind
     known = {k: v for k, v in at.f_locals.items() if isinstance(v, int) or k == "product"}
     return Frame(party.role, phase, step, kind, packing.get("bits"), packing.get("count"), payload, known)
 
 
 def _where(ledger: Ledger) -> tuple[str, str]:
-    return next((key for key, cost in ledger.rows.items() if cost is ledger._here), ("", ""))
+    here = (place for place, cost in ledger.rows.items() if cost is ledger._here)
+    return next(((place.phase, place.label) for place in here), ("", ""))
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:

@@ -4,33 +4,35 @@ is held against what the step means for the operands that it was really given.""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ppc.runtime.base.ring import Fixed
+from ppc.runtime.base.share import Share
 from ppc.runtime.party.party import Party, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.plan.local import run_local
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
-from ppc.runtime.session.executor import Run, offline, online, setup
+from ppc.runtime.session.engines import standard
+from ppc.runtime.session.executor import Values, offline, online, setup
+from ppc.runtime.session.facts import facts
 from ppc.runtime.session.inputs import check_inputs
 
 Ints = np.ndarray
 
 
-class Keeping(Run):
-    """A run that forgets nothing."""
+class Keeping(Values[Share]):
+    """Values that forget nothing."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.kept: list[Any] = []
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.kept: list[Share] = []
 
-    def put(self, index: int, value: Any) -> None:
+    def put(self, index: int, value: Share) -> None:
         assert index == len(self.kept)
         self.kept.append(value)
         super().put(index, value)
@@ -53,21 +55,42 @@ class Trace:
 def trace(plan: Plan, weights: Weights, feeds: Mapping[str, np.ndarray]) -> Trace:
     """Run both roles in this process and keep every value."""
     local = run_local(plan.local, check_inputs(plan, feeds))
+    steps_of: Sequence[steps.Step] = plan.steps
 
-    def program(p: Party) -> list[Any]:
-        setup(p, plan)
-        run = Keeping(plan, weights if p.role is SERVER else None, local if p.role is CLIENT else None)
-        online(p, run, offline(p, run))
-        return run.kept
+    def program(p: Party) -> list[Share]:
+        values = Keeping(plan)
+        both(p, plan, weights, local, values)
+        return values.kept
 
-    server, client, _ = together(program)
+    server, client, _ = together(program, standard)
     made = [opened(form.num, s, c) for form, s, c in zip(plan.forms, server, client, strict=True)]
-    meaning = Run(plan, weights, local)
-    meaning._values = dict(enumerate(made))
-    return Trace(plan, made, [np.asarray(step.clear(meaning)) for step in plan.steps])
+    plain = [steps.Plain(form.num, x[None]) for form, x in zip(plan.forms, made, strict=True)]
+    meant = [
+        step.clear(
+            *(plain[j] for j in step.reads()),
+            *(weights[name] for name in step.weights()),
+            *(local[j][None] for j in step.locals()),
+        )[0]
+        for step in steps_of
+    ]
+    return Trace(plan, made, meant)
 
 
-def opened(num: Fixed, server: Any, client: Any) -> Ints:
+def both(
+    p: Party,
+    plan: Plan,
+    weights: Weights,
+    local: Sequence[np.ndarray],
+    values: Values[Share] | None = None,
+) -> dict[str, np.ndarray] | None:
+    """Setup, offline and online in one go, without a handshake: what the client learns."""
+    own = weights if p.role is SERVER else None
+    setup(p, facts(plan).cots, plan)
+    made = offline(p, plan, own)
+    return online(p, plan, made, own, local if p.role is CLIENT else None, values=values)
+
+
+def opened(num: Fixed, server: Share, client: Share) -> Ints:
     assert server.num == client.num == num
     return num.signed(reveal(num.mask, server.ring, client.ring))
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from sides import infer, serve_one
 
 import ppc
 from ppc.backend.compile import Compiled
 from ppc.frontend.onnx_run import run
 from ppc.runtime.party.ledger import PHASES
-from ppc.runtime.session.program import Outcome, infer, predict, serve_one
+from ppc.runtime.service.report import Outcome
+from ppc.runtime.session.connection import predict_cost
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -95,6 +97,6 @@ def cost_as_predicted(*outcomes: Outcome) -> bool:
 
 def megabytes(made: Compiled) -> tuple[float, float]:
     """Offline and online, both directions."""
-    ledger = predict(made.plan)
+    ledger = predict_cost(made.plan)
     offline, online = (ledger.total(phase) for phase in ("offline", "online"))
     return (offline.client + offline.server) / 1e6, (online.client + online.server) / 1e6

@@ -9,10 +9,11 @@ from typing import get_args
 import numpy as np
 import pytest
 from scipy.optimize import nnls
+from sides import told
 
 from ppc.runtime.cost import calibration as measure
 from ppc.runtime.cost import sample_plan
-from ppc.runtime.cost.meter import trace
+from ppc.runtime.cost.meter import metered
 from ppc.runtime.cost.rates import REFERENCE, read_rates
 from ppc.runtime.cost.sample_plan import sample_plans
 from ppc.runtime.party.role import CLIENT, SERVER, Role
@@ -70,8 +71,8 @@ def sides():
 
 def test_a_machine_is_measured_in_every_unit(little, monkeypatch):
     monkeypatch.setattr(measure, "_run", sides)
-    said = []
-    rates = measure.calibrate(2, said.append)
+    with told() as said:
+        rates = measure.calibrate(2)
     assert len(said) == 2
     reference = read_rates(REFERENCE)
     assert set(rates.shared) == set(reference.shared)
@@ -86,16 +87,15 @@ def test_rates_explain_the_times_that_they_make(little):
     truth = {"step": 3e-4, "element": 2e-6, "said": 5e-6, "key": 7e-7, "swapped": 1e-6}
     times = {role: {} for role in Role}
     for plan in sample_plans():
-        for (place, role), units in trace(plan, None).work.items():
+        for (place, role), units in metered(plan, None).work.items():
             times[role][place] = sum(truth.get(unit, 0.0) * n for unit, n in units.items())
     rates = measure._step_rates(times)
     for plan in sample_plans():
-        kinds = {plan.label(i): type(step).__name__ for i, step in enumerate(plan.steps)}
-        for ((phase, label), role), units in trace(plan, None).work.items():
-            key = f"{phase} {kinds.get(label)} {role.value}"
+        for (place, role), units in metered(plan, None).work.items():
+            key = f"{place.phase} {place.what} {role.value}"
             if key in rates:
                 got = sum(rates[key].get(unit, 0.0) * n for unit, n in units.items())
-                assert got == pytest.approx(times[role][phase, label], rel=0.05, abs=2e-5)
+                assert got == pytest.approx(times[role][place], rel=0.05, abs=2e-5)
 
 
 def test_the_median_of_the_runs_counts():
@@ -115,7 +115,7 @@ def test_non_negative_least_squares(seed):
 
 
 def test_the_least_squares_of_one_role_are_not_the_others(little):
-    work = trace(sample_plans()[0], None).work
+    work = metered(sample_plans()[0], None).work
     linear = next(place for place, role in work if place[0] == "online" and "Linear" in place[1])
     assert "mac" in work[linear, SERVER]
     assert "mac" not in work[linear, CLIENT]

@@ -8,19 +8,21 @@ from dataclasses import replace
 import pytest
 from tiny import tiny_plan
 
-from ppc.runtime.cost import meter as timeline
 from ppc.runtime.cost.events import Work
-from ppc.runtime.cost.meter import WORKERS, forecast, foretell, trace
+from ppc.runtime.cost.forecast import predict_time, predict_time_here
+from ppc.runtime.cost.meter import WORKERS, metered
 from ppc.runtime.cost.rates import REFERENCE, Rates, rates_path, read_rates
 from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
 from ppc.runtime.net.tcp import link
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.party.role import CLIENT, SERVER, Role
-from ppc.runtime.session.program import predict, predict_preparation
+from ppc.runtime.session.connection import FRESH, PREPARED, Program, predict_cost
+from ppc.runtime.session.engines import Ready
 
 RATES = read_rates(REFERENCE)
 IDLE = Rates(machine="", date="", cores=2, shared={}, steps={}, loopback=(1e9, 1e-4))
 INFINITE = float("inf")
+READY = Ready(frozenset(Role), frozenset(each.params for each in tiny_plan().products))
 
 
 def costs(ledger):
@@ -28,23 +30,19 @@ def costs(ledger):
 
 
 @pytest.mark.parametrize(
-    ("session", "priced"),
-    [
-        ({}, lambda plan: predict(plan)),
-        ({"prepared": True}, lambda plan: predict(plan, prepared=True)),
-        ({"preparations": 2}, lambda plan: predict_preparation(plan, 2)),
-    ],
+    "program",
+    [FRESH, PREPARED, Program(preparations=2), Program(further=True), Program(further=True, ready=READY)],
 )
 @pytest.mark.parametrize("which", ["tiny", "small"])
-def test_the_forecast_has_the_bytes_and_flights_of_the_price(which, session, priced, small):
+def test_the_forecast_has_the_bytes_and_flights_of_the_price(which, program, small):
     plan = tiny_plan() if which == "tiny" else small.compiled.plan
-    ledger = forecast(plan, RATES, LAN, **session).ledger
-    assert costs(ledger) == costs(priced(plan))
+    ledger = predict_time(plan, RATES, LAN, program).ledger
+    assert costs(ledger) == costs(predict_cost(plan, program))
     assert sum(row[2] for row in costs(ledger).values()) > 3
 
 
 def test_every_unit_of_the_rates_is_counted_somewhere():
-    counted = {unit for units in trace(tiny_plan(), None).work.values() for unit, n in units.items() if n}
+    counted = {unit for units in metered(tiny_plan(), None).work.values() for unit, n in units.items() if n}
     packing_and_much = {"key_switch", "silent_send", "silent_receive"}
     assert set(RATES.shared) - counted <= packing_and_much
     known = {unit for units in RATES.steps.values() for unit in units}
@@ -54,7 +52,7 @@ def test_every_unit_of_the_rates_is_counted_somewhere():
 def test_without_work_and_bandwidth_time_is_flights():
     """A ledger's clocks meet in every swap; in time a role may be ahead of one that it need not wait for."""
     plan, network = tiny_plan(), Network("slow", INFINITE, rtt=0.2)
-    cast = forecast(plan, IDLE, network)
+    cast = predict_time(plan, IDLE, network)
     for phase in PHASES:
         total = cast.ledger.total(phase)
         assert 0.9 * 0.1 * total.flights <= total.seconds <= 0.1 * total.flights + 1e-9
@@ -62,7 +60,7 @@ def test_without_work_and_bandwidth_time_is_flights():
 
 
 def test_without_work_and_delay_time_is_at_least_the_bytes_of_the_busier_direction():
-    cast = forecast(tiny_plan(), IDLE, Network("narrow", 1e5, rtt=0.0))
+    cast = predict_time(tiny_plan(), IDLE, Network("narrow", 1e5, rtt=0.0))
     whole = [cast.ledger.total(phase) for phase in PHASES]
     seconds = sum(cost.seconds for cost in whole)
     assert seconds >= max(sum(c.server for c in whole), sum(c.client for c in whole)) / 1e5
@@ -70,7 +68,7 @@ def test_without_work_and_delay_time_is_at_least_the_bytes_of_the_busier_directi
 
 
 def test_steps_add_up_to_the_later_role_and_a_role_to_its_own_clock():
-    cast = forecast(tiny_plan(), RATES, WAN)
+    cast = predict_time(tiny_plan(), RATES, WAN)
     last = {role: sum(row[role] for row in cast.seconds.values()) for role in Role}
     assert sum(cost.seconds for cost in cast.ledger.rows.values()) == pytest.approx(max(last.values()))
     assert last[CLIENT] == pytest.approx(sum(cast.total(phase, CLIENT) for phase in PHASES))
@@ -78,7 +76,7 @@ def test_steps_add_up_to_the_later_role_and_a_role_to_its_own_clock():
 
 def test_more_delay_less_bandwidth_and_slower_machines_take_longer():
     def seconds(rates, network):
-        return sum(cost.seconds for cost in forecast(tiny_plan(), rates, network).ledger.rows.values())
+        return sum(cost.seconds for cost in predict_time(tiny_plan(), rates, network).ledger.rows.values())
 
     slow = replace_rates(RATES, 2.0)
     base = seconds(RATES, LAN)
@@ -105,17 +103,17 @@ def test_answers_are_computed_beside_the_rest_where_there_is_a_core_for_it():
         return Rates(machine="", date="", cores=cores, shared=shared, steps={}, loopback=(1e12, 0.0))
 
     plan, far = tiny_plan(), Network("far", INFINITE, 0.0)
-    actors = trace(plan, heavy(1)).events
+    actors = metered(plan, heavy(1)).events
     work = {name: sum(e.seconds for e in events if isinstance(e, Work)) for name, events in actors.items()}
     answers = sum(work[name] for name in WORKERS)
     assert answers > 0.1
     assert work[SERVER.value] > 0.1
     assert sum(work[name] > 0 for name in WORKERS) == 1
-    spread = trace(plan, heavy(2)).events
+    spread = metered(plan, heavy(2)).events
     assert sum(any(isinstance(e, Work) for e in spread[name]) for name in WORKERS) == 2
 
     def seconds(cores, network):
-        return forecast(plan, heavy(cores), network).ledger.total("offline").seconds
+        return predict_time(plan, heavy(cores), network).ledger.total("offline").seconds
 
     assert seconds(2, far) < answers + work[SERVER.value]
     assert seconds(1, far) == pytest.approx(sum(work.values()) - work[CLIENT.value], rel=0.2)
@@ -126,7 +124,7 @@ def test_a_damaged_file_of_rates_does_not_spoil_a_report(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     rates_path().parent.mkdir()
     rates_path().write_text("{")
-    assert foretell(tiny_plan(), LAN) == forecast(tiny_plan(), RATES, LAN).seconds
+    assert predict_time_here(tiny_plan(), LAN).seconds == predict_time(tiny_plan(), RATES, LAN).seconds
 
 
 def test_what_lies_below_a_socket():
@@ -137,8 +135,3 @@ def test_what_lies_below_a_socket():
         client.close()
     assert link(object(), None) is LAN
     assert link(object(), WAN) == WAN
-
-
-def test_a_pool_that_meets_no_meter_is_a_fault():
-    with pytest.raises(TypeError, match="only a meter"):
-        timeline.meter(timeline.Party(None))

@@ -7,14 +7,21 @@ import threading
 
 import numpy as np
 import pytest
+from spoil import spoil_uploads
 
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RangeFault
 from ppc.runtime.base.ring import Ring
-from ppc.runtime.he import engine as he_session
-from ppc.runtime.he.engine import HeSession, workers
-from ppc.runtime.he.product import plan_product
-from ppc.runtime.party.party import Party, together
+from ppc.runtime.he import engine
+from ppc.runtime.he.engine import workers
+from ppc.runtime.he.params import PACKING_SETS
+from ppc.runtime.he.product import plan_product, public_key_bytes
+from ppc.runtime.net.channel import HEADER
+from ppc.runtime.party.ledger import Place
+from ppc.runtime.party.party import Party, priced, together
 from ppc.runtime.party.role import CLIENT, SERVER
+from ppc.runtime.session.engines import standard
+
+Halves = tuple[Ring | None, Ring | None]
 
 PRODUCT = plan_product(1, 4, 8, 4, 20, norm_bits=8)
 
@@ -23,40 +30,66 @@ def threads() -> int:
     return sum(thread.name.startswith("ppc-he") for thread in threading.enumerate())
 
 
-def product(p: Party, *, weight: int = 3, spoil: str = "") -> tuple[Ring, Ring] | None:
-    """V of ``weight`` and S = 0: the client's U, and U @ V."""
-    p.he = HeSession(p, [PRODUCT])
-    u, up = p.he.upload(p, PRODUCT)
-    if spoil == "upload":
-        up = p.each(server=lambda: [part[1:] for part in up or ()])
-    if spoil == "leave" and p.role is CLIENT:
+def product(p: Party, *, weight: int = 3, leave: bool = False) -> Halves:
+    """V of ``weight``: the party's U, if it knows one, and its share of U @ V."""
+    p.linear.plan([PRODUCT])
+    pending = p.linear.begin(PRODUCT, lambda: np.full((1, 8, 4), weight))
+    if leave and p.role is CLIENT:
         raise NetworkFault("the client goes")
-    v, s = np.full((1, 8, 4), weight), np.zeros((1, 4, 4), np.uint64)
-    answer = p.each(server=lambda: p.he.start(PRODUCT, up or [], lambda: v, s))
-    made = p.he.finish(p, PRODUCT, answer)
-    return None if made is None or u is None else (u, made)
+    return pending.mask, pending.finish()
+
+
+def right(server: Halves, client: Halves, weight: int) -> bool:
+    u, mask = client[0], np.uint64(2**PRODUCT.ell - 1)
+    want = np.repeat(np.uint64(weight) * u.sum(axis=2, keepdims=True), 4, axis=2) & mask
+    return server[0] is None and np.array_equal((server[1] + client[1]) & mask, want)
 
 
 def test_a_product_and_its_end():
-    server, client, _ = together(product)
-    assert server is None
-    u, made = client
-    mask = np.uint64(2**PRODUCT.ell - 1)
-    assert np.array_equal(made, np.repeat(3 * u.sum(axis=2, keepdims=True), 4, axis=2) & mask)
+    server, client, _ = together(product, standard)
+    assert right(server, client, 3)
     assert threads() == 0
+
+
+def test_keys_are_sent_once_for_each_parameter_set():
+    other = plan_product(1, 4, 8, 4, 20, norm_bits=8, params=(PACKING_SETS[1],))
+
+    def program(p: Party) -> list[Halves]:
+        shares = []
+        for i, products in enumerate(([PRODUCT], [PRODUCT], [other, PRODUCT], [other])):
+            with p.ledger.at(Place("setup", str(i))):
+                p.linear.plan(products)
+            pending = p.linear.begin(products[0], lambda: np.full((1, 8, 4), 5))
+            shares.append((pending.mask, pending.finish()))
+        return shares
+
+    server, client, ledger = together(program, standard)
+    assert all(right(s, c, 5) for s, c in zip(server, client, strict=True))
+    said = [ledger.rows[Place("setup", str(i))].bytes for i in range(4)]
+    one, two = (HEADER.size + public_key_bytes(each.params) for each in (PRODUCT, other))
+    assert said == [one, 0, two, 0]
+    assert {k: c.bytes for k, c in priced(program, standard).rows.items()} == {
+        k: c.bytes for k, c in ledger.rows.items()
+    }
 
 
 @pytest.mark.parametrize(
     ("change", "fault", "message"),
     [
-        ({"spoil": "upload"}, PeerMismatch, "encryptions are malformed"),
-        ({"spoil": "leave"}, NetworkFault, "goes|closed"),
+        ({"leave": True}, NetworkFault, "goes|closed"),
         ({"weight": 2000}, RangeFault, "norm above"),
     ],
 )
 def test_a_fault_ends_the_thread_too(change, fault, message):
     with pytest.raises(fault, match=message):
-        together(lambda p: product(p, **change))
+        together(lambda p: product(p, **change), standard)
+    assert threads() == 0
+
+
+def test_a_malformed_upload_ends_the_thread_too(monkeypatch):
+    spoil_uploads(monkeypatch)
+    with pytest.raises(PeerMismatch, match="encryptions are malformed"):
+        together(product, standard)
     assert threads() == 0
 
 
@@ -68,7 +101,7 @@ def test_malformed_public_keys_are_the_peers_fault(monkeypatch):
 
     monkeypatch.setattr(Party, "tell_bytes", spoilt)
     with pytest.raises(PeerMismatch, match="public keys are malformed"):
-        together(lambda p: HeSession(p, [PRODUCT]))
+        together(lambda p: p.linear.plan([PRODUCT]), standard)
 
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 64])
@@ -76,38 +109,29 @@ def test_answers_of_several_products_at_once(cores, monkeypatch):
     """Each answer belongs to its own upload, whichever is ready first."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
     assert workers(cores) == {1: 1, 2: 2, 3: 3, 64: 4}[cores]
-    v = [np.full((1, 8, 4), weight) for weight in range(6)]
 
-    def program(p: Party) -> list[tuple[Ring, Ring]]:
-        p.he = HeSession(p, [PRODUCT])
-        begun = [p.he.upload(p, PRODUCT) for _ in v]
-        zero = np.zeros((1, 4, 4), np.uint64)
-        answers = [
-            p.each(server=lambda up=up, w=w: p.he.start(PRODUCT, up or [], lambda: w, zero))
-            for (_, up), w in zip(begun, v, strict=True)
+    def program(p: Party) -> list[Halves]:
+        p.linear.plan([PRODUCT])
+        begun = [
+            p.linear.begin(PRODUCT, lambda weight=weight: np.full((1, 8, 4), weight)) for weight in range(6)
         ]
-        return [(u, p.he.finish(p, PRODUCT, a)) for (u, _), a in zip(begun, answers, strict=True)]
+        return [(pending.mask, pending.finish()) for pending in begun]
 
-    _, client, _ = together(program)
-    for weight, (u, made) in enumerate(client):
-        want = np.repeat(weight * u.sum(axis=2, keepdims=True), 4, axis=2) & np.uint64(2**PRODUCT.ell - 1)
-        assert np.array_equal(made, want)
+    server, client, _ = together(program, standard)
+    assert all(right(s, c, weight) for weight, (s, c) in enumerate(zip(server, client, strict=True)))
     assert threads() == 0
 
 
 def test_what_waits_is_dropped_when_the_session_ends(monkeypatch):
-    monkeypatch.setattr(he_session, "workers", lambda cores: 1)
+    monkeypatch.setattr(engine, "workers", lambda cores: 1)
     begun = threading.Event()
-    kept: dict[str, HeSession] = {}
 
     def program(p: Party) -> None:
-        p.he = HeSession(p, [PRODUCT])
         if p.role is SERVER:
-            kept["server"] = p.he
-            p.he._worker.submit(begun.wait, 0.2)
+            p.linear._workers.submit(begun.wait, 0.2)
             for _ in range(100):
-                p.he._worker.submit(begun.wait, 60)
+                p.linear._workers.submit(begun.wait, 60)
 
-    together(program)
+    together(program, standard)
     assert threads() == 0
     assert not begun.is_set()

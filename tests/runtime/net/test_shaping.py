@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from sides import infer, serve_one
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import NetworkFault
@@ -14,7 +15,6 @@ from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.network import Network
 from ppc.runtime.net.shaping import Pace
 from ppc.runtime.net.tcp import TcpTransport
-from ppc.runtime.session.program import infer, serve_one
 
 FAST = 1e12
 
@@ -118,7 +118,7 @@ def test_closing_sends_what_is_queued():
         sender = TcpTransport(listener.accept()[0], 20, Network("slow", 1e6, 0.050))
     reader = Channel(TcpTransport(client, 20))
     Channel(sender).send(bytes(200_000))
-    sender.finish()
+    sender.flush()
     sender.close()
     assert reader.recv(200_000) == bytes(200_000)
     reader.close()
@@ -132,7 +132,7 @@ def test_a_link_that_broke_is_told_at_the_end():
     for _ in range(3):
         sender.send(bytes(100_000))
     with pytest.raises(NetworkFault, match="broke"):
-        sender.finish()
+        sender.flush()
     sender.close()
 
 

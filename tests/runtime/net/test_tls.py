@@ -14,6 +14,7 @@ import pytest
 from certificates import LOOPBACK, Authority, pem, private
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from sides import infer, serve_one, serving_here
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch, RuntimeFault
@@ -21,6 +22,7 @@ from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.tcp import TcpTransport
 from ppc.runtime.net.tls import ClientTls, ServerTls, TlsStream
 from ppc.runtime.service.client import Client
+from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
 
 
@@ -80,22 +82,10 @@ def streams(server: ServerTls, client: ClientTls, name: str = "127.0.0.1") -> li
 
 
 def test_a_run_through_tls(files):
-    server = Server(tiny_plan(), tiny_weights(), timeout=20, tls=files.server)
-    said: list[str] = []
-    ready = threading.Event()
-
-    def say(line: str) -> None:
-        said.append(line)
-        ready.set()
-
-    thread = threading.Thread(
-        target=server.serve, args=(("127.0.0.1", 0),), kwargs={"once": True, "say": say}
-    )
-    thread.start()
-    assert ready.wait(10)
-    port = int(said[0].rsplit(":", 1)[1])
-    outcome = Client(tiny_plan(), timeout=20, tls=files.client).run(tiny_feeds(), ("127.0.0.1", port))
-    thread.join(timeout=20)
+    patient = SessionOptions(timeout=20)
+    server = Server(tiny_plan(), tiny_weights(), patient, tls=files.server)
+    with serving_here(server) as (address, _):
+        outcome = Client(tiny_plan(), patient, tls=files.client).run(tiny_feeds(), address)
     assert outcome.outputs is not None
     # what is counted is what the protocols say, not what TLS makes of it
     assert outcome.report["online"]["sent"] == outcome.report["predicted"]["online"]["sent"]
@@ -194,10 +184,9 @@ def test_an_expired_certificate_is_refused(files):
 
 
 def test_a_client_without_tls_is_refused(files):
-    plain = Client(tiny_plan(), timeout=5)
     server, client = meet(
-        lambda sock: Server(tiny_plan(), tiny_weights(), tls=files.server).answer(sock),
-        lambda sock: _infer(plain, sock),
+        lambda sock: next(Server(tiny_plan(), tiny_weights(), tls=files.server).answer(sock)),
+        lambda sock: infer(sock, tiny_plan(), tiny_feeds(), timeout=5),
     )
     assert isinstance(server, NetworkFault)
     assert "no TLS with the peer" in str(server)
@@ -206,18 +195,12 @@ def test_a_client_without_tls_is_refused(files):
 
 def test_a_server_without_tls_is_refused(files):
     server, client = meet(
-        lambda sock: Server(tiny_plan(), tiny_weights(), timeout=5).answer(sock),
+        lambda sock: serve_one(sock, tiny_plan(), tiny_weights(), timeout=5),
         lambda sock: TlsStream(sock, files.client.context(), "127.0.0.1"),
     )
     assert isinstance(server, (NetworkFault, PeerMismatch))
     assert isinstance(client, NetworkFault)
     assert "no TLS with the peer" in str(client)
-
-
-def _infer(client: Client, sock: socket.socket) -> Any:
-    from ppc.runtime.session.program import infer
-
-    return infer(sock, client.plan, tiny_feeds(), timeout=5)
 
 
 def test_a_stranger_who_says_nothing_is_given_up(files, monkeypatch):

@@ -6,6 +6,7 @@ from nacl import bindings as group
 
 from ppc.runtime.base.errors import PeerMismatch
 from ppc.runtime.ot.base import POINT, BaseOts, _tag, base_ots
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, together
 
 BOTH = pytest.mark.parametrize("sender", [SERVER, CLIENT])
@@ -101,7 +102,7 @@ def test_a_sender_refuses_its_own_point_as_answer() -> None:
 @BOTH
 def test_the_price_is_exact(sender: Role) -> None:
     def program(p: Party) -> None:
-        with p.ledger.at("setup", "ot"):
+        with p.ledger.at(Place("setup", "ot")):
             base_ots(p, sender, 24)
 
     measured = together(program)[2].total("setup")

@@ -6,6 +6,7 @@ import pytest
 from ppc.runtime import _ot
 from ppc.runtime.net.channel import HEADER
 from ppc.runtime.ot.extension import Iknp, message_size
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, together
 
 BOTH = pytest.mark.parametrize("sender", [SERVER, CLIENT])
@@ -16,9 +17,9 @@ SIZES = (1, 127, 128, 129, 4096, 4097, 9000)
 def _program(sender: Role, sizes: tuple[int, ...]):
     def program(p: Party) -> tuple[Iknp, list]:
         iknp = Iknp(sender)
-        with p.ledger.at("setup", "ot"):
+        with p.ledger.at(Place("setup", "ot")):
             iknp.setup(p)
-        with p.ledger.at("offline", "ot"):
+        with p.ledger.at(Place("offline", "ot")):
             return iknp, [iknp.extend(p, n) for n in sizes]
 
     return program

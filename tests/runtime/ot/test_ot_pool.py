@@ -8,6 +8,7 @@ import pytest
 from ppc.runtime.ot.keys import receiver_keys, sender_keys
 from ppc.runtime.ot.pool import Pool, schedule
 from ppc.runtime.ot.silent import B12, SETS
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, together
 
 BOTH = pytest.mark.parametrize("sender", [SERVER, CLIENT])
@@ -18,11 +19,11 @@ SILENT = (1, 300_000, 0, 520_000, 179_999)
 
 def _program(sender: Role, takes: tuple[int, ...], planned: int | None = None):
     def program(p: Party) -> tuple[Pool, list]:
-        pool = Pool(sender, sum(takes) if planned is None else planned)
-        with p.ledger.at("setup", "ot"):
-            pool.setup(p)
-        with p.ledger.at("offline", "ot"):
-            return pool, [pool.take(p, n) for n in takes]
+        pool = Pool(p, sender)
+        with p.ledger.at(Place("setup", "ot")):
+            pool.plan(sum(takes) if planned is None else planned)
+        with p.ledger.at(Place("offline", "ot")):
+            return pool, [pool.take(n) for n in takes]
 
     return program
 
@@ -56,8 +57,8 @@ def test_what_an_iteration_spends_is_never_handed_out() -> None:
     spent: dict[Role | None, list[np.ndarray]] = {SERVER: [], CLIENT: []}
 
     def program(p: Party) -> np.ndarray:
-        pool = Pool(SERVER, 1_200_000)
-        pool.setup(p)
+        pool = Pool(p, SERVER)
+        pool.plan(1_200_000)
         extend = pool._silent.extend
 
         def spy(party, lpn, spend):
@@ -65,7 +66,7 @@ def test_what_an_iteration_spends_is_never_handed_out() -> None:
             return extend(party, lpn, spend)
 
         pool._silent.extend = spy
-        return np.concatenate([pool.take(p, n)[1] for n in (700_000, 500_000)])
+        return np.concatenate([pool.take(n)[1] for n in (700_000, 500_000)])
 
     taken = dict(zip((SERVER, CLIENT), together(program)[:2], strict=True))
     assert dict(schedule(1_200_000))["b10"] == 2
@@ -100,9 +101,9 @@ def test_two_sessions_share_nothing() -> None:
 
 def test_two_pools_of_one_run_have_different_deltas() -> None:
     def program(p: Party) -> list:
-        pools = [Pool(role, 10) for role in (SERVER, CLIENT)]
+        pools = [Pool(p, role) for role in (SERVER, CLIENT)]
         for pool in pools:
-            pool.setup(p)
+            pool.plan(10)
         return [pool.delta for pool in pools]
 
     (mine, none), (nothing, yours), _ = together(program)
@@ -120,14 +121,77 @@ def test_taking_more_than_planned_is_refused_with_both_numbers() -> None:
 
 def test_negative_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="-1"):
-        Pool(SERVER, -1)
+        Pool(Party(None), SERVER).plan(-1)
     with pytest.raises(RuntimeError, match="-1 COTs"):
         priced(_program(SERVER, (-1,), planned=10))
 
 
-def test_taking_before_setup_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="before its base OTs"):
-        Pool(SERVER, 5).take(Party(None), 1)
+def test_taking_before_planning_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="0 planned"):
+        Pool(Party(None), SERVER).take(1)
+
+
+SEVERAL = ((700, 300), (300_000, 600_000), (5,), (1_200_000,))
+
+
+@BOTH
+def test_a_pool_serves_one_program_after_another(sender: Role) -> None:
+    """Base OTs once; indices go on; no block turns up twice, and no program costs more than by itself."""
+
+    def program(p: Party) -> tuple[Pool, list]:
+        pool, found = Pool(p, sender), []
+        for i, takes in enumerate(SEVERAL):
+            with p.ledger.at(Place("setup", str(i))):
+                pool.plan(sum(takes))
+            with p.ledger.at(Place("offline", str(i))):
+                found += [pool.take(n) for n in takes]
+        return pool, found
+
+    server, client, ledger = together(program)
+    (pool, sent), (_, got) = (server, client) if sender is SERVER else (client, server)
+    at = 0
+    for (i, q), (j, t) in zip(sent, got, strict=True):
+        assert i == j == at
+        at += len(q)
+        assert (t == q ^ (t[:, :1] & ONE) * pool.delta).all()
+    assert len(np.unique(np.concatenate([q for _, q in sent]).view("V16"))) == at
+    assert ledger.rows[Place("setup", "0")].bytes > 0
+    for i, takes in enumerate(SEVERAL):
+        assert i == 0 or ledger.rows[Place("setup", str(i))].bytes == 0
+        alone = priced(_program(sender, takes)).total("offline").bytes
+        assert ledger.rows[Place("offline", str(i))].bytes == alone
+    assert {k: c.bytes for k, c in priced(program).rows.items()} == {
+        k: c.bytes for k, c in ledger.rows.items()
+    }
+
+
+def test_a_later_program_is_priced_without_the_earlier_ones() -> None:
+    def program(p: Party) -> None:
+        pool = Pool(p, SERVER, ready=True)
+        pool.plan(300_000)
+        with p.ledger.at(Place("offline", "ot")):
+            pool.take(300_000)
+
+    assert (
+        priced(program).total("offline").bytes == priced(_program(SERVER, (300_000,))).total("offline").bytes
+    )
+    with pytest.raises(ValueError, match="pricing only"):
+        together(program)
+
+
+def test_what_a_program_leaves_is_not_handed_to_the_next() -> None:
+    def program(p: Party) -> list:
+        pool = Pool(p, SERVER)
+        pool.plan(1000)
+        first = pool.take(1)
+        pool.plan(10)
+        return [first, pool.take(10)]
+
+    server, client, _ = together(program)
+    assert [i for i, _ in server] == [0, 1]
+    blocks = np.concatenate([q for _, q in server]).view("V16")
+    assert len(np.unique(blocks)) == 11
+    assert [i for i, _ in client] == [0, 1]
 
 
 def test_an_empty_pool_costs_nothing() -> None:

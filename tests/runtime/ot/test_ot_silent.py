@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from ppc.runtime import _ot
 from ppc.runtime.net.channel import HEADER
 from ppc.runtime.ot.silent import B10, SETS, Lpn, Silent
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, together
 
 ONE = np.uint64(1)
@@ -39,7 +40,7 @@ def _program(sender: Role, lpn: Lpn, rounds: int = 1):
         mine = None if p.pricing else q if p.role is sender else t
         silent = Silent(sender, delta if p.role is sender else None, None if p.pricing else b"t" * 16)
         out = []
-        with p.ledger.at("offline", "ot"):
+        with p.ledger.at(Place("offline", "ot")):
             for _ in range(rounds):
                 out.append(silent.extend(p, lpn, mine))
                 mine = out[-1][: lpn.spent] if out[-1] is not None and len(out[-1]) >= lpn.spent else mine

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from spoil import spoil_uploads
 
 from ppc.runtime.base.errors import PeerMismatch, RangeFault
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.base.share import Share
-from ppc.runtime.he.engine import HeSession
 from ppc.runtime.he.product import plan_product, uniform_norm_bits
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, priced, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.protocols import matmul as products
+from ppc.runtime.session.engines import standard
 
 rng = np.random.default_rng(3)
 
@@ -28,8 +30,8 @@ def of(p: Party, num: Fixed, halves: dict) -> Share:
 
 
 def run(program):
-    server, client, ledger = together(program)
-    foretold = priced(program)
+    server, client, ledger = together(program, standard)
+    foretold = priced(program, standard)
     assert {k: (c.server, c.client, c.flights) for k, c in ledger.rows.items()} == {
         k: (c.server, c.client, c.flights) for k, c in foretold.rows.items()
     }
@@ -44,12 +46,12 @@ def test_linear(m, k, n, bits):
     halves = split(num, x)
 
     def program(p: Party):
-        with p.ledger.at("setup", "he"):
-            p.he = HeSession(p, [product])
-        with p.ledger.at("offline", "linear"):
-            made = products.linear_offline(p, product, products.linear_begin(p, product, lambda: w))
-        with p.ledger.at("online", "linear"):
-            return products.linear(p, of(p, num, halves), n, 6, lambda: w, made)
+        with p.ledger.at(Place("setup", "he")):
+            p.linear.plan([product])
+        with p.ledger.at(Place("offline", "linear")):
+            made = products.linear_offline(p, products.linear_begin(p, product, w))
+        with p.ledger.at(Place("online", "linear")):
+            return products.linear(p, of(p, num, halves), n, 6, w, made)
 
     server, client = run(program)
     out = Fixed(bits, 14)
@@ -65,11 +67,11 @@ def test_matmul_of_two_shares():
     left, right = split(num, a), split(num, b)
 
     def program(p: Party):
-        with p.ledger.at("setup", "he"):
-            p.he = HeSession(p, both)
-        with p.ledger.at("offline", "matmul"):
-            made = products.matmul_offline(p, *both, products.matmul_begin(p, *both))
-        with p.ledger.at("online", "matmul"):
+        with p.ledger.at(Place("setup", "he")):
+            p.linear.plan(both)
+        with p.ledger.at(Place("offline", "matmul")):
+            made = products.matmul_offline(p, both[0], products.matmul_begin(p, *both))
+        with p.ledger.at(Place("online", "matmul")):
             return products.matmul(p, of(p, num, left), of(p, num, right), made)
 
     server, client = run(program)
@@ -79,31 +81,23 @@ def test_matmul_of_two_shares():
 
 def test_a_malformed_upload_is_refused(monkeypatch):
     product = plan_product(1, 4, 8, 4, 20, norm_bits=8)
-    real = HeSession.start
-
-    def start(self, product, upload, matrices, mask):
-        upload[0] = upload[0][:-1]
-        return real(self, product, upload, matrices, mask)
-
-    monkeypatch.setattr(HeSession, "start", start)
+    spoil_uploads(monkeypatch)
 
     def program(p: Party):
-        p.he = HeSession(p, [product])
-        return products.linear_offline(
-            p, product, products.linear_begin(p, product, lambda: np.ones((8, 4), np.int64))
-        )
+        p.linear.plan([product])
+        return products.linear_offline(p, products.linear_begin(p, product, np.ones((8, 4), np.int64)))
 
     with pytest.raises(PeerMismatch, match="malformed"):
-        together(program)
+        together(program, standard)
 
 
 def test_a_matrix_beyond_the_announced_norm_is_refused():
     product = plan_product(1, 4, 8, 4, 20, norm_bits=3)
 
     def program(p: Party):
-        p.he = HeSession(p, [product])
-        begun = products.linear_begin(p, product, lambda: np.full((8, 4), 100, np.int64))
-        return products.linear_offline(p, product, begun)
+        p.linear.plan([product])
+        begun = products.linear_begin(p, product, np.full((8, 4), 100, np.int64))
+        return products.linear_offline(p, begun)
 
     with pytest.raises(RangeFault, match="norm above"):
-        together(program)
+        together(program, standard)

@@ -208,8 +208,8 @@ def test_scaled(two, shape):
     x, w = Secret(num, integers(16, (4, 6, 9))), rng.integers(-500, 500, shape)
 
     def program(p: Party):
-        made = scaled_offline(p, num, rows, 10, lambda: w)
-        return scaled(p, x.at(p), rows, 7, lambda: w, made)
+        made = scaled_offline(p, num, rows, 10, w)
+        return scaled(p, x.at(p), rows, 7, w, made)
 
     r = two(program)
     assert np.array_equal(opened(r, Fixed(30, 15)), x.value * w)

@@ -15,7 +15,6 @@ import pytest
 
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
-from ppc.runtime.he.engine import HeSession
 from ppc.runtime.he.product import plan_product, uniform_norm_bits
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import Role
@@ -32,6 +31,7 @@ from ppc.runtime.protocols.multiply import (
     square_offline,
 )
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
+from ppc.runtime.session.engines import standard
 
 COUNT = 2048
 NUM = Fixed(16, 4)
@@ -70,7 +70,7 @@ PROTOCOLS: dict[str, Callable[[Party, Role], Share]] = {
         p, whole_at(at, p, 5), whole_at(at, p, 7), multiply_offline(p, NUM, ROWS)
     ),
     "scaled": lambda p, at: scaled(
-        p, whole_at(at, p, 5), ROWS, 2, lambda: WEIGHT, scaled_offline(p, NUM, ROWS, 4, lambda: WEIGHT)
+        p, whole_at(at, p, 5), ROWS, 2, WEIGHT, scaled_offline(p, NUM, ROWS, 4, WEIGHT)
     ),
 }
 
@@ -133,11 +133,11 @@ def test_shares_and_messages_of_a_linear_layer_are_uniform(said, holder):
     product = plan_product(1, m, k, n, num.bits, norm_bits=uniform_norm_bits(3, k))
 
     def program(p: Party) -> Share:
-        p.he = HeSession(p, [product])
-        made = products.linear_offline(p, product, products.linear_begin(p, product, lambda: w))
-        return products.linear(p, whole_at(holder, p, 5, num, (1, m, k)), n, 0, lambda: w, made)
+        p.linear.plan([product])
+        made = products.linear_offline(p, products.linear_begin(p, product, w))
+        return products.linear(p, whole_at(holder, p, 5, num, (1, m, k)), n, 0, w, made)
 
-    done = together(program)[:2]
+    done = together(program, standard)[:2]
     said.check()
     for share in done:
         assert not uneven_bits(share.ring, num.bits)
@@ -152,12 +152,12 @@ def test_shares_and_messages_of_a_product_of_shares_are_uniform(said, holder):
     both = plan_product(1, m, k, n, num.bits), plan_product(1, n, k, m, num.bits)
 
     def program(p: Party) -> tuple[Share, products.MatmulMade]:
-        p.he = HeSession(p, both)
-        made = products.matmul_offline(p, *both, products.matmul_begin(p, *both))
+        p.linear.plan(both)
+        made = products.matmul_offline(p, both[0], products.matmul_begin(p, *both))
         a, b = (whole_at(holder, p, 5, num, shape) for shape in ((1, m, k), (1, k, n)))
         return products.matmul(p, a, b, made), made
 
-    done = together(program)[:2]
+    done = together(program, standard)[:2]
     said.check()
     for share, made in done:
         assert not uneven_bits(share.ring, num.bits)

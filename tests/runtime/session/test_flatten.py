@@ -19,7 +19,9 @@ from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.protocols.multiply import SquareMade
 from ppc.runtime.protocols.one_of_n import OneOfNMade
 from ppc.runtime.session import flatten as subject
-from ppc.runtime.session.executor import Run, offline, setup
+from ppc.runtime.session.engines import standard
+from ppc.runtime.session.executor import offline, setup
+from ppc.runtime.session.facts import facts
 from ppc.runtime.session.flatten import (
     KNOWN,
     SURE,
@@ -38,10 +40,10 @@ from ppc.runtime.session.flatten import (
 @pytest.fixture(scope="module")
 def material() -> dict[Role, list]:
     def program(p):
-        setup(p, tiny_plan())
-        return offline(p, Run(tiny_plan(), tiny_weights() if p.role is SERVER else None))
+        setup(p, facts(tiny_plan()).cots, tiny_plan())
+        return offline(p, tiny_plan(), tiny_weights() if p.role is SERVER else None)
 
-    server, client, _ = together(program)
+    server, client, _ = together(program, standard)
     return {SERVER: server, CLIENT: client}
 
 
@@ -139,12 +141,14 @@ def test_every_record_of_the_protocols_is_known():
         if isinstance(node, ast.ClassDef) and node.name.endswith("Made")
     }
     assert len(named) > 10
-    assert named <= set(KNOWN)
+    assert named <= {kind.__name__ for kind in KNOWN.values()}
+    assert all(tag == kind.TAG for tag, kind in KNOWN.items())
 
 
 def test_unknown_things_are_not_written():
     @dataclass(frozen=True)
-    class SquareMade:  # known by name, but another one
+    class SquareMade:  # known by name and tag, but another one
+        TAG = "square"
         r: None
 
     for stranger in (SquareMade(None), {"a": 1}, b"bytes", 1.5, np.zeros(3), np.zeros(3, np.int64)):
@@ -174,10 +178,10 @@ def test_malformed_skeletons_are_refused(data):
 
 
 def test_unknown_records_are_not_made():
-    for name, count in (("Popen", 1), ("SquareMade", 3), ("SquareMade", 0)):
+    for name, count in (("Popen", 1), ("square", 3), ("square", 0)):
         with pytest.raises(ValueError, match=name):
             rebuild(Many(False, (Record(name, (None,) * count),)), lambda view: None)
-    assert rebuild(Record("SquareMade", (None, None)), lambda view: None) == SquareMade(None, None)
+    assert rebuild(Record("square", (None, None)), lambda view: None) == SquareMade(None, None)
 
 
 def test_a_packed_array_says_its_size():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-
 import msgspec
 import numpy as np
 import pytest
+from sides import serving_here
 from tiny import tiny_plan, tiny_weights
 
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.runtime.base.errors import BadInput, BadPlan
 from ppc.runtime.plan.file import InputSpec, Plan, decode, load_weights, save_weights
 from ppc.runtime.service.client import Client
+from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
 from ppc.runtime.session.inputs import fit
 
@@ -92,20 +92,8 @@ def test_a_server_of_all_lengths_answers_the_one_the_client_chose():
     """A client that holds only the short plan is served by a server that holds both."""
     short = tiny_plan("short")
     plan, weights = merge_lengths([(short, tiny_weights()), (tiny_plan("long"), tiny_weights())])
-    ready, said = threading.Event(), []
-
-    def say(line: str) -> None:
-        said.append(line)
-        ready.set()
-
-    server = Server(plan, weights, timeout=20)
-    thread = threading.Thread(
-        target=server.serve, args=(("127.0.0.1", 0),), kwargs={"say": say, "once": True}
-    )
-    thread.start()
-    assert ready.wait(10)
-    port = int(said[0].rsplit(":", 1)[1])
-    outcome = Client(short, timeout=20).run({"ids": np.array([[3, 0, 10, 7]])}, ("127.0.0.1", port))
-    thread.join(timeout=30)
+    patient = SessionOptions(timeout=20)
+    with serving_here(Server(plan, weights, patient)) as (address, _):
+        outcome = Client(short, patient).run({"ids": np.array([[3, 0, 10, 7]])}, address)
     assert outcome.outputs is not None
     assert outcome.report["plan"] == short.hash

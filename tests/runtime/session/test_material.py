@@ -7,13 +7,14 @@ import shutil
 import signal
 import stat
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from crashing import CHANGES, Deadly
+from sides import told
 from tiny import tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput
@@ -54,13 +55,14 @@ def put(store: Store, number: int = 1, made: list[Any] | None = None) -> bytes:
 
 
 @pytest.fixture
-def said() -> list[str]:
-    return []
+def said() -> Iterator[list[str]]:
+    with told() as lines:
+        yield lines
 
 
 @pytest.fixture
 def store(tmp_path, said) -> Store:
-    return Store(tmp_path / "plan.prepared", BOUND, said.append)
+    return Store(tmp_path / "plan.prepared", BOUND)
 
 
 def names(store: Store) -> list[str]:
@@ -194,7 +196,7 @@ def test_material_under_another_name_is_passed_over(store, said):
         (f"{id.hex()}.server", "of the other role"),
     ):
         shutil.copy(store.path / f"{id.hex()}.client", store.path / name)
-        there = Store(store.path, replace(BOUND, role=SERVER), said.append) if "server" in name else store
+        there = Store(store.path, replace(BOUND, role=SERVER)) if "server" in name else store
         assert there.claim(bytes.fromhex(name[:32])) is None
         assert said.pop().endswith(why)
 
@@ -292,7 +294,7 @@ def test_a_writer_that_dies_leaves_a_whole_file_or_none(tmp_path, said):
     found: list[int] = []
 
     def check(when: str) -> None:
-        store = Store(path, BOUND, said.append)
+        store = Store(path, BOUND)
         assert not [name for name in names(store) if not name.endswith(".client")], "the sweep left something"
         found.append(len(store.ids(9)))
         made = store.claim(id)

@@ -14,25 +14,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sides import infer, prepare, serve_one, told
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch
 from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.tcp import TcpTransport
-from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.party.ledger import PHASES, Place
 from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.service.report import Outcome
+from ppc.runtime.service.shelf import open_store
 from ppc.runtime.session import handshake as agreement
-from ppc.runtime.session import program as session
+from ppc.runtime.session.connection import FRESH, PREPARED, Program, predict_cost
 from ppc.runtime.session.material import Store
-from ppc.runtime.session.program import (
-    Outcome,
-    infer,
-    open_store,
-    predict,
-    predict_preparation,
-    prepare,
-    serve_one,
-)
 from ppc.runtime.session.simulate import simulate
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +41,7 @@ class Sides:
 
     def store(self, role: Role) -> Store:
         weights = tiny_weights() if role is SERVER else None
-        return open_store(self.path / role.value, tiny_plan(), weights, self.said[role].append)
+        return open_store(self.path / role.value, tiny_plan(), weights)
 
     def side(
         self, role: Role, verb: str, sock: socket.socket, fresh: bool = False, count: int = 1
@@ -58,7 +52,6 @@ class Sides:
         options: dict[str, Any] = {
             "timeout": 20,
             "store": None if fresh else self.store(role),
-            "say": self.said[role].append,
         }
         if weights is not None:
             return serve_one(sock, tiny_plan(), weights, **options)
@@ -67,9 +60,13 @@ class Sides:
     def both(self, verb: str, **more: dict[str, Any]) -> dict[Role, Outcome | Exception]:
         """One session; ``server`` and ``client`` say what one of them does otherwise, ``both`` both."""
         options = {role: {"verb": verb} | more.get("both", {}) | more.get(role.value, {}) for role in Role}
-        return two(
-            {role: lambda sock, role=role: self.side(role, sock=sock, **options[role]) for role in Role}
-        )
+        with told("server") as server, told("client") as client:
+            results = two(
+                {role: lambda sock, role=role: self.side(role, sock=sock, **options[role]) for role in Role}
+            )
+        self.said[SERVER] += server
+        self.said[CLIENT] += client
+        return results
 
     def ids(self, role: Role) -> set[str]:
         return {id.hex() for id in self.store(role).ids(99)}
@@ -88,7 +85,7 @@ def two(sides: dict[Role, Callable[[socket.socket], Outcome]]) -> dict[Role, Out
             results[role] = fault
             ends[role].close()
 
-    threads = [threading.Thread(target=run, args=(role,)) for role in Role]
+    threads = [threading.Thread(target=run, args=(role,), name=role.value) for role in Role]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -151,19 +148,17 @@ def test_prepared_material_answers_as_a_full_run_does(sides):
 
 def test_online_bytes_are_those_of_a_full_run():
     whole, online, made = (
-        predict(tiny_plan()),
-        predict(tiny_plan(), prepared=True),
-        predict_preparation(tiny_plan()),
+        predict_cost(tiny_plan(), program) for program in (FRESH, PREPARED, Program(preparations=1))
     )
     assert whole.total("online").bytes == online.total("online").bytes
     assert online.total("offline").bytes == 0
-    stored = made.rows["offline", "stored"].bytes
+    stored = made.rows[Place("offline", "stored")].bytes
     assert made.total("offline").bytes == whole.total("offline").bytes + stored
     assert made.total("setup").bytes == whole.total("setup").bytes
 
 
 def test_preparing_many_costs_one_setup():
-    one, three = (predict_preparation(tiny_plan(), count) for count in (1, 3))
+    one, three = (predict_cost(tiny_plan(), Program(preparations=count)) for count in (1, 3))
     assert one.total("setup").bytes == three.total("setup").bytes
     assert 2 * one.total("offline").bytes < three.total("offline").bytes <= 3 * one.total("offline").bytes
 
@@ -242,7 +237,7 @@ def test_a_server_cannot_pick_what_was_not_offered(sides, picked):
 
     def stranger(sock: socket.socket) -> Any:
         channel = Channel(TcpTransport(sock, 20))
-        hello = channel.recv(session.HELLO.size)
+        hello = channel.recv(agreement.HELLO.size)
         channel.send(hello)
         channel.recv(agreement.ASK.size)
         channel.send(agreement.PICK.pack(1, 1, bytes.fromhex(id) if picked == "twice" else b"?" * 16))
@@ -257,14 +252,16 @@ def test_a_client_cannot_claim_an_id_again(sides):
     """The server answers an old id with none."""
     (id,) = fine(sides.both("prepare"))[CLIENT].material
     fine(sides.both("run"))
-    terms = agreement.Running(sides.store(SERVER))
+    terms = agreement.InferenceTerms(sides.store(SERVER))
     asked = agreement.ASK.pack(1, 1, bytes.fromhex(id))
-    assert agreement.PICK.unpack(terms.pick(asked))[1] == 0
+    assert agreement.PICK.unpack(terms.pick(asked, tiny_plan()))[1] == 0
 
 
 def test_too_many_offers_are_refused(sides):
     with pytest.raises(PeerMismatch, match="more than"):
-        agreement.Running(sides.store(SERVER)).pick(agreement.ASK.pack(1, agreement.OFFERS + 1, b""))
+        agreement.InferenceTerms(sides.store(SERVER)).pick(
+            agreement.ASK.pack(1, agreement.OFFERS + 1, b""), tiny_plan()
+        )
 
 
 def test_an_offer_is_bounded(sides):
@@ -273,16 +270,19 @@ def test_an_offer_is_bounded(sides):
     made = store.claim(store.ids(1)[0])
     for i in range(agreement.OFFERS + 5):
         store.draft(i.to_bytes(16, "big"), made[:1]).publish()
-    _, count, body = agreement.ASK.unpack(agreement.Running(store).ask())
+    _, count, body = agreement.ASK.unpack(agreement.InferenceTerms(store).ask())
     assert count == agreement.OFFERS
     assert len({body[i : i + 16] for i in range(0, len(body), 16)}) == agreement.OFFERS
 
 
 def test_both_sides_choose_the_ids():
     """With one nonce fixed the ids still differ from session to session."""
-    client, other = agreement.Preparing(2), agreement.Preparing(2)
+    client, other = agreement.PreparationTerms(2), agreement.PreparationTerms(2)
     asked = client.ask()
-    picks = [server.pick(asked) for server in (agreement.Preparing(2), agreement.Preparing(2), other)]
+    picks = [
+        server.pick(asked, tiny_plan())
+        for server in (agreement.PreparationTerms(2), agreement.PreparationTerms(2), other)
+    ]
     ids = []
     for picked in picks:
         client.accept(picked)
@@ -294,7 +294,7 @@ def test_both_sides_choose_the_ids():
 def test_a_server_that_would_prepare_nothing_is_refused():
     for count in (0, 3):
         with pytest.raises(PeerMismatch, match="would prepare"):
-            agreement.Preparing(2).accept(agreement.PICK.pack(2, count, b""))
+            agreement.PreparationTerms(2).accept(agreement.PICK.pack(2, count, b""))
 
 
 # One side dies

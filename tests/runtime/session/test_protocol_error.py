@@ -71,7 +71,7 @@ def by_hand(name: str, x: Floats, num: Fixed, last: steps.Step, **rest: object) 
         last,
         steps.Output(name="y", x=2),
     )
-    forms = program[2].infer([program[0].infer([]), steps.Form(num, x.shape)])
+    forms = last.infer(steps.Form(num, x.shape))
     plan = Plan(
         model=name,
         profile="exact",

@@ -9,6 +9,7 @@ from collections import Counter
 import msgspec
 import numpy as np
 import pytest
+from sides import infer, serve_one, serving_here
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch
@@ -18,10 +19,14 @@ from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.party.party import together
 from ppc.runtime.party.role import Role
 from ppc.runtime.service.client import Client
+from ppc.runtime.service.options import SessionOptions
+from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.server import Server
-from ppc.runtime.session import program as session
-from ppc.runtime.session.executor import Run, offline, setup
-from ppc.runtime.session.program import Outcome, infer, predict, serve_one
+from ppc.runtime.session import handshake
+from ppc.runtime.session.connection import predict_cost
+from ppc.runtime.session.engines import standard
+from ppc.runtime.session.executor import offline, setup
+from ppc.runtime.session.facts import Facts, facts
 from ppc.runtime.session.simulate import simulate
 
 
@@ -109,28 +114,26 @@ def test_another_version_is_named():
 
     def stranger() -> None:
         channel = Channel(TcpTransport(ends[1], 20))
-        channel.send(session.HELLO.pack(session.MAGIC, session.VERSION + 1, bytes(32), bytes(32)))
-        channel.recv(session.HELLO.size)
+        channel.send(handshake.HELLO.pack(handshake.MAGIC, handshake.VERSION + 1, bytes(32), bytes(32)))
+        channel.recv(handshake.HELLO.size)
         channel.close()
 
     thread = threading.Thread(target=stranger)
     thread.start()
     with pytest.raises(
-        PeerMismatch, match=f"versions differ: {session.VERSION} here, {session.VERSION + 1} at the peer"
+        PeerMismatch, match=f"versions differ: {handshake.VERSION} here, {handshake.VERSION + 1} at the peer"
     ):
         serve_one(ends[0], tiny_plan(), tiny_weights(), timeout=20)
     thread.join()
 
 
 def test_other_parameters_are_named(monkeypatch):
-    real = session.parameters_digest
-    calls: list[bytes] = []
+    real, roles = facts(tiny_plan()).digest, {}
 
-    def digest(plan):
-        calls.append(real(plan))
-        return calls[0] if len(calls) == 1 else bytes(32)
+    def digest(self):
+        return real if roles.setdefault(threading.get_ident(), len(roles)) == 0 else bytes(32)
 
-    monkeypatch.setattr(session, "parameters_digest", digest)
+    monkeypatch.setattr(Facts, "digest", property(digest))
     for fault in both().values():
         assert isinstance(fault, PeerMismatch)
         assert "parameters differ" in str(fault)
@@ -205,41 +208,26 @@ def test_wrong_inputs_never_reach_the_network():
 
 
 def test_a_server_outlives_a_client_that_fails():
-    said: list[str] = []
     reports: list[dict] = []
-    ready = threading.Event()
-
-    def say(line: str) -> None:
-        said.append(line)
-        ready.set()
-
-    server = Server(tiny_plan(), tiny_weights(), timeout=20)
-    thread = threading.Thread(
-        target=server.serve,
-        args=(("127.0.0.1", 0),),
-        kwargs={"say": say, "done": reports.append},
-        daemon=True,
-    )
-    thread.start()
-    assert ready.wait(10)
-    host, port = said[0].split()[-1].split(":")
-    address = (host, int(port))
-    socket.create_connection(address).close()
-    with pytest.raises(PeerMismatch):
-        Client(tiny_plan("other"), timeout=20).run(tiny_feeds(), address)
-    outcome = Client(tiny_plan(), timeout=20).run(tiny_feeds(), address)
-    assert outcome.outputs is not None
-    assert sum("failed" in line for line in said) == 2
+    patient = SessionOptions(timeout=20)
+    server = Server(tiny_plan(), tiny_weights(), patient)
+    with serving_here(server, once=False, done=reports.append) as (address, said):
+        socket.create_connection(address).close()
+        with pytest.raises(PeerMismatch):
+            Client(tiny_plan("other"), patient).run(tiny_feeds(), address)
+        outcome = Client(tiny_plan(), patient).run(tiny_feeds(), address)
+        assert outcome.outputs is not None
+        assert sum("failed" in line for line in said) == 2
 
 
 def test_masks_never_repeat_across_runs():
     """All offline material of two runs of one plan, compared array by array."""
 
     def material(p):
-        setup(p, tiny_plan())
-        return offline(p, Run(tiny_plan(), tiny_weights() if p.role is Role.SERVER else None))
+        setup(p, facts(tiny_plan()).cots, tiny_plan())
+        return offline(p, tiny_plan(), tiny_weights() if p.role is Role.SERVER else None)
 
-    first, second = (together(material)[:2] for _ in range(2))
+    first, second = (together(material, standard)[:2] for _ in range(2))
     for one, two in zip(first, second, strict=True):
         arrays, again = list(_arrays(one)), list(_arrays(two))
         assert len(arrays) == len(again) > 10
@@ -262,6 +250,6 @@ def _arrays(made):
 def test_predict_says_what_the_plan_file_says():
     plan = tiny_plan()
     again = msgspec.msgpack.decode(plan.body, type=type(plan))
-    assert {k: v.bytes for k, v in predict(plan).rows.items()} == {
-        k: v.bytes for k, v in predict(again).rows.items()
+    assert {k: v.bytes for k, v in predict_cost(plan).rows.items()} == {
+        k: v.bytes for k, v in predict_cost(again).rows.items()
     }

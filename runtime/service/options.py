@@ -1,0 +1,28 @@
+"""How one side of a session talks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from ..net.network import Network
+from ..session.executor import Progress
+
+ADDRESS = ("127.0.0.1", 7766)
+"""Where a server listens, and a client looks for it, unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """
+    Attributes:
+        timeout: seconds of silence after which the peer is given up.
+        shape: a slower network to stand for, at this side's sending end.
+        progress: opens a view of an inference's progress; what it gives is called with (phase, steps done,
+            steps in all).
+    """
+
+    timeout: float = 600.0
+    shape: Network | None = None
+    progress: Callable[[], AbstractContextManager[Progress]] | None = None

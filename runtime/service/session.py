@@ -1,0 +1,113 @@
+"""A connection over a socket, from its beginning to its end: what a server and a client have in common."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from ..base.errors import PeerLeft
+from ..net.channel import Channel
+from ..net.tcp import Stream, TcpTransport, link
+from ..party.party import Party
+from ..party.role import Role
+from ..plan.file import Plan, Weights
+from ..session.connection import Connection, Done
+from ..session.engines import standard
+from ..session.executor import Progress
+from ..session.handshake import InferenceTerms, PreparationTerms
+from ..session.inputs import ClientInput
+from ..session.material import Store
+from .options import SessionOptions
+from .report import Outcome
+
+
+class Session:
+    """Inferences and preparations over one connected socket, which is closed at the end.
+
+    A fault in one of them ends the session: nothing can be asked of it afterwards.
+
+    Args:
+        weights: the server's.
+        store: where this side's prepared material is. It is used where both sides hold it.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        sock: Stream,
+        plan: Plan,
+        *,
+        weights: Weights | None = None,
+        store: Store | None = None,
+        options: SessionOptions | None = None,
+    ) -> None:
+        self._options = options or SessionOptions()
+        self._plan = plan
+        self._weights = weights
+        self._store = store
+        self._network = link(sock, self._options.shape)
+        self._channel = Channel(TcpTransport(sock, self._options.timeout, self._options.shape))
+        self._party = Party(role, self._channel, standard)
+        self._connection = Connection(self._party)
+        self._programs = 0
+
+    def __repr__(self) -> str:
+        return f"Session({self._connection!r}, plan {self._plan.hash[:12]})"
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Say what is left to say, and end."""
+        self._channel.close()
+        self._party.close()
+
+    def infer(self, given: ClientInput | None = None) -> Outcome:
+        """One inference; the client gives its input.
+
+        Raises PeerMismatch, NetworkFault, RangeFault.
+        """
+        plan, store = self._plan, self._store
+        if given is not None and given.plan is not plan:
+            plan, store = given.plan, None  # material is prepared for the greatest length
+        terms = InferenceTerms(store)
+        local = None if given is None else given.local
+        with self._progress() as progress:
+            done = self._connection.infer(plan, terms, weights=self._weights, local=local, progress=progress)
+        return self._outcome(done)
+
+    def prepare(self, count: int) -> Outcome:
+        """The offline phases of ``count`` inferences, or as many as the peer wants, into the store."""
+        if self._store is None:
+            raise ValueError("preparing needs a store")
+        with self._progress() as progress:
+            done = self._connection.prepare(
+                self._plan,
+                PreparationTerms(count),
+                store=self._store,
+                weights=self._weights,
+                progress=progress,
+            )
+        return self._outcome(done)
+
+    def answer(self) -> Outcome | None:
+        """At the server: the client's next inference; None where it has had one and asks for no more."""
+        heard = self._channel.received
+        try:
+            return self.infer()
+        except PeerLeft:
+            if self._programs and self._channel.received == heard:
+                return None
+            raise
+
+    def _progress(self) -> AbstractContextManager[Progress | None]:
+        return self._options.progress() if self._options.progress else contextlib.nullcontext()
+
+    def _outcome(self, done: Done) -> Outcome:
+        self._programs += 1
+        assert self._party.role is not None
+        return Outcome(self._party.role, done, self._network)

@@ -1,0 +1,63 @@
+"""The engines that a party gets: silent OT extension and products under HE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from ..base.ring import Ring
+from ..he.engine import HeEngine
+from ..he.params import HeParams
+from ..ot.pool import Pool
+from ..party.party import Party
+from ..party.ports import Engines
+from ..party.role import Role
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What earlier programs of a connection have set up: base OTs by sender, and kinds of keys."""
+
+    cots: frozenset[Role] = frozenset()
+    keys: frozenset[Hashable] = frozenset()
+
+    @staticmethod
+    def of(p: Party) -> Ready:
+        return Ready(frozenset(role for role, source in p.cots.items() if source.ready), p.linear.ready)
+
+
+NOTHING = Ready()
+"""Of a connection that begins."""
+
+
+def standard(p: Party) -> Engines:
+    """For a connection that begins, or for its price."""
+    return Engines({role: Pool(p, role) for role in Role}, HeEngine(p))
+
+
+def resumed(ready: Ready) -> Callable[[Party], Engines]:
+    """For the price of a program on a connection on which so much is set up."""
+
+    def engines(p: Party) -> Engines:
+        sets = [each for each in ready.keys if isinstance(each, HeParams)]
+        pools = {role: Pool(p, role, ready=role in ready.cots) for role in Role}
+        return Engines(pools, HeEngine(p, ready=sets))
+
+    return engines
+
+
+@dataclass(repr=False)
+class CountingSource:
+    """Stands where a pool will be in a dry run, and counts what is asked of it."""
+
+    sender: Role
+    taken: int = 0
+    delta: Ring | None = field(default=None, init=False)
+    ready: bool = field(default=True, init=False)
+
+    def plan(self, count: int) -> None:
+        """Any number may be taken."""
+
+    def take(self, count: int) -> tuple[int, Ring | None]:
+        self.taken += count
+        return 0, None

@@ -1,0 +1,65 @@
+"""What follows from a plan alone: computed once a plan, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cached_property
+
+from ..he.engine import HeEngine
+from ..party.party import Party
+from ..party.ports import Engines
+from ..party.role import Role
+from ..plan.file import Plan
+from .engines import CountingSource, standard
+from .executor import offline, online, setup
+
+KEPT = 64
+"""Plans whose facts are kept; several lengths are several plans."""
+
+_kept: dict[str, Facts] = {}
+
+
+def facts(plan: Plan) -> Facts:
+    """The facts of ``plan``, the same object for equal plans."""
+    found = _kept.pop(plan.hash, None) or Facts(plan)
+    _kept[plan.hash] = found  # the latest last
+    if len(_kept) > KEPT:
+        del _kept[next(iter(_kept))]
+    return found
+
+
+class Facts:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    @property
+    def cots(self) -> Mapping[Role, int]:
+        """Correlated OTs that one inference takes, by sender."""
+        return self._dry_run[0]
+
+    def dry_material(self) -> list[object]:
+        """What `offline` leaves for `online`, without data: to price an inference that is prepared."""
+        return list(self._dry_run[1])
+
+    @cached_property
+    def _dry_run(self) -> tuple[Mapping[Role, int], list[object]]:
+        sources = {role: CountingSource(role) for role in Role}
+        made = offline(Party(None, engines=lambda p: Engines(sources, HeEngine(p))), self._plan)
+        return {role: source.taken for role, source in sources.items()}, made
+
+    @cached_property
+    def digest(self) -> bytes:
+        """A hash of what this version of the program derives from the plan: its price, and its parameters.
+
+        Both sides compare it before they begin.
+        """
+        p = Party(None, engines=standard)
+        setup(p, self.cots, self._plan)
+        online(p, self._plan, offline(p, self._plan))
+        rows = [
+            (place.phase, place.label, cost.server, cost.client, cost.flights)
+            for place, cost in p.ledger.rows.items()
+        ]
+        said = repr((rows, [str(product) for product in self._plan.products]))
+        return hashlib.blake2b(said.encode(), digest_size=32).digest()
