@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 
 from ..base.errors import PeerLeft
@@ -72,11 +72,11 @@ class Session:
         Raises PeerMismatch, NetworkFault, RangeFault.
         """
         plan, store = self._plan, self._store
-        if given is not None and given.plan is not plan:
+        if given is not None and given.plan.hash != plan.hash:
             plan, store = given.plan, None  # material is prepared for the greatest length
         terms = InferenceTerms(store)
         local = None if given is None else given.local
-        with self._progress() as progress:
+        with self._program() as progress:
             done = self._connection.infer(plan, terms, weights=self._weights, local=local, progress=progress)
         return self._outcome(done)
 
@@ -84,7 +84,7 @@ class Session:
         """The offline phases of ``count`` inferences, or as many as the peer wants, into the store."""
         if self._store is None:
             raise ValueError("preparing needs a store")
-        with self._progress() as progress:
+        with self._program() as progress:
             done = self._connection.prepare(
                 self._plan,
                 PreparationTerms(count),
@@ -104,8 +104,15 @@ class Session:
                 return None
             raise
 
-    def _progress(self) -> AbstractContextManager[Progress | None]:
-        return self._options.progress() if self._options.progress else contextlib.nullcontext()
+    @contextmanager
+    def _program(self) -> Iterator[Progress | None]:
+        """Two sides that have lost step have nothing more to say to each other, so a fault is the end."""
+        try:
+            with self._options.progress() if self._options.progress else nullcontext() as progress:
+                yield progress
+        except BaseException:
+            self.close()
+            raise
 
     def _outcome(self, done: Done) -> Outcome:
         self._programs += 1
