@@ -58,6 +58,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/demo_model.py
+	$(BIN)/python benchmarks/simulate.py
 	$(BIN)/python benchmarks/compile_time.py
 	$(BIN)/python benchmarks/bert_base.py
 	$(BIN)/python benchmarks/growth.py

@@ -1,6 +1,6 @@
 from typing import Any
 
-from numpy import uint8, uint64
+from numpy import int64, uint8, uint64
 from numpy.typing import NDArray
 
 def pack(x: NDArray[uint64], bits: int) -> NDArray[uint8]: ...
@@ -16,3 +16,13 @@ def leaf_open(
 def comparison_table(
     digits: NDArray[uint8], masks: NDArray[uint64], bits: int, equal: bool
 ) -> NDArray[uint64]: ...
+def spline(
+    x: NDArray[int64],
+    knots: NDArray[int64],
+    pieces: NDArray[int64],
+    bits: int,
+    drop: int,
+    gates: NDArray[int64],
+    gate_bits: int,
+    gate_drop: int,
+) -> NDArray[int64]: ...

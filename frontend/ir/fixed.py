@@ -15,13 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import Graph, Input, IRError, Op, walk
+from ppc.runtime.base.exact import matmul
 from ppc.runtime.base.ring import Fixed
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
-
-_EXACT = 2.0**53
-"""Below this a product in doubles is exact."""
 
 
 class Overflow(IRError):
@@ -75,7 +73,7 @@ def _apply(op: Op, operands: list[Array]) -> Array:
         case ops.Spline(x=x):
             return _spline(op, operands[0], x.type.num, num)
         case ops.MatMul():
-            return _matmul(operands[0], operands[1])
+            return matmul(operands[0], operands[1])
         case ops.Mul():
             return np.asarray(operands[0] * operands[1])
         case ops.Square():
@@ -130,10 +128,3 @@ def _spline(op: ops.Spline, x: Ints, old: ops.Num, new: Fixed) -> Ints:
         gated = _signed(old, np.where(x >= knots[index], round(slope) * x, 0))
         out = out + _rounded(gated, old.scale - new.scale)
     return out
-
-
-def _matmul(a: Ints, b: Ints) -> Ints:
-    bound = float(np.max(np.abs(a), initial=0)) * float(np.max(np.abs(b), initial=0)) * a.shape[-1]
-    if bound < _EXACT:
-        return np.asarray(a.astype(np.float64) @ b.astype(np.float64), np.float64).astype(np.int64)
-    return np.asarray(a @ b)
