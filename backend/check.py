@@ -18,8 +18,9 @@ from ppc.frontend.errors import UnsupportedOp
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.elementwise import Comparison, Logical
 from ppc.frontend.ir.graph import Graph, Input, Op, Owner, walk
-from ppc.frontend.onnx_fold import Known
-from ppc.frontend.onnx_load import Survey, Surveyed, survey
+from ppc.frontend.read.known import Known
+from ppc.frontend.read.load import Survey, survey
+from ppc.frontend.read.reader import Surveyed
 from ppc.passes import statically
 from ppc.passes.calibrate import Range, Ranges
 from ppc.passes.own import owners

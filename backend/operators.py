@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op, Owner
-from ppc.frontend.onnx_load import OPSETS
-from ppc.frontend.onnx_ops import REMEDIES, TABLE
+from ppc.frontend.ops.table import REMEDIES, TABLE
+from ppc.frontend.read.reader import OPSETS
 from ppc.passes.knowing import Owners
 
 FREE = "on each share alone"

@@ -10,7 +10,7 @@ from ppc import passes
 from ppc.backend.lower import LoweringError, lower
 from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, Op
-from ppc.frontend.onnx_load import load
+from ppc.frontend.read.load import load
 from ppc.passes.errors import RangeError
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps

@@ -14,7 +14,7 @@ import onnx
 
 import ppc
 from ppc.backend.compile import Compiled
-from ppc.frontend.onnx_run import run
+from ppc.frontend.read.run import run
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.session.program import Outcome, infer, predict, serve_one
 
