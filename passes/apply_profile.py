@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ppc.frontend.ir.graph import Graph, Op, uses, walk
 from ppc.frontend.ir.reference import apply, evaluate_all
 from ppc.passes.friendly import REPLACEABLE, Constants, Samples, Substitution
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 from ppc.passes.profile import Profile, ProfileError, Rule, label
 from ppc.passes.substitute import replaced
 

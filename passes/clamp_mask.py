@@ -20,7 +20,7 @@ from ppc.frontend.ir.graph import Graph, Op, Owner, walk
 from ppc.passes import functions
 from ppc.passes.calibrate import Range, Ranges
 from ppc.passes.fold_constants import folded
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 
 DEEP = -1e3
 """A constant that goes below is a mask and no bias."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, Owner, walk
 from ppc.frontend.ir.ops import Const
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 
 Array = NDArray[Any]
 

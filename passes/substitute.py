@@ -21,7 +21,7 @@ from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions
 from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 
 
 @dataclass(frozen=True)

@@ -55,4 +55,4 @@ def test_the_reader_of_imports_reads_them(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "passes" / "x.py"
     path.parent.mkdir()
     path.write_text("import onnx.helper\nfrom ppc.backend import cost\ndef f():\n    from . import own\n")
-    assert list(imports(path)) == ["onnx.helper", "ppc.backend.cost", "ppc.passes.own"]
+    assert list(imports(path)) == ["onnx.helper", "ppc.backend.cost", "ppc.passes.owners"]

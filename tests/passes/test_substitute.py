@@ -8,7 +8,7 @@ from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes.calibrate import calibrate
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 from ppc.passes.substitute import APPROXIMATIONS, DECOMPOSITIONS, approximate, decompose
 
 RNG = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from ppc.frontend.ir.reference import MEANING, evaluate
 from ppc.frontend.read.load import load
 from ppc.frontend.read.run import run
 from ppc.passes import functions
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 from ppc.runtime.base.clear import CLEAR
 from ppc.runtime.base.ring import Fixed
 

@@ -20,11 +20,11 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Op
 from ppc.frontend.ir.ops import Const
 from ppc.passes.fold_constants import folded
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply_all
 
 
-def spell_out(graph: Graph) -> Rewritten:
+def legalise(graph: Graph) -> Rewritten:
     """The graph with every shared selection and extreme in operators that protocols compute."""
     owners = Owners()
 

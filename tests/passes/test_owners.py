@@ -2,8 +2,8 @@ import pytest
 from rewriting import graph, inp, num, row
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import FLOAT, Input, Owner
-from ppc.passes.own import owners
+from ppc.frontend.ir.graph import FLOAT, Input, Op, Owner
+from ppc.passes.owners import Owners, owners
 
 P, S, C, B = Owner.PUBLIC, Owner.SERVER, Owner.CLIENT, Owner.SHARED
 
@@ -48,3 +48,13 @@ def test_a_public_input_with_a_weight_is_the_servers() -> None:
     public = Input((3,), FLOAT, True, name="p")
     out = ops.Mul(public, WEIGHT)
     assert owners(graph(out))[out] is S
+
+
+def test_asking_one_by_one_gives_the_same_however_deep() -> None:
+    out: Op = ops.Mul(X, WEIGHT)
+    for _ in range(5000):
+        out = ops.Add(out, X)
+    lazy = Owners()
+    assert lazy.shared(out)
+    assert dict(lazy) == owners(graph(out))
+    assert lazy[ops.Add(out, num(1))] is B

@@ -6,8 +6,8 @@ from rewriting import becomes, graph, inp, num, refuses, same_value, text
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Owner, walk
-from ppc.passes.own import owners
-from ppc.passes.spell_out import spell_out
+from ppc.passes.legalise import legalise
+from ppc.passes.owners import owners
 
 R = np.random.default_rng(3)
 
@@ -28,7 +28,7 @@ def kept(*shape: int) -> ops.Op:
 def test_a_choice_between_two_shared_values():
     y = shared(2, name="y")
     becomes(
-        spell_out,
+        legalise,
         graph(ops.Where(kept(2), shared(2), y)),
         """
 %0 = Input(ids)
@@ -50,7 +50,7 @@ def test_a_choice_between_two_shared_values():
 
 def test_a_value_or_a_constant():
     done = becomes(
-        spell_out,
+        legalise,
         graph(ops.Where(ops.Const(np.array([True, False])), shared(2), num(7))),
         """
 %0 = Input(x)
@@ -66,19 +66,19 @@ def test_a_value_or_a_constant():
 
 
 def test_a_value_or_zero_is_one_product():
-    done = spell_out(graph(ops.Where(kept(2), num(0), shared(2)))).graph
+    done = legalise(graph(ops.Where(kept(2), num(0), shared(2)))).graph
     assert [type(op).__name__ for op in walk(done)].count("Mul") == 1
     same_value(graph(ops.Where(kept(2), num(0), shared(2))), done)
 
 
 def test_a_choice_of_the_clients_stays_with_it():
-    assert spell_out(graph(ops.Where(kept(2), inp(2), num(0)))).count == 0
+    assert legalise(graph(ops.Where(kept(2), inp(2), num(0)))).count == 0
 
 
 def test_what_cannot_be_chosen_is_refused():
-    refuses(spell_out, graph(ops.Where(kept(2), shared(2), num(-np.inf))), "infinite")
+    refuses(legalise, graph(ops.Where(kept(2), shared(2), num(-np.inf))), "infinite")
     x = shared(2)
-    refuses(spell_out, graph(ops.Where(ops.Greater(x, num(0)), x, num(1))), "known to neither side")
+    refuses(legalise, graph(ops.Where(ops.Greater(x, num(0)), x, num(1))), "known to neither side")
 
 
 @pytest.mark.parametrize(
@@ -90,50 +90,50 @@ def test_what_cannot_be_chosen_is_refused():
 )
 def test_the_larger_and_the_smaller(op, expected):
     before = graph(op(shared(3), shared(3, name="y")))
-    after = spell_out(before).graph
+    after = legalise(before).graph
     assert expected in text(after)
     same_value(before, after)
-    assert spell_out(graph(op(inp(3), num(1)))).count == 0
+    assert legalise(graph(op(inp(3), num(1)))).count == 0
 
 
 @pytest.mark.parametrize(("axes", "keep"), [((0,), True), ((1,), False), ((0, 2), True), ((0, 1, 2), False)])
 def test_a_maximum_over_other_axes(axes, keep):
     before = graph(ops.ReduceMax(shared(2, 3, 4), axes, keep))
-    after = spell_out(before).graph
+    after = legalise(before).graph
     (found,) = [op for op in walk(after) if isinstance(op, ops.ReduceMax)]
     assert found.axes == (found.x.type.rank - 1,)
     same_value(before, after)
-    assert spell_out(graph(ops.ReduceMax(shared(2, 3), (1,), keep))).count == 0
+    assert legalise(graph(ops.ReduceMax(shared(2, 3), (1,), keep))).count == 0
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(), (2,), (2, 2)])
 def test_a_place_that_the_client_knows(axis, shape):
     before = graph(ops.Gather(shared(2, 3, 4), ids(*shape), axis))
-    after = spell_out(before).graph
+    after = legalise(before).graph
     assert sum(isinstance(op, ops.OneHot) for op in walk(after)) == 1
     same_value(before, after)
 
 
 def test_tables_of_other_shapes_and_embeddings():
     table = ops.Const(R.normal(size=(2, 5)).astype(np.float32), True)
-    assert spell_out(graph(ops.Gather(table, ids(3), 0))).count == 0
+    assert legalise(graph(ops.Gather(table, ids(3), 0))).count == 0
     for value, axis in ((table.value[0], 0), (table.value, 1), (R.normal(size=(2, 2, 3)), 0)):
         before = graph(ops.Gather(ops.Const(value, True), ids(3), axis))
-        after = spell_out(before).graph
+        after = legalise(before).graph
         assert sum(isinstance(op, ops.MatMul) for op in walk(after)) == 1
         same_value(before, after)
     public = ops.Const(table.value, False)
-    assert spell_out(graph(ops.Gather(public, ids(3), 1))).count == 0
+    assert legalise(graph(ops.Gather(public, ids(3), 1))).count == 0
 
 
 def test_known_places_stay():
-    assert spell_out(graph(ops.Gather(shared(6, 2), ops.Const(np.array([0, 1, 2, 5, -2])), 0))).count == 0
+    assert legalise(graph(ops.Gather(shared(6, 2), ops.Const(np.array([0, 1, 2, 5, -2])), 0))).count == 0
 
 
 def test_backwards():
     before = graph(ops.Slice(shared(5, 3), (4, -1), (-9, 0), (0, 1), (-2, -1)))
-    after = spell_out(before).graph
+    after = legalise(before).graph
     assert all(step > 0 for op in walk(after) if isinstance(op, ops.Slice) for step in op.steps)
     same_value(before, after)
 
@@ -143,12 +143,12 @@ def test_backwards():
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_running_sums(axis, exclusive, reverse):
     before = graph(ops.CumSum(shared(2, 3, 4), axis, exclusive, reverse))
-    after = spell_out(before).graph
+    after = legalise(before).graph
     assert not any(isinstance(op, ops.CumSum) for op in walk(after))
     same_value(before, after)
-    assert spell_out(graph(ops.CumSum(inp(2, 3), 1))).count == 0
+    assert legalise(graph(ops.CumSum(inp(2, 3), 1))).count == 0
 
 
 def test_bool_inputs_choose_too():
     before = graph(ops.Where(ops.Input((2,), BOOL, name="flag"), shared(2), num(2)))
-    same_value(before, spell_out(before).graph)
+    same_value(before, legalise(before).graph)
