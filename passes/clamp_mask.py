@@ -11,7 +11,7 @@ so that the mask may be cut there. Who owns the mask cuts it himself; where(kept
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def clamp_mask(graph: Graph, ranges: Ranges, fit: int = 0) -> Graph:
         new[op] = op.replace(new[each] for each in op.operands)
         if op in masked:
             new[op] = op.replace((_rebuilt(new, *masked[op]),))
-    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
+    return graph.mapped(new)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def _folded(graph: Graph, folding: set[Op]) -> Graph:
                 new[op] = _product(op, a, new[x], w)
             case _:
                 new[op] = op.replace(new[each] for each in op.operands)
-    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
+    return graph.mapped(new)
 
 
 def _operand(op: Op) -> Op | None:

@@ -32,7 +32,7 @@ SUMS: Classes = frozenset((ops.Add, ops.Sub, ops.Neg, ops.ReduceSum))
 PRODUCTS: Classes = frozenset((ops.MatMul, ops.Mul, ops.Square))
 FUNCTIONS: Classes = frozenset(each.op for each in APPROXIMATIONS)
 WHOLE: Classes = frozenset(
-    (ops.Softmax, ops.LayerNorm, ops.RMSNorm, ops.Div, ops.ReduceMean, ops.Pow, ops.Abs),
+    (ops.Softmax, ops.LayerNorm, ops.RMSNorm, ops.Div, ops.ReduceMean, ops.Abs),
 )
 """What `decompose` takes apart."""
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, MAX_ELEMENTS, Num, Op, walk_from
-from ppc.frontend.read.known import attributes
+from ppc.frontend.read.known import OWN_DOMAINS, attributes, operator
 from ppc.frontend.read.sandbox import evaluate
 from ppc.runtime.base.onnx_node import KINDS, MISSING, RUNTIMES, model_of
 
@@ -22,7 +22,6 @@ MOST = 2**22
 
 Array = NDArray[Any]
 
-_OWN = ("", "ai.onnx")
 _A = onnx.AttributeProto
 _PLAIN = (_A.INT, _A.FLOAT, _A.STRING, _A.INTS, _A.FLOATS, _A.STRINGS)
 
@@ -35,7 +34,7 @@ def left_to_client(node: onnx.NodeProto, operands: Sequence[Op | None], opset: i
     if not any(_asks_client(x) for x in xs) or any(map(has_weight, xs)):
         return None
     kinds = tuple(MISSING if each is None else _NUMBERS[each.type.num] for each in operands)
-    text = node.op_type if node.domain in _OWN else f"{RUNTIMES}.{node.op_type}"
+    text = operator(node)
     data = msgspec.msgpack.encode(_plain_attributes(node))
     made: list[Op | None] = []
     for which, name in enumerate(node.output):
@@ -75,7 +74,7 @@ def _tried(
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:
-    return node.domain in (*_OWN, RUNTIMES) and all(each.type in _PLAIN for each in node.attribute)
+    return node.domain in (*OWN_DOMAINS, RUNTIMES) and all(each.type in _PLAIN for each in node.attribute)
 
 
 def _plain_attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tensors that a model's file holds, and which of them are weights, the server's secret."""
+"""What a file says outright: tensors, and which of them are weights; a node's operator and attributes."""
 
 from __future__ import annotations
 
@@ -85,6 +85,14 @@ def _belongs_to_a_formula(x: float) -> bool:
         return True
     scaled = (8 * abs(x), x**2, x**-2, x**4, x**-4)
     return any(0.5 < y < 2**16 and abs(round(y) / y - 1) < 1e-6 for y in scaled)
+
+
+OWN_DOMAINS = ("", "ai.onnx")
+
+
+def operator(node: onnx.NodeProto) -> str:
+    """Its op_type, with the domain in front where it is not ONNX's own."""
+    return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

@@ -18,13 +18,20 @@ from ppc.frontend.read.axes import inferred_types
 from ppc.frontend.read.client import has_weight, left_to_client
 from ppc.frontend.read.damage import DAMAGE, check_attributes, ill_formed
 from ppc.frontend.read.fold import fold
-from ppc.frontend.read.known import Known, attributes, constant_node, is_weight, read_tensor
+from ppc.frontend.read.known import (
+    OWN_DOMAINS,
+    Known,
+    attributes,
+    constant_node,
+    is_weight,
+    operator,
+    read_tensor,
+)
 from ppc.frontend.read.needed import needed
 
 OPSETS = range(11, 24)
 """The versions of ONNX's own operators that are understood."""
 
-_OWN_DOMAINS = ("", "ai.onnx")
 _CONTROL = ("If", "Loop", "Scan")
 
 
@@ -50,7 +57,7 @@ class Reader:
     ) -> None:
         self.model, self.chosen, self.seq_len = model, chosen, seq_len
         self.inputs = tuple(each for each in inputs if each.type.size)
-        self.opset = max((o.version for o in model.opset_import if o.domain in _OWN_DOMAINS), default=0)
+        self.opset = max((o.version for o in model.opset_import if o.domain in OWN_DOMAINS), default=0)
         if self.opset not in OPSETS:
             raise NotOnnx(
                 f"opset {self.opset}: export the model with an opset from {OPSETS[0]} to {OPSETS[-1]}"
@@ -110,7 +117,7 @@ class Reader:
         outputs = tuple(name for name in node.output if name)
         result = self.values.get(first)
         inner = self.between(node, result) if isinstance(result, Op) else ()
-        self.nodes.append(Surveyed(node.name, self.key(node), outputs, result, inner))
+        self.nodes.append(Surveyed(node.name, operator(node), outputs, result, inner))
 
     def between(self, node: onnx.NodeProto, result: Op) -> tuple[Op, ...]:
         """The ops that the node's builder made."""
@@ -128,7 +135,7 @@ class Reader:
 
     def refuse(self, node: onnx.NodeProto, reason: str) -> None:
         kind = ControlFlow if node.op_type in _CONTROL else UnsupportedOp
-        self.unsupported.append(kind(node.name, self.key(node), self.version(node), reason))
+        self.unsupported.append(kind(node.name, operator(node), self.version(node), reason))
         self.bind(node, [self.stand_in(node, name) for name in node.output])
 
     def left_to_client(self, node: onnx.NodeProto) -> list[Op | None] | None:
@@ -188,7 +195,7 @@ class Reader:
         return self.build(node, inputs)
 
     def build(self, node: onnx.NodeProto, inputs: Sequence[Op | Known | None]) -> tuple[Op, ...]:
-        key = self.key(node)
+        key = operator(node)
         builder = TABLE.get(key)
         if builder is None:
             raise Unsupported(
@@ -239,11 +246,8 @@ class Reader:
         finally:
             self.values, self.constants, self.unmade = outside  # another branch may give the same names
 
-    def key(self, node: onnx.NodeProto) -> str:
-        return node.op_type if node.domain in _OWN_DOMAINS else f"{node.domain}.{node.op_type}"
-
     def version(self, node: onnx.NodeProto) -> int:
-        if node.domain in _OWN_DOMAINS:
+        if node.domain in OWN_DOMAINS:
             return self.opset
         return max((o.version for o in self.model.opset_import if o.domain == node.domain), default=1)
 

@@ -39,7 +39,7 @@ UNTIL: dict[str, tuple[str, Op]] = {
     "a norm": ("legalise", ops.RMSNorm(SHARED, row(1, 1, 1), eps=1e-5)),
     "a division": ("legalise", ops.Div(SHARED, X)),
     "a mean": ("legalise", ops.ReduceMean(SHARED, (1,))),
-    "a power": ("legalise", ops.Pow(SHARED, num(2))),
+    "a power": ("clamp_mask", ops.Pow(SHARED, num(2))),
     "an embedding": ("legalise", ops.Gather(ops.Const(np.eye(3, dtype=np.float32), True), IDS, 0)),
     "exp": ("calibrate_functions", ops.Exp(SHARED)),
     "gelu": ("calibrate_functions", ops.Gelu(SHARED)),
