@@ -13,13 +13,13 @@ alone it computes alone, so the table is about values that are shared.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Input, IRError, Op, Owner
 from ppc.passes.owners import owners
-from ppc.passes.substitute import APPROXIMATIONS
+from ppc.passes.substitute import APPROXIMATIONS, DECOMPOSITIONS
 from ppc.runtime.base.ring import Fixed
 
 Classes = frozenset[type[Op]]
@@ -31,9 +31,7 @@ LAYOUT: Classes = frozenset(
 SUMS: Classes = frozenset((ops.Add, ops.Sub, ops.Neg, ops.ReduceSum))
 PRODUCTS: Classes = frozenset((ops.MatMul, ops.Mul, ops.Square))
 FUNCTIONS: Classes = frozenset(each.op for each in APPROXIMATIONS)
-WHOLE: Classes = frozenset(
-    (ops.Softmax, ops.LayerNorm, ops.RMSNorm, ops.Div, ops.ReduceMean, ops.Abs),
-)
+WHOLE: Classes = frozenset(each.op for each in DECOMPOSITIONS)
 """What `decompose` takes apart."""
 
 TWO_PARTY: Classes = frozenset((ops.Spline, ops.Rescale))
@@ -80,21 +78,20 @@ class Legal:
 
 
 _CANONICAL = Legal(REAL, {ops.Softmax: lambda op: op.axis == -1})
+_KNOWN = LAYOUT | SUMS | PRODUCTS | {ops.ReduceMax}
 _LEGAL = Legal(
-    LAYOUT | SUMS | PRODUCTS | FUNCTIONS | WHOLE | {ops.ReduceMax},
+    _KNOWN | FUNCTIONS | WHOLE,
     {
         **_CANONICAL.forms,
         ops.ReduceMax: lambda op: op.axes == (op.x.type.rank - 1,),
         ops.Slice: lambda op: min(op.steps, default=1) > 0,
     },
 )
-_SPLIT = Legal(
-    _LEGAL.shared - WHOLE, {**_LEGAL.forms, ops.Gather: lambda op: isinstance(op.indices, ops.Const)}
-)
-_APPROXIMATE = replace(_SPLIT, shared=_SPLIT.shared - FUNCTIONS | {ops.Spline})
+_SPLIT = Legal(_KNOWN | FUNCTIONS, {**_LEGAL.forms, ops.Gather: lambda op: isinstance(op.indices, ops.Const)})
+_APPROXIMATE = Legal(_KNOWN | {ops.Spline}, _SPLIT.forms)
 _FIXED = Legal(
-    _APPROXIMATE.shared | {ops.Rescale},
-    {**_APPROXIMATE.forms, ops.Spline: lambda op: op.quad is not None and op.width is not None},
+    _KNOWN | {ops.Spline, ops.Rescale},
+    {**_SPLIT.forms, ops.Spline: lambda op: op.quad is not None and op.width is not None},
     fixed=True,
 )
 
