@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from ppc.backend.lower import RULES
 from ppc.backend.lower_local import NotLocal, local_op
 from ppc.backend.operators import FREELY, LAYOUT, protocol, protocols
 from ppc.frontend.errors import UnsupportedOp
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.elementwise import Comparison, Logical
 from ppc.frontend.ir.graph import Graph, Input, Op, Owner, walk
-from ppc.frontend.onnx_fold import Known
-from ppc.frontend.onnx_load import Survey, Surveyed, survey
+from ppc.frontend.read.known import Known
+from ppc.frontend.read.load import Survey, survey
+from ppc.frontend.read.reader import Surveyed
 from ppc.passes import statically
 from ppc.passes.calibrate import Range, Ranges
-from ppc.passes.own import owners
-from ppc.passes.substitute import APPROXIMATIONS
+from ppc.passes.legal import LEGAL
+from ppc.passes.owners import owners
 
 FOLDED = "computed when compiling"
 ALONE = "in the clear, by its owner"
@@ -87,8 +87,9 @@ def check_model(
     unsupported = list(found.unsupported)
     fused: Graph | None = None
     if found.graph is not None:
-        fused, final = statically(found.graph, _Guessed())
-        unsupported += _in_the_way(found, found.graph, final)
+        after = statically(found.graph, _Guessed())
+        fused = after["pool"]
+        unsupported += _in_the_way(found, found.graph, after["delay_division"])
     bad = {each.node for each in unsupported}
     return Checked(found.opset, _rows(found, fused, bad), tuple(unsupported))
 
@@ -119,7 +120,7 @@ def _in_the_way(found: Survey, loaded: Graph, final: Graph) -> list[UnsupportedO
     return list(reported.values())
 
 
-_APPROXIMATED = tuple(each.op for each in APPROXIMATIONS)
+_RUNS = LEGAL["delay_division"]
 _ENTERS = (Input, ops.Const, ops.Opaque)
 
 
@@ -127,8 +128,7 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
     if isinstance(op, _ENTERS):
         return None
     if owner[op] is Owner.SHARED:
-        hidden = isinstance(op, ops.Gather) and not isinstance(op.indices, ops.Const)
-        if isinstance(op, (*RULES, *_APPROXIMATED)) and not hidden:
+        if _RUNS.on_shares(op):
             return None
         return (
             f"neither party knows its operands, and no protocol computes {_what(op)} on shares{_remedy(op)}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc.frontend.onnx_run import all_values
+from ppc.frontend.read.run import all_values
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.session.inputs import fit
 from ppc.runtime.session.simulate import simulate

@@ -18,10 +18,10 @@ from ppc.backend.check import Checked, check_model
 from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.lower import lower
 from ppc.backend.merge_lengths import merge_lengths
+from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
-from ppc.frontend.onnx_emit import save as save_onnx
-from ppc.frontend.onnx_load import load
+from ppc.frontend.read.load import load
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Plan, Weights, save, save_weights
 

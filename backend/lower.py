@@ -16,7 +16,7 @@ from ppc.backend.lower_spline import integer_spline
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.errors import RangeError, place
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.he.product import MAX_ELL, Product, plan_product
 from ppc.runtime.plan import steps

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op, Owner
-from ppc.frontend.onnx_load import OPSETS
-from ppc.frontend.onnx_ops import REMEDIES, TABLE
-from ppc.passes.knowing import Owners
+from ppc.frontend.ops.table import REMEDIES, TABLE
+from ppc.frontend.read.reader import OPSETS
+from ppc.passes.owners import Owners
 
 FREE = "on each share alone"
 FREELY = "each share alone"
@@ -112,7 +112,7 @@ def protocol(op: Op) -> str:
     match op:
         case ops.MatMul():
             owners = Owners()
-            weight = any(owners(each) in (Owner.SERVER, Owner.PUBLIC) for each in op.operands)
+            weight = any(owners[each] in (Owner.SERVER, Owner.PUBLIC) for each in op.operands)
             return "product under HE, a weight" if weight else "product under HE, both shared"
         case ops.Mul(b=b) | ops.Mul(a=b) if ops.scalar(b) is not None and not b.attributes.get("secret"):
             return FREELY

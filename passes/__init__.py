@@ -26,12 +26,13 @@ from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu
 from ppc.passes.fuse_softmax import fuse_softmax
 from ppc.passes.hoist_mask import hoist_mask
+from ppc.passes.legal import check_legal
+from ppc.passes.legalise import legalise
 from ppc.passes.merge_equal import merge_equal
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
 from ppc.passes.refine import refine
-from ppc.passes.spell_out import spell_out
 from ppc.passes.substitute import approximate, decompose
 
 
@@ -74,9 +75,15 @@ class State:
 
 @dataclass(frozen=True)
 class Stage:
+    """``data``: whether it needs to know the values that are computed with; guessed ranges do for the rest.
+
+    What may be in the graph after it is in `LEGAL` of `passes/legal.py`.
+    """
+
     name: str
     reason: str
     run: Callable[[State], State]
+    data: bool = False
 
 
 def _canonical(graph: Graph) -> Graph:
@@ -131,17 +138,22 @@ PIPELINE: tuple[Stage, ...] = (
         "only the last term under a softmax can be cut",
         lambda s: replace(s, graph=hoist_mask(s.graph).graph),
     ),
-    Stage("apply_profile", "what a model can do without, or be tuned to do without, costs least", _profiled),
-    Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate),
+    Stage(
+        "apply_profile",
+        "what a model can do without, or be tuned to do without, costs least",
+        _profiled,
+        data=True,
+    ),
+    Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate, data=True),
     Stage(
         "clamp_mask",
         "minus infinity has no fixed-point format",
         _clamped,
     ),
     Stage(
-        "spell_out",
+        "legalise",
         "a choice is a product, and the larger of two a ReLU",
-        lambda s: replace(s, graph=spell_out(s.graph).graph),
+        lambda s: replace(s, graph=legalise(s.graph).graph),
     ),
     Stage(
         "decompose",
@@ -158,30 +170,37 @@ PIPELINE: tuple[Stage, ...] = (
         "softmax divides its few outputs, not its many scores",
         lambda s: replace(s, graph=delay_division(s.graph).graph),
     ),
-    Stage("calibrate_functions", "1/x and 1/√x are fitted where their arguments lie", _calibrate),
+    Stage("calibrate_functions", "1/x and 1/√x are fitted where their arguments lie", _calibrate, data=True),
     Stage(
         "approximate",
         "a function of one value is a piecewise quadratic",
         lambda s: replace(s, graph=refine(approximate(s.graph, s.ranges), s.options.precision.fit)),
+        data=True,
     ),
-    Stage("calibrate_values", "a ring is as large as what it must hold", _calibrate),
-    Stage("assign_scale", "every value gets its scale, every step the smallest ring", _assign),
+    Stage("calibrate_values", "a ring is as large as what it must hold", _calibrate, data=True),
+    Stage("assign_scale", "every value gets its scale, every step the smallest ring", _assign, data=True),
     Stage(
         "check_range",
         "and nothing wraps where it would show",
         lambda s: replace(s, graph=check_range(s.fixed)),
+        data=True,
     ),
 )
 
 
-def statically(graph: Graph, ranges: Ranges) -> tuple[Graph, Graph]:
-    """The graph as fused, and as it is when only sums, products and functions of one value are left.
+def statically(graph: Graph, ranges: Ranges) -> dict[str, Graph]:
+    """The graph after each stage that needs no data, by the stage's name, whether or not it is legal there.
 
-    Needs no data: ``ranges`` say where masks may be cut, and guesses do.
+    ``ranges`` say where masks may be cut, and guesses do.
     """
-    fused = pool(_fused(_canonical(graph))).graph
-    masked = clamp_mask(hoist_mask(fold_scale(fused).graph).graph, ranges)
-    return fused, delay_division(fold_affine(decompose(spell_out(masked).graph))).graph
+    options = Options()
+    state = State(graph, options, (), find_profile(options.profile), ranges)
+    found = {}
+    for stage in PIPELINE:
+        if not stage.data:
+            state = stage.run(state)
+            found[stage.name] = state.graph
+    return found
 
 
 def run(
@@ -221,6 +240,7 @@ def _staged(state: State, after: str, last: str = "") -> State:
     first = _NAMES.index(after) + 1 if after else 0
     for stage in PIPELINE[first : _NAMES.index(last) + 1 if last else None]:
         state = stage.run(state)
+        check_legal(state.graph, stage.name)
     return state
 
 

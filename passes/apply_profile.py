@@ -18,9 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from ppc.frontend.ir.graph import Graph, Op, uses, walk
 from ppc.frontend.ir.reference import apply, evaluate_all
 from ppc.passes.friendly import REPLACEABLE, Constants, Samples, Substitution
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 from ppc.passes.profile import Profile, ProfileError, Rule, label
-from ppc.passes.substitute import replaced
 
 Array = NDArray[Any]
 _SHOWN = 3
@@ -75,7 +74,7 @@ def apply_profile(
     with np.errstate(all="ignore"):
         found = tuple(fitted) or tuple(_fit(graph, chosen, feeds))
     made = _rebuild(graph, chosen, found)
-    return Substituted(replaced(graph, made), _report(chosen), found)
+    return Substituted(graph.mapped(made), _report(chosen), found)
 
 
 def _all_fit(profile: Profile, asked: list[Op], graph: Graph) -> None:

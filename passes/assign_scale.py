@@ -24,29 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import Graph, IntType, IRError, Op, Owner, walk
+from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
 from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
-from ppc.passes.own import owners
+from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
+from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.runtime.base.ring import MAX_BITS, Fixed
 
-_LINEAR = (
-    ops.Add,
-    ops.Sub,
-    ops.Neg,
-    ops.ReduceSum,
-    ops.Reshape,
-    ops.Transpose,
-    ops.Slice,
-    ops.Concat,
-    ops.Broadcast,
-    ops.Gather,
-)
 _FINEST = 24
 """No value is kept finer than this, however small it is."""
-
-_PRODUCT = (ops.MatMul, ops.Mul, ops.Square)
 
 
 @dataclass(frozen=True)
@@ -75,11 +62,11 @@ class FixedGraph:
 
 
 def assign_scale(graph: Graph, ranges: Ranges, precision: Precision | None = None) -> FixedGraph:
-    """The graph in fixed point. ``graph`` holds no more functions than Spline and ReduceMax on shared values;
-    ``ranges`` are its own.
+    """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own.
 
-    Raises IRError for an op that shares cannot compute, RangeError where a ring would need more than 64 bits.
+    Raises IRError for an op that is not, RangeError where a ring would need more than 64 bits.
     """
+    check_legal(graph, "approximate")
     formats = _Formats(graph, ranges, precision or Precision())
     return _Rebuild(formats).run()
 
@@ -100,8 +87,6 @@ class _Formats:
         self.shared = [op for op in walk(graph) if self.owner[op] is Owner.SHARED]
         self.users: dict[Op, list[Op]] = {op: [] for op in walk(graph)}
         for op in self.shared:
-            if not isinstance(op, (*_LINEAR, *_PRODUCT, ops.Spline, ops.ReduceMax)):
-                raise IRError(f"{op!r} is shared, and there is no way to compute it on shares")
             for each in dict.fromkeys(op.operands):
                 self.users[each].append(op)
         self.results = set(graph.outputs.values())
@@ -133,7 +118,7 @@ class _Formats:
         demands = [self.natural(op)] if op in self.results else []
         passing = []
         for user in self.users[op]:
-            if isinstance(user, _PRODUCT):
+            if type(user) in PRODUCTS:
                 demands.append(self.natural(op, self.kept(user)))
             elif isinstance(user, ops.Spline):
                 demands.append(self.entry(user))
@@ -239,9 +224,9 @@ class _Formats:
 
     def asked(self, op: Op, user: Op) -> int:
         """The ring in which ``user`` reads ``op``; 0 where it reads a version of its own."""
-        if isinstance(user, _LINEAR) and self.home[op] > self.raw[user]:
+        if type(user) in SUMS | LAYOUT and self.home[op] > self.raw[user]:
             return 0
-        if isinstance(user, _PRODUCT):
+        if type(user) in PRODUCTS:
             # with room for the bits that are dropped, a coarser version is had for free
             return self.ring[user] + self.home[op] - self.factor(op, user)
         if isinstance(user, ops.Spline):

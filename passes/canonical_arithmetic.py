@@ -75,8 +75,11 @@ def powers(op: Op, uses: Uses) -> Op | None:
             return ops.Square(a)
         case ops.Mul(a=a, b=ops.Square(x=x)) if a is x:
             return ops.Mul(op.b, a)
-        case ops.Pow(a=x, b=exponent) if x.type == op.type:
-            return _power(x, scalar(exponent))
+        case ops.Pow(a=x, b=exponent):
+            power = _power(x, scalar(exponent))
+            if power.type.num != op.type.num:
+                raise Refuse(f"a power of {x.type} is no {op.type.num}")
+            return power if power.type == op.type else ops.Broadcast(power, op.type.shape)
     return None
 
 

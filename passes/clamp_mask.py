@@ -11,7 +11,7 @@ so that the mask may be cut there. Who owns the mask cuts it himself; where(kept
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ppc.frontend.ir.graph import Graph, Op, Owner, walk
 from ppc.passes import functions
 from ppc.passes.calibrate import Range, Ranges
 from ppc.passes.fold_constants import folded
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 
 DEEP = -1e3
 """A constant that goes below is a mask and no bias."""
@@ -47,7 +47,7 @@ def clamp_mask(graph: Graph, ranges: Ranges, fit: int = 0) -> Graph:
         new[op] = op.replace(new[each] for each in op.operands)
         if op in masked:
             new[op] = op.replace((_rebuilt(new, *masked[op]),))
-    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
+    return graph.mapped(new)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, Owner, walk
 from ppc.frontend.ir.ops import Const
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 
 Array = NDArray[Any]
 
@@ -56,7 +56,7 @@ def _folded(graph: Graph, folding: set[Op]) -> Graph:
                 new[op] = _product(op, a, new[x], w)
             case _:
                 new[op] = op.replace(new[each] for each in op.operands)
-    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
+    return graph.mapped(new)
 
 
 def _operand(op: Op) -> Op | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply
 
 _MOVES = (ops.Reshape, ops.Transpose, ops.Slice, ops.Broadcast, ops.ReduceSum, ops.ReduceMean, ops.Neg)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, Owner
 from ppc.passes.clamp_mask import DEEP
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 from ppc.passes.rewrite import Rewritten, Uses, apply
 
 _KNOWN = (Owner.CLIENT, Owner.PUBLIC)
@@ -26,7 +26,7 @@ def hoist_mask(graph: Graph) -> Rewritten:
         if not isinstance(op, ops.Softmax) or not owners.shared(op.x):
             return None
         match op.x:
-            case ops.Sub(a=s, b=m) if owners(m) in _KNOWN:
+            case ops.Sub(a=s, b=m) if owners[m] in _KNOWN:
                 new: Op | None = ops.Add(s, ops.Neg(m))
             case ops.Add(a=a, b=b) if owners.shared(a) and owners.shared(b):
                 new = outside(a, b) or outside(b, a)
@@ -37,13 +37,13 @@ def hoist_mask(graph: Graph) -> Rewritten:
     def outside(s: Op, term: Op) -> Op | None:
         """s + term with the mask in ``term`` outermost."""
         match term:
-            case ops.Where(condition=kept, a=b, b=low) if _deep(low) and owners(kept) in _KNOWN:
+            case ops.Where(condition=kept, a=b, b=low) if _deep(low) and owners[kept] in _KNOWN:
                 return ops.Where(kept, ops.Add(s, b), low)
-            case ops.Where(condition=kept, a=low, b=b) if _deep(low) and owners(kept) in _KNOWN:
+            case ops.Where(condition=kept, a=low, b=b) if _deep(low) and owners[kept] in _KNOWN:
                 return ops.Where(kept, low, ops.Add(s, b))
-            case ops.Add(a=b, b=m) if owners(m) in _KNOWN:
+            case ops.Add(a=b, b=m) if owners[m] in _KNOWN:
                 return ops.Add(ops.Add(s, b), m)
-            case ops.Add(a=m, b=b) if owners(m) in _KNOWN:
+            case ops.Add(a=m, b=b) if owners[m] in _KNOWN:
                 return ops.Add(ops.Add(s, b), m)
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, Owner
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply_all
 
 _EACH = (
@@ -63,7 +63,7 @@ def pool(graph: Graph) -> Rewritten:
             case _:
                 return None
         assert isinstance(op, ops.Div)
-        if not _mixed(owners, h, m) or owners(n) is not Owner.CLIENT:
+        if not _mixed(owners, h, m) or owners[n] is not Owner.CLIENT:
             return None
         if uses[op.a] > 1 or uses[product] > 1:
             raise Refuse("the sum has another user")
@@ -78,7 +78,7 @@ def pool(graph: Graph) -> Rewritten:
 
 
 def _mixed(owners: Owners, h: Op, m: Op) -> bool:
-    return owners.shared(h) and owners(m) is Owner.CLIENT
+    return owners.shared(h) and owners[m] is Owner.CLIENT
 
 
 def _column(op: Op) -> Op | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions
 from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
-from ppc.passes.knowing import Owners
+from ppc.passes.owners import Owners
 
 
 @dataclass(frozen=True)
@@ -119,18 +119,6 @@ def _gather(op: ops.Gather) -> Op | None:
     return _embedding(op) or _pick(op)
 
 
-def _pow(op: ops.Pow) -> Op | None:
-    match op.b:
-        case ops.Const(value=value) if value.size == 1 and float(value.reshape(())) in (2.0, 3.0):
-            square = ops.Square(op.a)
-            return square if float(value.reshape(())) == 2.0 else ops.Mul(square, op.a)
-    return None
-
-
-def _mul(op: ops.Mul) -> Op | None:
-    return ops.Square(op.a) if op.a is op.b else None
-
-
 def _abs(op: ops.Abs) -> Op:
     return ops.Sub(ops.Mul(ops.Relu(op.x), scalar(2.0)), op.x)
 
@@ -189,8 +177,6 @@ DECOMPOSITIONS: tuple[Decomposition, ...] = (
     Decomposition(ops.Div, "division", _div, "a·(1/b)", "a reciprocal and a product"),
     Decomposition(ops.ReduceMean, "mean", _mean, "Σx·(1/n)", "one truncation an output"),
     Decomposition(ops.Gather, "embedding", _gather, "onehot(ids) @ table; a slice", "a product under HE"),
-    Decomposition(ops.Pow, "power", _pow, "x² or x²·x", "a square; a product"),
-    Decomposition(ops.Mul, "square", _mul, "x² where x·x", "a square, one opening"),
     Decomposition(ops.Abs, "abs", _abs, "2·relu(x) − x", "one comparison"),
 )
 
@@ -303,9 +289,4 @@ def approximate(graph: Graph, ranges: Ranges) -> Graph:
             new[op] = ops.Spline(new[under], spline, name=op.name)
         else:
             new[op] = op.replace(new[each] for each in op.operands)
-    return replaced(graph, new)
-
-
-def replaced(graph: Graph, new: dict[Op, Op]) -> Graph:
-    """The graph with every output's op looked up in ``new``."""
-    return replace(graph, outputs={name: new[op] for name, op in graph.outputs.items()})
+    return graph.mapped(new)

@@ -7,7 +7,7 @@ so a value is its op, and rewriting makes new ops above the change and keeps the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
@@ -191,8 +191,9 @@ class Graph:
             if isinstance(op, Input) and op not in known:
                 raise IRError(f"{op!r} is used but is no input of the graph")
 
-    def with_outputs(self, names: Iterable[str]) -> Graph:
-        return replace(self, outputs={name: self.outputs[name] for name in names})
+    def mapped(self, new: Mapping[Op, Op]) -> Graph:
+        """The same inputs, and what ``new`` has for the outputs."""
+        return replace(self, outputs={name: new[op] for name, op in self.outputs.items()})
 
 
 def walk(graph: Graph) -> list[Op]:

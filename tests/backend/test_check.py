@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from small import ROOT
-
-sys.path.append(str(ROOT / "tests" / "frontend"))
-
 from onnx_models import model
 
 from models.tiny_bert import tiny_bert

@@ -7,11 +7,12 @@ import pytest
 
 from models.tiny_bert import sample
 from ppc import passes
-from ppc.backend.lower import LoweringError, lower
+from ppc.backend.lower import RULES, LoweringError, lower
 from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, Op
-from ppc.frontend.onnx_load import load
+from ppc.frontend.read.load import load
 from ppc.passes.errors import RangeError
+from ppc.passes.legal import LEGAL
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import decode
@@ -193,3 +194,7 @@ def test_an_output_that_nobody_computes_is_refused():
     x = Input((2, 4), FLOAT, name="x")
     with pytest.raises(LoweringError, match="does not depend on the model's weights"):
         plan_of(x, ops.Neg(x))
+
+
+def test_what_the_passes_leave_on_shares_is_what_can_be_lowered() -> None:
+    assert LEGAL["check_range"].shared == set(RULES)

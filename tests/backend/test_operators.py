@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from small import ROOT
-
-sys.path.append(str(ROOT / "tests" / "frontend"))
-
+from onnx_cases import CASES, Case
 from onnx_models import one_node
-from test_onnx_ops import CASES, Case
+from small import ROOT
 
 from ppc.backend.check import check_model
 from ppc.backend.operators import ON_SHARES, PROTOCOLS, markdown
-from ppc.frontend.onnx_ops import TABLE
+from ppc.frontend.ops.table import TABLE
 
 DOCUMENT = ROOT / "docs" / "operators.md"
 

@@ -17,7 +17,7 @@ from relay import relay
 from small import SMALL, TOKENS
 
 from models.tiny_bert import OUTPUTS, sample, tiny_bert
-from ppc.frontend import onnx_run
+from ppc.frontend.read import run
 
 PHASES = ("setup", "offline", "online")
 
@@ -91,7 +91,7 @@ def test_simulate_beside_onnx_runtime(place):
         "simulate", place.plan, "--input", place / "in.npz", "--against", place / "small.onnx", "--json"
     )
     assert done.status == 0, done.err
-    expected = onnx_run.run(place / "small.onnx", place.feeds)
+    expected = run.run(place / "small.onnx", place.feeds)
     for name in OUTPUTS:
         got = np.array(done.json["outputs"][name])
         assert np.abs(got - expected[name]).max() < 0.05 * expected[name].std()
@@ -137,7 +137,7 @@ def ran(place) -> Ran:
 
 
 def test_the_private_result_is_the_models(place, ran):
-    expected = onnx_run.run(place / "small.onnx", place.feeds)
+    expected = run.run(place / "small.onnx", place.feeds)
     for name in OUTPUTS:
         assert np.abs(ran.outputs[name] - expected[name]).max() < 0.06 * expected[name].std()
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import ppc
 from ppc import cli
-from ppc.frontend import onnx_run
+from ppc.frontend.read import run
 from ppc.runtime.party.party import together
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.inputs import ClientInput
@@ -53,7 +53,7 @@ def cosine(a, b):
 def test_two_parties_compute_the_emitted_model_at_the_price_foretold(friendly):
     plan, weights, emitted, told = friendly
     feeds = inputs(plan)
-    plain = onnx_run.run(emitted, feeds)
+    plain = run.run(emitted, feeds)
     clear = ppc.simulate(plan, weights, feeds)
 
     given = ClientInput.of(plan, feeds)

@@ -10,7 +10,7 @@ from real import MINILM, MINILM_OUTPUT, SENTENCES, TOKENIZER, feeds_of, minilm, 
 from sides import serving_here
 
 import ppc
-from ppc.frontend import onnx_run
+from ppc.frontend.read import run
 from ppc.runtime.party.role import CLIENT, SERVER
 
 TOKENS = 16
@@ -32,7 +32,7 @@ def test_a_private_embedding_is_onnx_runtimes(sentence):
     compiled = minilm(TOKENS)
     feeds = feeds_of(compiled.plan, sentence, TOKENS)
     private, client, server = infer(compiled, feeds)
-    plain = onnx_run.run(needed(MINILM), feeds, [MINILM_OUTPUT])[MINILM_OUTPUT][0]
+    plain = run.run(needed(MINILM), feeds, [MINILM_OUTPUT])[MINILM_OUTPUT][0]
     cosine = private @ plain / np.linalg.norm(private) / np.linalg.norm(plain)
     assert cosine >= 0.9999
     for role, report in ((CLIENT, client), (SERVER, server)):

@@ -21,13 +21,13 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-sys.path.append(str(Path(__file__).parents[1] / "frontend"))
+sys.path.append(str(Path(__file__).parents[1] / "tools"))
 sys.path.append(str(Path(__file__).parents[2]))
 
 from campaign import Target, main
 from change_proto import Words, change, scrambled
+from onnx_cases import CASES, REFUSED
 from onnx_models import model, one_node, tensor
-from test_onnx_ops import CASES, REFUSED
 
 from models.tiny_bert import Shape, tiny_bert
 from ppc import simulate
@@ -37,8 +37,8 @@ from ppc.backend.report import summary
 from ppc.cli import _line, _status
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, TensorType, walk
 from ppc.frontend.ir.reference import evaluate
-from ppc.frontend.onnx_load import load
-from ppc.frontend.onnx_run import run as run_onnx
+from ppc.frontend.read.load import load
+from ppc.frontend.read.run import run as run_onnx
 from ppc.passes import random_feeds
 from ppc.runtime.base.errors import BadPlan
 from ppc.runtime.plan.file import decode

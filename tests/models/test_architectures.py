@@ -27,8 +27,8 @@ from ppc.backend.compile import Compiled  # noqa: E402
 from ppc.frontend.ir import ops  # noqa: E402
 from ppc.frontend.ir.graph import Graph, walk  # noqa: E402
 from ppc.frontend.ir.text import show  # noqa: E402
-from ppc.frontend.onnx_load import load  # noqa: E402
-from ppc.frontend.onnx_run import run  # noqa: E402
+from ppc.frontend.read.load import load  # noqa: E402
+from ppc.frontend.read.run import run  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

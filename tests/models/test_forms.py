@@ -5,7 +5,6 @@ Batches of two; what is shared comes out of a product of the client's x with the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +14,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
-from small import ROOT
+from onnx_models import DOMAIN, model, tensor
 from whole import simulated_errors
 
 import ppc
-
-sys.path.append(str(ROOT / "tests" / "frontend"))
-
-from onnx_models import DOMAIN, model, tensor
 
 ALLOWED = 0.01
 """Of the output's standard deviation."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,6 @@ import onnx
 import pytest
 from command import Done, called
 from onnx import TensorProto, helper
-from small import ROOT
-
-sys.path.append(str(ROOT / "tests" / "frontend"))
-
 from onnx_models import model, tensor
 
 from models.tiny_bert import Shape, tiny_bert

@@ -17,8 +17,8 @@ from whole import cost_as_predicted, two_parties
 import ppc
 from ppc.backend.compile import Compiled
 from ppc.frontend.ir.graph import INT, Input
-from ppc.frontend.onnx_load import load
-from ppc.frontend.onnx_run import run
+from ppc.frontend.read.load import load
+from ppc.frontend.read.run import run
 
 pytestmark = pytest.mark.slow
 

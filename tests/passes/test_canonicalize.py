@@ -29,6 +29,11 @@ ONE_OPERAND: list[tuple[str, Op, str]] = [
     ("x³", ops.Pow(X, num(3)), "%1 = Square(%0)\n%2 = Mul(%1, %0)"),
     ("x·x²", ops.Mul(X, ops.Mul(X, X)), "%1 = Square(%0)\n%2 = Mul(%1, %0)"),
     ("x¹", ops.Pow(X, num(1)), ""),
+    (
+        "x² with an axis more",
+        ops.Pow(X, ops.Const(np.full((1,) * (X.type.rank + 1), 2.0))),
+        "%1 = Square(%0)\n%2 = Broadcast(%1, shape=(1,2,3))",
+    ),
     ("x⁴", ops.Pow(X, num(4)), "%1 = Square(%0)\n%2 = Square(%1)"),
     ("x^−1", ops.Pow(X, num(-1)), "%1 = Reciprocal(%0)"),
     ("√", ops.Pow(ops.Square(X), num(0.5)), "%1 = Square(%0)\n%2 = Sqrt(%1)"),
@@ -156,6 +161,7 @@ def test_reasons() -> None:
     refuses(canonicalize, graph(ops.Div(X, row(1, 0, 2))), "a zero")
     refuses(canonicalize, graph(ops.Pow(X, num(5))), "exponent is 5")
     refuses(canonicalize, graph(ops.Pow(X, Z)), "depends on data")
+    refuses(canonicalize, graph(ops.Pow(inp(3, num=INT), num(0.5))), "a power of i64[3] is no i64")
 
 
 def test_a_constant_that_widens_is_no_neutral_one() -> None:

@@ -8,7 +8,7 @@ from ppc.frontend.ir.reference import evaluate, evaluate_all
 from ppc.frontend.ir.text import show
 from ppc.passes.calibrate import Range, calibrate
 from ppc.passes.clamp_mask import clamp_mask, floor_of, relu_floor_of
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 
 X = Input((2, 4), FLOAT, name="x")
 MASK = Input((1, 4), FLOAT, name="mask")

@@ -8,7 +8,7 @@ from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Owner, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
 
 GRAPH = tiny_bert.tiny_bert()

@@ -8,7 +8,7 @@ from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes.calibrate import calibrate
-from ppc.passes.own import owners
+from ppc.passes.owners import owners
 from ppc.passes.substitute import APPROXIMATIONS, DECOMPOSITIONS, approximate, decompose
 
 RNG = np.random.default_rng(0)
@@ -33,8 +33,6 @@ DECOMPOSED = {
     "rms norm": lambda: ops.RMSNorm(hidden(), GAMMA, eps=1e-5, name="y"),
     "division": lambda: ops.Div(hidden(), ops.Exp(hidden()), name="y"),
     "mean": lambda: ops.ReduceMean(hidden(), axes=(1,), name="y"),
-    "power": lambda: ops.Pow(hidden(), ops.Const(3.0), name="y"),
-    "square": lambda: (lambda x: ops.Mul(x, x, name="y"))(hidden()),
     "abs": lambda: ops.Abs(hidden(), name="y"),
 }
 
@@ -43,7 +41,7 @@ DECOMPOSED = {
 def test_decomposition_keeps_the_meaning(name):
     before = Graph((X,), {"y": DECOMPOSED[name]()})
     after = decompose(before)
-    assert type(after.outputs["y"]) is not type(before.outputs["y"]) or name == "power"
+    assert type(after.outputs["y"]) is not type(before.outputs["y"])
     assert after.outputs["y"].name == "y"
     for feeds in FEEDS:
         assert_allclose(evaluate(before, feeds)["y"], evaluate(after, feeds)["y"], rtol=1e-5, atol=1e-6)

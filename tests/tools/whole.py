@@ -15,7 +15,7 @@ from sides import infer, serve_one
 
 import ppc
 from ppc.backend.compile import Compiled
-from ppc.frontend.onnx_run import run
+from ppc.frontend.read.run import run
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.service.report import Outcome
 from ppc.runtime.session.connection import predict_cost

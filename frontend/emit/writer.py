@@ -1,0 +1,106 @@
+"""What the rules of `emit` write with: nodes, initializers, and names not yet taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from onnx import helper, numpy_helper
+
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Graph, IRError, Num, Op
+from ppc.frontend.ops.kinds import TYPES
+
+OPSET = 17
+
+Final = tuple[str, list[str], dict[str, Any]]
+"""The node whose output is the op's value: operator, inputs, attributes."""
+
+_FEW = 64
+"""Different values that a public table may have and be written so that it stays public."""
+
+_DTYPES: dict[Num, DTypeLike] = {FLOAT: np.float32, INT: np.int64, BOOL: np.bool_}
+
+
+def num_of(op: Op) -> Num:
+    """Its kind of number. Raises IRError for what ONNX has none for."""
+    if op.type.num not in TYPES:
+        raise IRError(f"{op!r}: ONNX has no {op.type.num}")
+    return op.type.num
+
+
+@dataclass
+class Writer:
+    """Nodes as they are written. ``at`` names the tensor of each op."""
+
+    graph: Graph
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: list[onnx.TensorProto] = field(default_factory=list)
+    at: dict[Op, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.results = {op: name for name, op in reversed(self.graph.outputs.items())}
+        self.taken |= {each.name for each in self.graph.inputs} | set(self.graph.outputs)
+
+    def fresh(self, wanted: str) -> str:
+        """A name not yet taken."""
+        name, n = wanted, 1
+        while name in self.taken:
+            n += 1
+            name = f"{wanted}.{n}"
+        self.taken.add(name)
+        return name
+
+    def add(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+        """An inner node; outputs after the first are called :1, :2, …"""
+        name = self.fresh(kind)
+        names = [name, *(f"{name}:{i}" for i in range(1, outputs))]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
+        return name
+
+    def kept(self, value: NDArray[Any], wanted: str) -> str:
+        """An initializer."""
+        name = self.fresh(wanted)
+        self.initializers.append(numpy_helper.from_array(np.array(value, order="C"), name))
+        return name
+
+    def number(self, value: ArrayLike, num: Num = FLOAT) -> str:
+        """A public number, as a Constant node."""
+        tensor = numpy_helper.from_array(np.asarray(value, _DTYPES[num]))
+        return self.node("Constant", value=tensor)
+
+    def integers(self, values: tuple[int, ...]) -> str:
+        return self.kept(np.array(values, np.int64), "integers")
+
+    def constant(self, op: ops.Const) -> str:
+        with np.errstate(over="ignore"):  # a mask of −10³⁹ is −∞ in single precision
+            value = op.value.astype(_DTYPES[num_of(op)])
+        if op.secret or value.dtype != np.float32:
+            return self.kept(value, op.name or "constant")
+        if value.size == 1:
+            return self.number(value)
+        return self.public_table(value, op.name)
+
+    def public_table(self, value: NDArray[Any], name: str) -> str:
+        """A mask, for one. The loader takes tensors of floats for weights, but not what it computes from
+        integers and numbers."""
+        different, indices = np.unique(value, return_inverse=True)
+        if len(different) > _FEW:
+            return self.kept(value, name or "constant")
+        shape = self.integers((1,))
+        numbers = [self.node("Reshape", self.number(each), shape) for each in different]
+        table = self.node("Concat", *numbers, axis=0)
+        places = self.kept(indices.reshape(value.shape).astype(np.int64), "places")
+        return self.node("Gather", table, places, axis=0)
+
+    def of(self, op: Op, num: Num) -> str:
+        """The operand as another kind of number."""
+        return self.at[op] if op.type.num == num else self.node("Cast", self.at[op], to=TYPES[num])

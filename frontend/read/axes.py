@@ -1,0 +1,186 @@
+"""Sizes for the axes that a model leaves open."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ppc.frontend.errors import DynamicAxis, UnknownDim
+from ppc.frontend.ir.graph import FLOAT, Input, Num
+from ppc.frontend.ops.kinds import kind_of
+from ppc.frontend.read.sandbox import infer
+from ppc.runtime.base.ring import MAX_RANK
+
+_MADE_UP = re.compile(r"|\?|s\d+|u\d+|unk__\d+|.*dynamic_axes_\d+|.*_?dim_\d+")
+"""Names that exporters make up for axes that nobody named."""
+
+
+def fixed_inputs(
+    model: onnx.ModelProto, seq_len: int | None, dims: Mapping[str, int]
+) -> tuple[tuple[Input, ...], dict[str, int]]:
+    """The model's inputs with every axis fixed, and what each named axis was fixed to.
+
+    In this order: ``dims`` by the axis's name or as ``input.axis``; ``seq_len`` for a name with "seq" or
+    "length" in it; 1 for a first axis called batch… or N; 0 for past…, a cache that nobody has filled; a sum
+    of names for "past_length + seq_length". Axes with names that an exporter made up: 1 for the first, and
+    ``seq_len`` for the second of a matrix of integers, which token ids and masks are. Raises DynamicAxis for
+    what is left, and UnknownDim for a size that no axis takes.
+    """
+    initialized = {each.name for each in model.graph.initializer}
+    values = [each for each in model.graph.input if each.name not in initialized]
+    fixer = _Fixer(seq_len, dims)
+    inputs = tuple(fixer.input(value) for value in values)
+    fixer.check()
+    return inputs, fixer.named
+
+
+def is_cache(name: str) -> bool:
+    """Whether an axis of this name counts tokens that were seen before: there are none."""
+    return name.lower().startswith("past") and "+" not in name
+
+
+def empty_caches(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Arrays without elements for the inputs that ``feeds`` lacks and that are caches of earlier tokens."""
+    tensors = {each.name: each.type.tensor_type for each in model.graph.input}
+    sizes = {
+        axis.dim_param: size
+        for name, value in feeds.items()
+        if name in tensors
+        for axis, size in zip(tensors[name].shape.dim, value.shape, strict=False)
+    }
+    return {
+        name: np.zeros(
+            [
+                0 if is_cache(d.dim_param) else d.dim_value or sizes.get(d.dim_param, 1)
+                for d in tensor.shape.dim
+            ],
+            onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type),
+        )
+        for name, tensor in tensors.items()
+        if name not in feeds and any(is_cache(axis.dim_param) for axis in tensor.shape.dim)
+    }
+
+
+MOST = 2**24
+"""Elements of an input: a client sends each of them in several bytes."""
+
+_SHAPE_LIKE = 1024
+
+
+def inferred_types(
+    model: onnx.ModelProto, inputs: tuple[Input, ...]
+) -> dict[str, tuple[tuple[int, ...], Num]]:
+    """Shapes and kinds of the tensors that ONNX's shape inference can tell, with the inputs' axes fixed."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    shapes = {each.name: each.shape for each in inputs}
+    for value in fixed.graph.input:
+        for axis, size in zip(value.type.tensor_type.shape.dim, shapes.get(value.name, ()), strict=False):
+            axis.dim_value = size
+    del fixed.graph.value_info[:]
+    for tensor in fixed.graph.initializer:
+        if len(tensor.raw_data) > _SHAPE_LIKE:
+            tensor.raw_data = b""  # inference reads shapes from small ones alone
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    told = infer(fixed.SerializeToString())
+    if told is None:  # it refuses what it does not know
+        return {}
+    fixed = onnx.ModelProto.FromString(told)
+    found = {}
+    for value in (*fixed.graph.value_info, *fixed.graph.output):
+        tensor = value.type.tensor_type
+        kind = kind_of(tensor.elem_type)
+        dims = tensor.shape.dim
+        if kind is not None and tensor.HasField("shape") and all(each.HasField("dim_value") for each in dims):
+            found[value.name] = (tuple(int(each.dim_value) for each in dims), kind)
+    return found
+
+
+def _terms(name: str) -> list[str]:
+    return [part.strip() for part in name.split("+")]
+
+
+class _Fixer:
+    def __init__(self, seq_len: int | None, dims: Mapping[str, int]) -> None:
+        self.seq_len, self.dims = seq_len, dims
+        self.named: dict[str, int] = {}
+        self.taken: set[str] = set()
+        self.sizes: set[int] = set()
+        self.open: list[tuple[str, int, str]] = []
+        self.seen: list[str] = []
+        for name, size in dims.items():
+            if size < 1:
+                raise UnknownDim(f"--dim {name}={size}: an axis has at least one element")
+        if seq_len is not None and seq_len < 1:
+            raise UnknownDim(f"--seq-len {seq_len}: a sequence has at least one element")
+
+    def input(self, value: onnx.ValueInfoProto) -> Input:
+        tensor = value.type.tensor_type
+        kind = kind_of(tensor.elem_type) if value.type.HasField("tensor_type") else None
+        if kind is None:
+            raise UnknownDim(f"input {value.name} is no tensor of numbers")
+        tokens = kind != FLOAT and len(tensor.shape.dim) == 2
+        shape = tuple(self.axis(value.name, i, axis, tokens) for i, axis in enumerate(tensor.shape.dim))
+        if math.prod(shape) > MOST or len(shape) > MAX_RANK:
+            raise UnknownDim(
+                f"input {value.name} of shape {shape} has more than {MOST:,} elements or {MAX_RANK} axes"
+            )
+        return Input(shape, kind, name=value.name)
+
+    def axis(self, tensor: str, index: int, axis: onnx.TensorShapeProto.Dimension, tokens: bool) -> int:
+        place = f"{tensor}.{index}"
+        if axis.HasField("dim_value") and axis.dim_value > 0:
+            if self.dims.get(place, axis.dim_value) != axis.dim_value:
+                raise UnknownDim(
+                    f"--dim {place}={self.dims[place]}: the model fixes that axis at {axis.dim_value}"
+                )
+            self.taken |= {place} & set(self.dims)
+            self.sizes.add(axis.dim_value)
+            return int(axis.dim_value)
+        name = axis.dim_param
+        self.seen.append(name or place)
+        size = self.size(name, place, index, tokens)
+        if size is None:
+            self.open.append((tensor, index, name))
+            return 1
+        self.sizes.add(size)
+        if name:
+            self.named[name] = size
+        return size
+
+    def size(self, name: str, place: str, index: int, tokens: bool) -> int | None:
+        for key in (place, name):
+            if key in self.dims:
+                self.taken.add(key)
+                return self.dims[key]
+        if "+" in name:
+            sizes = [
+                int(part) if part.isdigit() else self.size(part, "", index, tokens) for part in _terms(name)
+            ]
+            return None if None in sizes else sum(each for each in sizes if each is not None)
+        plain = name.lower() if name.isidentifier() or name.replace(".", "_").isidentifier() else ""
+        if is_cache(plain):
+            return 0
+        if ("seq" in plain or "length" in plain) and self.seq_len is not None:
+            return self.seq_len
+        if plain.startswith("batch") or (index == 0 and plain in ("n", "b", "bs", "bsz")):
+            return 1
+        if _MADE_UP.fullmatch(name):
+            return 1 if index == 0 else self.seq_len if index == 1 and tokens else None
+        return None
+
+    def check(self) -> None:
+        if self.open:
+            raise DynamicAxis(self.open)
+        there = f"the model leaves open: {', '.join(dict.fromkeys(self.seen)) or 'none'}"
+        if unknown := [f"{key}={self.dims[key]}" for key in self.dims if key not in self.taken]:
+            raise UnknownDim(f"--dim {' '.join(unknown)}: no input has such an axis; {there}")
+        if self.seq_len is not None and self.seq_len not in self.sizes:
+            raise UnknownDim(f"--seq-len {self.seq_len}: no axis is a sequence's length; {there}")

@@ -1,0 +1,65 @@
+"""Nodes whose inputs are all known are evaluated when the model is read.
+
+After the input shapes are fixed this covers everything that exporters do with shapes, and the unpacking of
+quantized weights. ONNX Runtime gives the values, so every operator and element type it knows folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import helper
+
+from ppc.frontend.ir.graph import MAX_ELEMENTS
+from ppc.frontend.ops.node import Unsupported
+from ppc.frontend.read.known import Known
+from ppc.frontend.read.sandbox import evaluate
+from ppc.frontend.read.worker import Array
+
+_NOT_FOLDED = {"If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
+_NOT_FOLDED |= {"Bernoulli", "Multinomial"}
+
+
+def fold(
+    node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> list[Known] | None:
+    """The node's outputs, None where it cannot be evaluated."""
+    if node.op_type in _NOT_FOLDED:
+        return None
+    secret = any(each.secret for each in inputs if each is not None)
+    values = _evaluate(node, inputs, opsets)
+    return None if values is None else [Known(value, secret) for value in values]
+
+
+def _evaluate(
+    node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> list[Array] | None:
+    model, feeds = _one_node(node, inputs, opsets)
+    most = max([MAX_ELEMENTS, *(value.size for value in feeds.values())])
+    found = evaluate(model.SerializeToString(), feeds, most)
+    if isinstance(found, int):
+        raise Unsupported(f"its constants say that it has {found:,} elements, more than {most:,}")
+    return found  # None: the node is no constant, and is reported as unsupported by its own name
+
+
+def _one_node(
+    node: onnx.NodeProto, inputs: Sequence[Known | None], opsets: Sequence[onnx.OperatorSetIdProto]
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    alone = onnx.NodeProto()
+    alone.CopyFrom(node)
+    for each in alone.attribute:
+        if alone.op_type == "Cast" and each.name == "to" and each.i == onnx.TensorProto.BFLOAT16:
+            each.i = onnx.TensorProto.FLOAT
+    feeds = {
+        name: known.value
+        for name, known in zip(node.input, inputs, strict=True)
+        if name and known is not None
+    }
+    declared = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+        for name, value in feeds.items()
+    ]
+    made = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+    graph = helper.make_graph([alone], "one", declared, made)
+    return helper.make_model(graph, opset_imports=list(opsets), ir_version=10), feeds

@@ -1,0 +1,103 @@
+"""ONNX -> IR: fixed shapes, folded constants, chosen outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from ppc.frontend.errors import NotFinite, UnknownOutput, UnsupportedModel, UnsupportedOp
+from ppc.frontend.ir.graph import Graph, walk_from
+from ppc.frontend.ir.ops import Const
+from ppc.frontend.read.axes import fixed_inputs
+from ppc.frontend.read.model import read_model
+from ppc.frontend.read.needed import needed, not_stray
+from ppc.frontend.read.reader import Reader, Surveyed
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What ``ppc check`` starts from: every node that the outputs are made of, and those without support.
+
+    In ``graph`` an `Opaque` stands for each of these. Outputs whose type is not known are not in it; it is
+    None where that is all of them.
+    """
+
+    opset: int
+    nodes: tuple[Surveyed, ...]
+    unsupported: tuple[UnsupportedOp, ...]
+    graph: Graph | None
+
+
+def load(
+    path_or_model: str | Path | onnx.ModelProto,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """Read a model into IR.
+
+    Open axes are fixed by ``dims`` (axis name, or ``input.axis``, to size), by ``seq_len`` for sequence axes,
+    and to 1 for the batch. Without ``outputs`` those that do not depend on a weight are left out, because
+    exporters leave inputs and masks among the outputs.
+
+    Raises a FrontendError: UsageError for what the caller can put right by asking differently,
+    UnsupportedModel with all operators that cannot be compiled, NotFinite for broken weights.
+    """
+    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+    if reader.unsupported:
+        raise UnsupportedModel(reader.unsupported)
+    graph = reader.graph(reader.chosen, explicit=outputs is not None)
+    _check_finite(graph)
+    return graph
+
+
+def survey(
+    path_or_model: str | Path | onnx.ModelProto,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Survey:
+    """All that ``load`` would compile, and all that it cannot; raises only UsageErrors and NotFinite."""
+    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+    known = [name for name in reader.chosen if reader.values.get(name) is not None]
+    graph = reader.graph(known, explicit=outputs is not None) if known else None
+    if graph is not None:
+        _check_finite(graph)
+    return Survey(reader.opset, tuple(reader.nodes), tuple(reader.unsupported), graph)
+
+
+def _read(
+    path_or_model: str | Path | onnx.ModelProto,
+    seq_len: int | None,
+    dims: Mapping[str, int],
+    outputs: Sequence[str] | None,
+) -> Reader:
+    model = read_model(path_or_model)
+    there = [each.name for each in model.graph.output]
+    for name in outputs or ():
+        if name not in there:
+            raise UnknownOutput(name, there)
+    inputs, _ = fixed_inputs(model, seq_len, dims)
+    chosen = tuple(outputs or not_stray(model, there))
+    reader = Reader(model, inputs, chosen, seq_len)
+    reader.run(model.graph.node, needed(model.graph.node, chosen))
+    return reader
+
+
+def _check_finite(graph: Graph) -> None:
+    """Weights must be finite, but for masks, which may hold −∞ beside 0."""
+    broken = []
+    for op in walk_from(*graph.outputs.values()):
+        if not isinstance(op, Const) or op.value.dtype.kind != "f" or np.isfinite(op.value).all():
+            continue
+        if not set(np.unique(op.value).tolist()) <= {0.0, -math.inf}:
+            broken.append(op.name or "a constant")
+    if broken:
+        raise NotFinite(broken)

@@ -1,0 +1,268 @@
+"""One walk over a model's nodes, which makes IR of them by the table, or says why not."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from ppc.frontend.errors import ControlFlow, NotOnnx, UnsupportedOp
+from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op
+from ppc.frontend.ir.ops import Const, Input, Opaque
+from ppc.frontend.ops.node import Node, Unsupported
+from ppc.frontend.ops.table import REMEDIES, TABLE
+from ppc.frontend.read.axes import inferred_types
+from ppc.frontend.read.client import has_weight, left_to_client
+from ppc.frontend.read.damage import DAMAGE, check_attributes, ill_formed
+from ppc.frontend.read.fold import fold
+from ppc.frontend.read.known import (
+    OWN_DOMAINS,
+    Known,
+    attributes,
+    constant_node,
+    is_weight,
+    operator,
+    read_tensor,
+)
+from ppc.frontend.read.needed import needed
+
+OPSETS = range(11, 24)
+"""The versions of ONNX's own operators that are understood."""
+
+_CONTROL = ("If", "Loop", "Scan")
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """One node and what became of it: an op, a value known already, or None where nothing can be said of it.
+
+    ``inner`` are all ops that it was written out in, the result's last.
+    """
+
+    name: str
+    op_type: str
+    outputs: tuple[str, ...]
+    result: Op | Known | None
+    inner: tuple[Op, ...] = ()
+
+
+class Reader:
+    """One walk over the nodes; what each tensor's name stands for grows as it goes."""
+
+    def __init__(
+        self, model: onnx.ModelProto, inputs: tuple[Input, ...], chosen: tuple[str, ...], seq_len: int | None
+    ) -> None:
+        self.model, self.chosen, self.seq_len = model, chosen, seq_len
+        self.inputs = tuple(each for each in inputs if each.type.size)
+        self.opset = max((o.version for o in model.opset_import if o.domain in OWN_DOMAINS), default=0)
+        if self.opset not in OPSETS:
+            raise NotOnnx(
+                f"opset {self.opset}: export the model with an opset from {OPSETS[0]} to {OPSETS[-1]}"
+            )
+        self.values: dict[str, Op | Known | None] = {}
+        """An op, a tensor known already, or None behind an unsupported node."""
+        self.unmade: dict[str, str] = {}
+        """Statistics and masks for training, by the operator that has them: an error once they are read."""
+        self.constants: dict[str, Const] = {}
+        self.unsupported: list[UnsupportedOp] = []
+        self.nodes: list[Surveyed] = []
+        self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
+        for each in inputs:
+            self.define(each.name, each if each.type.size else _empty(each))
+        self.read_initializers(model.graph.initializer)
+
+    def define(self, name: str, value: Op | Known | None) -> None:
+        """Every name is given once: of two meanings the wrong one would be read."""
+        if name in self.values:
+            raise NotOnnx(f"two tensors have the name {name}")
+        self.values[name] = value
+
+    def read_initializers(self, tensors: Iterable[onnx.TensorProto]) -> None:
+        for tensor in tensors:
+            try:
+                value = read_tensor(tensor)
+            except DAMAGE as error:
+                raise NotOnnx(f"the tensor {tensor.name} is damaged: {error}") from None
+            self.define(tensor.name, Known(value, is_weight(value)))
+
+    def run(self, nodes: Sequence[onnx.NodeProto], needed: set[int]) -> None:
+        for i, node in enumerate(nodes):
+            if i in needed:
+                self.node(node)
+
+    def node(self, node: onnx.NodeProto) -> None:
+        for name in node.input:
+            if name and name not in self.values:
+                raise NotOnnx(f"node {node.name} reads {name}, which nothing before it makes")
+        try:
+            self.bind(node, self.meaning(node))
+        except Unsupported as reason:
+            if (values := self.left_to_client(node)) is None:
+                self.refuse(node, str(reason))
+            else:
+                self.bind(node, values)
+        except IRError as reason:
+            long = (
+                f"; is --seq-len {self.seq_len} more than the model has positions for?"
+                if self.seq_len
+                else ""
+            )
+            self.refuse(node, f"{reason}{long}")
+        except DAMAGE as error:
+            self.refuse(node, ill_formed(node, error, self.model.opset_import))
+        first = next((name for name in node.output if name), "")
+        outputs = tuple(name for name in node.output if name)
+        result = self.values.get(first)
+        inner = self.between(node, result) if isinstance(result, Op) else ()
+        self.nodes.append(Surveyed(node.name, operator(node), outputs, result, inner))
+
+    def between(self, node: onnx.NodeProto, result: Op) -> tuple[Op, ...]:
+        """The ops that the node's builder made."""
+        given = [self.values[name] for name in node.input if name]
+        edge = {each for each in given if isinstance(each, Op)}
+        edge |= {self.constants[name] for name in node.input if name in self.constants}
+        found: dict[Op, None] = {}
+        stack = [result]
+        while stack:
+            op = stack.pop()
+            if op not in edge and op not in found:
+                found[op] = None
+                stack += op.operands
+        return tuple(found)[::-1]
+
+    def refuse(self, node: onnx.NodeProto, reason: str) -> None:
+        kind = ControlFlow if node.op_type in _CONTROL else UnsupportedOp
+        self.unsupported.append(kind(node.name, operator(node), self.version(node), reason))
+        self.bind(node, [self.stand_in(node, name) for name in node.output])
+
+    def left_to_client(self, node: onnx.NodeProto) -> list[Op | None] | None:
+        """The outputs of a node that the client can have ONNX Runtime compute, or None."""
+        values = [self.values[name] if name else None for name in node.input]
+        if any(name and value is None for name, value in zip(node.input, values, strict=True)):
+            return None
+        try:
+            operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
+            return left_to_client(node, operands, self.opset)
+        except (Unsupported, *DAMAGE):
+            return None
+
+    def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
+        """What stands for an unsupported node's output, where shape inference knows its type."""
+        if self.guessed is None:
+            self.guessed = inferred_types(self.model, self.inputs)
+        if output not in self.guessed:
+            return None
+        shape, num = self.guessed[output]
+        try:
+            xs = [self.op(name, self.values[name]) for name in node.input if name]
+            return Opaque(tuple(x for x in xs if x is not None), shape, num)
+        except (Unsupported, IRError):
+            return None
+
+    def bind(self, node: onnx.NodeProto, values: Sequence[Op | Known | None]) -> None:
+        for name, value in zip(node.output, values, strict=False):
+            if name:
+                fresh = isinstance(value, Op) and not value.name
+                self.define(name, value.named(name) if fresh and isinstance(value, Op) else value)
+        for name in node.output[len(values) :]:
+            if name:
+                self.define(name, None)
+                self.unmade[name] = node.op_type
+
+    def meaning(self, node: onnx.NodeProto) -> Sequence[Op | Known | None]:
+        if node.op_type == "Constant" and (value := constant_node(node)) is not None:
+            return [value]
+        inputs = [self.values[name] if name else None for name in node.input]
+        for name in node.input:
+            if name in self.unmade:
+                raise Unsupported(f"{name} is a further output of {self.unmade[name]}, which is not compiled")
+        if any(name and value is None for name, value in zip(node.input, inputs, strict=True)):
+            return [None] * len(node.output)  # behind an unsupported node, which has been reported
+        if node.op_type == "If":
+            return self.branch(node, inputs[0])
+        if node.op_type in _CONTROL:
+            raise Unsupported("loops are not compiled; unroll it when exporting")
+        if node.op_type in ("Shape", "Size") and inputs[0] is not None:
+            return [self.shape(node, inputs[0])]
+        known = [each for each in inputs if each is None or isinstance(each, Known)]
+        if len(known) == len(inputs):
+            folded = fold(node, known, self.model.opset_import)
+            if folded is not None:
+                return folded
+        return self.build(node, inputs)
+
+    def build(self, node: onnx.NodeProto, inputs: Sequence[Op | Known | None]) -> tuple[Op, ...]:
+        key = operator(node)
+        builder = TABLE.get(key)
+        if builder is None:
+            raise Unsupported(
+                REMEDIES.get(
+                    key, "there is no translation of it; rewrite it with operators of docs/operators.md"
+                )
+            )
+        version = self.version(node)
+        check_attributes(node, version)
+        operands = [self.op(name, each) for name, each in zip(node.input, inputs, strict=True)]
+        context = Node(node.op_type, version, attributes(node), tuple(node.output))
+        try:
+            inspect.signature(builder).bind(context, *operands)
+        except TypeError:
+            raise Unsupported(f"{len(operands)} inputs are not what opset {version} gives it") from None
+        out = builder(context, *operands)
+        return out if isinstance(out, tuple) else (out,)
+
+    def op(self, name: str, value: Op | Known | None) -> Op | None:
+        if not isinstance(value, Known):
+            return value
+        if name not in self.constants:
+            if value.value.dtype.kind not in "fiub":
+                raise Unsupported(f"{name} holds no numbers")
+            self.constants[name] = Const(value.value, value.secret, name=name)
+        return self.constants[name]
+
+    def shape(self, node: onnx.NodeProto, x: Op | Known) -> Known:
+        """Shapes are public even where the values are not."""
+        shape = x.value.shape if isinstance(x, Known) else x.type.shape
+        if node.op_type == "Size":
+            return Known(np.asarray(int(np.prod(shape)), np.int64), secret=False)
+        given = attributes(node)
+        cut = slice(given.get("start", 0), given.get("end"))
+        return Known(np.asarray(shape[cut], np.int64), secret=False)
+
+    def branch(self, node: onnx.NodeProto, condition: Op | Known | None) -> list[Op | Known | None]:
+        """An If whose condition is known is its branch."""
+        if not isinstance(condition, Known):
+            raise Unsupported("the branch depends on the input's values; rewrite it with Where")
+        graph = attributes(node)["then_branch" if bool(condition.value) else "else_branch"]
+        results = [each.name for each in graph.output]
+        outside = dict(self.values), dict(self.constants), dict(self.unmade)
+        try:
+            self.read_initializers(graph.initializer)
+            self.run(graph.node, needed(graph.node, results))
+            return [self.values[name] for name in results]
+        finally:
+            self.values, self.constants, self.unmade = outside  # another branch may give the same names
+
+    def version(self, node: onnx.NodeProto) -> int:
+        if node.domain in OWN_DOMAINS:
+            return self.opset
+        return max((o.version for o in self.model.opset_import if o.domain == node.domain), default=1)
+
+    def graph(self, names: Iterable[str], *, explicit: bool) -> Graph:
+        found: dict[str, Op] = {}
+        for name in names:
+            if self.values.get(name) is None:
+                raise NotOnnx(f"output {name} is made by no node that can be compiled")
+            op = self.op(name, self.values[name])
+            assert op is not None
+            found[name] = op
+        real = {name: op for name, op in found.items() if explicit or has_weight(op)}
+        return Graph(self.inputs, real or found, self.model.graph.name)
+
+
+def _empty(given: Input) -> Known:
+    """What an input without elements holds: a cache of no tokens."""
+    return Known(np.zeros(given.shape, np.float32 if given.type.num == FLOAT else np.int64), secret=False)

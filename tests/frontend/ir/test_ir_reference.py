@@ -1,0 +1,104 @@
+"""What ONNX Runtime does not cover (see ops/test_table): special functions, and the ops of our own."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from ppc.frontend.ir import ops, reference
+from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, IRError, Op, walk
+from ppc.frontend.ir.spline import SplineSpec
+from ppc.runtime.base.ring import Fixed
+
+X = Input((2, 3), FLOAT, name="x")
+IDS = Input((4,), INT, name="ids")
+VALUE = np.random.default_rng(0).normal(size=(2, 3))
+RELU = SplineSpec((0.0,), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)), ((0, 1.0),), (-1.0, 1.0), 0.0, "relu")
+
+
+def value(op: Op, **feeds: np.ndarray) -> np.ndarray:
+    graph = Graph(tuple(each for each in (X, IDS) if each.name in feeds), {"y": op})
+    return reference.evaluate(graph, feeds)["y"]
+
+
+def test_erf_to_the_last_places() -> None:
+    x = np.linspace(-6, 6, 10_001)
+    np.testing.assert_allclose(reference.erf(x), special.erf(x), rtol=1e-14, atol=1e-15)
+
+
+def test_functions_in_double_precision() -> None:
+    phi = special.ndtr(VALUE)
+    np.testing.assert_allclose(value(ops.Gelu(X), x=VALUE), VALUE * phi, rtol=1e-13)
+    np.testing.assert_allclose(value(ops.Silu(X), x=VALUE), VALUE * special.expit(VALUE), rtol=1e-13)
+    np.testing.assert_allclose(value(ops.Softmax(X), x=VALUE), special.softmax(VALUE, axis=-1), rtol=1e-13)
+
+
+def test_sigmoid_and_softmax_at_the_ends() -> None:
+    far = np.array([[-1e4, 0, 1e4], [-np.inf, 0, -3.4e38]])
+    assert value(ops.Sigmoid(X), x=far).tolist() == [[0, 0.5, 1], [0, 0.5, 0]]
+    assert value(ops.Softmax(X), x=far).tolist() == [[0, 0, 1], [0, 1, 0]]
+
+
+def test_splines() -> None:
+    np.testing.assert_array_equal(value(ops.Spline(X, RELU), x=VALUE), np.maximum(VALUE, 0))
+    np.testing.assert_array_equal(value(ops.Square(X), x=VALUE), VALUE**2)
+
+
+def test_one_hot() -> None:
+    ids = np.array([0, 2, -1, 3])
+    expected = [[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert value(ops.OneHot(IDS, 3), ids=ids).tolist() == expected
+
+
+def test_weights_count_in_double_precision() -> None:
+    thirds = ops.Const(np.full((2, 3), 1 / 3, np.float32), True)
+    exact = np.float64(np.float32(1 / 3)) ** 2
+    assert value(ops.Square(thirds)).tolist() == [[exact] * 3] * 2
+
+
+def test_formats_do_not_matter() -> None:
+    rounded = ops.Rescale(ops.Cast(X, Fixed(32, 2)), Fixed(16, 1))
+    np.testing.assert_array_equal(value(rounded, x=VALUE), VALUE)
+
+
+def test_all_values() -> None:
+    op = ops.Tanh(ops.Neg(X))
+    graph = Graph((X,), {"y": op})
+    assert list(reference.evaluate_all(graph, {"x": VALUE})) == walk(graph)
+
+
+def test_feeds_are_checked() -> None:
+    graph = Graph((X,), {"y": ops.Neg(X)})
+    with pytest.raises(IRError, match="input x : f32\\[2,3\\] is missing"):
+        reference.evaluate(graph, {})
+    with pytest.raises(IRError, match="was given shape \\(3, 2\\)"):
+        reference.evaluate(graph, {"x": VALUE.T})
+    with pytest.raises(IRError, match="no input is called z; there are x"):
+        reference.evaluate(graph, {"x": VALUE, "z": VALUE})
+
+
+def test_every_op_has_a_meaning() -> None:
+    def leaves(cls: type[Op]) -> set[type[Op]]:
+        below = [each for each in cls.__subclasses__() if each.__module__.startswith("ppc.frontend.ir.")]
+        return {cls} if not below else set().union(*map(leaves, below))
+
+    assert leaves(Op) - {Input, ops.Opaque} == set(reference.MEANING)
+
+
+def test_a_spline_is_checked() -> None:
+    zero = (0.0, 0.0, 0.0)
+    for knots, pieces, gates, reason in (
+        ((0.0,), (zero,), (), "need 2 pieces"),
+        ((1.0, 0.0), (zero,) * 3, (), "must increase"),
+        ((0.0,), (zero, zero), ((1, 1.0),), "gate at knot 1"),
+        ((0.0,), (zero, (0.0, 0.0)), (), "three coefficients"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            SplineSpec(knots, pieces, gates, (-1.0, 1.0), 0.0, "f")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="empty domain"):
+        SplineSpec((), (zero,), (), (1.0, -1.0), 0.0, "f")
+
+
+def test_a_spline_takes_the_right_piece_at_its_knots() -> None:
+    steps = SplineSpec((0.0, 1.0), ((1.0, 0, 0), (2.0, 0, 0), (3.0, 0, 0)), (), (-1.0, 2.0), 0.0, "steps")
+    assert steps.evaluate([-0.5, 0, 0.5, 1, 2]).tolist() == [1, 2, 2, 3, 3]
+    assert hash(steps) == hash(steps)
