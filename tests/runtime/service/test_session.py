@@ -13,7 +13,7 @@ from sides import serving_here
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.backend.merge_lengths import merge_lengths
-from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RangeFault, RuntimeFault
+from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RangeFault
 from ppc.runtime.he.params import PARAMETER_SETS
 from ppc.runtime.he.product import Product, parameter_sets, plan_product, public_key_bytes
 from ppc.runtime.net.channel import HEADER
