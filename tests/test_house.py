@@ -11,7 +11,7 @@ ROOMS = ("frontend", "passes", "backend", "runtime")
 SEEN = {
     "runtime": ("ppc.runtime",),
     "frontend": ("ppc.frontend", "ppc.runtime.base"),
-    "passes": ("ppc.passes", "ppc.frontend.ir", "ppc.frontend.errors", "ppc.runtime.base.ring"),
+    "passes": ("ppc.passes", "ppc.frontend.ir", "ppc.frontend.errors", "ppc.runtime.base"),
     "backend": ("ppc.backend", "ppc.passes", "ppc.frontend", "ppc.runtime"),
 }
 COMPILER_ONLY = ("onnx", "onnxruntime")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..base.errors import RangeFault
+from ..base.integers import rounded
 from ..base.ring import Fixed, known
 from ..base.share import Share
 from ..he.product import Product
@@ -28,7 +29,7 @@ from ..protocols.multiply import (
     square,
     square_offline,
 )
-from ..protocols.spline import SplineSpec, rounded, spline, spline_clear, spline_offline
+from ..protocols.spline import SplineSpec, spline, spline_clear, spline_offline
 from ..protocols.truncate import rescaling, truncate, truncate_offline
 from .free import (
     Add,

@@ -38,6 +38,7 @@ from ppc.cli import _line, _status
 from ppc.runtime.cost.sample_plan import sample_plans
 from ppc.runtime.party.party import together
 from ppc.runtime.plan.file import Plan, decode
+from ppc.runtime.plan.local import shape_of
 from ppc.runtime.session.executor import run_phases
 from ppc.runtime.session.program import parameters_digest
 from ppc.runtime.session.simulate import simulate
@@ -144,7 +145,8 @@ def run(data: bytes) -> None:
 
 def _largest(plan: Plan) -> int:
     """Elements of the largest tensor."""
-    shapes = [each.shape for each in (*plan.forms, *plan.weights, *plan.inputs, *plan.local)]
+    shapes = [each.shape for each in (*plan.forms, *plan.weights, *plan.inputs)]
+    shapes += map(shape_of, plan.local)
     return max(map(prod, shapes), default=1)
 
 
