@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import BOOL, INT, Input, Op
+from ppc.frontend.ir.graph import INT, BoolType, Input, IntType, Op
 from ppc.runtime.base.function import AnyFunction, Plain, Reshape
 from ppc.runtime.base.meaning import PLAIN
 from ppc.runtime.plan import local
@@ -35,17 +35,19 @@ def local_op(op: Op, args: tuple[int, ...]) -> LocalOp:
 
 
 def _function(op: Op) -> AnyFunction:
-    """The function of the op's own name, but where the client, who has reals alone, tells kinds of numbers."""
+    """That of the op's own name, but where kinds of numbers differ: the client has reals alone."""
     name = type(op).__name__
     match op:
         case ops.Clear():
             return op.function
         case ops.Div() if op.type.num == INT:
             return Plain("Quotient")
-        case ops.Cast(to=to):
-            return (
-                Plain({INT: "Truncate", BOOL: "Boolean"}[to]) if to in (INT, BOOL) else Reshape(op.type.shape)
-            )
+        case ops.Cast(to=IntType()):
+            return Plain("Truncate")
+        case ops.Cast(to=BoolType()):
+            return Plain("Boolean")
+        case ops.Cast():
+            return Reshape(op.type.shape)
     if name in PLAIN:
         return Plain(name)
     if name in RECORDS:

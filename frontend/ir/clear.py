@@ -10,9 +10,9 @@ from ppc.runtime.base.function import AnyFunction
 
 @dataclass(frozen=True, eq=False)
 class Clear(Op):
-    """``function`` on ``xs``, to a result of ``shape`` and ``to``: sines of positions, the place of a token, bits.
+    """``function`` on ``xs``: sines of positions, the place of a token, bits. Shares cannot go through it.
 
-    There is no way to compute it on shares.
+    ``shape`` and ``to`` are the result's.
     """
 
     function: AnyFunction

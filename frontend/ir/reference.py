@@ -38,7 +38,7 @@ def evaluate_all(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[Op, Array
 def evaluate_in(
     xp: Namespace, graph: Graph, feeds: Mapping[str, Value], given: Mapping[Op, Value]
 ) -> dict[Op, Value]:
-    """The same in the arrays of another library; of ops in ``given`` the value given, weights to train for one."""
+    """The same in another library's arrays. ``given`` holds values to take as they are: weights to train."""
     known = {each.name for each in graph.inputs}
     if unknown := sorted(set(feeds) - known):
         raise IRError(f"no input is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")

@@ -1,4 +1,4 @@
-"""Functions that one party computes alone: two parties have no protocol for them. A part of `meaning.MEANING`."""
+"""The part of `meaning.MEANING` that one party computes alone: two parties have no protocol for it."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ class BitShift(Function, frozen=True):
 
 
 class Onnx(Function, frozen=True, kw_only=True):
-    """The operator of ONNX of that name: of its ``results`` outputs the one numbered ``result``, of ``shape``.
+    """An operator of ONNX, by name: of its ``results`` outputs the one numbered ``result``, of ``shape``.
 
     Operands are cast to ``kinds``, of which None stands for one that is left out.
     """
@@ -198,7 +198,8 @@ class Onnx(Function, frozen=True, kw_only=True):
 
 
 AnyFunction = (
-    Plain | Mod | Clip | Gelu | Softmax | LogSoftmax | LayerNorm | RMSNorm | ReduceSum | ReduceMean | ReduceMax
-    | Product | LogSumExp | CumSum | OneHot | Gather | Reshape | Broadcast | Transpose | Slice | Concat
+    Plain | Mod | Clip | Gelu | Softmax | LogSoftmax | LayerNorm | RMSNorm
+    | ReduceSum | ReduceMean | ReduceMax | Product | LogSumExp | CumSum
+    | OneHot | Gather | Reshape | Broadcast | Transpose | Slice | Concat
     | IsInf | Elu | Celu | ThresholdedRelu | Shrink | ArgExtreme | Top | BitShift | Onnx
 )  # fmt: skip

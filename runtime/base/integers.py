@@ -1,4 +1,4 @@
-"""What two parties compute, on plain integers: the meaning of truncations and splines but for their rounding."""
+"""What truncations and splines mean on plain integers; two parties are off by their rounding alone."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def spline(
 ) -> Signed:
     """A piecewise quadratic, and gates on top of it, of x of format ``num``; y in units of ``out``.
 
-    Between knots, in units of x, it is c0 + c1·x + c2·x², in the ring and units of ``quad``; a gate (knot, slope)
-    adds slope·x from that knot on, in x's own ring. The sum is not wrapped.
+    Between knots, in units of x, it is c0 + c1·x + c2·x², in the ring and units of ``quad``. A gate, of the
+    number of a knot and a slope, adds slope·x from that knot on, in x's own ring. The sum is not wrapped.
     """
     places = np.array(knots, np.int64)
     at = np.searchsorted(places, x, side="right")

@@ -1,9 +1,9 @@
 """What every function means over the reals, told once.
 
-The compiler's oracle, the client's own part, the fitting of splines and training all compute by `MEANING`. An
-entry gets a namespace (numpy, or PyTorch where gradients are wanted), its attributes and its operands' values. The
-attributes are any object that has the fields of the record of that name in `function`: an op of the IR has too.
-Truth may be given as numbers, all but 0 being true.
+The compiler's oracle, the client's own part, the fitting of splines and training all compute by `MEANING`.
+An entry gets a namespace (numpy, or PyTorch where gradients are wanted), its attributes and its operands'
+values. The attributes are any object with the fields of the record of that name in `function`: the record, or
+the IR's op. Truth may be given as numbers, all but 0 being true.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Array libraries under one set of names, those of the Python array API standard (data-apis.org/array-api).
 
-numpy is here. PyTorch, where gradients are wanted, comes in from outside as its module: nothing here imports it.
+numpy is here. PyTorch, where gradients are wanted, comes in from outside, as its module.
 """
 
 from __future__ import annotations

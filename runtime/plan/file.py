@@ -36,7 +36,7 @@ INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs on the network."""
+    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs."""
 
     seq_len: int | None = None
     dims: dict[str, int] = msgspec.field(default_factory=dict)

@@ -20,6 +20,7 @@ from ..base.namespace import NUMPY
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+Kind = Literal["bits", "i1", "i2", "i4", "i8", "f4", "f8"]
 
 MAX_LOCAL = 2**28
 """Numbers in one value."""
@@ -37,10 +38,10 @@ class Const(msgspec.Struct, frozen=True, tag_field="local", tag=True, forbid_unk
 
 
 class Packed(msgspec.Struct, frozen=True, tag_field="local", tag=True, forbid_unknown_fields=True):
-    """A larger constant: an array of a type of numpy's in little-endian order, or "bits", the first highest."""
+    """A larger constant, little-endian in a type of numpy's; or "bits", most significant first."""
 
     shape: Shape
-    kind: Literal["bits", "i1", "i2", "i4", "i8", "f4", "f8"]
+    kind: Kind
     data: bytes
 
 
@@ -116,7 +117,7 @@ def packed(value: Array) -> Packed:
     """The record of a constant, in the narrowest kind that holds it exactly."""
     if value.dtype.kind == "b":
         return Packed(value.shape, "bits", np.packbits(value.ravel()).tobytes())
-    kinds = ("f4", "f8") if value.dtype.kind == "f" else ("i1", "i2", "i4", "i8")
+    kinds: tuple[Kind, ...] = ("f4", "f8") if value.dtype.kind == "f" else ("i1", "i2", "i4", "i8")
     kind = next(each for each in kinds if np.array_equal(value.astype(each), value, equal_nan=each[0] == "f"))
     return Packed(value.shape, kind, value.astype(np.dtype(kind).newbyteorder("<")).tobytes())
 

@@ -74,7 +74,8 @@ def test_what_no_node_can_say_is_refused(field: str, value: object, says: str) -
 def test_without_onnx_the_remedy_is_named() -> None:
     code = (
         "import sys; sys.modules['onnx'] = None; sys.modules['onnxruntime'] = None\n"
-        "from ppc.runtime.base.function import Onnx\nfrom ppc.runtime.plan.local import Apply, Input, run_local\n"
+        "from ppc.runtime.base.function import Onnx\n"
+        "from ppc.runtime.plan.local import Apply, Input, run_local\n"
         "import numpy as np\n"
         "op = Onnx(operator='Abs', opset=17, result=0, results=1, kinds=('float',), shape=(1, 3))\n"
         "run_local([Input('x'), Apply(op, (0,))], {'x': np.ones((1, 3))})"
