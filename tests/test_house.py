@@ -50,6 +50,12 @@ def test_only_the_frontend_reads_onnx(path: Path) -> None:
     assert not [name for name in imports(path) if within(name, COMPILER_ONLY)]
 
 
+def test_pytorch_comes_in_from_outside() -> None:
+    """To what means the same with it and without."""
+    inside = [path for path in FILES if path.relative_to(ROOT).parts[0] in ("runtime", "frontend")]
+    assert not [path for path in inside if any(within(name, ("torch",)) for name in imports(path))]
+
+
 def test_the_reader_of_imports_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     path = tmp_path / "passes" / "x.py"
