@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc.backend.choose import BYTE_PRICE, choose_products
+from ppc.backend.choose import choose_products
 from ppc.backend.lower_local import cuts, local_op
 from ppc.backend.lower_spline import integer_spline
 from ppc.frontend.ir import ops
@@ -20,7 +20,7 @@ from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.he.product import MAX_ELL, Product, plan_product
 from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
+from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import LocalOp
 
 
@@ -86,9 +86,7 @@ class Lowering:
         return self.at[op]
 
 
-def lower(
-    graph: Graph, *, model: str, profile: str, options: dict[str, str], byte_price: float = BYTE_PRICE
-) -> tuple[Plan, Weights]:
+def lower(graph: Graph, *, model: str, profile: str, options: Options) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers."""
     state = Lowering(graph, owners(graph))
     merged = _shared_operands(graph, state.owner)
@@ -126,7 +124,7 @@ def lower(
             WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
         ),
         local=tuple(state.locals),
-        steps=choose_products(state.program, byte_price),  # type: ignore[arg-type]
+        steps=choose_products(state.program, options.byte_price),  # type: ignore[arg-type]
     )
     return plan, state.weights
 

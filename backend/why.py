@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from math import inf
 from typing import Any
 
-from ppc.backend.choose import BYTE_PRICE, remade
+from ppc.backend.choose import remade
 from ppc.runtime.he.params import HeParams
 from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
 from ppc.runtime.ot.pool import IKNP, schedule, schedule_bytes
@@ -25,7 +24,7 @@ def reasons(plan: Plan) -> dict[str, Any]:
 
     The seconds are one core's work of both sides; ``total`` adds the bytes at the price they were chosen at.
     """
-    price = _price(plan)
+    price = plan.options.byte_price
     steps = defaultdict(list)
     for i, step in enumerate(plan.steps):
         for product in step.products():
@@ -47,15 +46,6 @@ def reasons(plan: Plan) -> dict[str, Any]:
         ],
         "ots": [_ots(role, count) for role, count in cots.items() if count],
     }
-
-
-def _price(plan: Plan) -> float:
-    """Seconds a byte that the plan says it was made for; `BYTE_PRICE` where that is no number."""
-    try:
-        price = float(plan.options["byte_price"])
-    except (KeyError, ValueError):
-        return BYTE_PRICE
-    return price if 0 < price < inf else BYTE_PRICE
 
 
 def _alternatives(

@@ -15,8 +15,8 @@ from ..base.ring import Fixed
 from ..he.params import PACKING_SETS
 from ..he.product import plan_product
 from ..plan import steps
-from ..plan.file import OutputSpec, Plan, Weights, WeightSpec
-from ..plan.local import LocalOp
+from ..plan.file import Options, OutputSpec, Plan, Weights, WeightSpec
+from ..plan.local import Const, LocalOp
 from ..protocols.compare import Thresholds
 from ..protocols.spline import SplineSpec
 
@@ -56,7 +56,7 @@ class _Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.steps: list[steps.AnyStep] = []
-        self.local: list[LocalOp] = [LocalOp(op="Const", floats=(0.0,))]
+        self.local: list[LocalOp] = [Const((), (0.0,))]
         self.weights: dict[str, Shape] = {}
         self.outputs: list[OutputSpec] = []
 
@@ -76,7 +76,7 @@ class _Builder:
         return Plan(
             model=self.name,
             profile="exact",
-            options={},
+            options=Options(byte_price=8e-8),
             inputs=(),
             outputs=tuple(self.outputs),
             weights=tuple(WeightSpec(name, shape, WEIGHT_BITS) for name, shape in self.weights.items()),

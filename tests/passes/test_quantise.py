@@ -5,9 +5,10 @@ from ppc.passes import functions
 from ppc.passes.calibrate import Range
 from ppc.passes.quantise import quantise
 from ppc.passes.spline_fit import error
+from ppc.runtime.base.function import Gelu
 
 SPLINES = {
-    "gelu": (functions.gelu(), functions.gelu_, 8, Range(-9.0, 11.0, 1.0), False),
+    "gelu": (functions.gelu(), functions.exact(Gelu("none")), 8, Range(-9.0, 11.0, 1.0), False),
     "exp": (functions.exp(), np.exp, 8, Range(-40.0, 0.5, 1.0), False),
     "reciprocal": (functions.reciprocal(1.0, 40.0), lambda x: 1 / x, 10, Range(1.0, 40.0, 1.0), True),
     "rsqrt": (functions.rsqrt(30.0, 9000.0), lambda x: x**-0.5, 6, Range(30.0, 9000.0, 1.0), True),
