@@ -14,8 +14,8 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, MAX_ELEMENTS, Num, Op, walk_from
 from ppc.frontend.read.known import OWN_DOMAINS, attributes, operator
 from ppc.frontend.read.sandbox import evaluate
-from ppc.runtime.base.function import Onnx
-from ppc.runtime.base.onnx_node import KINDS, RUNTIMES, Kind, Value, model_of
+from ppc.runtime.base.function import Kind, Onnx, Value
+from ppc.runtime.base.onnx_node import KINDS, RUNTIMES, model_of
 
 _KINDS: dict[Num, Kind] = {FLOAT: "float", INT: "int", BOOL: "bool"}
 MOST = 2**22

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING
 
+from .function import (
+    ArgExtreme,
+    BitShift,
+    Celu,
+    Elu,
+    IsInf,
+    LogSoftmax,
+    LogSumExp,
+    Onnx,
+    Product,
+    Shrink,
+    ThresholdedRelu,
+    Top,
+)
 from .namespace import Array, Namespace
 from .onnx_node import run_node
-
-if TYPE_CHECKING:
-    from .function import (
-        ArgExtreme,
-        BitShift,
-        Celu,
-        Elu,
-        IsInf,
-        LogSoftmax,
-        LogSumExp,
-        Onnx,
-        Product,
-        Shrink,
-        ThresholdedRelu,
-        Top,
-    )
 
 
 def whole(xp: Namespace, x: Array) -> Array:

@@ -10,10 +10,73 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from .meaning import PLAIN
-from .onnx_node import Kind, Value
-
 Shape = tuple[int, ...]
+
+Value = int | float | str | tuple[int | float | str, ...]
+"""Of an attribute of an ONNX operator."""
+
+Kind = Literal["float", "int", "bool"]
+"""Of an operand of one."""
+
+PLAIN_NAMES = frozenset(
+    [
+        "Abs",
+        "Acos",
+        "Acosh",
+        "Add",
+        "And",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "Atanh",
+        "BitAnd",
+        "BitNot",
+        "BitOr",
+        "BitXor",
+        "Boolean",
+        "Ceil",
+        "Cos",
+        "Cosh",
+        "Div",
+        "Equal",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "IsNaN",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "MatMul",
+        "Max",
+        "Min",
+        "Mish",
+        "Mul",
+        "Neg",
+        "Not",
+        "Or",
+        "Pow",
+        "Quotient",
+        "Reciprocal",
+        "Relu",
+        "Round",
+        "Sigmoid",
+        "Silu",
+        "Sin",
+        "Sinh",
+        "Softplus",
+        "Softsign",
+        "Sqrt",
+        "Square",
+        "Sub",
+        "Tan",
+        "Tanh",
+        "Truncate",
+        "Where",
+    ]
+)
+"""The functions without attributes; `meaning.PLAIN` has what they mean."""
 
 
 class Function(msgspec.Struct, frozen=True, tag_field="op", tag=True, forbid_unknown_fields=True):
@@ -29,7 +92,7 @@ class Plain(Function, frozen=True):
     name: str
 
     def __post_init__(self) -> None:
-        if self.name not in PLAIN:
+        if self.name not in PLAIN_NAMES:
             raise ValueError(f"an unknown function {self.name!r}")
 
     @property

@@ -10,32 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import inf, pi, sqrt
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from . import clear
 from .clear import whole
+from .function import (
+    Broadcast,
+    Clip,
+    Concat,
+    CumSum,
+    Gather,
+    Gelu,
+    LayerNorm,
+    Mod,
+    OneHot,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
+    Reshape,
+    RMSNorm,
+    Slice,
+    Softmax,
+    Transpose,
+)
 from .namespace import Array, Namespace
-
-if TYPE_CHECKING:
-    from .function import (
-        Broadcast,
-        Clip,
-        Concat,
-        CumSum,
-        Gather,
-        Gelu,
-        LayerNorm,
-        Mod,
-        OneHot,
-        ReduceMax,
-        ReduceMean,
-        ReduceSum,
-        Reshape,
-        RMSNorm,
-        Slice,
-        Softmax,
-        Transpose,
-    )
 
 Meaning = Callable[..., Array]
 

@@ -8,24 +8,19 @@ node is met; no other plan needs them.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .function import Onnx
+from .function import Kind, Onnx
 
 Array = NDArray[Any]
-Value = int | float | str | tuple[int | float | str, ...]
-"""Of an attribute."""
-
 RUNTIMES = "com.microsoft"
 """The domain of ONNX Runtime's own operators, written before their names."""
 
-Kind = Literal["float", "int", "bool"]
-"""Of an operand."""
 KINDS: dict[Kind, type[np.generic]] = {"float": np.float32, "int": np.int64, "bool": np.bool_}
+"""What operands are cast to."""
 
 
 def run_node(node: Onnx, *xs: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ppc.runtime.base import function as f
+from ppc.runtime.base.function import PLAIN_NAMES
 from ppc.runtime.base.meaning import MEANING, PLAIN, ranges
 from ppc.runtime.base.namespace import NUMPY, Namespace, of_torch
 
@@ -121,6 +122,7 @@ def in_numpy(name: str, at: object, xs: tuple[np.ndarray, ...]) -> np.ndarray:
 def test_every_function_has_a_case() -> None:
     assert set(MEANING) - set(CASES) == {"Onnx"}
     assert set(PLAIN) <= set(MEANING)
+    assert set(PLAIN) == PLAIN_NAMES
 
 
 @pytest.mark.parametrize("name", CASES)
