@@ -46,9 +46,9 @@ native: $(READY)
 test: native
 	$(BIN)/python -m pytest
 
-# Without whole models, whole processes, and statistics over many runs: the marks in pyproject.toml.
+# What is left out: the marks in pyproject.toml.
 quick: native
-	$(BIN)/python -m pytest -q -m 'not (slow or e2e or long)'
+	$(BIN)/python -m pytest -q -m 'not (slow or long)'
 
 # The kernels' own tests, with the kernels built anew to watch themselves. Python leaks by design.
 sanitize: $(READY)

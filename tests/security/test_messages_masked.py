@@ -39,6 +39,8 @@ from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, on
 from ppc.runtime.protocols.random_ot import CountingPool
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 
+pytestmark = pytest.mark.long
+
 TIMES = 24
 N = 24
 NUM = Fixed(22, 8)

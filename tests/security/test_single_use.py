@@ -17,6 +17,8 @@ from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.session.executor import Run, count_ots, offline, setup
 
+pytestmark = pytest.mark.long
+
 WINDOWS = ((12, 8), (7, 14), (2, 48), (1, 96))
 """(bits at least, neighbours): so many elements of so many bits hold 96 bits: not equal by accident."""
 

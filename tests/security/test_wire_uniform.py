@@ -21,6 +21,8 @@ from ppc.runtime.ot.pool import Pool
 from ppc.runtime.party.party import together
 from ppc.runtime.party.role import SERVER
 
+pytestmark = pytest.mark.long
+
 RUNS = 12
 
 HANDSHAKE = "handshake"

@@ -19,6 +19,8 @@ from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.plan.file import decode
 from ppc.runtime.plan.steps import AnyStep
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def little(monkeypatch):

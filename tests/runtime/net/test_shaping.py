@@ -16,6 +16,8 @@ from ppc.runtime.net.shaping import Pace
 from ppc.runtime.net.tcp import TcpTransport
 from ppc.runtime.session.program import infer, serve_one
 
+pytestmark = pytest.mark.long
+
 FAST = 1e12
 
 

@@ -35,6 +35,8 @@ from ppc.runtime.session.program import (
 )
 from ppc.runtime.session.simulate import simulate
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 
 
