@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.relative_to(HERE).parts[0] in LONG:
             item.add_marker(pytest.mark.long)
+
+
+def pytest_unconfigure() -> None:
+    """A thread that a failed test left waiting keeps the interpreter no longer than this, and is shown."""
+    faulthandler.dump_traceback_later(30, exit=True)
 
 
 @pytest.fixture(scope="session")
