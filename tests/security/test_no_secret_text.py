@@ -110,8 +110,10 @@ def test_no_record_of_secrets_prints_its_fields():
 
 
 def test_a_record_of_secrets_that_prints_is_seen(tmp_path):
-    source = "@dataclass\nclass A:\n    x: Bits\n@dataclass\nclass B:\n    a: A\n@dataclass\nclass C:\n    n: int\n"
-    (tmp_path / "x.py").write_text(source + "@dataclass(repr=False)\nclass D:\n    x: Bits\n")
+    fields = {"A": "x: Bits", "B": "a: A", "C": "n: int"}
+    source = [f"@dataclass\nclass {name}:\n    {field}\n" for name, field in fields.items()]
+    source.append("@dataclass(repr=False)\nclass D:\n    x: Bits\n")
+    (tmp_path / "x.py").write_text("".join(source))
     assert printing(tmp_path) == ["A", "B"]
 
 

@@ -11,10 +11,10 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import scipy
 from evenness import SURE, evenness, uneven
 from frames import Frame, session, succeeded, unpacked, watched
 from nacl import bindings as group
-import scipy
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.ot.pool import Pool

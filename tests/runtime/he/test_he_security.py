@@ -9,8 +9,8 @@ from math import log2, prod
 
 import numpy as np
 import pytest
-from packed import pack_left
 import scipy
+from packed import pack_left
 
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.he import bfv as he
