@@ -78,7 +78,7 @@ types:
 	    $(CURDIR)/runtime $(TYPES)/ppc/
 
 wheel: $(READY)
-	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m build --no-isolation --outdir dist
 
 bench: native
 	$(BIN)/python benchmarks/ot_rate.py
@@ -95,4 +95,4 @@ bench-peers: native
 	$(BIN)/python benchmarks/peers.py
 
 clean:
-	rm -rf $(VENV) build dist demo-out runtime/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.* build dist demo-out runtime/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
