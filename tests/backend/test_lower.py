@@ -95,6 +95,7 @@ def test_the_maximum_of_a_row():
     assert step.drop <= F.scale - 4
 
 
+@pytest.mark.long
 def test_a_whole_model_through_lowering_is_its_fixed_point_graph(small):
     graph = load(small.model, seq_len=8)
     state = passes.run(graph)

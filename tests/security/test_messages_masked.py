@@ -40,6 +40,8 @@ from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, on
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 from ppc.runtime.session.engines import CountingSource, standard
 
+pytestmark = pytest.mark.long
+
 TIMES = 24
 N = 24
 NUM = Fixed(22, 8)

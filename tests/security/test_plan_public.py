@@ -19,6 +19,8 @@ from models.tiny_bert import tiny_bert
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Plan
 
+pytestmark = pytest.mark.long
+
 RUN = 3
 """Neighbouring weights that make a leak; of single bytes twice as many, since three are often an accident."""
 SHORTEST = 6

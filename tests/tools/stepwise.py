@@ -126,7 +126,8 @@ def _spline(seen: Trace, index: int, x: Ints, num: Fixed, spec: SplineSpec) -> s
 def near_a_knot(x: Ints, spec: SplineSpec) -> np.ndarray:
     """Where a comparison without its dropped bits may take the piece to the left."""
     beyond = x[..., None] - np.array(spec.thresholds.values)
-    return ((beyond >= 0) & (beyond < 1 << spec.thresholds.drop)).any(axis=-1) & (spec.thresholds.drop > 0)
+    near: np.ndarray = ((beyond >= 0) & (beyond < 1 << spec.thresholds.drop)).any(axis=-1)
+    return near & (spec.thresholds.drop > 0)
 
 
 def late_spline(x: Ints, num: Fixed, spec: SplineSpec) -> Ints:

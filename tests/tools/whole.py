@@ -62,8 +62,8 @@ def simulated_errors(
             found.setdefault(name, []).append((got[name][at].ravel(), wanted[at].ravel()))
     errors = {}
     for name, pairs in found.items():
-        got, wanted = (np.concatenate(some) for some in zip(*pairs, strict=True))
-        off = np.abs(got - wanted) / wanted.std()
+        made_of, wanted_of = (np.concatenate(some) for some in zip(*pairs, strict=True))
+        off = np.abs(made_of - wanted_of) / wanted_of.std()
         errors[name] = Error(float(off.max()), float(np.sqrt((off**2).mean())))
     return errors
 

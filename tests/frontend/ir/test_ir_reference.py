@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import special
+import scipy
 
 from models.tiny_bert import Shape, tiny_bert
 from ppc import passes
@@ -26,14 +26,16 @@ def value(op: Op, **feeds: np.ndarray) -> np.ndarray:
 
 def test_erf_to_the_last_places() -> None:
     x = np.linspace(-6, 6, 10_001)
-    np.testing.assert_allclose(NUMPY.erf(x), special.erf(x), rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(NUMPY.erf(x), scipy.special.erf(x), rtol=1e-14, atol=1e-15)
 
 
 def test_functions_in_double_precision() -> None:
-    phi = special.ndtr(VALUE)
+    phi = scipy.special.ndtr(VALUE)
     np.testing.assert_allclose(value(ops.Gelu(X), x=VALUE), VALUE * phi, rtol=1e-13)
-    np.testing.assert_allclose(value(ops.Silu(X), x=VALUE), VALUE * special.expit(VALUE), rtol=1e-13)
-    np.testing.assert_allclose(value(ops.Softmax(X), x=VALUE), special.softmax(VALUE, axis=-1), rtol=1e-13)
+    np.testing.assert_allclose(value(ops.Silu(X), x=VALUE), VALUE * scipy.special.expit(VALUE), rtol=1e-13)
+    np.testing.assert_allclose(
+        value(ops.Softmax(X), x=VALUE), scipy.special.softmax(VALUE, axis=-1), rtol=1e-13
+    )
 
 
 def test_sigmoid_and_softmax_at_the_ends() -> None:

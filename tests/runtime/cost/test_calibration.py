@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from scipy.optimize import nnls
+import scipy
 from sides import told
 
 from ppc.runtime.cost import calibration as measure
@@ -19,6 +19,8 @@ from ppc.runtime.cost.sample_plan import sample_plans
 from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.plan.file import decode
 from ppc.runtime.plan.steps import AnyStep
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def test_non_negative_least_squares(seed):
     rng = np.random.default_rng(seed)
     a, y = rng.random((12, 5)) ** 3, rng.normal(size=12)
     a[:, 3] = 0
-    expected, _ = nnls(a, y)
+    expected, _ = scipy.optimize.nnls(a, y)
     got = measure.nonnegative(a, y)
     assert got.min() >= 0
     assert np.linalg.norm(a @ got - y) == pytest.approx(np.linalg.norm(a @ expected - y), abs=1e-6)

@@ -76,6 +76,7 @@ def test_products_of_any_shape(seed, ends):
     check(product, ends, 11)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "tile", [Tile(1, 4, 1), Tile(3, 7, 2), Tile(40, 1, 50), Tile(1, 64, 64), Tile(20, 9, 9)]
 )

@@ -59,6 +59,7 @@ def test_a_product_that_is_not_safe_cannot_be_made(change, match):
         dataclasses.replace(LAYER, **change)
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 3),

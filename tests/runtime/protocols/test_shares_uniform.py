@@ -33,6 +33,8 @@ from ppc.runtime.protocols.multiply import (
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 from ppc.runtime.session.engines import standard
 
+pytestmark = pytest.mark.long
+
 COUNT = 2048
 NUM = Fixed(16, 4)
 KNOTS = Thresholds((-32, 0, 32))

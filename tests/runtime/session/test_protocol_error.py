@@ -29,6 +29,8 @@ from ppc.runtime.protocols.compare import Thresholds
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
 from ppc.runtime.session.simulate import simulate
 
+pytestmark = pytest.mark.long
+
 PAGE = ROOT / "docs" / "protocol-errors.md"
 UPDATE = os.environ.get("PPC_UPDATE") == "1"
 RUNS = 3
