@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -86,7 +86,7 @@ def two_parties(made: Compiled, feeds: Feeds) -> tuple[Outcome, Outcome]:
 
 def cost_as_predicted(*outcomes: Outcome) -> bool:
     """Bytes and flights of every phase, at each side."""
-    keys = ("sent", "received", "flights")
+    keys: tuple[Literal["sent", "received", "flights"], ...] = ("sent", "received", "flights")
     return all(
         each.report[phase][key] == each.report["predicted"][phase][key]
         for each in outcomes
