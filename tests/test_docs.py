@@ -8,7 +8,7 @@ from pathlib import Path
 from rules import holds
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = ("frontend", "passes", "backend", "runtime", "ppc", "models", "tests", "benchmarks", "docs")
 PATH = re.compile(rf"(?:{'|'.join(ROOMS)})/[\w./*-]+")
 
