@@ -13,6 +13,7 @@ import numpy as np
 
 from ..base.clear import CLEAR, Array, erf, sigmoid, softmax, whole
 from ..base.errors import BadInput
+from ..base.one_hot import OneHotRows
 
 
 class LocalOp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,15 +28,14 @@ class LocalOp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     data: bytes = b""
 
 
-def _one_hot(op: LocalOp, ids: Array) -> Array:
+def _one_hot(op: LocalOp, ids: Array) -> OneHotRows:
     depth = op.ints[0]
     each = whole(ids)
     if each.size and (each.min() < -depth or each.max() >= depth):
         raise BadInput(f"{op.text or 'an index'} must lie in [0, {depth - 1}], not {_extreme(each, depth)}")
     if each.size * depth > MAX_LOCAL:
         raise ValueError(f"{each.size} rows of {depth} are more than {MAX_LOCAL} numbers")
-    counted = np.where(each < 0, each + depth, each)
-    return np.asarray(counted[..., None] == np.arange(depth), np.float64)
+    return OneHotRows(np.where(each < 0, each + depth, each), depth)
 
 
 def _extreme(ids: Array, depth: int) -> int:
@@ -85,7 +85,7 @@ def _packed(op: LocalOp) -> Array:
 
 
 # Attributes: axes and keepdims last in ``ints`` for reductions, bounds in ``floats`` for Clip.
-TABLE: dict[str, Callable[..., Array]] = {
+TABLE: dict[str, Callable[..., Array | OneHotRows]] = {
     **CLEAR,
     "Const": lambda op: np.array(op.floats, np.float64).reshape(op.shape),
     "Packed": _packed,
@@ -161,16 +161,19 @@ def infer_local(ops: Sequence[LocalOp], inputs: Mapping[str, tuple[int, ...]]) -
             raise ValueError(f"local value {i} has shape {op.shape}")
 
 
-def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Array]:
-    """Every local value, in float64, from the client's checked inputs."""
-    values: list[Array] = []
+def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Array | OneHotRows]:
+    """Every local value, in float64 or as rows that are not written out, from the client's checked inputs."""
+    values: list[Array | OneHotRows] = []
     for op in ops:
         if op.op == "Input":
             values.append(np.asarray(feeds[op.text], np.float64))
         else:
             try:
                 with np.errstate(all="ignore"):
-                    values.append(np.asarray(TABLE[op.op](op, *(values[a] for a in op.args)), np.float64))
+                    value = TABLE[op.op](op, *(np.asarray(values[a], np.float64) for a in op.args))
+                    values.append(
+                        value if isinstance(value, OneHotRows) else np.asarray(value, np.float64)
+                    )
             except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
                 raise BadInput(f"the client's own {op.op} cannot be computed: {error}") from None
     return values

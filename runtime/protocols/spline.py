@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..base.piecewise import piecewise
 from ..base.ring import BIT, Fixed, Int64, Ring
 from ..base.share import Share
 from ..party.party import Party
@@ -181,23 +182,23 @@ def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineM
 
 def spline_clear(x: np.ndarray, num: Fixed, spec: SplineSpec) -> np.ndarray:
     """The integer meaning: signed x in, signed y in ``spec.out``, truncations rounded to nearest."""
-    x = x.astype(np.int64)
-    ts = np.array(spec.thresholds.values, np.int64)
-    piece = np.searchsorted(ts, x, side="right")
-    ux = x.view(np.uint64)
-    c0, c1, c2 = (np.array([int(row[i]) % 2**64 for row in spec.pieces], np.uint64)[piece] for i in range(3))
-    quad = spec.quad.signed(spec.quad.wrap(c0 + ux * (c1 + ux * c2)))
-    out = rounded(quad, spec.quad.scale - spec.out.scale)
-    for g, slope in spec.gates:
-        out = out + rounded(np.where(x >= ts[g], slope * x, 0), num.scale - spec.out.scale)
-    return out
+    return piecewise(
+        x.astype(np.int64, copy=False),
+        num,
+        spec.thresholds.values,
+        spec.quad,
+        spec.pieces,
+        spec.gates,
+        spec.out.scale,
+    )
 
 
 def rounded(x: np.ndarray, drop: int) -> np.ndarray:
     """x / 2^drop to the nearest integer."""
     if drop == 0:
         return x
-    return (x + (1 << (drop - 1))) >> drop
+    y = x + (1 << (drop - 1))
+    return np.right_shift(y, drop, out=y)
 
 
 def _plus(p: Party, a: Share, b: Share) -> Share:

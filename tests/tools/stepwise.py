@@ -15,6 +15,7 @@ from ppc.runtime.party.party import Party, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Plan, Weights
+from ppc.runtime.base.exact import Factor
 from ppc.runtime.plan.local import run_local
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
 from ppc.runtime.session.engines import standard
@@ -68,8 +69,8 @@ def trace(plan: Plan, weights: Weights, feeds: Mapping[str, np.ndarray]) -> Trac
     meant = [
         step.clear(
             *(plain[j] for j in step.reads()),
-            *(weights[name] for name in step.weights()),
-            *(local[j][None] for j in step.locals()),
+            *(Factor(weights[name]) for name in step.weights()),
+            *(np.asarray(local[j])[None] for j in step.locals()),
         )[0]
         for step in steps_of
     ]
