@@ -95,7 +95,7 @@ def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> di
 def simulate_many(
     plan: Plan, weights: Weights, samples: Sequence[Mapping[str, ArrayLike]]
 ) -> list[dict[str, NDArray[np.float64]]]:
-    """The same of many samples, which takes less time than one by one; `Simulator` where they come in parts."""
+    """The same of many samples, sooner than one by one; a `Simulator` is for samples that come in parts."""
     return [each.outputs for each in Simulator(plan, weights).run(samples)]
 
 

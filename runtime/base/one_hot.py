@@ -1,4 +1,4 @@
-"""Rows that are zero but in one place: what a look-up multiplies a table by. They are hardly ever written out."""
+"""Rows that are zero but in one place, by which a look-up multiplies a table: known by the place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OneHotRows:
     def shape(self) -> tuple[int, ...]:
         return (*self.ids.shape, self.depth)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray[np.int64]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[np.int64]:
         rows = np.zeros(self.shape, np.int64 if dtype is None else dtype)
         np.put_along_axis(rows, self.ids[..., None], self.value, axis=-1)
         return rows

@@ -8,7 +8,7 @@ from math import prod
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..base.errors import BadPlan, RangeFault
 from ..base.exact import Factor
@@ -16,12 +16,10 @@ from ..base.one_hot import OneHotRows
 from ..base.ring import Fixed, Int64, Integers, Ring, Signed, known
 from ..base.share import Share
 from ..party.party import Party
+from .local import Local
 from .step import Binary, Form, Plain, Shape, Step, Unary
 
 Number = TypeVar("Number", bound=np.generic)
-
-Local = NDArray[np.float64] | OneHotRows
-"""What the client computes alone."""
 
 
 class Encode(Step, frozen=True, kw_only=True, tag=True):
@@ -49,22 +47,24 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
             ) from None
         return self._encoded(value)
 
-    def _encoded(self, value: NDArray[np.float64]) -> Ring:
+    def _encoded(self, value: ArrayLike) -> Ring:
         try:
             return self.num.encode(value)
         except OverflowError as error:
             raise RangeFault(f"the client's value {self.name!r}: {error}") from None
 
     def online(self, p: Party, out: Form, made: None, local: Local | None) -> Share:
-        data = p.each(
-            client=lambda: self.encoded(known(local)), server=lambda: np.zeros(self.shape, np.uint64)
-        )
+        def mine() -> Ring:
+            assert local is not None
+            return self.encoded(local)
+
+        data = p.each(client=mine, server=lambda: np.zeros(self.shape, np.uint64))
         return Share(self.num, self.shape, data)
 
     def clear(self, local: Local) -> Signed | OneHotRows:
         if isinstance(local, OneHotRows) and local.shape[1:] == self.shape:
-            return replace(local, value=int(self.num.signed(self._encoded(np.array(1.0)))))
-        return np.stack([self.num.signed(self.encoded(each)) for each in np.asarray(local, np.float64)])
+            return replace(local, value=int(self.num.signed(self._encoded(1.0))))
+        return np.stack([self.num.signed(self.encoded(each)) for each in np.asarray(local)])
 
 
 class Weight(Step, frozen=True, kw_only=True, tag=True):

@@ -10,10 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.clear import CLEAR, Array, erf, sigmoid, softmax, whole
 from ..base.errors import BadInput
 from ..base.one_hot import OneHotRows
+
+Local = NDArray[np.float64] | OneHotRows
+"""A value that the client computes alone; rows of a look-up are not written out."""
 
 
 class LocalOp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,9 +165,9 @@ def infer_local(ops: Sequence[LocalOp], inputs: Mapping[str, tuple[int, ...]]) -
             raise ValueError(f"local value {i} has shape {op.shape}")
 
 
-def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Array | OneHotRows]:
-    """Every local value, in float64 or as rows that are not written out, from the client's checked inputs."""
-    values: list[Array | OneHotRows] = []
+def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Local]:
+    """Every local value from the client's checked inputs."""
+    values: list[Local] = []
     for op in ops:
         if op.op == "Input":
             values.append(np.asarray(feeds[op.text], np.float64))
@@ -171,9 +175,7 @@ def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Array 
             try:
                 with np.errstate(all="ignore"):
                     value = TABLE[op.op](op, *(np.asarray(values[a], np.float64) for a in op.args))
-                    values.append(
-                        value if isinstance(value, OneHotRows) else np.asarray(value, np.float64)
-                    )
+                    values.append(value if isinstance(value, OneHotRows) else np.asarray(value, np.float64))
             except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
                 raise BadInput(f"the client's own {op.op} cannot be computed: {error}") from None
     return values

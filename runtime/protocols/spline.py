@@ -198,7 +198,8 @@ def rounded(x: np.ndarray, drop: int) -> np.ndarray:
     if drop == 0:
         return x
     y = x + (1 << (drop - 1))
-    return np.right_shift(y, drop, out=y)
+    y >>= drop
+    return y
 
 
 def _plus(p: Party, a: Share, b: Share) -> Share:

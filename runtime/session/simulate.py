@@ -13,7 +13,7 @@ from ..base.errors import RuntimeFault
 from ..base.exact import Factor
 from ..base.one_hot import OneHotRows
 from ..plan.file import Plan, Weights
-from ..plan.free import Local
+from ..plan.local import Local
 from ..plan.steps import Plain, Step
 from .executor import Values
 from .inputs import ClientInput, fit
@@ -55,7 +55,7 @@ class Simulator:
         """
         fitted = []
         for i, feeds in enumerate(samples):
-            with _named(i, samples):
+            with naming(i, len(samples)):
                 fitted.append(fit(self._plan, {name: np.asarray(value) for name, value in feeds.items()}))
         found: dict[int, Simulated] = {}
         for length in self._plan.lengths:
@@ -65,8 +65,8 @@ class Simulator:
                 try:
                     found |= zip(some, self._walk(length, [fitted[i][1] for i in some], keep), strict=True)
                 except RuntimeFault:
-                    for i in some:
-                        with _named(i, samples):
+                    for i in some if len(samples) > 1 else ():
+                        with naming(i, len(samples)):
                             self._walk(length, [fitted[i][1]], keep)
                     raise
         return [found[i] for i in range(len(samples))]
@@ -103,11 +103,11 @@ def _stacked(samples: Sequence[Local]) -> Local:
 
 
 @contextmanager
-def _named(sample: int, samples: Sequence[Feeds]) -> Iterator[None]:
-    """A fault says which of several samples it is about."""
+def naming(sample: int, of: int) -> Iterator[None]:
+    """A fault says which of ``of`` samples it is about, where those are several."""
     try:
         yield
     except RuntimeFault as fault:
-        if len(samples) == 1:
+        if of == 1:
             raise
         raise type(fault)(f"samples[{sample}]: {fault}") from None

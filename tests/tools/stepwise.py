@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppc.runtime.base.exact import Factor
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.base.share import Share
 from ppc.runtime.party.party import Party, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Plan, Weights
-from ppc.runtime.base.exact import Factor
 from ppc.runtime.plan.local import run_local
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
 from ppc.runtime.session.engines import standard
