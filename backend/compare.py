@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ppc.frontend.read.run import all_values
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.session.inputs import fit
-from ppc.runtime.session.simulate import simulate
+from ppc.runtime.session.simulate import Simulator, naming
 
 Array = NDArray[Any]
 
@@ -21,24 +21,29 @@ MASKED = -5000.0
 
 
 def error_by_layer(
-    plan: Plan, weights: Weights, feeds: Mapping[str, Array], model: str | Path
-) -> tuple[dict[str, Array], list[dict[str, Any]]]:
-    """The plan's outputs, and a row for each of its steps that stands for a tensor of the model, in order.
+    plan: Plan, weights: Weights, samples: Sequence[Mapping[str, Array]], model: str | Path
+) -> tuple[list[dict[str, Array]], list[dict[str, Any]]]:
+    """The outputs of each sample, and a row for each step that stands for a tensor of the model, in order.
 
     A row has the tensor's ``name``, the ``step``, the largest absolute error ``max_error``, and ``relative``:
     that error by the tensor's standard deviation in ONNX Runtime, both where the mask leaves anything to
-    compare. Raises UsageError where ``feeds`` do not fit the model.
+    compare, and the worst of all samples. Raises UsageError where ``samples`` do not fit the model.
     """
-    plan, feeds = fit(plan, feeds)
-    values = simulate(plan, weights, feeds, keep=True)
-    named = {step.name: i for i, step in enumerate(plan.steps) if step.name}  # of several steps, the last
-    floats = all_values(model, feeds, list(named))
-    rows = []
-    for name, i in sorted(named.items(), key=lambda each: each[1]):
-        if name in floats and floats[name].size == values[i].size:
-            rows.append({"name": name, "step": plan.label(i), **_error(values[i], floats[name])})
-    outputs = {o.name: values[o.value].reshape(o.shape) for o in plan.outputs}
-    return outputs, rows
+    simulator = Simulator(plan, weights)
+    outputs, rows = [], dict[str, dict[str, Any]]()
+    for at, feeds in enumerate(samples):
+        with naming(at, len(samples)):
+            length, fitted = fit(plan, feeds)
+            (found,) = simulator.run([fitted], keep=True)
+        named = {s.name: i for i, s in enumerate(length.steps) if s.name}  # of several steps, the last
+        floats = all_values(model, fitted, list(named))
+        for name, i in sorted(named.items(), key=lambda each: each[1]):
+            if name in floats and floats[name].size == found.values[i].size:
+                row = rows.setdefault(name, {"name": name, "step": length.label(i)})
+                for what, error in _error(found.values[i], floats[name]).items():
+                    row[what] = max(error, row.get(what, 0.0))
+        outputs.append(found.outputs)
+    return outputs, list(rows.values())
 
 
 def _error(got: Array, expected: Array) -> dict[str, float]:

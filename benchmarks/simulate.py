@@ -37,20 +37,15 @@ def prompt(seed: int, tokens: int) -> Feeds:
     return {"input_ids": ids * held, "attention_mask": held[None].astype(np.int64)}
 
 
-def simulated(plan: ppc.Plan, weights: ppc.Weights, many: Sequence[Feeds]) -> list[bytes]:
-    """The output of every sample, one after the other."""
-    return [ppc.simulate(plan, weights, each)[MINILM_OUTPUT].tobytes() for each in many]
-
-
 def row(
     plan: ppc.Plan, weights: ppc.Weights, profile: str, samples: Sequence[Feeds], at_once: int
 ) -> list[str]:
     """The first batch, then the median of all others; the digest is of all outputs in order."""
-    taken, outputs = [], []
+    taken, outputs, simulator = [], [], ppc.Simulator(plan, weights)
     for start in range(0, len(samples), at_once):
         batch = samples[start : start + at_once]
         begun = time.perf_counter()
-        outputs += simulated(plan, weights, batch)
+        outputs += [each.outputs[MINILM_OUTPUT].tobytes() for each in simulator.run(batch)]
         taken.append((time.perf_counter() - begun) / len(batch))
     usual = statistics.median(taken[1:] or taken)
     digest = hashlib.sha256(b"".join(outputs)).hexdigest()[:12]

@@ -35,6 +35,7 @@ from ppc.runtime.service.client import Client
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import tokenize
+from ppc.runtime.session.simulate import Simulator
 
 DEFAULT_NETWORK = "50Mbit,40ms"
 """What plans are made for by default."""
@@ -94,10 +95,8 @@ def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> di
 def simulate_many(
     plan: Plan, weights: Weights, samples: Sequence[Mapping[str, ArrayLike]]
 ) -> list[dict[str, NDArray[np.float64]]]:
-    """The same of many samples, which takes far less time than one by one."""
-    from ppc.runtime.session.simulate import simulate_samples
-
-    return simulate_samples(plan, weights, samples)
+    """The same of many samples, sooner than one by one; a `Simulator` is for samples that come in parts."""
+    return [each.outputs for each in Simulator(plan, weights).run(samples)]
 
 
 def summary(plan: Plan) -> dict[str, Any]:
@@ -113,6 +112,7 @@ __all__ = [
     "RuntimeFault",
     "Server",
     "SessionOptions",
+    "Simulator",
     "Weights",
     "compile",
     "load_plan",

@@ -215,23 +215,29 @@ def bench(
 @app.command()
 def simulate(
     plan: PlanFile,
-    input_: Annotated[Path, typer.Option("--input", help="The client's inputs: npz or json.")],
+    input_: Annotated[
+        Path,
+        typer.Option("--input", help="The client's inputs: npz or json; or samples stacked on a first axis."),
+    ],
     weights: Annotated[Path | None, typer.Option(help="Default: PLAN with suffix .weights")] = None,
     output: Annotated[Path | None, typer.Option("-o", help="Write the outputs as npz.")] = None,
-    against: Annotated[Path | None, typer.Option(help="The ONNX model: print the error by layer.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="The ONNX model: print the error by layer, of samples the worst.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the plan's fixed-point meaning in the clear."""
     inputs.check_folders(output)
     loaded = ppc.load_plan(plan)
-    feeds = inputs.read_inputs(input_)
+    samples, stacked = inputs.one_or_more(loaded, input_)
     held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
     if against is not None:
         from ppc.backend.compare import error_by_layer
 
-        outputs, rows = error_by_layer(loaded, held, feeds, against)
+        found, rows = error_by_layer(loaded, held, samples, against)
     else:
-        outputs, rows = ppc.simulate(loaded, held, feeds), []
+        found, rows = ppc.simulate_many(loaded, held, samples), []
+    outputs = {name: np.stack([each[name] for each in found]) for name in found[0]} if stacked else found[0]
     _write(output, outputs)
     if as_json:
         _print_json({"outputs": _plain(outputs), "errors": rows})

@@ -77,9 +77,28 @@ def simulated(path: Path | None) -> list[dict[str, Any]]:
 
 
 def samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
-    stacked = read_inputs(path)
+    return _unstacked(path, read_inputs(path))
+
+
+def one_or_more(plan: ppc.Plan, path: Path) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:
+    """The samples of a file, and whether they are stacked: then every input has an axis before the plan's."""
+    given = read_inputs(path)
+    ranks = {spec.name: len(spec.shape) for spec in plan.inputs}
+    stacked = {name: value.ndim == ranks[name] + 1 for name, value in given.items() if name in ranks}
+    if not any(stacked.values()):
+        return [given], False
+    if not all(stacked.values()):
+        many, one = (next(name for name, is_so in stacked.items() if is_so is what) for what in (True, False))
+        raise BadInput(
+            f"{path}: {many!r} has {ranks[many] + 1} axes, one more than the plan's input, and {one!r} has "
+            f"{given[one].ndim}; give one sample, or samples stacked on a first axis of every input"
+        )
+    return _unstacked(path, given), True
+
+
+def _unstacked(path: Path, stacked: dict[str, np.ndarray[Any, Any]]) -> list[dict[str, np.ndarray[Any, Any]]]:
     counts = {name: value.shape[:1] for name, value in stacked.items()}
-    if len(set(counts.values())) != 1 or () in counts.values():
+    if len(set(counts.values())) != 1 or not set(counts.values()).isdisjoint({(), (0,)}):
         raise BadInput(
             f"{path}: every input needs as many samples on its first axis as the others, not {counts}"
         )

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ring
+from .one_hot import OneHotRows
 
 Ints = NDArray[np.signedinteger[Any]]
 """Of any width."""
@@ -53,9 +54,13 @@ class Factor:
         return _words(self.ints)
 
 
-def matmul(a: Ints, b: Ints | Factor) -> NDArray[np.int64]:
+def matmul(a: Ints | OneHotRows, b: Ints | Factor) -> NDArray[np.int64]:
     """``a @ b`` of signed integers (..., m, k) and (..., k, n), batches broadcast; a may be (k,) too."""
     right = b if isinstance(b, Factor) else Factor(b)
+    if isinstance(a, OneHotRows):
+        if right.ints.ndim == 2 and len(right.ints) == a.depth:
+            return right.ints[a.ids].astype(np.int64) * a.value
+        a = np.asarray(a, np.int64)
     if right.ints.ndim > 2:
         return _product(a, right)
     k, n = right.ints.shape

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .. import _ring
 from .ring import Fixed, Signed
 
 
 def rounded(x: Signed, drop: int) -> Signed:
     """x / 2^drop to the nearest integer."""
-    return x if drop == 0 else (x + (1 << (drop - 1))) >> drop
+    if drop == 0:
+        return x
+    y = x + (1 << (drop - 1))
+    y >>= drop
+    return y
 
 
 def spline(
@@ -28,13 +33,19 @@ def spline(
 
     Between knots, in units of x, it is c0 + c1·x + c2·x², in the ring and units of ``quad``. A gate, of the
     number of a knot and a slope, adds slope·x from that knot on, in x's own ring. The sum is not wrapped.
+
+    Raises ValueError where a scale rises, or falls by 64 bits or more.
     """
     places = np.array(knots, np.int64)
-    at = np.searchsorted(places, x, side="right")
-    c0, c1, c2 = (np.array([piece[i] % 2**64 for piece in pieces], np.uint64)[at] for i in range(3))
-    ring = x.view(np.uint64)
-    y = rounded(quad.signed(quad.wrap(c0 + ring * (c1 + ring * c2))), quad.scale - out.scale)
-    for index, slope in gates:
-        gated = num.signed(num.wrap(np.where(x >= places[index], slope * x, 0)))
-        y = y + rounded(gated, num.scale - out.scale)
-    return y
+    tails = np.array([(places[index], slope) for index, slope in gates], np.int64).reshape(-1, 2)
+    y = _ring.spline(
+        np.ascontiguousarray(x).ravel(),
+        places,
+        np.array([[c % 2**64 for c in piece] for piece in pieces], np.uint64).view(np.int64),
+        quad.bits,
+        quad.scale - out.scale,
+        tails,
+        num.bits,
+        num.scale - out.scale if gates else 0,
+    )
+    return y.reshape(x.shape)

@@ -60,6 +60,14 @@ class Fixed:
         shift = np.uint64(64 - self.bits)
         return (np.asarray(x, np.uint64) << shift).view(np.int64) >> np.int64(64 - self.bits)
 
+    def reduced(self, x: Signed) -> Signed:
+        """What `signed` reads of any integers once they are in the ring."""
+        if self.bits == MAX_BITS:
+            return x
+        shift = MAX_BITS - self.bits
+        moved = np.asarray(x << shift)
+        return np.right_shift(moved, shift, out=moved)
+
     def encode(self, x: ArrayLike) -> Ring:
         """Round reals to this format; raises OverflowError where one does not fit."""
         scaled = np.rint(np.asarray(x, np.float64) * 2.0**self.scale)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..base.errors import BadPlan, RangeFault
+from ..base.exact import Factor
+from ..base.one_hot import OneHotRows
 from ..base.ring import Fixed, Int64, Integers, Ring, Signed, known
 from ..base.share import Share
 from ..party.party import Party
+from .local import Local
 from .step import Binary, Form, Plain, Shape, Step, Unary
 
 Number = TypeVar("Number", bound=np.generic)
@@ -21,6 +25,7 @@ Number = TypeVar("Number", bound=np.generic)
 class Encode(Step, frozen=True, kw_only=True, tag=True):
     """A value that the client computes alone enters the computation: its share is the value."""
 
+    wraps = False
     local: int
     num: Fixed
     shape: Shape
@@ -31,7 +36,7 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
     def infer(self) -> Form:
         return Form(self.num, self.shape)
 
-    def encoded(self, local: NDArray[np.float64]) -> Ring:
+    def encoded(self, local: Local) -> Ring:
         """The client's ring elements. Raises BadPlan for another shape, RangeFault for what does not fit."""
         try:
             value = np.broadcast_to(local, self.shape)
@@ -40,19 +45,26 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
                 f"the client's value {self.name!r} has shape {local.shape}, which does not repeat to "
                 f"{self.shape}"
             ) from None
+        return self._encoded(value)
+
+    def _encoded(self, value: ArrayLike) -> Ring:
         try:
             return self.num.encode(value)
         except OverflowError as error:
             raise RangeFault(f"the client's value {self.name!r}: {error}") from None
 
-    def online(self, p: Party, out: Form, made: None, local: NDArray[np.float64] | None) -> Share:
-        data = p.each(
-            client=lambda: self.encoded(known(local)), server=lambda: np.zeros(self.shape, np.uint64)
-        )
+    def online(self, p: Party, out: Form, made: None, local: Local | None) -> Share:
+        def mine() -> Ring:
+            assert local is not None
+            return self.encoded(local)
+
+        data = p.each(client=mine, server=lambda: np.zeros(self.shape, np.uint64))
         return Share(self.num, self.shape, data)
 
-    def clear(self, local: NDArray[np.float64]) -> Signed:
-        return np.stack([self.num.signed(self.encoded(each)) for each in local])
+    def clear(self, local: Local) -> Signed | OneHotRows:
+        if isinstance(local, OneHotRows) and local.shape[1:] == self.shape:
+            return replace(local, value=int(self.num.signed(self._encoded(1.0))))
+        return np.stack([self.num.signed(self.encoded(each)) for each in np.asarray(local)])
 
 
 class Weight(Step, frozen=True, kw_only=True, tag=True):
@@ -75,8 +87,8 @@ class Weight(Step, frozen=True, kw_only=True, tag=True):
         )
         return Share(self.num, self.shape, data)
 
-    def clear(self, w: Integers) -> Signed:
-        return w.astype(np.int64, copy=False).reshape(1, *self.shape)
+    def clear(self, w: Factor) -> Signed:
+        return w.ints.astype(np.int64).reshape(1, *self.shape)
 
 
 class Public(Step, frozen=True, kw_only=True, tag=True):
@@ -117,7 +129,7 @@ class Add(Binary, frozen=True, kw_only=True, tag=True):
         return _of_rank(a.data, rank) + _of_rank(b.data, rank)
 
 
-def _of_rank(x: Signed, rank: int) -> Signed:
+def _of_rank(x: NDArray[Number], rank: int) -> NDArray[Number]:
     """Samples of fewer axes, with axes of length 1 in front of their own."""
     return x.reshape(len(x), *(1,) * (rank + 1 - x.ndim), *x.shape[1:])
 
@@ -162,31 +174,34 @@ class Sum(Unary, frozen=True, kw_only=True, tag=True):
 class Layout(Unary, frozen=True, kw_only=True):
     """Moves elements without changing them. Free."""
 
+    wraps = False
+
     def move(self, x: NDArray[Number]) -> NDArray[Number]:
+        """Of samples (samples, *shape), each alike."""
         raise TypeError(f"{type(self).__name__} moves nothing")
 
     def infer(self, x: Form) -> Form:
-        return Form(x.num, self.move(np.broadcast_to(np.int8(0), x.shape)).shape)
+        return Form(x.num, self.move(np.broadcast_to(np.int8(0), (1, *x.shape))).shape[1:])
 
     def online(self, p: Party, out: Form, made: None, x: Share) -> Share:
-        return Share(x.num, out.shape, p.both(lambda: np.ascontiguousarray(self.move(x.ring))))
+        return Share(x.num, out.shape, p.both(lambda: np.ascontiguousarray(self.move(x.ring[None])[0])))
 
     def clear(self, x: Plain) -> Signed:
-        return np.stack([self.move(each) for each in x.data])
+        return self.move(x.data)
 
 
 class Reshape(Layout, frozen=True, kw_only=True, tag=True):
     shape: Shape
 
     def move(self, x: NDArray[Number]) -> NDArray[Number]:
-        return x.reshape(self.shape)
+        return x.reshape(len(x), *self.shape)
 
 
 class Transpose(Layout, frozen=True, kw_only=True, tag=True):
     order: tuple[int, ...]
 
     def move(self, x: NDArray[Number]) -> NDArray[Number]:
-        return x.transpose(self.order)
+        return x.transpose(0, *(axis + 1 for axis in self.order))
 
 
 class Broadcast(Layout, frozen=True, kw_only=True, tag=True):
@@ -198,7 +213,7 @@ class Broadcast(Layout, frozen=True, kw_only=True, tag=True):
         return Form(x.num, self.shape)
 
     def move(self, x: NDArray[Number]) -> NDArray[Number]:
-        return np.broadcast_to(x, self.shape)
+        return np.broadcast_to(_of_rank(x, len(self.shape)), (len(x), *self.shape))
 
 
 class Slice(Layout, frozen=True, kw_only=True, tag=True):
@@ -215,7 +230,7 @@ class Slice(Layout, frozen=True, kw_only=True, tag=True):
         return Form(x.num, tuple(-(-(b - a) // s) for a, b, s in self.cuts))
 
     def move(self, x: NDArray[Number]) -> NDArray[Number]:
-        return x[tuple(slice(a, b, s) for a, b, s in self.cuts)]
+        return x[(slice(None), *(slice(a, b, s) for a, b, s in self.cuts))]
 
 
 class Take(Layout, frozen=True, kw_only=True, tag=True):
@@ -232,12 +247,13 @@ class Take(Layout, frozen=True, kw_only=True, tag=True):
         return Form(x.num, (*x.shape[: self.axis], len(self.places), *x.shape[self.axis + 1 :]))
 
     def move(self, x: NDArray[Number]) -> NDArray[Number]:
-        return np.take(x, self.places, axis=self.axis)
+        return np.take(x, self.places, axis=self.axis + 1)
 
 
 class Concat(Step, frozen=True, kw_only=True, tag=True):
     """Join along an axis. Free."""
 
+    wraps = False
     parts: tuple[int, ...]
     axis: int
 

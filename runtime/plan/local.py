@@ -17,10 +17,14 @@ from ..base.errors import BadInput
 from ..base.function import AnyFunction, OneHot
 from ..base.meaning import MEANING
 from ..base.namespace import NUMPY
+from ..base.one_hot import OneHotRows
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Kind = Literal["bits", "i1", "i2", "i4", "i8", "f4", "f8"]
+
+Local = NDArray[np.float64] | OneHotRows
+"""A value that the client computes alone; rows of a look-up are not written out."""
 
 MAX_LOCAL = 2**28
 """Numbers in one value."""
@@ -74,19 +78,20 @@ def infer_local(ops: Sequence[LocalOp], inputs: Mapping[str, Shape]) -> None:
             raise ValueError(f"local value {i} has shape {shape}")
 
 
-def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Array]:
-    """Every local value, in float64, from the client's checked inputs."""
-    values: list[Array] = []
+def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Local]:
+    """Every local value from the client's checked inputs."""
+    values: list[Local] = []
     for op in ops:
         try:
             with np.errstate(all="ignore"):
-                values.append(np.asarray(_value(op, feeds, values), np.float64))
+                value = _value(op, feeds, values)
+                values.append(value if isinstance(value, OneHotRows) else np.asarray(value, np.float64))
         except (ValueError, IndexError, TypeError, KeyError, ArithmeticError, MemoryError) as error:
             raise BadInput(f"the client's own {_called(op)} cannot be computed: {error}") from None
     return values
 
 
-def _value(op: LocalOp, feeds: Mapping[str, Array], values: Sequence[Array]) -> Array:
+def _value(op: LocalOp, feeds: Mapping[str, Array], values: Sequence[Local]) -> Array | OneHotRows:
     match op:
         case Input():
             return feeds[op.name]
@@ -95,9 +100,9 @@ def _value(op: LocalOp, feeds: Mapping[str, Array], values: Sequence[Array]) -> 
         case Packed():
             return _unpacked(op)
         case Apply(function=function):
-            operands = [values[a] for a in op.args]
+            operands = [np.asarray(values[a], np.float64) for a in op.args]
             if isinstance(function, OneHot):
-                _check_ids(function, *operands)
+                return _one_hot(function, *operands)
             result: Array = MEANING[function.key](NUMPY, function, *operands)
             return result
 
@@ -122,7 +127,7 @@ def packed(value: Array) -> Packed:
     return Packed(value.shape, kind, value.astype(np.dtype(kind).newbyteorder("<")).tobytes())
 
 
-def _check_ids(op: OneHot, ids: Array) -> None:
+def _one_hot(op: OneHot, ids: Array) -> OneHotRows:
     """Ids are the one thing here that a user gives wrong; they must not become rows of zeros."""
     each, depth = ids.astype(np.int64), op.depth
     if each.size and (each.min() < -depth or each.max() >= depth):
@@ -130,3 +135,4 @@ def _check_ids(op: OneHot, ids: Array) -> None:
         raise BadInput(f"{op.name or 'an index'} must lie in [0, {depth - 1}], not {worst}")
     if each.size * depth > MAX_LOCAL:
         raise ValueError(f"{each.size} rows of {depth} are more than {MAX_LOCAL} numbers")
+    return OneHotRows(np.where(each < 0, each + depth, each), depth)

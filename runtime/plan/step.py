@@ -10,6 +10,7 @@ A kind of step is a class whose methods are functions of its operands. It says w
     clear(*plain, …)                        the integer meaning of several samples at once, without wrapping
 
 where … are the server's tensors, then the client's own values: None at the other party, and while pricing.
+In the clear a tensor is a `Factor`, which keeps what products need of it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from math import prod
 from typing import ClassVar
 
 import msgspec
+import numpy as np
 
-from ..base.ring import MAX_RANK, Fixed, Integers, Signed
+from ..base.one_hot import OneHotRows
+from ..base.ring import MAX_RANK, Fixed, Signed
 from ..base.share import Share
 from ..he.product import Product
 
@@ -55,10 +58,14 @@ class Plain:
     """A value in the clear: integers (samples, *shape), with one sample where all have the same."""
 
     num: Fixed
-    data: Signed
+    held: Signed | OneHotRows
 
     def __repr__(self) -> str:
-        return f"Plain({self.num}, {self.data.shape}, <secret>)"
+        return f"Plain({self.num}, {self.held.shape}, <secret>)"
+
+    @property
+    def data(self) -> Signed:
+        return np.asarray(self.held, np.int64)
 
 
 def _nothing(*operands: object) -> None:
@@ -77,7 +84,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     begin: ClassVar[Callable[..., object]] = staticmethod(_nothing)
     offline: ClassVar[Callable[..., object]] = staticmethod(_nothing)
     online: ClassVar[Callable[..., Share]]
-    clear: ClassVar[Callable[..., Integers]]
+    clear: ClassVar[Callable[..., Signed | OneHotRows]]
+    wraps: ClassVar[bool] = True
+    """Whether ``clear`` may leave the value's ring."""
 
     def reads(self) -> tuple[int, ...]:
         """Earlier values that it is a function of."""

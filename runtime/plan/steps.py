@@ -11,6 +11,7 @@ from math import prod
 
 import numpy as np
 
+from ..base import exact
 from ..base.errors import RangeFault
 from ..base.integers import rounded
 from ..base.ring import Fixed, Integers, Signed, known
@@ -97,8 +98,8 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
         rows = _view(p, x, (1, self.product.m, self.product.k))
         return _view(p, linear(p, rows, self.product.n, self.scale, w, made), out.shape)
 
-    def clear(self, x: Plain, w: Integers) -> Signed:
-        return x.data @ w.astype(np.int64, copy=False)
+    def clear(self, x: Plain, w: exact.Factor) -> Signed:
+        return exact.matmul(x.held, w)
 
 
 class MatMul(Binary, frozen=True, kw_only=True, tag=True):
@@ -131,7 +132,7 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
         return _view(p, product, out.shape)
 
     def clear(self, a: Plain, b: Plain) -> Signed:
-        return a.data @ b.data
+        return exact.matmul(a.data, b.data)
 
 
 class Square(Unary, frozen=True, kw_only=True, tag=True):
@@ -147,7 +148,8 @@ class Square(Unary, frozen=True, kw_only=True, tag=True):
         return square(p, x, made)
 
     def clear(self, x: Plain) -> Signed:
-        return x.data * x.data
+        data = x.data
+        return data * data
 
 
 class Multiply(Binary, frozen=True, kw_only=True, tag=True):
@@ -190,8 +192,8 @@ class Scaled(Unary, frozen=True, kw_only=True, tag=True):
     def online(self, p: Party, out: Form, made: ScaledMade, x: Share, w: Integers | None) -> Share:
         return scaled(p, x, Rows(x.shape, self.shape), self.scale, w, made)
 
-    def clear(self, x: Plain, w: Integers) -> Signed:
-        return x.data * w.astype(np.int64, copy=False)
+    def clear(self, x: Plain, w: exact.Factor) -> Signed:
+        return x.data * w.ints
 
 
 class Rescale(Unary, frozen=True, kw_only=True, tag=True):
@@ -211,10 +213,11 @@ class Rescale(Unary, frozen=True, kw_only=True, tag=True):
 
     def clear(self, x: Plain) -> Signed:
         drop, carried = rescaling(x.num, self.num)
-        if carried and np.any(np.abs(x.data) >= 2 ** (x.num.bits - 2)):
-            worst = float(np.abs(x.data).max()) * 2.0**-x.num.scale
+        data = x.data
+        if carried and (reached := max(int(data.max()), -int(data.min()))) >= 2 ** (x.num.bits - 2):
+            worst = reached * 2.0**-x.num.scale
             raise RangeFault(f"{self.name or 'a value'} reaches {worst:g}, beyond what {x.num} can truncate")
-        return rounded(x.data, drop)
+        return rounded(data, drop)
 
 
 class Spline(Unary, frozen=True, kw_only=True, tag=True):
@@ -240,6 +243,7 @@ class Spline(Unary, frozen=True, kw_only=True, tag=True):
 class Maximum(Unary, frozen=True, kw_only=True, tag=True):
     """The maximum of the last axis, up to what dropped bits leave open."""
 
+    wraps = False
     drop: int = 0
 
     def infer(self, x: Form) -> Form:
@@ -259,6 +263,8 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
 
 class Output(Unary, frozen=True, kw_only=True, tag=True):
     """server -> client    the server's share: the one reveal of a plan"""
+
+    wraps = False
 
     def reveals(self) -> bool:
         return True

@@ -19,6 +19,7 @@ import numpy as np
 from ..party.ledger import Ledger, Place
 from ..party.party import Party
 from ..plan.file import Plan, Weights
+from ..plan.local import Local
 from .engines import NOTHING, Ready, resumed
 from .executor import Floats, Progress, offline, online, setup
 from .facts import facts
@@ -89,7 +90,7 @@ class Connection:
         terms: InferenceTerms,
         *,
         weights: Weights | None = None,
-        local: Sequence[Floats] | None = None,
+        local: Sequence[Local] | None = None,
         progress: Progress | None = None,
     ) -> Done:
         """One inference: ``weights`` are the server's, ``local`` what the client computes alone of its input.

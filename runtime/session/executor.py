@@ -17,6 +17,7 @@ from ..party.ledger import Place
 from ..party.party import Party
 from ..party.role import CLIENT, Role
 from ..plan.file import Plan, Weights
+from ..plan.local import Local
 from ..plan.steps import Form, Step
 
 Floats = NDArray[np.float64]
@@ -85,7 +86,7 @@ def online(
     plan: Plan,
     made: list[object],
     weights: Weights | None = None,
-    local: Sequence[Floats] | None = None,
+    local: Sequence[Local] | None = None,
     progress: Progress | None = None,
     values: Values[Share] | None = None,
 ) -> dict[str, Floats] | None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..base.errors import BadInput
 from ..plan.file import INPUT_KINDS, InputSpec, Plan
-from ..plan.local import run_local
+from ..plan.local import Local, run_local
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ class ClientInput:
     """An input that fits: the length it runs at, and all that the client computes alone of it."""
 
     plan: Plan
-    local: list[NDArray[np.float64]]
+    local: list[Local]
 
     def __repr__(self) -> str:
         return f"ClientInput(plan {self.plan.hash[:12]}, <secret>)"

@@ -1,66 +1,113 @@
-"""The plan's integer meaning in the clear, for several samples at once."""
+"""The plan's integer meaning in the clear, of any number of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..base.errors import RuntimeFault
+from ..base.exact import Factor
+from ..base.one_hot import OneHotRows
 from ..plan.file import Plan, Weights
-from ..plan.local import run_local
+from ..plan.local import Local
 from ..plan.steps import Plain, Step
 from .executor import Values
-from .inputs import check_inputs, fit
+from .inputs import ClientInput, fit
 
 Floats = NDArray[np.float64]
+Feeds = Mapping[str, ArrayLike]
 
 AT_ONCE = 16
 """Samples that are walked together: enough to share what weights cost, few enough for the caches."""
 
 
-def simulate(
-    plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike], keep: bool = False
-) -> dict[int, Floats]:
-    """The outputs by step, or with ``keep`` every value, decoded; of one sample."""
-    return {i: value[0] for i, value in simulate_all(plan, weights, [feeds], keep).items()}
+@dataclass(frozen=True, repr=False)
+class Simulated:
+    """One sample: the length of the plan that it ran at, and values by step, decoded."""
+
+    length: Plan
+    values: dict[int, Floats]
+
+    @property
+    def outputs(self) -> dict[str, Floats]:
+        return {o.name: self.values[o.value].reshape(o.shape) for o in self.length.outputs}
 
 
-def simulate_all(
-    plan: Plan, weights: Weights, samples: Sequence[Mapping[str, ArrayLike]], keep: bool = False
-) -> dict[int, Floats]:
-    """The same of several samples, (samples, *shape) each.
+class Simulator:
+    """A plan and its weights, ready for many samples.
 
-    Raises BadInput for inputs that do not fit the plan, RangeFault for a value beyond its ring where that is
-    seen.
+    What the weights are for products is made once and kept: 8 bytes an element, or 16.
     """
-    local = [run_local(plan.local, check_inputs(plan, feeds)) for feeds in samples]
-    steps: Sequence[Step] = plan.steps
-    values: Values[Plain] = Values(plan)
-    found: dict[int, Floats] = {}
-    for i, step in enumerate(steps):
-        own = [np.stack([each[j] for each in local]) for j in step.locals()]
-        tensors = [weights[name] for name in step.weights()]
-        num, shape = plan.forms[i].num, plan.forms[i].shape
-        value = num.signed(num.wrap(step.clear(*values.read(i), *tensors, *own)))
-        values.put(i, Plain(num, value))
-        if keep or step.reveals():
-            decoded = value.astype(np.float64) * 2.0**-num.scale
-            found[i] = np.broadcast_to(decoded, (len(samples), *shape))
-    return found
+
+    def __init__(self, plan: Plan, weights: Weights) -> None:
+        self._plan = plan
+        self._tensors = {name: Factor(ints) for name, ints in weights.items()}
+
+    def run(self, samples: Sequence[Feeds], keep: bool = False) -> list[Simulated]:
+        """Each sample at the shortest length that holds it: its outputs, or with ``keep`` every value.
+
+        A sample's values do not depend on the others. Raises BadInput for inputs that do not fit the plan and
+        RangeFault for a value beyond its ring where that is seen; of several samples it says which.
+        """
+        fitted = []
+        for i, feeds in enumerate(samples):
+            with naming(i, len(samples)):
+                fitted.append(fit(self._plan, {name: np.asarray(value) for name, value in feeds.items()}))
+        found: dict[int, Simulated] = {}
+        for length in self._plan.lengths:
+            of_length = [i for i, (chosen, _) in enumerate(fitted) if chosen is length]
+            for first in range(0, len(of_length), AT_ONCE):
+                some = of_length[first : first + AT_ONCE]
+                try:
+                    found |= zip(some, self._walk(length, [fitted[i][1] for i in some], keep), strict=True)
+                except RuntimeFault:
+                    for i in some if len(samples) > 1 else ():
+                        with naming(i, len(samples)):
+                            self._walk(length, [fitted[i][1]], keep)
+                    raise
+        return [found[i] for i in range(len(samples))]
+
+    def _walk(self, plan: Plan, samples: Sequence[Feeds], keep: bool) -> list[Simulated]:
+        """Samples of one length together."""
+        local = [ClientInput.of(plan, feeds).local for feeds in samples]
+        steps: Sequence[Step] = plan.steps
+        values: Values[Plain] = Values(plan)
+        found: list[dict[int, Floats]] = [{} for _ in samples]
+        for i, step in enumerate(steps):
+            tensors = [self._tensors[name] for name in step.weights()]
+            own = [_stacked([each[j] for each in local]) for j in step.locals()]
+            num, value = plan.forms[i].num, step.clear(*values.read(i), *tensors, *own)
+            plain = Plain(num, num.reduced(np.asarray(value)) if step.wraps else value)
+            values.put(i, plain)
+            if keep or step.reveals():
+                decoded = plain.data.astype(np.float64) * 2.0**-num.scale
+                for at, each in enumerate(found):
+                    each[i] = decoded[at if len(decoded) > 1 else 0]
+        return [Simulated(plan, each) for each in found]
 
 
-def simulate_samples(
-    plan: Plan, weights: Weights, samples: Sequence[Mapping[str, ArrayLike]]
-) -> list[dict[str, Floats]]:
-    """The outputs by name of each sample, at the shortest length that holds it."""
-    found: list[dict[str, Floats]] = [{} for _ in samples]
-    fitted = [fit(plan, {name: np.asarray(value) for name, value in feeds.items()}) for feeds in samples]
-    for length in plan.lengths:
-        of_length = [i for i, (chosen, _) in enumerate(fitted) if chosen is length]
-        for first in range(0, len(of_length), AT_ONCE):
-            some = of_length[first : first + AT_ONCE]
-            values = simulate_all(length, weights, [fitted[i][1] for i in some])
-            for at, i in enumerate(some):
-                found[i] = {o.name: values[o.value][at].reshape(o.shape) for o in length.outputs}
-    return found
+def simulate(plan: Plan, weights: Weights, feeds: Feeds, keep: bool = False) -> dict[int, Floats]:
+    """The outputs of one sample by step, or with ``keep`` every value."""
+    return Simulator(plan, weights).run([feeds], keep)[0].values
+
+
+def _stacked(samples: Sequence[Local]) -> Local:
+    rows = [each for each in samples if isinstance(each, OneHotRows)]
+    if len(rows) == len(samples):
+        return OneHotRows(np.stack([each.ids for each in rows]), rows[0].depth)
+    return np.stack([np.asarray(each) for each in samples])
+
+
+@contextmanager
+def naming(sample: int, of: int) -> Iterator[None]:
+    """A fault says which of ``of`` samples it is about, where those are several."""
+    try:
+        yield
+    except RuntimeFault as fault:
+        if of == 1:
+            raise
+        raise type(fault)(f"samples[{sample}]: {fault}") from None

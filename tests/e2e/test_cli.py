@@ -108,6 +108,52 @@ def test_simulate_for_people(place, tmp_path):
     assert np.load(tmp_path / "out.npz")[OUTPUTS[1]].shape == (1, SMALL.width)
 
 
+@pytest.fixture(scope="module")
+def stacked(place) -> Path:
+    """Three prompts in one file."""
+    samples = [sample(TOKENS, used=used, seed=used) for used in (3, 6, 8)]
+    np.savez(place / "three.npz", **{name: np.stack([s[name] for s in samples]) for name in samples[0]})
+    return place / "three.npz"
+
+
+def test_simulate_of_stacked_samples(place, stacked, tmp_path):
+    three = called("simulate", place.plan, "--input", stacked, "-o", tmp_path / "three.out.npz")
+    assert three.status == 0, three.err
+    together, given = np.load(tmp_path / "three.out.npz"), np.load(stacked)
+    for i in range(3):
+        np.savez(tmp_path / "one.npz", **{name: given[name][i] for name in given})
+        called("simulate", place.plan, "--input", tmp_path / "one.npz", "-o", tmp_path / "one.out.npz")
+        alone = np.load(tmp_path / "one.out.npz")
+        assert all(np.array_equal(together[name][i], alone[name]) for name in OUTPUTS)
+
+
+def test_simulate_of_stacked_samples_beside_onnx_runtime(place, stacked):
+    args = ("simulate", place.plan, "--against", place / "small.onnx", "--json", "--input")
+    one, three = (called(*args, file).json for file in (place / "in.npz", stacked))
+    assert np.shape(three["outputs"][OUTPUTS[1]]) == (3, 1, SMALL.width)
+    assert [row["name"] for row in three["errors"]] == [row["name"] for row in one["errors"]]
+    assert max(row["relative"] for row in three["errors"]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x | {"attention_mask": x["attention_mask"][0]}, ("'attention_mask' has 2", "every input")),
+        (lambda x: x | {"input_ids": x["input_ids"][:2]}, ("as many samples",)),
+        (lambda x: {name: each[:0] for name, each in x.items()}, ("as many samples",)),
+        (
+            lambda x: x | {"input_ids": x["input_ids"] + np.array([0, 99, 0])[:, None, None]},
+            (r"samples\[1\]",),
+        ),
+        (lambda x: {name: each[None] for name, each in x.items()}, (r"shape \(1, 3, 1, 8\)",)),
+    ],
+)
+def test_simulate_of_samples_that_do_not_go_together(place, stacked, tmp_path, change, words):
+    given = np.load(stacked)
+    np.savez(tmp_path / "bad.npz", **change({name: given[name] for name in given}))
+    called("simulate", place.plan, "--input", tmp_path / "bad.npz").failed(2, *words)
+
+
 # ---- run
 
 

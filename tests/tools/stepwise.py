@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ppc.runtime.base.exact import Factor
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.base.share import Share
 from ppc.runtime.party.party import Party, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Plan, Weights
-from ppc.runtime.plan.local import run_local
+from ppc.runtime.plan.local import Local, run_local
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.executor import Values, offline, online, setup
@@ -66,10 +67,12 @@ def trace(plan: Plan, weights: Weights, feeds: Mapping[str, np.ndarray]) -> Trac
     made = [opened(form.num, s, c) for form, s, c in zip(plan.forms, server, client, strict=True)]
     plain = [steps.Plain(form.num, x[None]) for form, x in zip(plan.forms, made, strict=True)]
     meant = [
-        step.clear(
-            *(plain[j] for j in step.reads()),
-            *(weights[name] for name in step.weights()),
-            *(local[j][None] for j in step.locals()),
+        np.asarray(
+            step.clear(
+                *(plain[j] for j in step.reads()),
+                *(Factor(weights[name]) for name in step.weights()),
+                *(np.asarray(local[j])[None] for j in step.locals()),
+            )
         )[0]
         for step in steps_of
     ]
@@ -80,7 +83,7 @@ def both(
     p: Party,
     plan: Plan,
     weights: Weights,
-    local: Sequence[np.ndarray],
+    local: Sequence[Local],
     values: Values[Share] | None = None,
 ) -> dict[str, np.ndarray] | None:
     """Setup, offline and online in one go, without a handshake: what the client learns."""
