@@ -22,7 +22,6 @@ from ..base.errors import BadInput
 from ..base.ring import Ring
 from ..base.wire import Buffer
 from ..he.engine import MOST_WORKERS, Answer, HeSession, workers
-from ..he.packing import LANES
 from ..he.product import Product, answer_parts, parameter_sets, upload_bytes
 from ..net.channel import HEADER
 from ..net.network import Network
@@ -222,7 +221,7 @@ class _MeterHe(HeSession):
         p.does(SERVER, {"he_key_read": keys})
 
     def upload(self, p: Party, product: Product) -> tuple[Ring | None, list[Buffer] | None]:
-        with meter(p).spread(upload_bytes(product), {CLIENT: product_work(product)["upload"]}):
+        with meter(p).spread(upload_bytes(product), {CLIENT: product.work["upload"]}):
             super().upload(p, product)
         job, parts = next(self._numbers), len(answer_parts(product))
         self._begun.append(job)
@@ -231,7 +230,7 @@ class _MeterHe(HeSession):
         events[SERVER.value].append(Say(("job", job)))
         events[worker].append(Need(("job", job)))
         for part in range(parts):
-            work = _times(product_work(product)["answer"], 1 / parts)
+            work = _times(product.work["answer"], 1 / parts)
             self._busy[worker] += meter(p).does(SERVER, work, worker)
             events[worker].append(Say(("answer", job, part)))
         return None, None
@@ -242,7 +241,7 @@ class _MeterHe(HeSession):
             meter(p).events[SERVER.value].append(Need(("answer", job, part)))
         with meter(p).spread():
             super().finish(p, product, answer)
-        meter(p).does(CLIENT, product_work(product)["finish"])
+        meter(p).does(CLIENT, product.work["finish"])
         return None
 
 
@@ -250,28 +249,6 @@ def meter(p: Party) -> Meter:
     if not isinstance(p, Meter):
         raise TypeError("only a meter counts work")
     return p
-
-
-def product_work(product: Product) -> dict[str, Units]:
-    """What the client does before an upload, the server for the answer, the client when it has it."""
-    primes, degree = len(product.params.data_bits), product.params.degree
-    uploaded = product.upload_ciphertexts * primes * degree
-    lanes = product.batch * product.row_tiles * product.groups * LANES
-    return {
-        "upload": {"encrypt": uploaded},
-        "answer": {
-            "expand": uploaded,
-            "weight": product.batch * product.k * product.n,
-            "butterfly": product.butterflies,
-            "he_mac": product.macs,
-            "rerandomise": lanes * 2 * primes * degree,
-            "key_switch": product.key_switches * degree * primes * primes,
-        },
-        "finish": {
-            "decrypt": product.answer_ciphertexts * primes * degree,
-            "result": product.batch * product.m * product.n,
-        },
-    }
 
 
 def step_work(step: Step, sizes: Iterable[int], role: Role) -> Units:

@@ -6,13 +6,14 @@ import msgspec
 import pytest
 
 from ppc.backend.choose import choose_products
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, plan_product, upload_bytes
 from ppc.runtime.net.network import LAN, WAN
 from ppc.runtime.plan.steps import Linear, MatMul
 
-LAYER = plan_product(1, 32, 384, 384, 29, norm_bits=13)
-SCORES = plan_product(12, 32, 32, 32, 28)
-WIDE = plan_product(1, 32, 384, 384, 40, norm_bits=16)
+LAYER = plan_product(1, 32, 384, 384, 29, he_seconds, norm_bits=13)
+SCORES = plan_product(12, 32, 32, 32, 28, he_seconds)
+WIDE = plan_product(1, 32, 384, 384, 40, he_seconds, norm_bits=16)
 
 
 def steps_of(*products: Product) -> list[Linear | MatMul]:
@@ -41,7 +42,7 @@ def test_answers_are_packed_where_bytes_are_dear_and_there_are_enough_of_them():
     assert all(product.fill > 1 for product in chosen(many, WAN.byte_price))
     assert all(product.fill == 1 for product in chosen(many, 1e-12))
     # the switching keys of one small product would outweigh what packing saves
-    small = steps_of(plan_product(1, 2, 16, 16, 20, norm_bits=8))
+    small = steps_of(plan_product(1, 2, 16, 16, 20, he_seconds, norm_bits=8))
     assert all(product.fill == 1 for product in chosen(small, WAN.byte_price))
 
 
@@ -49,7 +50,7 @@ def test_the_network_changes_the_choice():
     steps = steps_of(*[LAYER] * 6)
     lan, wan = chosen(steps, LAN.byte_price), chosen(steps, WAN.byte_price)
     assert sum(map(wire, wan)) < sum(map(wire, lan))
-    assert sum(p.predicted_seconds for p in wan) > sum(p.predicted_seconds for p in lan)
+    assert sum(he_seconds(p) for p in wan) > sum(he_seconds(p) for p in lan)
 
 
 def test_equal_products_share_one_set_of_keys():

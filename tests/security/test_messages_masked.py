@@ -17,6 +17,7 @@ from frames import Frame, watched
 
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.engine import HeSession
 from ppc.runtime.he.product import plan_product
 from ppc.runtime.ot.pool import Pool
@@ -103,8 +104,8 @@ def crossings(p: Party) -> None:
     gilboa_chosen(p, SERVER, 20, 6, N, 1, lambda: given, lambda: given)
 
 
-LINEAR = plan_product(1, 4, 6, 5, 22, norm_bits=9)
-BOTH = plan_product(1, 4, 6, 4, 22), plan_product(1, 4, 6, 4, 22)
+LINEAR = plan_product(1, 4, 6, 5, 22, he_seconds, norm_bits=9)
+BOTH = plan_product(1, 4, 6, 4, 22, he_seconds), plan_product(1, 4, 6, 4, 22, he_seconds)
 
 
 def linear(p: Party) -> None:

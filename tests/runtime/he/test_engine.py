@@ -10,13 +10,14 @@ import pytest
 
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RangeFault
 from ppc.runtime.base.ring import Ring
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import engine as he_session
 from ppc.runtime.he.engine import HeSession, workers
 from ppc.runtime.he.product import plan_product
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import CLIENT, SERVER
 
-PRODUCT = plan_product(1, 4, 8, 4, 20, norm_bits=8)
+PRODUCT = plan_product(1, 4, 8, 4, 20, he_seconds, norm_bits=8)
 
 
 def threads() -> int:

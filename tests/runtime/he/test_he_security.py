@@ -13,6 +13,7 @@ from packed import pack_left
 from scipy import stats
 
 from ppc.runtime.base.prg import Prg
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import bfv as he
 from ppc.runtime.he import cipher as he_cipher
 from ppc.runtime.he.bfv import HeClient, HeServer
@@ -225,7 +226,7 @@ def test_without_flooding_the_noise_would_depend_on_the_weights(ends, monkeypatc
     assert stats.ks_2samp(none, loud).pvalue < 1e-9
 
 
-@pytest.mark.parametrize("product", [PRODUCT, MASKS, plan_product(12, 32, 32, 32, 40)], ids=str)
+@pytest.mark.parametrize("product", [PRODUCT, MASKS, plan_product(12, 32, 32, 32, 40, he_seconds)], ids=str)
 def test_flooding_is_forty_bits_above_the_bound(product):
     meets = product.tile.cols
     norm = 2.0**product.norm_bits * meets**0.5
