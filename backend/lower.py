@@ -19,7 +19,8 @@ from ppc.passes.errors import RangeError, place
 from ppc.passes.own import owners
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import MAX_ELL, Product, plan_product
+from ppc.runtime.he.product import MAX_ELL, Product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import LocalOp

@@ -18,7 +18,8 @@ from ppc.runtime.base.prg import Prg
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, HeParams
-from ppc.runtime.he.product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
+from ppc.runtime.he.product import Product, answer_bytes, public_key_bytes, upload_bytes
+from ppc.runtime.he.tiling import plan_product
 
 T = TypeVar("T")
 

@@ -7,7 +7,8 @@ import pytest
 
 from ppc.backend.choose import choose_products
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, plan_product, upload_bytes
+from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.net.network import LAN, WAN
 from ppc.runtime.plan.steps import Linear, MatMul
 

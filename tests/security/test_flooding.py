@@ -15,7 +15,8 @@ import pytest
 
 from ppc.runtime.base.errors import BadPlan
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import Product, plan_product
+from ppc.runtime.he.product import Product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan.file import decode
 from ppc.runtime.plan.steps import Linear, MatMul
 

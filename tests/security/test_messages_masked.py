@@ -19,7 +19,7 @@ from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.engine import HeSession
-from ppc.runtime.he.product import plan_product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.ot.pool import Pool
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import SERVER, Role

@@ -6,7 +6,7 @@ import numpy as np
 
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import plan_product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import LocalOp

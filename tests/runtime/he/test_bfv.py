@@ -13,7 +13,8 @@ from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import SecretKey, read_upload
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PARAMETER_SETS, HeParams, context
-from ppc.runtime.he.product import Product, answer_parts, plan_product, upload_parts
+from ppc.runtime.he.product import Product, answer_parts, upload_parts
+from ppc.runtime.he.tiling import plan_product
 
 NATIVE = PARAMETER_SETS[3]
 

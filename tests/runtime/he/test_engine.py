@@ -13,7 +13,7 @@ from ppc.runtime.base.ring import Ring
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import engine as he_session
 from ppc.runtime.he.engine import HeSession, workers
-from ppc.runtime.he.product import plan_product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import CLIENT, SERVER
 

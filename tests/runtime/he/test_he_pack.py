@@ -12,14 +12,8 @@ from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import basis, kept_basis
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, packing_noise
-from ppc.runtime.he.product import (
-    Product,
-    answer_bytes,
-    answer_parts,
-    plan_product,
-    public_key_bytes,
-    upload_bytes,
-)
+from ppc.runtime.he.product import Product, answer_bytes, answer_parts, public_key_bytes, upload_bytes
+from ppc.runtime.he.tiling import plan_product
 
 PARAMS = dataclasses.replace(PARAMETER_SETS[3], pack_levels=4)
 

@@ -20,7 +20,8 @@ from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import basis
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PARAMETER_SETS, noise_bound
-from ppc.runtime.he.product import Product, plan_product
+from ppc.runtime.he.product import Product
+from ppc.runtime.he.tiling import plan_product
 
 PARAMS = PARAMETER_SETS[3]
 PRODUCT = Product(1, 32, 64, 16, 28, 13, Tile(32, 16, 8), PARAMS)

@@ -15,12 +15,12 @@ from ppc.runtime.he.product import (
     answer_bytes,
     answer_parts,
     parameter_sets,
-    plan_product,
     public_key_bytes,
     uniform_norm_bits,
     upload_bytes,
     upload_parts,
 )
+from ppc.runtime.he.tiling import plan_product
 
 LAYER = plan_product(1, 32, 384, 1152, 30, he_seconds, norm_bits=14)
 

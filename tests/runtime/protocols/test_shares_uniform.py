@@ -17,7 +17,8 @@ from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.engine import HeSession
-from ppc.runtime.he.product import plan_product, uniform_norm_bits
+from ppc.runtime.he.product import uniform_norm_bits
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import Role
 from ppc.runtime.protocols import matmul as products
