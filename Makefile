@@ -1,5 +1,6 @@
 # make test    the tests            make lint    ruff and mypy       make bench   the benchmarks
 # make demo    the demonstration    make wheel   sdist and wheel     make clean   remove all that was made
+# make rates   the reference machine measured anew: runtime/cost/reference_rates.json
 #
 # Each does all set-up by itself: a virtual environment in .venv with this checkout installed in it, made
 # again only when the project's files or a native source are newer.
@@ -16,7 +17,7 @@ MYPY := ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.
 
 unexport PYTHONPATH
 .DEFAULT_GOAL := ready
-.PHONY: ready test demo lint types wheel bench bench-peers clean
+.PHONY: ready test demo lint types wheel bench bench-peers rates clean
 
 ready: $(READY)
 
@@ -65,6 +66,10 @@ bench: $(READY)
 # SPU beside us, in an environment of its own (.venv-spu); some five minutes a layer.
 bench-peers: $(READY)
 	$(BIN)/python benchmarks/peers.py
+
+# What plans are chosen by and, where a user has measured nothing, foretold by.
+rates: $(READY)
+	$(BIN)/python benchmarks/reference_rates.py
 
 clean:
 	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -36,7 +36,6 @@ LINEAR = (
     Product(1, 16, 4096, 64, 20, 13, Tile(16, 256, 1), TWO),
     Product(1, 256, 256, 192, 31, 13, Tile(32, 16, 8), TWO),
     Product(1, 32, 64, 1024, 27, 13, Tile(32, 16, 8), TWO),
-    Product(1, 512, 16, 16, 26, 13, Tile(32, 8, 16), TWO),
     Product(1, 1, 4096, 512, 24, 13, Tile(1, 512, 8), TWO),
     Product(1, 32, 512, 768, 31, 13, Tile(32, 32, 4), replace(TWO, pack_levels=5), 32),
     Product(1, 8, 128, 2048, 28, 13, Tile(8, 32, 16), replace(TWO, pack_levels=5), 32),
@@ -54,8 +53,8 @@ def _masks(
 
 MATMUL = (
     (
-        _masks(4, 32, 32, 32, 28, Tile(32, 16, 8), THREE),
-        _masks(4, 32, 32, 32, 28, Tile(32, 32, 4), replace(THREE, pack_levels=6), 8),
+        _masks(8, 32, 32, 32, 28, Tile(32, 4, 32), THREE),
+        _masks(8, 32, 32, 32, 28, Tile(32, 32, 4), replace(THREE, pack_levels=6), 8),
     ),
     (
         _masks(2, 128, 64, 64, 27, Tile(128, 8, 4), THREE),
