@@ -2,6 +2,7 @@
 # make quick    those of half a minute  make sanitize  the kernels under ASan, UBSan
 # make native   changed kernels         make wheel     sdist and wheel
 # make demo     the demonstration       make clean     remove all that was made
+# make rates    the reference machine measured anew: runtime/cost/reference_rates.json
 #
 # Each does all set-up by itself: a virtual environment in .venv with this checkout in it, made again only when
 # a file that says what belongs there is newer, and the kernels, built again when a source of theirs is.
@@ -22,7 +23,7 @@ SANITIZE_TESTS := $(addprefix tests/runtime/,ot he protocols session/test_flatte
 
 unexport PYTHONPATH
 .DEFAULT_GOAL := ready
-.PHONY: ready native test quick sanitize demo lint types wheel bench bench-peers clean
+.PHONY: ready native test quick sanitize demo lint types wheel bench bench-peers rates clean
 
 ready: native
 
@@ -94,6 +95,10 @@ bench: native
 # SPU beside us, in an environment of its own (.venv-spu); some five minutes a layer.
 bench-peers: native
 	$(BIN)/python benchmarks/peers.py
+
+# What plans are chosen by and, where a user has measured nothing, foretold by.
+rates: native
+	$(BIN)/python benchmarks/reference_rates.py
 
 clean:
 	rm -rf .venv .venv-3.* build dist demo-out runtime/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

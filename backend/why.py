@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ppc.backend.choose import remade
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import HeParams
 from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
 from ppc.runtime.ot.pool import IKNP, schedule, schedule_bytes
@@ -65,7 +66,7 @@ def _alternatives(
 
 
 def _cost(product: Product, price: float) -> dict[str, Any]:
-    size, work = upload_bytes(product) + answer_bytes(product), product.predicted_seconds
+    size, work = upload_bytes(product) + answer_bytes(product), he_seconds(product)
     return {
         "tile": str(product.tile),
         "packed": product.fill,

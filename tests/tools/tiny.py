@@ -6,7 +6,8 @@ import numpy as np
 
 from ppc.runtime.base.function import OneHot
 from ppc.runtime.base.ring import Fixed
-from ppc.runtime.he.product import plan_product
+from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import Apply, Input
@@ -31,8 +32,8 @@ def tiny_weights() -> Weights:
 
 
 def tiny_plan(model: str = "tiny") -> Plan:
-    table = plan_product(1, TOKENS, VOCABULARY, WIDTH, 26, norm_bits=11)
-    square = plan_product(1, TOKENS, WIDTH, TOKENS, 26)
+    table = plan_product(1, TOKENS, VOCABULARY, WIDTH, 26, he_seconds, norm_bits=11)
+    square = plan_product(1, TOKENS, WIDTH, TOKENS, 26, he_seconds)
     bump = SplineSpec(
         Thresholds((-256, 0, 256)),
         20,

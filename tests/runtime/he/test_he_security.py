@@ -13,13 +13,15 @@ import scipy
 from packed import pack_left
 
 from ppc.runtime.base.prg import Prg
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import bfv as he
 from ppc.runtime.he import cipher as he_cipher
 from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import basis
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PARAMETER_SETS, noise_bound
-from ppc.runtime.he.product import Product, plan_product
+from ppc.runtime.he.product import Product
+from ppc.runtime.he.tiling import plan_product
 
 PARAMS = PARAMETER_SETS[3]
 PRODUCT = Product(1, 32, 64, 16, 28, 13, Tile(32, 16, 8), PARAMS)
@@ -227,7 +229,7 @@ def test_without_flooding_the_noise_would_depend_on_the_weights(ends, monkeypatc
 
 @pytest.mark.parametrize("product", [PRODUCT, MASKS, None], ids=["by hand", "masks", "planned"])
 def test_flooding_is_forty_bits_above_the_bound(product):
-    product = product or plan_product(12, 32, 32, 32, 40)
+    product = product or plan_product(12, 32, 32, 32, 40, he_seconds)
     meets = product.tile.cols
     norm = 2.0**product.norm_bits * meets**0.5
     results = product.batch * product.m * product.n
