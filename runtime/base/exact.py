@@ -4,7 +4,7 @@
 
 A double holds every integer up to 2^53. Where max|a|·max|b|·k stays within, no sum of products is ever
 rounded, in whatever order a BLAS adds them. Where it does not, the native kernel multiplies words. Rows of a
-look-up, nearly all of whose elements are zero, gather rows of b instead.
+look-up, nearly all of whose elements are zero, gather rows of b instead; `OneHotRows` need not be searched.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 
 from ppc.runtime.base import exact
 from ppc.runtime.base.exact import EXACT, FEW, LONG, Factor, matmul
+from ppc.runtime.base.one_hot import OneHotRows
 
 LEAST, MOST = -(2**63), 2**63 - 1
 EXTREMES = [LEAST, LEAST + 1, -(2**53) - 1, -(2**31), -1, 0, 1, 2**31 - 1, 2**31, 2**53, 2**53 + 1, MOST]
@@ -18,8 +19,8 @@ def by_python(a, b):
     return ((total + 2**63) % 2**64 - 2**63).astype(np.int64)
 
 
-def check(a, b):
-    want = by_python(a, b)
+def check(a, b, written=None):
+    want = by_python(a if written is None else written, b)
     for right in (b, Factor(b)):
         got = matmul(a, right)
         assert got.dtype == np.int64
@@ -177,6 +178,25 @@ def test_a_look_up_gathers(way, kind):
     check(a << 62, b)
     check(-a, b)
     assert way == ["_gathered"] * 10
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64])
+@pytest.mark.parametrize("value", [1, -(2**40), LEAST])
+def test_rows_that_are_not_written_out_choose(way, kind, value):
+    rng = np.random.default_rng(14)
+    b = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, (9, 7), kind, endpoint=True)
+    for shape in ((), (5,), (2, 3, 5)):
+        rows = OneHotRows(rng.integers(0, 9, shape), 9, value)
+        check(rows, b, np.where(rows.ids[..., None] == np.arange(9), value, 0))
+    assert not way
+
+
+def test_rows_that_are_not_written_out_times_several_matrices():
+    rng = np.random.default_rng(15)
+    rows = OneHotRows(rng.integers(0, 9, (2, 5)), 9, 3)
+    check(rows, drawn(rng, (2, 9, 4), 30), np.asarray(rows))
+    with pytest.raises(ValueError, match="mismatch"):
+        matmul(rows, np.ones((8, 4), np.int64))
 
 
 def spoilt(rng, change):

@@ -186,6 +186,8 @@ def test_the_sample_whose_input_does_not_fit_is_named(several):
     samples[33] = sample(9)
     with pytest.raises(BadInput, match=r"^samples\[33\]: no length of this plan holds"):
         ppc.simulate_many(several.plan, several.weights, samples)
+    with pytest.raises(BadInput, match=r"^no length of this plan holds"):
+        ppc.simulate(several.plan, several.weights, samples[33])
     samples[33] = sample(8) | {"input_ids": np.full((1, 8), 50)}
     with pytest.raises(BadInput, match=r"^samples\[33\]: input 'input_ids' holds 50, outside"):
         ppc.simulate_many(several.plan, several.weights, samples)
@@ -198,20 +200,38 @@ X = InputSpec("x", (1, 2), "float")
 
 def narrowing() -> ppc.Plan:
     """x in 16 bits, then in 24: beyond a quarter of the first ring that would go wrong."""
-    program = (
-        steps.Encode(name="x", local=0, num=Fixed(16, 4), shape=(1, 2)),
+    return of_x(
         steps.Rescale(name="/wide", x=0, num=Fixed(24, 2)),
         steps.Output(name="y", x=1),
     )
+
+
+def of_x(*program: steps.AnyStep) -> ppc.Plan:
+    """Steps on a value x of the format i16f4."""
+    program = (steps.Encode(name="x", local=0, num=Fixed(16, 4), shape=(1, 2)), *program)
     plan = msgspec.structs.replace(
         tiny_plan(),
         inputs=(X,),
-        outputs=(OutputSpec("y", 2, (1, 2)),),
+        outputs=(OutputSpec("y", len(program) - 1, (1, 2)),),
         weights=(),
         local=(Input("x"),),
         steps=program,
     )
     return decode(plan.body)
+
+
+def test_a_ring_that_is_left_is_entered_at_its_other_end():
+    plan = of_x(
+        steps.TimesInteger(x=0, factor=-3),
+        steps.Add(a=1, b=0),
+        steps.Square(x=0),
+        steps.Slice(x=3, cuts=((0, 1, 1), (0, 2, 1))),
+        steps.Output(name="y", x=2),
+    )
+    feeds = {"x": np.array([[1500.0, -1023.5]])}
+    found = simulate(plan, {}, feeds, keep=True)
+    assert found[1][0].tolist() == [-4500 + 4096, 3070.5 - 4096]
+    same(plan, {}, feeds, found)
 
 
 @pytest.mark.parametrize("worst", [1024.0, -1024.0])
