@@ -122,13 +122,6 @@ def test_switched_keys_by_hand():
     assert one.work["answer"]["key_switch"] == (8 + 8 + 8 + 8) * once
 
 
-def test_wire_price_shifts_the_choice():
-    cheap = plan_product(1, 32, 384, 384, 30, he_seconds, norm_bits=14, byte_price=1e-11)
-    dear = plan_product(1, 32, 384, 384, 30, he_seconds, norm_bits=14, byte_price=1e-6)
-    assert upload_bytes(dear) + answer_bytes(dear) <= upload_bytes(cheap) + answer_bytes(cheap)
-    assert he_seconds(dear) >= he_seconds(cheap)
-
-
 def test_large_uploads_are_streamed():
     lookup = plan_product(1, 32, 30522, 384, 16, he_seconds, value_bits=15)
     assert max(upload_parts(lookup)) < 4 << 20
