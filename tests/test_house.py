@@ -178,3 +178,43 @@ def test_what_breaks_a_rule_is_found() -> None:
         "passes/d.py": ["ppc.passes.a"],
     }
     assert circles(knot) == [{"passes/a.py", "passes/b.py", "passes/c.py"}]
+
+
+ARRAYS = {"NDArray", "ndarray", "signedinteger", "unsignedinteger", "floating"}
+"""Whose kind of element may be any."""
+
+
+def _says_any(annotation: ast.expr | None) -> bool:
+    match annotation:
+        case None:
+            return False
+        case ast.Constant(value=str(text)):
+            return _says_any(ast.parse(text, mode="eval").body)
+        case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name)) if name in ARRAYS:
+            return False
+        case ast.Name(id="Any"):
+            return True
+    return any(_says_any(child) for child in ast.iter_child_nodes(annotation) if isinstance(child, ast.expr))
+
+
+def _public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield node
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from (
+                each
+                for each in node.body
+                if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")
+            )
+
+
+def test_no_public_signature_says_any():
+    found = []
+    for path in (each for room in SEES for each in sorted((ROOT / room).rglob("*.py"))):
+        for function in _public_functions(ast.parse(path.read_text())):
+            at = function.args
+            every = [*at.posonlyargs, *at.args, *at.kwonlyargs, at.vararg, at.kwarg]
+            if any(_says_any(each.annotation) for each in every if each) or _says_any(function.returns):
+                found.append(f"{path}:{function.lineno} {function.name}")
+    assert not found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from ppc.frontend.ops.kinds import TYPES
 
 OPSET = 17
 
-Final = tuple[str, list[str], dict[str, Any]]
+Final = tuple[str, list[str], Mapping[str, object]]
 """The node whose output is the op's value: operator, inputs, attributes."""
 
 _FEW = 64
@@ -55,16 +56,24 @@ class Writer:
         self.taken.add(name)
         return name
 
-    def add(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+    def add(self, kind: str, inputs: list[str], name: str, **attributes: object) -> str:
+        self._append(kind, inputs, [name], attributes)
         return name
 
-    def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
+    def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: object) -> str:
         """An inner node; outputs after the first are called :1, :2, …"""
         name = self.fresh(kind)
         names = [name, *(f"{name}:{i}" for i in range(1, outputs))]
-        self.nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
+        self._append(kind, inputs, names, attributes)
         return name
+
+    def _append(
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], attributes: Mapping[str, object]
+    ) -> None:
+        """Named as its first output is."""
+        node = helper.make_node(kind, inputs, outputs, name=outputs[0])
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self.nodes.append(node)
 
     def kept(self, value: NDArray[Any], wanted: str) -> str:
         """An initializer."""

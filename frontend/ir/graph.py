@@ -123,7 +123,7 @@ class Op:
         return tuple(found)
 
     @property
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, object]:
         """The fields that are no operands, the name left out."""
         return {
             key: value

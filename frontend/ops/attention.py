@@ -37,7 +37,7 @@ def attention(
     if uneven:
         raise Unsupported(f"has {q.type.shape[1]} heads that share {k.type.shape[1]} keys")
     k, v = (_repeated(each, groups) for each in (k, v))
-    scale = node.get("scale") or 1 / math.sqrt(q.type.shape[-1])
+    scale = node.find("scale", float) or 1 / math.sqrt(q.type.shape[-1])
     scores: Op = ops.Mul(ops.MatMul(q, ops.Transpose(k, (0, 1, 3, 2))), number(scale))
     if cap := node.get("softcap", 0.0):
         scores = ops.Mul(ops.Tanh(ops.Mul(scores, number(1 / cap))), number(cap))

@@ -13,7 +13,8 @@ from ppc.frontend.ops.structure import reshaped
 
 def einsum(node: Node, *xs: Op) -> Op:
     """Operands are joined from left to right; a label is summed as soon as nothing later reads it."""
-    terms, result = labels(node.get("equation", ""), [x.type.rank for x in xs])
+    equation = node.get("equation", "")
+    terms, result = labels(equation, [x.type.rank for x in xs])
     left, at = xs[0], terms[0]
     left, at = _summed(left, at, _later(terms[1:], result))
     for i in range(1, len(xs)):
@@ -21,7 +22,7 @@ def einsum(node: Node, *xs: Op) -> Op:
         right, there = _summed(xs[i], terms[i], needed | set(at))
         left, at = _joined(left, at, right, there, needed)
     if sorted(at) != sorted(result):
-        raise Unsupported(f"has a label in its result that no operand has: {node.get('equation')}")
+        raise Unsupported(f"has a label in its result that no operand has: {equation}")
     return _arranged(left, at, result)
 
 

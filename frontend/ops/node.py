@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 
 from ppc.frontend.ir.graph import BOOL, INT, Num, Op
 from ppc.frontend.ir.ops import Const
+
+T = TypeVar("T")
 
 
 class Unsupported(Exception):
@@ -22,11 +24,17 @@ class Node:
 
     op_type: str
     opset: int
-    attributes: dict[str, Any]
+    attributes: Mapping[str, object]
+    """Each of the type that the operator's schema says."""
+
     outputs: tuple[str, ...]
 
-    def get(self, key: str, default: Any = None) -> Any:
-        return self.attributes.get(key, default)
+    def get(self, key: str, default: T) -> T:
+        return cast("T", self.attributes.get(key, default))
+
+    def find(self, key: str, kind: type[T]) -> T | None:
+        """An attribute without a default, where the node has it."""
+        return cast("T | None", self.attributes.get(key))
 
 
 def number(value: float) -> Const:

@@ -94,8 +94,9 @@ def scatter_elements(node: Node, x: Op, indices: Op, updates: Op) -> Op:
 def _known(node: Node, places: Op) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     if not isinstance(places, Const):
         raise Unsupported("writes to places that depend on the input's values; rewrite it with Where")
-    if node.get("reduction", "none") not in ("none", "add"):
-        raise Unsupported(f"writes by {node.get('reduction')}; only none and add are compiled")
+    reduction = node.get("reduction", "none")
+    if reduction not in ("none", "add"):
+        raise Unsupported(f"writes by {reduction}; only none and add are compiled")
     return places.value.ravel()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -111,12 +111,14 @@ def sliced(
 def split(node: Node, x: Op, sizes: Op | None = None) -> tuple[Op, ...]:
     axis = axis_of(x, node.get("axis", 0))
     n = x.type.shape[axis]
-    if sizes is not None or node.get("split"):
-        parts = tuple(node.get("split", ())) or integers(sizes, "the sizes")
+    given: Sequence[int] = node.get("split", ())
+    if sizes is not None or given:
+        parts = tuple(given) or integers(sizes, "the sizes")
     else:
         count = len(node.outputs)
-        if node.get("num_outputs", count) != count:
-            raise Unsupported(f"has {count} outputs, and says that they are {node.get('num_outputs')}")
+        said = node.get("num_outputs", count)
+        if said != count:
+            raise Unsupported(f"has {count} outputs, and says that they are {said}")
         each = -(-n // count)
         parts = tuple(min(each, n - i * each) for i in range(count))
     ends = np.cumsum(parts).tolist()
@@ -156,8 +158,9 @@ def trilu(node: Node, x: Op, k: Op | None = None) -> Op:
 
 
 def pad(node: Node, x: Op, pads: Op, value: Op | None = None, axes: Op | None = None) -> Op:
-    if node.get("mode", "constant") != "constant":
-        raise Unsupported(f"pads by {node.get('mode')}; only constants are padded")
+    mode = node.get("mode", "constant")
+    if mode != "constant":
+        raise Unsupported(f"pads by {mode}; only constants are padded")
     widths = integers(pads, "the pads")
     if min(widths) < 0:
         raise Unsupported("pads by less than nothing; use Slice")

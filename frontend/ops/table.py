@@ -74,7 +74,7 @@ def _mean(node: Node, *xs: Op) -> Op:
 
 
 def _cast(node: Node, x: Op) -> Op:
-    to = kind_of(node.get("to"))
+    to = kind_of(node.get("to", 0))
     if to is None:
         raise Unsupported("casts to what is no number")
     return _to(x, to)
@@ -131,7 +131,7 @@ def _times(x: Op, factor: float) -> Op:
 
 
 def _clip(node: Node, x: Op, lo: Op | None = None, hi: Op | None = None) -> Op:
-    ends = [node.get("min"), node.get("max")]
+    ends = [node.find("min", float), node.find("max", float)]
     for i, end in enumerate((lo, hi)):
         if end is None:
             continue

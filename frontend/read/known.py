@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -95,9 +94,9 @@ def operator(node: onnx.NodeProto) -> str:
     return node.op_type if node.domain in OWN_DOMAINS else f"{node.domain}.{node.op_type}"
 
 
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+def attributes(node: onnx.NodeProto) -> dict[str, object]:
     """Attributes as Python values: strings decoded, tensors as arrays, graphs as they are."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for each in node.attribute:
         value = helper.get_attribute_value(each)
         if isinstance(value, bytes):
@@ -112,10 +111,11 @@ def constant_node(node: onnx.NodeProto) -> Known | None:
     """The value of a Constant node: public where it is one number, else a weight like an initializer, because
     some exporters write every weight so."""
     for key, value in attributes(node).items():
-        if key == "value":
+        if isinstance(value, np.ndarray):
             return Known(value, secret=value.size > 1 and is_weight(value))
         if key in ("value_float", "value_floats"):
-            return Known(np.asarray(value, np.float32), secret=np.size(value) > 1)
+            numbers = np.asarray(value, np.float32)
+            return Known(numbers, secret=numbers.size > 1)
         if key in ("value_int", "value_ints"):
             return Known(np.asarray(value, np.int64), secret=False)
     return None

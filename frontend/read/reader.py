@@ -228,15 +228,16 @@ class Reader:
         shape = x.value.shape if isinstance(x, Known) else x.type.shape
         if node.op_type == "Size":
             return Known(np.asarray(int(np.prod(shape)), np.int64), secret=False)
-        given = attributes(node)
-        cut = slice(given.get("start", 0), given.get("end"))
+        given = {each.name: each.i for each in node.attribute}
+        cut = slice(given.get("start"), given.get("end"))
         return Known(np.asarray(shape[cut], np.int64), secret=False)
 
     def branch(self, node: onnx.NodeProto, condition: Op | Known | None) -> list[Op | Known | None]:
         """An If whose condition is known is its branch."""
         if not isinstance(condition, Known):
             raise Unsupported("the branch depends on the input's values; rewrite it with Where")
-        graph = attributes(node)["then_branch" if bool(condition.value) else "else_branch"]
+        taken = "then_branch" if bool(condition.value) else "else_branch"
+        graph = next(each.g for each in node.attribute if each.name == taken)
         results = [each.name for each in graph.output]
         outside = dict(self.values), dict(self.constants), dict(self.unmade)
         try:

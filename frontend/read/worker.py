@@ -13,7 +13,8 @@ import importlib
 import os
 import signal
 import sys
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO, Any, cast
 
 import msgspec
 import numpy as np
@@ -26,14 +27,14 @@ Array = NDArray[Any]
 Packed = tuple[str, list[int], bytes]
 
 
-def send(stream: IO[bytes], message: Any) -> None:
+def send(stream: IO[bytes], message: object) -> None:
     body = msgspec.msgpack.encode(message)
     stream.write(len(body).to_bytes(8, "little"))
     stream.write(body)
     stream.flush()
 
 
-def receive(stream: IO[bytes]) -> Any:
+def receive(stream: IO[bytes]) -> object:
     """The next message. Raises EOFError where the stream ends before it does."""
     head = stream.read(8)
     size = int.from_bytes(head, "little")
@@ -124,15 +125,16 @@ def main() -> None:
         importlib.import_module(name)  # before the clock of the first question runs
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
-    seconds, questions = int(sys.argv[1]), {"infer": infer, "evaluate": evaluate}
+    seconds = int(sys.argv[1])
+    questions: dict[str, Callable[..., object]] = {"infer": infer, "evaluate": evaluate}
     while True:
         try:
-            function, arguments = receive(sys.stdin.buffer)
+            function, arguments = cast("tuple[str, list[object]]", receive(sys.stdin.buffer))
         except EOFError:
             os._exit(0)  # at once: the parent waits
         signal.alarm(seconds)
         try:
-            answer: Any = questions[function](*arguments)  # type: ignore[operator]
+            answer = questions[function](*arguments)
         except Exception:
             answer = None
         signal.alarm(0)

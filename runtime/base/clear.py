@@ -5,20 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import inf
 
-from .function import (
-    ArgExtreme,
-    BitShift,
-    Celu,
-    Elu,
-    IsInf,
-    LogSoftmax,
-    LogSumExp,
-    Onnx,
-    Product,
-    Shrink,
-    ThresholdedRelu,
-    Top,
-)
+from . import function as f
 from .namespace import Array, Namespace
 from .onnx_node import run_node
 
@@ -61,23 +48,23 @@ PLAIN: dict[str, Callable[..., Array]] = {
 """Those without attributes, called with the namespace and operands alone."""
 
 
-def _is_inf(xp: Namespace, at: IsInf, x: Array) -> Array:
+def _is_inf(xp: Namespace, at: f.IsInf, x: Array) -> Array:
     return ((x == inf) & at.positive) | ((x == -inf) & at.negative)
 
 
-def _elu(xp: Namespace, at: Elu, x: Array) -> Array:
+def _elu(xp: Namespace, at: f.Elu, x: Array) -> Array:
     return at.gamma * xp.where(x > 0, x, at.alpha * xp.expm1(xp.clip(x, None, 0)))
 
 
-def _celu(xp: Namespace, at: Celu, x: Array) -> Array:
+def _celu(xp: Namespace, at: f.Celu, x: Array) -> Array:
     return xp.clip(x, 0, None) + at.alpha * xp.expm1(xp.clip(x, None, 0) / at.alpha)
 
 
-def _thresholded_relu(xp: Namespace, at: ThresholdedRelu, x: Array) -> Array:
+def _thresholded_relu(xp: Namespace, at: f.ThresholdedRelu, x: Array) -> Array:
     return xp.where(x > at.alpha, x, 0.0)
 
 
-def _shrink(xp: Namespace, at: Shrink, x: Array) -> Array:
+def _shrink(xp: Namespace, at: f.Shrink, x: Array) -> Array:
     return xp.where(xp.abs(x) > at.lambd, x - xp.sign(x) * at.bias, 0.0)
 
 
@@ -86,27 +73,27 @@ def _log_of_sum(xp: Namespace, axes: tuple[int, ...], x: Array) -> Array:
     return xp.log(xp.sum(xp.exp(x - top), axis=axes, keepdims=True)) + top
 
 
-def _log_softmax(xp: Namespace, at: LogSoftmax, x: Array) -> Array:
+def _log_softmax(xp: Namespace, at: f.LogSoftmax, x: Array) -> Array:
     return x - _log_of_sum(xp, (at.axis,), x)
 
 
-def _log_sum_exp(xp: Namespace, at: LogSumExp, x: Array) -> Array:
+def _log_sum_exp(xp: Namespace, at: f.LogSumExp, x: Array) -> Array:
     total = _log_of_sum(xp, at.axes, x)
     return total if at.keepdims else xp.squeeze(total, axis=at.axes)
 
 
-def _product(xp: Namespace, at: Product, x: Array) -> Array:
+def _product(xp: Namespace, at: f.Product, x: Array) -> Array:
     return xp.prod(x, axis=at.axes, keepdims=at.keepdims)
 
 
-def _arg_extreme(xp: Namespace, at: ArgExtreme, x: Array) -> Array:
+def _arg_extreme(xp: Namespace, at: f.ArgExtreme, x: Array) -> Array:
     y = -x if at.least else x
     if not at.last:
         return xp.argmax(y, axis=at.axis, keepdims=at.keepdims)
     return y.shape[at.axis] - 1 - xp.argmax(xp.flip(y, (at.axis,)), axis=at.axis, keepdims=at.keepdims)
 
 
-def _top(xp: Namespace, at: Top, x: Array) -> Array:
+def _top(xp: Namespace, at: f.Top, x: Array) -> Array:
     if not 0 <= at.k <= x.shape[at.axis]:
         raise ValueError(f"{at.k} of {x.shape[at.axis]} elements")
     order = xp.argsort(-x if at.largest else x, at.axis)
@@ -114,12 +101,12 @@ def _top(xp: Namespace, at: Top, x: Array) -> Array:
     return first if at.places else xp.take_along_axis(x, first, at.axis)
 
 
-def _shift(xp: Namespace, at: BitShift, a: Array, b: Array) -> Array:
+def _shift(xp: Namespace, at: f.BitShift, a: Array, b: Array) -> Array:
     shift = xp.bitwise_left_shift if at.left else xp.bitwise_right_shift
     return shift(whole(xp, a), whole(xp, b))
 
 
-def _onnx(xp: Namespace, at: Onnx, *xs: Array) -> Array:
+def _onnx(xp: Namespace, at: f.Onnx, *xs: Array) -> Array:
     return run_node(at, *xs)
 
 

@@ -13,26 +13,8 @@ from math import inf, pi, sqrt
 from typing import Protocol
 
 from . import clear
+from . import function as f
 from .clear import whole
-from .function import (
-    Broadcast,
-    Clip,
-    Concat,
-    CumSum,
-    Gather,
-    Gelu,
-    LayerNorm,
-    Mod,
-    OneHot,
-    ReduceMax,
-    ReduceMean,
-    ReduceSum,
-    Reshape,
-    RMSNorm,
-    Slice,
-    Softmax,
-    Transpose,
-)
 from .namespace import Array, Namespace
 
 Meaning = Callable[..., Array]
@@ -81,16 +63,16 @@ PLAIN: dict[str, Meaning] = {
 """Functions without attributes, called with the namespace and operands alone."""
 
 
-def _mod(xp: Namespace, at: Mod, a: Array, b: Array) -> Array:
+def _mod(xp: Namespace, at: f.Mod, a: Array, b: Array) -> Array:
     return xp.fmod(a, b) if at.fmod else xp.remainder(a, b)
 
 
-def _clip(xp: Namespace, at: Clip, x: Array) -> Array:
+def _clip(xp: Namespace, at: f.Clip, x: Array) -> Array:
     lo, hi = (end if end is None or xp.is_real(x) else int(end) for end in (at.lo, at.hi))
     return x if lo is None and hi is None else xp.clip(x, lo, hi)
 
 
-def _gelu(xp: Namespace, at: Gelu, x: Array) -> Array:
+def _gelu(xp: Namespace, at: f.Gelu, x: Array) -> Array:
     if at.approx == "tanh":
         return x * (1 + xp.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2
     return x * (1 + xp.erf(x / sqrt(2))) / 2
@@ -129,7 +111,7 @@ def _spline(xp: Namespace, at: Splined, x: Array) -> Array:
 # ---- of a row
 
 
-def _softmax(xp: Namespace, at: Softmax, x: Array) -> Array:
+def _softmax(xp: Namespace, at: f.Softmax, x: Array) -> Array:
     """A row in which all is masked by −∞ is 0, as exporters' guards and ONNX's Attention have it."""
     top = xp.max(x, axis=at.axis, keepdims=True)
     e = xp.exp(x - xp.where(top == -inf, 0.0, top))
@@ -137,32 +119,32 @@ def _softmax(xp: Namespace, at: Softmax, x: Array) -> Array:
     return e / xp.where(total == 0, 1.0, total)
 
 
-def _layer_norm(xp: Namespace, at: LayerNorm, x: Array, gamma: Array, beta: Array) -> Array:
+def _layer_norm(xp: Namespace, at: f.LayerNorm, x: Array, gamma: Array, beta: Array) -> Array:
     centred = x - xp.mean(x, axis=-1, keepdims=True)
     variance = xp.mean(centred**2, axis=-1, keepdims=True)
     return centred / xp.sqrt(variance + at.eps) * gamma + beta
 
 
-def _rms_norm(xp: Namespace, at: RMSNorm, x: Array, gamma: Array) -> Array:
+def _rms_norm(xp: Namespace, at: f.RMSNorm, x: Array, gamma: Array) -> Array:
     return x / xp.sqrt(xp.mean(x**2, axis=-1, keepdims=True) + at.eps) * gamma
 
 
 # ---- along axes
 
 
-def _sum(xp: Namespace, at: ReduceSum, x: Array) -> Array:
+def _sum(xp: Namespace, at: f.ReduceSum, x: Array) -> Array:
     return xp.sum(x, axis=at.axes, keepdims=at.keepdims)
 
 
-def _mean(xp: Namespace, at: ReduceMean, x: Array) -> Array:
+def _mean(xp: Namespace, at: f.ReduceMean, x: Array) -> Array:
     return xp.mean(x, axis=at.axes, keepdims=at.keepdims)
 
 
-def _max(xp: Namespace, at: ReduceMax, x: Array) -> Array:
+def _max(xp: Namespace, at: f.ReduceMax, x: Array) -> Array:
     return xp.max(x, axis=at.axes, keepdims=at.keepdims)
 
 
-def _cumsum(xp: Namespace, at: CumSum, x: Array) -> Array:
+def _cumsum(xp: Namespace, at: f.CumSum, x: Array) -> Array:
     x = xp.flip(x, (at.axis,)) if at.reverse else x
     total = xp.cumsum(x, axis=at.axis)
     if at.exclusive:
@@ -173,32 +155,32 @@ def _cumsum(xp: Namespace, at: CumSum, x: Array) -> Array:
 # ---- places and shapes
 
 
-def _one_hot(xp: Namespace, at: OneHot, ids: Array) -> Array:
+def _one_hot(xp: Namespace, at: f.OneHot, ids: Array) -> Array:
     """A row of an id outside [−depth, depth) is 0."""
     ids = whole(xp, ids)
     counted = xp.where(ids < 0, ids + at.depth, ids)
     return xp.astype(counted[..., None] == xp.arange(at.depth), xp.real)
 
 
-def _gather(xp: Namespace, at: Gather, x: Array, indices: Array) -> Array:
+def _gather(xp: Namespace, at: f.Gather, x: Array, indices: Array) -> Array:
     if not -x.ndim <= at.axis < x.ndim:
         raise ValueError(f"axis {at.axis} of {x.ndim}")
     return x[(slice(None),) * (at.axis % x.ndim) + (whole(xp, indices),)]
 
 
-def _reshape(xp: Namespace, at: Reshape, x: Array) -> Array:
+def _reshape(xp: Namespace, at: f.Reshape, x: Array) -> Array:
     return xp.reshape(x, at.shape)
 
 
-def _transpose(xp: Namespace, at: Transpose, x: Array) -> Array:
+def _transpose(xp: Namespace, at: f.Transpose, x: Array) -> Array:
     return xp.permute_dims(x, at.perm)
 
 
-def _broadcast(xp: Namespace, at: Broadcast, x: Array) -> Array:
+def _broadcast(xp: Namespace, at: f.Broadcast, x: Array) -> Array:
     return xp.broadcast_to(x, at.shape)
 
 
-def _concat(xp: Namespace, at: Concat, *xs: Array) -> Array:
+def _concat(xp: Namespace, at: f.Concat, *xs: Array) -> Array:
     return xp.concat(xs, axis=at.axis)
 
 
@@ -221,7 +203,7 @@ def ranges(
     return tuple(found)
 
 
-def _slice(xp: Namespace, at: Slice, x: Array) -> Array:
+def _slice(xp: Namespace, at: f.Slice, x: Array) -> Array:
     """Backwards is forwards and then turned, since PyTorch has no negative steps."""
     places = ranges(x.shape, at.starts, at.ends, at.axes, at.steps)
     forwards = [each if each.step > 0 else each[::-1] for each in places]

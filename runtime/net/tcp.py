@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import threading
 import time
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..base.errors import NetworkFault, PeerLeft
 from ..base.wire import Buffer
@@ -114,12 +115,12 @@ def connect(address: tuple[str, int], patience: float = 30.0) -> socket.socket:
             time.sleep(0.1)
 
 
-def link(sock: Any, shape: Network | None) -> Network:
-    """What is known of the network below a connected socket."""
-    try:
-        here = sock.getpeername()[:1] == sock.getsockname()[:1]
-    except (AttributeError, OSError):  # TLS, or a test's own stream
-        here = False
+def link(stream: object, shape: Network | None) -> Network:
+    """What is known of the network below a connected stream."""
+    here = False
+    if isinstance(stream, socket.socket):  # not TLS, nor a test's own stream
+        with contextlib.suppress(OSError):
+            here = stream.getpeername()[:1] == stream.getsockname()[:1]
     if shape is None:
         return LOOPBACK if here else LAN
     return replace(shape, one_machine=here)
