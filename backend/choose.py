@@ -14,8 +14,10 @@ from math import inf
 
 import msgspec
 
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, HeParams
-from ppc.runtime.he.product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
+from ppc.runtime.he.product import Product, answer_bytes, public_key_bytes, upload_bytes
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan.steps import AnyStep, Linear, MatMul
 
 Sets = tuple[HeParams, ...]
@@ -84,7 +86,7 @@ def _offer(product: Product, params: HeParams, byte_price: float) -> tuple[float
         made = remade(product, (params,), byte_price)
     except ValueError:
         return inf, product
-    return (upload_bytes(made) + answer_bytes(made)) * byte_price + made.predicted_seconds, made
+    return (upload_bytes(made) + answer_bytes(made)) * byte_price + he_seconds(made), made
 
 
 def remade(product: Product, sets: Sets, byte_price: float) -> Product:
@@ -95,6 +97,7 @@ def remade(product: Product, sets: Sets, byte_price: float) -> Product:
         product.k,
         product.n,
         product.ell,
+        he_seconds,
         norm_bits=product.norm_bits,
         byte_price=byte_price,
         params=sets,

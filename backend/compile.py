@@ -23,7 +23,7 @@ from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
 from ppc.frontend.read.load import load
 from ppc.runtime.base.errors import BadInput
-from ppc.runtime.plan.file import Plan, Weights, save, save_weights
+from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
 Feeds = Mapping[str, ArrayLike]
 log = logging.getLogger(__name__)
@@ -99,17 +99,10 @@ def compile_model(
             applied = state.applied
             _emitted(state, emit_onnx)
         log.info("choosing packings and writing the plan")
-        options = {"seq_len": str(length or ""), **{name: str(n) for name, n in sorted((dims or {}).items())}}
-        options["byte_price"] = f"{byte_price:g}"
+        options = Options(seq_len=length, dims=dict(sorted((dims or {}).items())), byte_price=byte_price)
         with _refusing(again):
             compiled.append(
-                lower(
-                    state.graph,
-                    model=Path(model).name,
-                    profile=state.profile.name,
-                    options=options,
-                    byte_price=byte_price,
-                )
+                lower(state.graph, model=Path(model).name, profile=state.profile.name, options=options)
             )
     return Compiled(*merge_lengths(compiled[::-1]), applied or ())
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc.backend.choose import BYTE_PRICE, choose_products
+from ppc.backend.choose import choose_products
 from ppc.backend.lower_local import cuts, local_op
 from ppc.backend.lower_spline import integer_spline
 from ppc.frontend.ir import ops
@@ -18,9 +18,11 @@ from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.errors import RangeError, place
 from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
-from ppc.runtime.he.product import MAX_ELL, Product, plan_product
+from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.product import MAX_ELL, Product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
+from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import LocalOp
 
 
@@ -86,9 +88,7 @@ class Lowering:
         return self.at[op]
 
 
-def lower(
-    graph: Graph, *, model: str, profile: str, options: dict[str, str], byte_price: float = BYTE_PRICE
-) -> tuple[Plan, Weights]:
+def lower(graph: Graph, *, model: str, profile: str, options: Options) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers."""
     state = Lowering(graph, owners(graph))
     merged = _shared_operands(graph, state.owner)
@@ -126,7 +126,7 @@ def lower(
             WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
         ),
         local=tuple(state.locals),
-        steps=choose_products(state.program, byte_price),  # type: ignore[arg-type]
+        steps=choose_products(state.program, options.byte_price),  # type: ignore[arg-type]
     )
     return plan, state.weights
 
@@ -229,7 +229,7 @@ def _too_wide(op: ops.MatMul) -> RangeError:
 def _plan(batch: int, m: int, w: NDArray[np.int64], ell: int) -> Product:
     norm = float(np.sqrt((w.astype(np.float64) ** 2).sum(axis=0)).max())
     norm_bits = max(0, math.ceil(math.log2(max(norm, 1.0))))
-    return plan_product(batch, m, w.shape[0], w.shape[1], ell, norm_bits=norm_bits)
+    return plan_product(batch, m, w.shape[0], w.shape[1], ell, he_seconds, norm_bits=norm_bits)
 
 
 def _const(op: Op) -> ops.Const:
@@ -246,7 +246,7 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
     b = _broadcast(state, state.value(op.b), (*batch, *op.b.type.shape[-2:]))
     m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
     ell, count = state.forms[a].num.bits, math.prod(batch)
-    left, right = plan_product(count, m, k, n, ell), plan_product(count, n, k, m, ell)
+    left, right = plan_product(count, m, k, n, ell, he_seconds), plan_product(count, n, k, m, ell, he_seconds)
     return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right))
 
 

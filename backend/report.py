@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from ppc.backend.cost import Prediction, predict_seconds
 from ppc.backend.critical_path import critical_path
 from ppc.backend.why import reasons, text
@@ -26,14 +28,14 @@ def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
         "plan": plan.hash,
         "model": plan.model,
         "profile": plan.profile,
-        "options": plan.options,
+        "options": msgspec.to_builtins(plan.options),
         "inputs": [{"name": i.name, "shape": i.shape, "kind": i.kind} for i in plan.inputs],
         "outputs": [{"name": o.name, "shape": o.shape} for o in plan.outputs],
         "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
         "rates": {"machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
         "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
-        "lengths": [each.options.get("seq_len", "") for each in plan.lengths],
+        "lengths": [each.options.seq_len for each in plan.lengths],
         "steps": [_row(plan, i, step, cost.rows) for i, step in enumerate(plan.steps)],
         "why": reasons(plan),
         "who_sees_what": who_sees_what(plan),
@@ -86,14 +88,17 @@ def describe(plan: Plan, network: Network = LAN) -> str:
     chain = doc["critical_path"]["flights"]
     lines.append(f"{'':>8}  {chain} of the online flights are on the critical path of the steps")
     if plan.shorter:
-        lines.append(f"{'':>8}  for the greatest of the lengths {', '.join(doc['lengths'])}")
+        lines.append(f"{'':>8}  for the greatest of the lengths {', '.join(map(str, doc['lengths']))}")
     lines += ["", *text(doc["why"]), "", "who sees what"]
     lines += [f"  {row['seen_by']:<16} {row['value']}" for row in doc["who_sees_what"]]
     return "\n".join(lines)
 
 
 def _options(plan: Plan) -> str:
-    return "".join(f"  {name} {value}" for name, value in plan.options.items() if value)
+    said = plan.options
+    lengths = {**({} if said.seq_len is None else {"seq_len": said.seq_len}), **said.dims}
+    named = "".join(f"  {name} {n}" for name, n in lengths.items())
+    return f"{named}  byte_price {said.byte_price:g}"
 
 
 def _columns(cost: dict[str, Any]) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from math import inf
 from typing import Any
 
-from ppc.backend.choose import BYTE_PRICE, remade
+from ppc.backend.choose import remade
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import HeParams
 from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
 from ppc.runtime.ot.pool import IKNP, schedule, schedule_bytes
@@ -25,7 +25,7 @@ def reasons(plan: Plan) -> dict[str, Any]:
 
     The seconds are one core's work of both sides; ``total`` adds the bytes at the price they were chosen at.
     """
-    price = _price(plan)
+    price = plan.options.byte_price
     steps = defaultdict(list)
     for i, step in enumerate(plan.steps):
         for product in step.products():
@@ -49,15 +49,6 @@ def reasons(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _price(plan: Plan) -> float:
-    """Seconds a byte that the plan says it was made for; `BYTE_PRICE` where that is no number."""
-    try:
-        price = float(plan.options["byte_price"])
-    except (KeyError, ValueError):
-        return BYTE_PRICE
-    return price if 0 < price < inf else BYTE_PRICE
-
-
 def _alternatives(
     product: Product, sets: tuple[HeParams, ...], price: float
 ) -> Iterator[tuple[str, Product]]:
@@ -75,7 +66,7 @@ def _alternatives(
 
 
 def _cost(product: Product, price: float) -> dict[str, Any]:
-    size, work = upload_bytes(product) + answer_bytes(product), product.predicted_seconds
+    size, work = upload_bytes(product) + answer_bytes(product), he_seconds(product)
     return {
         "tile": str(product.tile),
         "packed": product.fill,

@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ppc.runtime.base.prg import Prg
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, HeParams
-from ppc.runtime.he.product import Product, answer_bytes, plan_product, public_key_bytes, upload_bytes
+from ppc.runtime.he.product import Product, answer_bytes, public_key_bytes, upload_bytes
+from ppc.runtime.he.tiling import plan_product
 
 T = TypeVar("T")
 
@@ -26,10 +28,12 @@ def shapes(byte_price: float, params: tuple[HeParams, ...]) -> dict[str, tuple[P
     """Products by name, and the signed width of V where it is not uniform mod 2^ell."""
 
     def weights(m: int, k: int, n: int, ell: int, bits: int, norm: int) -> tuple[Product, int]:
-        return plan_product(1, m, k, n, ell, norm_bits=norm, byte_price=byte_price, params=params), bits
+        return plan_product(
+            1, m, k, n, ell, he_seconds, norm_bits=norm, byte_price=byte_price, params=params
+        ), bits
 
     def masks(batch: int, m: int, k: int, n: int, ell: int) -> tuple[Product, None]:
-        return plan_product(batch, m, k, n, ell, byte_price=byte_price, params=params), None
+        return plan_product(batch, m, k, n, ell, he_seconds, byte_price=byte_price, params=params), None
 
     return {
         "lookup 32x30522x384": weights(32, 30522, 384, 16, 15, 22),
@@ -86,13 +90,12 @@ def row(name: str, product: Product, value_bits: int | None, repeat: int) -> dic
         "answer_bits": product.answer_bits,
         "upload_ciphertexts": product.upload_ciphertexts,
         "plain_tiles": product.plain_tiles,
-        "macs": product.macs,
+        "work": product.work,
         "answer_ciphertexts": product.answer_ciphertexts,
-        "key_switches": product.key_switches,
         "upload_bytes": upload_bytes(product),
         "answer_bytes": answer_bytes(product),
         "seconds": best,
-        "predicted_seconds": product.predicted_seconds,
+        "predicted_seconds": he_seconds(product),
     }
 
 

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes.calibrate import SLACK
-from ppc.passes.spline_fit import Floats, Function, Piece, error, fit, measured
+from ppc.passes.spline_fit import Function, Piece, error, fit, measured
+from ppc.runtime.base import function
+from ppc.runtime.base.function import Plain
+from ppc.runtime.base.meaning import MEANING
+from ppc.runtime.base.namespace import NUMPY
 
 ZERO: Piece = (0.0, 0.0, 0.0)
 ONE: Piece = (1.0, 0.0, 0.0)
@@ -28,27 +33,10 @@ EXP_ERROR = 1e-3
 BOUNDED_ERROR = 1e-3
 RELATIVE_ERROR = 5e-4
 
-_erf_each = np.frompyfunc(math.erf, 1, 1)
 
-
-def erf_(x: Floats) -> Floats:
-    return np.asarray(_erf_each(x)).astype(np.float64)
-
-
-def gelu_(x: Floats) -> Floats:
-    return x * (1 + erf_(x / math.sqrt(2))) / 2
-
-
-def gelu_tanh_(x: Floats) -> Floats:
-    return np.asarray(x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2, np.float64)
-
-
-def sigmoid_(x: Floats) -> Floats:
-    return (1 + np.tanh(x / 2)) / 2
-
-
-def silu_(x: Floats) -> Floats:
-    return x * sigmoid_(x)
+def exact(of: function.Function) -> Function:
+    """As the oracle computes it."""
+    return partial(MEANING[of.key], NUMPY, of)
 
 
 _ALL = (-math.inf, math.inf)
@@ -85,9 +73,9 @@ def clip(lo: float | None, hi: float | None) -> SplineSpec:
 
 
 @lru_cache
-def gelu(max_error: float = GELU_ERROR, approx: str = "none") -> SplineSpec:
+def gelu(max_error: float = GELU_ERROR, approx: Literal["none", "tanh"] = "none") -> SplineSpec:
     """x·Φ(x), or its tanh form: 0 and x outside [−T, T], absolute error."""
-    f = {"none": gelu_, "tanh": gelu_tanh_}[approx]
+    f = exact(function.Gelu(approx))
     name = "gelu" if approx == "none" else "gelu_tanh"
     return _with_gate(_tailed(f, max_error, name, left=ZERO, right=LINE, grid=2.0**-3), f)
 
@@ -95,25 +83,26 @@ def gelu(max_error: float = GELU_ERROR, approx: str = "none") -> SplineSpec:
 @lru_cache
 def silu(max_error: float = SILU_ERROR) -> SplineSpec:
     """x·sigmoid(x): 0 and x outside [−T, T], absolute error."""
-    return _with_gate(_tailed(silu_, max_error, "silu", left=ZERO, right=LINE, grid=2.0**-2), silu_)
+    f = exact(Plain("Silu"))
+    return _with_gate(_tailed(f, max_error, "silu", left=ZERO, right=LINE, grid=2.0**-2), f)
 
 
 @lru_cache
 def sigmoid(max_error: float = BOUNDED_ERROR) -> SplineSpec:
     """1/(1+e^−x): 0 and 1 outside [−T, T], absolute error."""
-    return _tailed(sigmoid_, max_error, "sigmoid", left=ZERO, right=ONE, grid=2.0**-2)
+    return _tailed(exact(Plain("Sigmoid")), max_error, "sigmoid", left=ZERO, right=ONE, grid=2.0**-2)
 
 
 @lru_cache
 def tanh(max_error: float = BOUNDED_ERROR) -> SplineSpec:
     """tanh x: −1 and 1 outside [−T, T], absolute error."""
-    return _tailed(np.tanh, max_error, "tanh", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+    return _tailed(exact(Plain("Tanh")), max_error, "tanh", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
 
 
 @lru_cache
 def erf(max_error: float = BOUNDED_ERROR) -> SplineSpec:
     """erf x: −1 and 1 outside [−T, T], absolute error."""
-    return _tailed(erf_, max_error, "erf", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+    return _tailed(exact(Plain("Erf")), max_error, "erf", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
 
 
 @lru_cache
@@ -121,7 +110,7 @@ def exp(max_error: float = EXP_ERROR) -> SplineSpec:
     """e^x for x ≤ 1/2, as softmax needs it: 0 below −T ≈ log(error), absolute error."""
     start = exp_reach(max_error)
     return fit(
-        np.exp,
+        exact(Plain("Exp")),
         start,
         SLACK,
         max_error,
@@ -140,7 +129,7 @@ def exp_reach(max_error: float = EXP_ERROR) -> float:
 @lru_cache
 def reciprocal(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> SplineSpec:
     """1/x on [lo, hi], lo > 0, relative error."""
-    return _on_positives(lambda x: 1 / x, lo, hi, max_error, "reciprocal")
+    return _on_positives(exact(Plain("Reciprocal")), lo, hi, max_error, "reciprocal")
 
 
 @lru_cache
@@ -152,7 +141,7 @@ def rsqrt(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> SplineSpec
 @lru_cache
 def sqrt(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> SplineSpec:
     """√x on [lo, hi], lo > 0, relative error."""
-    return _on_positives(np.sqrt, lo, hi, max_error, "sqrt")
+    return _on_positives(exact(Plain("Sqrt")), lo, hi, max_error, "sqrt")
 
 
 def _on_positives(f: Function, lo: float, hi: float, max_error: float, name: str) -> SplineSpec:

@@ -13,12 +13,13 @@ from dataclasses import replace
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op
 from ppc.frontend.ir.ops import normal_axis
+from ppc.passes.canonical_structure import last_axis
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply_all
 
 
 def fuse_softmax(graph: Graph) -> Rewritten:
-    """The graph with every softmax as one op."""
-    return apply_all((quotient, shifted), graph)
+    """The graph with every softmax as one op, over the last axis."""
+    return apply_all((quotient, shifted, last_axis), graph)
 
 
 def quotient(op: Op, uses: Uses) -> Op | None:

@@ -65,8 +65,10 @@ class Legal:
         if is_fixed and not self.fixed:
             return "is in fixed point already"
         if owner is Owner.SHARED:
-            if not self.on_shares(op):
+            if type(op) not in self.shared:
                 return "is shared, and there is no way to compute it on shares"
+            if not self.on_shares(op):
+                return "is shared, and not of the form that can be computed on shares"
             return "is shared, and not in fixed point" if self.fixed and not is_fixed else ""
         if type(op) in TWO_PARTY or isinstance(op, ops.Opaque):
             return "is known to one party, who has no use for it"

@@ -61,8 +61,9 @@ def legalise(graph: Graph) -> Rewritten:
             case ops.Gather(indices=indices) if owners.shared(op) and not owners.shared(indices):
                 return _selected(op)
             case ops.Slice(x=x) if owners.shared(op) and any(step < 0 for step in op.steps):
-                for axis, cut in op.indices().items():
-                    x = ops.Gather(x, Const(np.arange(x.type.shape[axis])[cut]), axis)
+                for axis, places in enumerate(op.places()):
+                    if places != range(x.type.shape[axis]):
+                        x = ops.Gather(x, Const(np.array(places)), axis)
                 return x
         return None
 

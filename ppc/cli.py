@@ -22,6 +22,7 @@ from ppc import cli_inputs as inputs
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
+from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.service import report as reports
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -443,10 +444,8 @@ def _write(path: Path | None, outputs: dict[str, np.ndarray[Any, Any]]) -> None:
 def _finish(path: Path | None, report: reports.Report) -> None:
     if path is not None:
         path.write_text(json.dumps(report, indent=1) + "\n")
-    for phase, got in (
-        ("setup", report["setup"]), ("offline", report["offline"]), ("online", report["online"])
-    ):  # fmt: skip
-        said = report["predicted"][phase]
+    for phase in PHASES:
+        got, said = report[phase], report["predicted"][phase]
         _say(
             f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f})  "
             f"sent {_mega(got['sent'])} (predicted {_mega(said['sent'])})  "

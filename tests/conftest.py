@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import faulthandler
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 import pytest
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "tools")]
 
-from small import SMALL, TOKENS, Small  # noqa: E402
+if TYPE_CHECKING:
+    from small import Small
 
-import ppc  # noqa: E402
-from models.tiny_bert import tiny_bert  # noqa: E402
+LONG = ("e2e", "fuzz", "models")
+"""Rooms whose tests are all marked `long`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(HERE).parts[0] in LONG:
+            item.add_marker(pytest.mark.long)
+
+
+def pytest_unconfigure() -> None:
+    """A thread that a failed test left waiting keeps the interpreter no longer than this, and is shown."""
+    faulthandler.dump_traceback_later(30, exit=True)
 
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    import onnx
+    from small import SMALL, TOKENS, Small
+
+    import ppc
+    from models.tiny_bert import tiny_bert
+
     model = tmp_path_factory.mktemp("small") / "small.onnx"
     onnx.save(tiny_bert(SMALL), model)
     return Small(model, ppc.compile(model, seq_len=TOKENS))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
+from rules import holds
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = ("frontend", "passes", "backend", "runtime", "ppc", "models", "tests", "benchmarks", "docs")
 PATH = re.compile(rf"(?:{'|'.join(ROOMS)})/[\w./*-]+")
 
@@ -42,9 +42,8 @@ def has_test(root: Path, file: str, function: str) -> bool:
     return path.is_file() and f"def {function}(" in path.read_text()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_page_names_only_what_exists(page: Path) -> None:
-    assert not missing(page)
+def test_the_pages_name_only_what_exists() -> None:
+    holds(PAGES, missing)
 
 
 def test_every_kind_of_stale_name_is_found(tmp_path: Path) -> None:

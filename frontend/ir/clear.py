@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ppc.frontend.ir.graph import FLOAT, IRError, Num, Op, TensorType
-from ppc.runtime.base.clear import CLEAR
+from ppc.frontend.ir.graph import FLOAT, Num, Op, TensorType
+from ppc.runtime.base.function import AnyFunction
 
 
 @dataclass(frozen=True, eq=False)
 class Clear(Op):
-    """``function`` of ``runtime.clear`` on ``xs``: sines of positions, the place of a token, bits.
+    """``function`` on ``xs``: sines of positions, the place of a token, bits. Shares cannot go through it.
 
-    ``shape`` and ``to`` are the result's; ``ints``, ``floats``, ``text`` and ``data`` what the function says
-    of itself. There is no way to compute it on shares.
+    ``shape`` and ``to`` are the result's.
     """
 
-    function: str
+    function: AnyFunction
     xs: tuple[Op, ...]
     shape: tuple[int, ...]
     to: Num = FLOAT
-    ints: tuple[int, ...] = ()
-    floats: tuple[float, ...] = ()
-    text: str = ""
-    data: bytes = b""
 
     def infer(self) -> TensorType:
-        if self.function not in CLEAR:
-            raise IRError(f"Clear {self.name}: no function is called {self.function!r}")
         return TensorType(self.shape, self.to)
 
 

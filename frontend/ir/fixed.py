@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import Graph, Input, IRError, Op, walk
+from ppc.runtime.base import integers
 from ppc.runtime.base.exact import matmul
+from ppc.runtime.base.integers import rounded
 from ppc.runtime.base.ring import Fixed
 
 Array = NDArray[Any]
@@ -87,7 +89,7 @@ def _apply(op: Op, operands: list[Array]) -> Array:
         case ops.Neg():
             return np.asarray(-operands[0])
         case ops.ReduceMax() | ops.Reshape() | ops.Transpose() | ops.Slice() | ops.Concat() | ops.Broadcast():
-            return np.asarray(reference.MEANING[type(op)](op, *operands))
+            return np.asarray(reference.apply(op, operands))
         case ops.Gather():
             return np.asarray(np.take(operands[0], operands[1], axis=op.axis))
     raise IRError(f"{op!r} has no meaning in fixed point")
@@ -105,26 +107,20 @@ def _rescaled(op: Op, x: Ints, old: ops.Num, new: Fixed) -> Ints:
     drop = old.scale - new.scale
     if new.bits > old.bits - drop and np.any(np.abs(x) >= 2 ** (old.bits - 2)):
         raise Overflow(f"{op!r}: a value reaches beyond what {old} can truncate")
-    return _rounded(x, drop)
-
-
-def _rounded(x: Ints, drop: int) -> Ints:
-    return x if drop == 0 else (x + (1 << (drop - 1))) >> drop
+    return rounded(x, drop)
 
 
 def _spline(op: ops.Spline, x: Ints, old: ops.Num, new: Fixed) -> Ints:
     quad, spline = op.quad, op.spline
     assert isinstance(old, Fixed)
     assert quad is not None
-    knots = np.array([round(k * 2.0**old.scale) for k in spline.knots], np.int64)
-    at = np.searchsorted(knots, x, side="right")
-    scales = (quad.scale, quad.scale - old.scale, quad.scale - 2 * old.scale)
-    c0, c1, c2 = (
-        np.array([round(piece[i] * 2.0 ** scales[i]) for piece in spline.pieces], np.int64)[at]
-        for i in range(3)
+    units = [2.0 ** (quad.scale - i * old.scale) for i in range(3)]
+    return integers.spline(
+        x,
+        old,
+        knots=[round(k * 2.0**old.scale) for k in spline.knots],
+        pieces=[(round(a * units[0]), round(b * units[1]), round(c * units[2])) for a, b, c in spline.pieces],
+        gates=[(index, round(slope)) for index, slope in spline.gates],
+        quad=quad,
+        out=new,
     )
-    out = _rounded(_signed(quad, c0 + x * (c1 + x * c2)), quad.scale - new.scale)
-    for index, slope in spline.gates:
-        gated = _signed(old, np.where(x >= knots[index], round(slope) * x, 0))
-        out = out + _rounded(gated, old.scale - new.scale)
-    return out

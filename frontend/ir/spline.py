@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ppc.runtime.base.meaning import spline
+from ppc.runtime.base.namespace import NUMPY
+
 
 @dataclass(frozen=True)
 class SplineSpec:
@@ -44,9 +47,4 @@ class SplineSpec:
 
     def evaluate(self, x: ArrayLike) -> NDArray[np.float64]:
         """The spline's value at each x, in double precision."""
-        at = np.asarray(x, np.float64)
-        c = np.array(self.pieces)[np.searchsorted(np.array(self.knots), at, side="right")]
-        value = c[..., 0] + at * (c[..., 1] + at * c[..., 2])
-        for index, slope in self.gates:
-            value = value + np.where(at >= self.knots[index], slope * at, 0.0)
-        return np.asarray(value, np.float64)
+        return np.asarray(spline(NUMPY, self, np.asarray(x)), np.float64)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir.constant import Const
 from ppc.frontend.ir.graph import FLOAT, IntType, IRError, Num, Op, TensorType
 from ppc.frontend.ir.infer import broadcast, joined, normal_axis
+from ppc.runtime.base.meaning import ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,21 +109,13 @@ class Slice(Op):
             raise IRError(f"Slice {self.name}: starts, ends, axes and steps differ in length")
         if 0 in self.steps:
             raise IRError(f"Slice {self.name}: a step of 0")
-        shape = list(x.shape)
-        for axis, index in self.indices().items():
-            shape[axis] = len(range(*index.indices(x.shape[axis])))
-        return TensorType(tuple(shape), x.num)
+        for axis in self.axes:
+            normal_axis(self, axis, x.rank)
+        return TensorType(tuple(len(each) for each in self.places()), x.num)
 
-    def indices(self) -> dict[int, slice]:
-        """A Python slice for every axis cut."""
-        rank = self.x.type.rank
-        found = {}
-        for axis, start, end, step in zip(self.axes, self.starts, self.ends, self.steps, strict=True):
-            at = normal_axis(self, axis, rank)
-            # ONNX runs backwards down to 0 with an end far below; to numpy that is an end left open
-            stop = None if step < 0 and end < -self.x.type.shape[at] else end
-            found[at] = slice(start, stop, step)
-        return found
+    def places(self) -> tuple[range, ...]:
+        """What is left of every axis."""
+        return ranges(self.x.type.shape, self.starts, self.ends, self.axes, self.steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,11 +98,10 @@ def sliced(
 ) -> Op:
     """A Slice with its ends brought inside the tensor, axes that are left whole left out."""
     cuts = []
-    for cut in ops.Slice(x, starts, ends, axes, steps).indices().items():
-        n = x.type.shape[cut[0]]
-        start, stop, step = cut[1].indices(n)
-        if (start, stop, step) != (0, n, 1):
-            cuts.append((start, -n - 1 if stop < 0 else stop, cut[0], step))
+    for axis, places in enumerate(ops.Slice(x, starts, ends, axes, steps).places()):
+        n, stop = x.type.shape[axis], places.stop
+        if places != range(n):
+            cuts.append((places.start, -n - 1 if stop < 0 else stop, axis, places.step))
     if not cuts:
         return x
     start_, stop_, axis_, step_ = (tuple(column) for column in zip(*cuts, strict=True))

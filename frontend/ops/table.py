@@ -47,6 +47,7 @@ from ppc.frontend.ops.structure import (
     trilu,
     unsqueeze,
 )
+from ppc.runtime.base import function
 
 Built = Op | tuple[Op, ...]
 Builder = Callable[..., Built]
@@ -308,9 +309,9 @@ TABLE: dict[str, Builder] = {
     "ReduceL1": reduction(l1),
     "ReduceL2": reduction(l2),
     "ReduceSumSquare": reduction(sum_of_squares),
-    "ReduceProd": reduction(over_axes("Product")),
+    "ReduceProd": reduction(over_axes(function.Product)),
     "ReduceLogSum": reduction(log_of_sum),
-    "ReduceLogSumExp": reduction(over_axes("LogSumExp")),
+    "ReduceLogSumExp": reduction(over_axes(function.LogSumExp)),
     "GlobalAveragePool": global_average,
     "CumSum": cumsum,
     # structure

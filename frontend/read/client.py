@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, MAX_ELEMENTS, Num, Op, walk_from
 from ppc.frontend.read.known import OWN_DOMAINS, attributes, operator
 from ppc.frontend.read.sandbox import evaluate
-from ppc.runtime.base.onnx_node import KINDS, MISSING, RUNTIMES, model_of
+from ppc.runtime.base.function import Kind, Onnx, Value
+from ppc.runtime.base.onnx_node import KINDS, RUNTIMES, model_of
 
-_NUMBERS: dict[Num, int] = {FLOAT: 0, INT: 1, BOOL: 2}
+_KINDS: dict[Num, Kind] = {FLOAT: "float", INT: "int", BOOL: "bool"}
 MOST = 2**22
 """Elements of all operands: masks, positions and pixels, and what a check on ones gets done with."""
 
@@ -33,24 +34,28 @@ def left_to_client(node: onnx.NodeProto, operands: Sequence[Op | None], opset: i
         return None
     if not any(_asks_client(x) for x in xs) or any(map(has_weight, xs)):
         return None
-    kinds = tuple(MISSING if each is None else _NUMBERS[each.type.num] for each in operands)
-    text = operator(node)
-    data = msgspec.msgpack.encode(_plain_attributes(node))
+    described = Onnx(
+        operator=operator(node),
+        opset=opset,
+        result=0,
+        results=len(node.output),
+        kinds=tuple(None if each is None else _KINDS[each.type.num] for each in operands),
+        shape=(),
+        attributes=_plain_attributes(node),
+    )
     made: list[Op | None] = []
     for which, name in enumerate(node.output):
-        ints = (opset, which, len(node.output), *kinds)
-        found = _tried(text, ints, data, xs) if name else None
+        wanted = replace(described, result=which)
+        found = _tried(wanted, xs) if name else None
         if name and found is None:
             return None
-        made.append(None if found is None else ops.Clear("Onnx", xs, *found, ints, text=text, data=data))
+        made.append(None if found is None else ops.Clear(replace(wanted, shape=found[0]), xs, *found))
     return made
 
 
-def _tried(
-    text: str, ints: tuple[int, ...], data: bytes, xs: tuple[Op, ...]
-) -> tuple[tuple[int, ...], Num] | None:
+def _tried(node: Onnx, xs: tuple[Op, ...]) -> tuple[tuple[int, ...], Num] | None:
     """Shape and kind of the result; None where there is none, or its shape depends on values (NonZero)."""
-    given = [(i, kind) for i, kind in enumerate(ints[3:]) if kind != MISSING]
+    given = [(i, kind) for i, kind in enumerate(node.kinds) if kind is not None]
 
     def result(start: int, step: int) -> Array | None:
         def of(x: Op) -> Array:
@@ -60,7 +65,7 @@ def _tried(
             f"x{i}": np.asarray(x.value if isinstance(x, ops.Const) else of(x), KINDS[kind])
             for (i, kind), x in zip(given, xs, strict=True)
         }
-        found = evaluate(model_of(text, ints, data), feeds, MAX_ELEMENTS)
+        found = evaluate(model_of(node), feeds, MAX_ELEMENTS)
         return found[0] if isinstance(found, list) else None
 
     ones = result(1, 0)
@@ -77,13 +82,13 @@ def _is_plain(node: onnx.NodeProto) -> bool:
     return node.domain in (*OWN_DOMAINS, RUNTIMES) and all(each.type in _PLAIN for each in node.attribute)
 
 
-def _plain_attributes(node: onnx.NodeProto) -> dict[str, Any]:
+def _plain_attributes(node: onnx.NodeProto) -> tuple[tuple[str, Value], ...]:
     def plain(value: Any) -> Any:
         if isinstance(value, list):
-            return [plain(each) for each in value]
+            return tuple(plain(each) for each in value)
         return value.decode() if isinstance(value, bytes) else value
 
-    return {name: plain(value) for name, value in attributes(node).items()}
+    return tuple((name, plain(value)) for name, value in attributes(node).items())
 
 
 def _asks_client(op: Op) -> bool:

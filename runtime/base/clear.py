@@ -1,139 +1,140 @@
-"""Functions that one party computes alone, in the clear and in doubles: the client on its mask and positions.
-
-One table for the client's machine (`local`) and for the compiler's reference, so that the two agree. A
-function gets its attributes as an object with ``ints``, ``floats`` and ``shape``, then its operands; truth is
-0 and 1.
-"""
+"""The part of `meaning.MEANING` that one party computes alone: two parties have no protocol for it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from math import inf
 
-import numpy as np
-from numpy.typing import NDArray
-
+from .function import (
+    ArgExtreme,
+    BitShift,
+    Celu,
+    Elu,
+    IsInf,
+    LogSoftmax,
+    LogSumExp,
+    Onnx,
+    Product,
+    Shrink,
+    ThresholdedRelu,
+    Top,
+)
+from .namespace import Array, Namespace
 from .onnx_node import run_node
 
-Array = NDArray[Any]
+
+def whole(xp: Namespace, x: Array) -> Array:
+    return xp.astype(x, xp.int64)
 
 
-class Attributes(Protocol):
-    @property
-    def ints(self) -> tuple[int, ...]: ...
-    @property
-    def floats(self) -> tuple[float, ...]: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
+def _softplus(xp: Namespace, x: Array) -> Array:
+    return xp.logaddexp(xp.zeros_like(x), x)
 
 
-_erf = np.frompyfunc(math.erf, 1, 1)
+def _on_whole(name: str) -> Callable[..., Array]:
+    return lambda xp, *xs: getattr(xp, name)(*(whole(xp, x) for x in xs))
 
 
-def erf(x: Array) -> Array:
-    return np.asarray(_erf(x)).astype(np.float64)
+PLAIN: dict[str, Callable[..., Array]] = {
+    "Ceil": lambda xp, x: xp.ceil(x),
+    "Round": lambda xp, x: xp.round(x),
+    "Log": lambda xp, x: xp.log(x),
+    "Sin": lambda xp, x: xp.sin(x),
+    "Cos": lambda xp, x: xp.cos(x),
+    "Tan": lambda xp, x: xp.tan(x),
+    "Asin": lambda xp, x: xp.asin(x),
+    "Acos": lambda xp, x: xp.acos(x),
+    "Atan": lambda xp, x: xp.atan(x),
+    "Sinh": lambda xp, x: xp.sinh(x),
+    "Cosh": lambda xp, x: xp.cosh(x),
+    "Asinh": lambda xp, x: xp.asinh(x),
+    "Acosh": lambda xp, x: xp.acosh(x),
+    "Atanh": lambda xp, x: xp.atanh(x),
+    "Softplus": _softplus,
+    "Softsign": lambda xp, x: x / (1 + xp.abs(x)),
+    "Mish": lambda xp, x: x * xp.tanh(_softplus(xp, x)),
+    "BitAnd": _on_whole("bitwise_and"),
+    "BitOr": _on_whole("bitwise_or"),
+    "BitXor": _on_whole("bitwise_xor"),
+    "BitNot": _on_whole("bitwise_invert"),
+}
+"""Those without attributes, called with the namespace and operands alone."""
 
 
-def sigmoid(x: Array) -> Array:
-    return np.asarray((1 + np.tanh(x / 2)) / 2)
+def _is_inf(xp: Namespace, at: IsInf, x: Array) -> Array:
+    return ((x == inf) & at.positive) | ((x == -inf) & at.negative)
 
 
-def softmax(x: Array, axis: int) -> Array:
-    """A row in which all is masked by −∞ is 0, as exporters' guards and ONNX's Attention have it."""
-    top = x.max(axis=axis, keepdims=True)
-    e = np.exp(x - np.where(np.isneginf(top), 0.0, top))
-    total = e.sum(axis=axis, keepdims=True)
-    return np.asarray(e / np.where(total == 0, 1.0, total))
+def _elu(xp: Namespace, at: Elu, x: Array) -> Array:
+    return at.gamma * xp.where(x > 0, x, at.alpha * xp.expm1(xp.clip(x, None, 0)))
 
 
-def _elu(op: Attributes, x: Array) -> Array:
-    alpha, gamma = op.floats
-    return np.asarray(gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))))
+def _celu(xp: Namespace, at: Celu, x: Array) -> Array:
+    return xp.clip(x, 0, None) + at.alpha * xp.expm1(xp.clip(x, None, 0) / at.alpha)
 
 
-def _celu(op: Attributes, x: Array) -> Array:
-    (alpha,) = op.floats
-    return np.asarray(np.maximum(x, 0) + alpha * np.expm1(np.minimum(x, 0) / alpha))
+def _thresholded_relu(xp: Namespace, at: ThresholdedRelu, x: Array) -> Array:
+    return xp.where(x > at.alpha, x, 0.0)
 
 
-def _softplus(x: Array) -> Array:
-    return np.asarray(np.logaddexp(0, x))
+def _shrink(xp: Namespace, at: Shrink, x: Array) -> Array:
+    return xp.where(xp.abs(x) > at.lambd, x - xp.sign(x) * at.bias, 0.0)
 
 
-def _log_sum_exp(op: Attributes, x: Array) -> Array:
-    axes, keep = op.ints[:-1], bool(op.ints[-1])
-    top = x.max(axis=axes, keepdims=True)
-    total = np.log(np.exp(x - top).sum(axis=axes, keepdims=True)) + top
-    return np.asarray(total if keep else total.squeeze(axes))
+def _log_of_sum(xp: Namespace, axes: tuple[int, ...], x: Array) -> Array:
+    top = xp.max(x, axis=axes, keepdims=True)
+    return xp.log(xp.sum(xp.exp(x - top), axis=axes, keepdims=True)) + top
 
 
-def _arg_extreme(op: Attributes, x: Array) -> Array:
-    """ints: axis, keepdims, whether the last of equals counts, whether the least is sought."""
-    axis, keep, last, least = op.ints
-    y = -x if least else x
-    at = y.shape[axis] - 1 - np.flip(y, axis).argmax(axis) if last else y.argmax(axis)
-    return np.expand_dims(at, axis) if keep else np.asarray(at)
+def _log_softmax(xp: Namespace, at: LogSoftmax, x: Array) -> Array:
+    return x - _log_of_sum(xp, (at.axis,), x)
 
 
-def _top(op: Attributes, x: Array) -> Array:
-    """ints: axis, k, whether the largest are sought, whether their places are asked for."""
-    axis, k, largest, places = op.ints
-    order = np.argsort(-x if largest else x, axis=axis, kind="stable")
-    first = np.take(order, np.arange(k), axis=axis)
-    return first if places else np.take_along_axis(x, first, axis)
+def _log_sum_exp(xp: Namespace, at: LogSumExp, x: Array) -> Array:
+    total = _log_of_sum(xp, at.axes, x)
+    return total if at.keepdims else xp.squeeze(total, axis=at.axes)
 
 
-def _shift(op: Attributes, a: Array, b: Array) -> Array:
-    left = bool(op.ints[0])
-    return np.asarray(np.left_shift(whole(a), whole(b)) if left else np.right_shift(whole(a), whole(b)))
+def _product(xp: Namespace, at: Product, x: Array) -> Array:
+    return xp.prod(x, axis=at.axes, keepdims=at.keepdims)
 
 
-def whole(x: Array) -> NDArray[np.int64]:
-    return x.astype(np.int64)
+def _arg_extreme(xp: Namespace, at: ArgExtreme, x: Array) -> Array:
+    y = -x if at.least else x
+    if not at.last:
+        return xp.argmax(y, axis=at.axis, keepdims=at.keepdims)
+    return y.shape[at.axis] - 1 - xp.argmax(xp.flip(y, (at.axis,)), axis=at.axis, keepdims=at.keepdims)
 
 
-def _unary(fn: Callable[[Array], Array]) -> Callable[..., Array]:
-    return lambda op, x: np.asarray(fn(x))
+def _top(xp: Namespace, at: Top, x: Array) -> Array:
+    if not 0 <= at.k <= x.shape[at.axis]:
+        raise ValueError(f"{at.k} of {x.shape[at.axis]} elements")
+    order = xp.argsort(-x if at.largest else x, at.axis)
+    first = order[tuple(slice(at.k) if i == at.axis % x.ndim else slice(None) for i in range(x.ndim))]
+    return first if at.places else xp.take_along_axis(x, first, at.axis)
 
 
-def _whole(fn: Callable[..., Array]) -> Callable[..., Array]:
-    return lambda op, *xs: np.asarray(fn(*(whole(x) for x in xs)))
+def _shift(xp: Namespace, at: BitShift, a: Array, b: Array) -> Array:
+    shift = xp.bitwise_left_shift if at.left else xp.bitwise_right_shift
+    return shift(whole(xp, a), whole(xp, b))
 
 
-CLEAR: dict[str, Callable[..., Array]] = {
-    "Ceil": _unary(np.ceil),
-    "Round": _unary(np.rint),
-    "Log": _unary(np.log),
-    "Sin": _unary(np.sin),
-    "Cos": _unary(np.cos),
-    "Tan": _unary(np.tan),
-    "Asin": _unary(np.arcsin),
-    "Acos": _unary(np.arccos),
-    "Atan": _unary(np.arctan),
-    "Sinh": _unary(np.sinh),
-    "Cosh": _unary(np.cosh),
-    "Asinh": _unary(np.arcsinh),
-    "Acosh": _unary(np.arccosh),
-    "Atanh": _unary(np.arctanh),
-    "IsInf": lambda op, x: np.isposinf(x) * op.ints[1] + np.isneginf(x) * op.ints[0] > 0,
-    "Softplus": _unary(_softplus),
-    "Softsign": _unary(lambda x: x / (1 + np.abs(x))),
-    "Mish": _unary(lambda x: x * np.tanh(_softplus(x))),
+def _onnx(xp: Namespace, at: Onnx, *xs: Array) -> Array:
+    return run_node(at, *xs)
+
+
+WITH_ATTRIBUTES: dict[str, Callable[..., Array]] = {
+    "IsInf": _is_inf,
     "Elu": _elu,
     "Celu": _celu,
-    "ThresholdedRelu": lambda op, x: np.where(x > op.floats[0], x, 0.0),
-    "Shrink": lambda op, x: np.where(np.abs(x) > op.floats[1], x - np.sign(x) * op.floats[0], 0.0),
-    "LogSoftmax": lambda op, x: x - _log_sum_exp(op, x),
-    "Product": lambda op, x: x.prod(axis=op.ints[:-1], keepdims=bool(op.ints[-1])),
+    "ThresholdedRelu": _thresholded_relu,
+    "Shrink": _shrink,
+    "LogSoftmax": _log_softmax,
+    "Product": _product,
     "LogSumExp": _log_sum_exp,
     "ArgExtreme": _arg_extreme,
     "Top": _top,
-    "Onnx": run_node,
-    "BitAnd": _whole(np.bitwise_and),
-    "BitOr": _whole(np.bitwise_or),
-    "BitXor": _whole(np.bitwise_xor),
-    "BitNot": _whole(np.bitwise_not),
     "BitShift": _shift,
+    "Onnx": _onnx,
 }
-"""Entries that the IR has no op of its own for, because two parties have no protocol for them."""
+"""The others, called with their attributes between."""

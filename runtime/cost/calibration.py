@@ -14,7 +14,7 @@ import socket
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from multiprocessing import get_context
@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.ring import Ring
+from ..base.wire import Buffer
 from ..he.bfv import HeClient, HeServer
 from ..he.engine import HeEngine
-from ..he.product import parameter_sets
+from ..he.params import HeParams
+from ..he.product import Product, parameter_sets
 from ..net.channel import Channel
 from ..net.tcp import TcpTransport
 from ..ot.extension import COLUMNS, Iknp
@@ -41,7 +43,7 @@ from ..plan.file import Plan
 from ..plan.local import run_local
 from ..session.executor import offline, online
 from ..session.facts import Facts
-from .meter import Units, metered, product_work
+from .meter import Units, metered
 from .rates import Rates
 from .sample_plan import sample_plans, sample_weights
 
@@ -51,6 +53,15 @@ Times = dict[Place, float]
 """Seconds of own work, by phase and step."""
 Row = tuple[Units, float]
 """Work and the seconds it took."""
+
+STAGES = {
+    "upload": ("encrypt",),
+    "read": ("expand",),
+    "sum": ("arrange", "weight", "butterfly", "he_mac"),
+    "protect": ("rerandomise", "key_switch", "switch_down"),
+    "finish": ("decrypt", "result"),
+}
+"""What is timed of a product, and the work of each: little enough to tell one kind from the other."""
 
 RUNS = 3
 IKNP_COTS = 1 << 19
@@ -133,18 +144,18 @@ def _machine() -> str:
 
 
 class _OwnTime(Ledger):
-    """A ledger that keeps the seconds for which this thread was on a core, step by step."""
+    """A ledger that sums the seconds for which this thread was on a core, step by step."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.own: Times = {}
+        self.own: Times = defaultdict(float)
 
     @contextmanager
     def at(self, place: Place) -> Iterator[Cost]:
         begun = time.thread_time()
         with super().at(place) as cost:
             yield cost
-        self.own[place] = time.thread_time() - begun
+        self.own[place] += time.thread_time() - begun
 
 
 class _Stock:
@@ -198,6 +209,27 @@ def _walk(p: Party, plan: Plan) -> None:
     online(p, plan, offline(p, plan, weights), weights, local)
 
 
+class _StagedServer(HeServer):
+    """Books the stages of an answer apart, that of the sample plan's product ``number``."""
+
+    def __init__(self, ledger: Ledger, sets: Iterable[HeParams], keys: Buffer) -> None:
+        super().__init__(sets, keys)
+        self.number = 0
+        self._ledger = ledger
+
+    def _read(self, *args: Any) -> Any:
+        with self._ledger.at(Place("he", f"read {self.number}")):
+            return super()._read(*args)
+
+    def _sum(self, *args: Any) -> Any:
+        with self._ledger.at(Place("he", f"sum {self.number}")):
+            return super()._sum(*args)
+
+    def _unit(self, *args: Any) -> Any:
+        with self._ledger.at(Place("he", f"protect {self.number}")):
+            return super()._unit(*args)
+
+
 def _he(p: Party) -> None:
     """Keys, and products on masks and small weights, both ends in this process."""
     products = sample_plans()[0].products
@@ -206,7 +238,7 @@ def _he(p: Party) -> None:
         client = HeClient(sets)
         keys = client.public_keys()
     with p.ledger.at(Place("he", "keys read")):
-        server = HeServer(sets, keys)
+        server = _StagedServer(p.ledger, sets, keys)
     for i, made in enumerate(products):
         b, ell = made.batch, made.ell
         s = p.prg.ring(ell, (b, made.m, made.n))
@@ -215,8 +247,8 @@ def _he(p: Party) -> None:
             v = (v >> np.uint64(ell - 8)).astype(np.int64) - 128
         with p.ledger.at(Place("he", f"upload {i}")):
             up = list(client.upload(made)[1])
-        with p.ledger.at(Place("he", f"answer {i}")):
-            down = list(server.answer(made, up, v, s))
+        server.number = i
+        down = list(server.answer(made, up, v, s))
         with p.ledger.at(Place("he", f"finish {i}")):
             client.finish(made, down)
 
@@ -265,11 +297,15 @@ def _he_rates(times: Times) -> dict[str, float]:
         "he_key_make": times[Place("he", "keys made")] / coefficients,
         "he_key_read": times[Place("he", "keys read")] / coefficients,
     }
-    for what in ("upload", "answer", "finish"):
-        rates |= _fit(
-            [(product_work(p)[what], times[Place("he", f"{what} {i}")]) for i, p in enumerate(products)]
-        )
+    for stage in STAGES:
+        places = [Place("he", f"{stage} {i}") for i in range(len(products))]
+        rates |= _fit([(stage_work(p, stage), times[at]) for p, at in zip(products, places, strict=True)])
     return rates
+
+
+def stage_work(product: Product, stage: str) -> Units:
+    """What is counted of a product and timed in one of `STAGES`."""
+    return {unit: work[unit] for work in product.work.values() for unit in work if unit in STAGES[stage]}
 
 
 def _ot_rates(times: dict[Role, Times]) -> dict[str, float]:
@@ -301,12 +337,17 @@ def _step_rates(times: dict[Role, Times]) -> dict[str, dict[str, float]]:
 
 def _fit(rows: list[Row]) -> dict[str, float]:
     """Seconds a unit, not negative, that explain ``rows``: least squares, long rows counting as they last."""
+    units, counts, seconds = design(rows)
+    return {unit: float(value) for unit, value in zip(units, nonnegative(counts, seconds), strict=True)}
+
+
+def design(rows: list[Row]) -> tuple[list[str], NDArray[np.float64], NDArray[np.float64]]:
+    """Units, counts (rows, units) and seconds of what is fitted, each row scaled by its weight."""
     units = sorted({unit for work, _ in rows for unit in work})
     counts = np.array([[work.get(unit, 0.0) for unit in units] for work, _ in rows])
     seconds = np.array([seconds for _, seconds in rows])
     weight = np.maximum(seconds, FLOOR) ** -0.5
-    x = nonnegative(counts * weight[:, None], seconds * weight)
-    return {unit: float(value) for unit, value in zip(units, x, strict=True)}
+    return units, counts * weight[:, None], seconds * weight
 
 
 def nonnegative(a: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,6 @@ from math import prod
 from ..base.ring import Ring
 from ..base.wire import Buffer
 from ..he.engine import MOST_WORKERS, HeEngine, PendingAnswer, workers
-from ..he.packing import LANES
 from ..he.params import HeParams
 from ..he.product import Product, answer_parts, parameter_sets, upload_bytes
 from ..net.channel import HEADER
@@ -242,14 +241,14 @@ class _MeterHe(HeEngine):
 
     def begin(self, product: MatrixProduct, right: Right) -> _MeteredAnswer:
         meter, made = self._meter, _product(product)
-        with meter.spread(upload_bytes(made), {CLIENT: product_work(made)["upload"]}):
+        with meter.spread(upload_bytes(made), {CLIENT: made.work["upload"]}):
             pending = super().begin(made, right)
         job, parts = next(self._numbers), len(answer_parts(made))
         worker = min(self._busy, key=self._busy.__getitem__)
         meter.events[SERVER.value].append(Send(("job", job)))
         meter.events[worker].append(Await(("job", job)))
         for part in range(parts):
-            work = _times(product_work(made)["answer"], 1 / parts)
+            work = _times(made.work["answer"], 1 / parts)
             self._busy[worker] += meter.does(SERVER, work, worker)
             meter.events[worker].append(Send(("answer", job, part)))
         return _MeteredAnswer(**vars(pending), meter=meter, job=job)
@@ -265,34 +264,12 @@ class _MeteredAnswer(PendingAnswer):
             self.meter.events[SERVER.value].append(Await(("answer", self.job, part)))
         with self.meter.spread():
             super().finish()
-        self.meter.does(CLIENT, product_work(self.product)["finish"])
+        self.meter.does(CLIENT, self.product.work["finish"])
 
 
 def _product(product: MatrixProduct) -> Product:
     assert isinstance(product, Product)
     return product
-
-
-def product_work(product: Product) -> dict[str, Units]:
-    """What the client does before an upload, the server for the answer, the client when it has it."""
-    primes, degree = len(product.params.data_bits), product.params.degree
-    uploaded = product.upload_ciphertexts * primes * degree
-    lanes = product.batch * product.row_tiles * product.groups * LANES
-    return {
-        "upload": {"encrypt": uploaded},
-        "answer": {
-            "expand": uploaded,
-            "weight": product.batch * product.k * product.n,
-            "butterfly": product.butterflies,
-            "he_mac": product.macs,
-            "rerandomise": lanes * 2 * primes * degree,
-            "key_switch": product.key_switches * degree * primes * primes,
-        },
-        "finish": {
-            "decrypt": product.answer_ciphertexts * primes * degree,
-            "result": product.batch * product.m * product.n,
-        },
-    }
 
 
 def step_work(step: Step, sizes: Iterable[int], role: Role) -> Units:

@@ -7,29 +7,35 @@ of the reference machine, which come with the program.
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import msgspec
 
 from ..base.errors import BadInput
+from ..he.product import Product
 from ..net.network import LOOPBACK, Network
 from ..party.role import Role
+
+VERSION = 2
+"""Of what is counted: one more whenever a count has another name or meaning."""
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")
 
 
-class Rates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds that one unit of work takes on one core of a machine.
 
     Attributes:
+        version: `VERSION`.
         machine, date, cores: where and when they were measured.
-        shared: by unit, the same in every step: COTs made, coefficients and multiply-adds of HE products.
+        shared: by unit, the same in every step: COTs made, keys, the `Product.work` of HE products.
         steps: by "phase kind role" and unit: COTs taken, bytes and elements said, heard and swapped,
             elements of the value, and 1 for the step itself.
         loopback: bytes a second and seconds there and back between two processes of that machine.
     """
 
+    version: int = VERSION
     machine: str
     date: str
     cores: int
@@ -84,10 +90,22 @@ def save_rates(rates: Rates, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(rates), indent=1) + b"\n")
 
 
+class _Head(msgspec.Struct):
+    """What every version has; the first did not say so."""
+
+    version: int = 1
+
+
 def read_rates(path: Path) -> Rates:
     """Rates from a file; BadInput names what is wrong with it."""
     try:
-        rates = msgspec.json.decode(path.read_bytes(), type=Rates)
+        data = path.read_bytes()
+        version = msgspec.json.decode(data, type=_Head).version
+        if version != VERSION:
+            raise BadInput(
+                f"{path}: rates of version {version}, not {VERSION}; run ppc bench --calibrate again"
+            )
+        rates = msgspec.json.decode(data, type=Rates)
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -111,3 +129,17 @@ def current_rates() -> Rates:
     path = rates_path()
     chosen = path if path.is_file() else REFERENCE
     return _cached(chosen, chosen.stat().st_mtime)
+
+
+@cache
+def _reference() -> Rates:
+    return read_rates(REFERENCE)
+
+
+def he_seconds(product: Product) -> float:
+    """Work of both sides for a product, one after the other, each on one core of the reference machine.
+
+    Tiles and parameters are chosen by it, never by a user's own rates: a model has one plan on all machines.
+    """
+    shared = _reference().shared
+    return sum(n * shared[unit] for work in product.work.values() for unit, n in work.items())

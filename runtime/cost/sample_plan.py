@@ -5,6 +5,7 @@ Values are zeros, masked like any others; times do not depend on them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
@@ -12,11 +13,12 @@ import msgspec
 import numpy as np
 
 from ..base.ring import Fixed
-from ..he.params import PACKING_SETS
-from ..he.product import plan_product
+from ..he.packing import Tile
+from ..he.params import PARAMETER_SETS, HeParams
+from ..he.product import Product, uniform_norm_bits
 from ..plan import steps
-from ..plan.file import OutputSpec, Plan, Weights, WeightSpec
-from ..plan.local import LocalOp
+from ..plan.file import Options, OutputSpec, Plan, Weights, WeightSpec
+from ..plan.local import Const, LocalOp
 from ..protocols.compare import Thresholds
 from ..protocols.spline import SplineSpec
 
@@ -25,20 +27,45 @@ Shape = tuple[int, ...]
 NUM = Fixed(26, 8)
 WEIGHT_BITS = 9
 
+TWO, THREE, LARGE = PARAMETER_SETS[4:7]
+"""Parameters of two and of three primes, and of three with N = 8192."""
+
 LINEAR = (
-    (64, 384, 384, 29),
-    (32, 1536, 384, 33),
-    (16, 4096, 64, 20),
-    (256, 256, 192, 31),
-    (64, 16, 2048, 27),
+    Product(1, 64, 384, 384, 29, 13, Tile(64, 8, 8), TWO),
+    Product(1, 32, 1536, 384, 33, 13, Tile(32, 32, 4), THREE),
+    Product(1, 16, 4096, 64, 20, 13, Tile(16, 256, 1), TWO),
+    Product(1, 256, 256, 192, 31, 13, Tile(32, 16, 8), TWO),
+    Product(1, 32, 64, 1024, 27, 13, Tile(32, 16, 8), TWO),
+    Product(1, 1, 4096, 512, 24, 13, Tile(1, 512, 8), TWO),
+    Product(1, 32, 512, 768, 31, 13, Tile(32, 32, 4), replace(TWO, pack_levels=5), 32),
+    Product(1, 8, 128, 2048, 28, 13, Tile(8, 32, 16), replace(TWO, pack_levels=5), 32),
+    Product(1, 128, 1024, 128, 26, 13, Tile(32, 64, 2), replace(THREE, pack_levels=6), 64),
 )
-"""Products of m x k and k x n mod 2^ell: deep and flat ones, so that each kind of work weighs somewhere."""
+"""With a weight of small integers. Tiles of many kinds, good or not, so that each kind of work is a large
+part of some product: one row of tiles or several, long blocks and short, answers alone and packed."""
 
-PACKED = ((32, 512, 768, 31), (8, 128, 2048, 28))
-"""The same with packed answers."""
 
-MATMUL = ((4, 32, 32, 32, 28), (2, 128, 64, 64, 27), (1, 1, 32, 384, 30))
-"""Batch, m, k, n, ell of products of two shared matrices."""
+def _masks(
+    batch: int, m: int, k: int, n: int, ell: int, tile: Tile, params: HeParams, fill: int = 1
+) -> Product:
+    return Product(batch, m, k, n, ell, uniform_norm_bits(ell, k), tile, params, fill)
+
+
+MATMUL = (
+    (
+        _masks(8, 32, 32, 32, 28, Tile(32, 4, 32), THREE),
+        _masks(8, 32, 32, 32, 28, Tile(32, 32, 4), replace(THREE, pack_levels=6), 8),
+    ),
+    (
+        _masks(2, 128, 64, 64, 27, Tile(128, 8, 4), THREE),
+        _masks(2, 64, 64, 128, 27, Tile(64, 16, 8), LARGE),
+    ),
+    (
+        _masks(1, 1, 32, 384, 30, Tile(1, 32, 192), LARGE),
+        _masks(1, 384, 32, 1, 30, Tile(128, 32, 1), THREE),
+    ),
+)
+"""Both products of a product of two shared matrices."""
 
 SHAPES: tuple[Shape, ...] = ((1, 1), (8, 64), (64, 512), (128, 1024))
 """Small for what a step costs by itself, large for what an element costs."""
@@ -56,7 +83,7 @@ class _Builder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.steps: list[steps.AnyStep] = []
-        self.local: list[LocalOp] = [LocalOp(op="Const", floats=(0.0,))]
+        self.local: list[LocalOp] = [Const((), (0.0,))]
         self.weights: dict[str, Shape] = {}
         self.outputs: list[OutputSpec] = []
 
@@ -76,7 +103,7 @@ class _Builder:
         return Plan(
             model=self.name,
             profile="exact",
-            options={},
+            options=Options(byte_price=8e-8),
             inputs=(),
             outputs=tuple(self.outputs),
             weights=tuple(WeightSpec(name, shape, WEIGHT_BITS) for name, shape in self.weights.items()),
@@ -86,15 +113,14 @@ class _Builder:
 
 
 def _products(b: _Builder) -> None:
-    for packed, shapes in ((False, LINEAR), (True, PACKED)):
-        for m, k, n, ell in shapes:
-            offered = {"params": PACKING_SETS} if packed else {}
-            product = plan_product(1, m, k, n, ell, norm_bits=13, **offered)
-            x = b.value((m, k), Fixed(ell, 8))
-            b.put(steps.Linear(x=x, weight=b.weight(k, n), scale=8, product=product))
-    for batch, m, k, n, ell in MATMUL:
-        left, right = plan_product(batch, m, k, n, ell), plan_product(batch, n, k, m, ell)
-        x, y = b.value((batch, m, k), Fixed(ell, 8)), b.value((batch, k, n), Fixed(ell, 8))
+    for made in LINEAR:
+        x = b.value((made.m, made.k), Fixed(made.ell, 8))
+        b.put(steps.Linear(x=x, weight=b.weight(made.k, made.n), scale=8, product=made))
+    for left, right in MATMUL:
+        x, y = (
+            b.value((left.batch, *shape), Fixed(left.ell, 8))
+            for shape in ((left.m, left.k), (left.k, left.n))
+        )
         b.put(steps.MatMul(a=x, b=y, left=left, right=right))
 
 

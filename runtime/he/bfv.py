@@ -33,6 +33,8 @@ from .params import HeParams, context
 from .product import Product, answer_bytes, public_key_bytes
 
 Integers = NDArray[Any]
+Upload = list[tuple[slice, Residues]]
+"""The ciphertexts of a batch entry, part by part, with the inner indices that each covers."""
 
 
 class HeClient:
@@ -165,22 +167,32 @@ class HeServer:
         _expect("S", s, (product.batch, product.m, product.n))
         source = iter(parts)
         for entry in range(product.batch):
-            upload, squares = [], np.zeros(product.n)
-            for inner in product.upload_steps():
-                try:
-                    data = next(source)
-                except StopIteration:
-                    raise ValueError(f"the upload of {product} ends early") from None
-                span = _inner(product, inner)
-                upload.append((span, read_upload(product, inner, data)))
-                squares += np.square(_signed(product, v[entry, span])).sum(axis=0)
-            _check_norms(product, squares)
+            upload = self._read(product, source)
             for unit in range(product.units):
                 cols = product.unit_cols(unit)
-                sums = _sums_of(product, unit)
-                for span, cipher in upload:
-                    _accumulate(product, sums, cipher, _signed(product, v[entry, span, cols]))
+                sums = self._sum(product, unit, upload, v[entry, :, cols])
                 yield sums, _cut_mask(product, unit, s[entry, :, cols])
+
+    def _read(self, product: Product, source: Iterator[Buffer]) -> Upload:
+        """The upload of one batch entry."""
+        upload = []
+        for inner in product.upload_steps():
+            try:
+                data = next(source)
+            except StopIteration:
+                raise ValueError(f"the upload of {product} ends early") from None
+            upload.append((_inner(product, inner), read_upload(product, inner, data)))
+        return upload
+
+    def _sum(self, product: Product, unit: int, upload: Upload, v: Integers) -> NDArray[np.float64]:
+        """The sums of ct·pt of a unit, v being its columns of V."""
+        sums, squares = _sums_of(product, unit), np.zeros(v.shape[1])
+        for span, cipher in upload:
+            right = _signed(product, v[span])
+            squares += np.square(right).sum(axis=0)
+            _accumulate(product, sums, cipher, right)
+        _check_norms(product, squares)
+        return sums
 
     def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Residues:
         """Ciphertexts (row tiles·8, 2, primes, N) as they are before switching, centred residues."""

@@ -9,9 +9,9 @@ Everything here is known to both sides and to the compiler before any data exist
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import ceil, log2, prod
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..base.prg import SEED_BYTES
 from ..base.ring import packed_size
 from ..party.ports import MatrixProduct
 from .packing import LANES, Tile, tiles
-from .params import PARAMETER_SETS, STATISTICAL_BITS, HeParams, answer_bits, bits_above, noise_bound
+from .params import STATISTICAL_BITS, HeParams, answer_bits, bits_above, noise_bound
 
 MAX_ELL = 42
 """Above, the answer's coefficients no longer fit the doubles that the client computes with."""
@@ -36,12 +36,8 @@ MAX_DROP = 40
 MEMORY_BYTES = 512 << 20
 """Bound on what the server holds of a product."""
 
-SECONDS_BUTTERFLY = 0.14e-9
-SECONDS_MAC = 0.06e-9
-SECONDS_COEFFICIENT = 6e-9
-SECONDS_SWITCH = 6e-9
-"""Measured on one core with AVX-512. A coefficient here is one of a ciphertext made, read or answered; a
-switch is one coefficient of a key switch, times the primes squared."""
+Work = dict[str, float]
+"""Counts of work by name."""
 
 
 @dataclass(frozen=True)
@@ -186,14 +182,9 @@ class Product(MatrixProduct):
         return self.batch * self.row_tiles * tiles(self.col_tiles, self.fill)
 
     @property
-    def key_switches(self) -> int:
-        return self.answer_ciphertexts * (self.fill - 1)
-
-    @property
     def macs(self) -> int:
         """Multiply-accumulates mod one prime, both polynomials of a ciphertext counted, lanes filled up."""
-        one = self.inner_tiles * self.row_tiles * self.groups * LANES * self.params.degree
-        return self.batch * one * 2 * len(self.params.data_bits)
+        return self._lanes * self.inner_tiles * 2 * self.params.degree * len(self.params.data_bits)
 
     @property
     def butterflies(self) -> int:
@@ -202,24 +193,54 @@ class Product(MatrixProduct):
         return self.batch * self.inner_tiles * stages * self.params.degree // 2 * len(self.params.data_bits)
 
     @property
+    def _lanes(self) -> int:
+        """Results of a tile product, lanes filled up."""
+        return self.batch * self.row_tiles * self.groups * LANES
+
+    def over_units(self, count: Callable[[int], int]) -> int:
+        """The sum of what each unit of the answer has, all but the last having the same."""
+        return self.batch * (count(0) * (self.units - 1) + count(self.units - 1))
+
+    def _merges(self, unit: int) -> int:
+        """Key switches of a unit, lanes filled up: level by level, each with half as many as the last."""
+        packs = self.row_tiles * self.unit_packs(unit)
+        return sum(LANES * tiles(packs << level, LANES) for level in range(self.fill.bit_length() - 1))
+
+    @cached_property
+    def work(self) -> dict[str, Work]:
+        """Of the client for the ``upload``, of the server for the ``answer``, of the client to ``finish``.
+
+        Counted are entries of V (``weight``) and of U·V (``result``), butterflies and multiply-accumulates,
+        and else coefficients mod one prime: of ciphertexts uploaded, of both their polynomials put in order
+        for the sums of each unit (``arrange``), of sums re-randomised, of transforms that switch keys, of
+        answers switched to their modulus (``switch_down``), of transforms that decrypt.
+        """
+        primes, degree = len(self.params.data_bits), self.params.degree
+        uploaded = self.upload_ciphertexts * primes * degree
+        digits = self.params.gadget[0] * (primes - 1)
+        opened = self.over_units(lambda unit: LANES * tiles(self.row_tiles * self.unit_packs(unit), LANES))
+        return {
+            "upload": {"encrypt": uploaded},
+            "answer": {
+                "expand": uploaded,
+                "arrange": self.units * uploaded * 2,
+                "weight": self.batch * self.k * self.n,
+                "butterfly": self.butterflies,
+                "he_mac": self.macs,
+                "rerandomise": self._lanes * 2 * primes * degree,
+                "key_switch": self.over_units(self._merges) * (digits + 2) * primes * degree,
+                "switch_down": self.answer_ciphertexts * (primes - (self.fill > 1)) * degree,
+            },
+            "finish": {"decrypt": opened * 2 * degree, "result": self._results},
+        }
+
+    @property
     def memory_bytes(self) -> int:
         """The server's: the upload of one batch entry, and the sums and answers of one unit."""
         held = self.inner_tiles * self.row_tiles + 2 * self.row_tiles * max(
             LANES, min(self.unit, self.col_tiles)
         )
         return held * 2 * len(self.params.data_bits) * self.params.degree * 8
-
-    @property
-    def predicted_seconds(self) -> float:
-        """Work of both sides on one core each, one after the other."""
-        primes = len(self.params.data_bits)
-        ends = (self.upload_ciphertexts * 2 + self.batch * self.row_tiles * self.groups * LANES * 2) * primes
-        return (
-            self.butterflies * SECONDS_BUTTERFLY
-            + self.macs * SECONDS_MAC
-            + ends * self.params.degree * SECONDS_COEFFICIENT
-            + self.key_switches * self.params.degree * primes * primes * SECONDS_SWITCH
-        )
 
     # -- messages
 
@@ -311,8 +332,7 @@ def upload_bytes(product: Product) -> int:
 
 
 def answer_bytes(product: Product) -> int:
-    last = product.units - 1
-    return product.batch * (sum(product.unit_sizes(0)) * last + sum(product.unit_sizes(last)))
+    return product.over_units(lambda unit: sum(product.unit_sizes(unit)))
 
 
 def public_key_bytes(params: HeParams) -> int:
@@ -329,74 +349,3 @@ def parameter_sets(products: Iterable[Product]) -> list[HeParams]:
 def uniform_norm_bits(value_bits: int, k: int) -> int:
     """norm_bits of k entries of which nothing is known but that they are signed value_bits-bit integers."""
     return ceil(value_bits - 1 + log2(k) / 2)
-
-
-@lru_cache(maxsize=1024)
-def plan_product(
-    batch: int,
-    m: int,
-    k: int,
-    n: int,
-    ell: int,
-    *,
-    norm_bits: int | None = None,
-    value_bits: int | None = None,
-    byte_price: float = 8e-8,
-    params: tuple[HeParams, ...] = PARAMETER_SETS,
-) -> Product:
-    """The cheapest parameters and tile for a product.
-
-    Args:
-        norm_bits: see `Product`; None bounds it for arbitrary entries of ``value_bits`` bits.
-        value_bits: signed width of the server's entries, ``ell`` if None (uniform masks).
-        byte_price: seconds that one byte on the wire costs (8e-8: 100 Mbit/s).
-        params: the sets to choose from; restrict it to save keys, or give `PACKING_SETS` to pack answers.
-
-    Raises ValueError, with the numbers, if no set carries the product.
-    """
-    if norm_bits is None:
-        norm_bits = uniform_norm_bits(value_bits or ell, max(k, 1))
-    best: tuple[float, Product] | None = None
-    refusal: ValueError | None = None
-    for chosen in params:
-        for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
-            for fill in _fills(tile, n, chosen):
-                try:
-                    product = Product(batch, m, k, n, ell, norm_bits, tile, chosen, fill)
-                except ValueError as fault:
-                    refusal = fault
-                    continue
-                wire = upload_bytes(product) + answer_bytes(product)
-                price = wire * byte_price + product.predicted_seconds
-                if best is None or price < best[0]:
-                    best = price, product
-    if best is None:
-        raise refusal or ValueError("no parameter set was given to choose from")
-    return best[1]
-
-
-def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> Iterator[Tile]:
-    """Tiles worth pricing: for each width, the longest inner axis that fits, evened out."""
-    m, k, n = max(m, 1), max(k, 1), max(n, 1)  # empty axes are for `Product` to refuse
-    for rows in _widths(m, degree):
-        for cols in _widths(n, degree // rows):
-            room = min(k, degree // (rows * cols))
-            even = tiles(k, tiles(k, room))
-            yield Tile(rows, even, cols)
-            if packing and (power := 1 << (room.bit_length() - 1)) != even:
-                yield Tile(rows, power, cols)
-
-
-def _fills(tile: Tile, n: int, params: HeParams) -> list[int]:
-    """Numbers of answers worth packing: none, or as many as the tile's inner axis allows."""
-    inner = tile.inner
-    if inner == 1 or inner & (inner - 1) or inner.bit_length() - 1 > params.pack_levels:
-        return [1]
-    enough = 1 << (tiles(n, tile.cols) - 1).bit_length()
-    return [1, min(inner, enough)] if enough > 1 else [1]
-
-
-def _widths(length: int, limit: int) -> list[int]:
-    """Widths that cut ``length`` evenly into 1, 2, 3, 4, 6, 8, 12, … parts, none above ``limit``."""
-    counts = {c << i for i in range(length.bit_length()) for c in (1, 3) if c << i <= length} | {length}
-    return sorted({tiles(length, count) for count in counts if tiles(length, count) <= limit})

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ot
-from ..base.ring import Ring
+from ..base.ring import Ring, known
 from ..party.party import Party
 from ..party.role import Role
 from .base import BaseOts, base_ots
@@ -61,22 +61,18 @@ class Iknp:
         """The next ``n`` blocks, uint64 (n, 2); None while pricing. One message from the receiver."""
         if self._seeds is None:
             raise RuntimeError("IKNP was asked for COTs before its base OTs were made")
-        groups, counter = _groups(n), self._counter
+        groups, counter, seeds, receiver = _groups(n), self._counter, self._seeds, self.sender.other
         self._counter += groups
-        made: list[Ring] = []
-
-        def message() -> memoryview:
-            zero, one = self._seeds or ()
-            columns, blocks = _ot.iknp_receive(zero, one, counter, p.prg.bytes(BLOCK * groups))
-            made.append(blocks)
-            return columns.data
-
-        columns = p.tell_bytes(self.sender.other, message_size(n), message)
-        if columns is None:
+        made = p.alone(
+            receiver,
+            lambda: _ot.iknp_receive(seeds[0], seeds[1], counter, p.prg.bytes(BLOCK * groups)),
+        )
+        said = p.tell_bytes(receiver, message_size(n), lambda: known(made)[0].data)
+        if said is None:
             return None
-        if self.delta is not None:
-            made.append(_ot.iknp_send(self._seeds[0], self.delta, counter, np.frombuffer(columns, np.uint8)))
-        return made[0][:n]
+        if made is not None:
+            return made[1][:n]
+        return _ot.iknp_send(seeds[0], known(self.delta), counter, np.frombuffer(said, np.uint8))[:n]
 
 
 def _groups(n: int) -> int:

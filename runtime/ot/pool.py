@@ -19,8 +19,9 @@ Schedule = tuple[tuple[str, int], ...]
 
 IKNP = "iknp"
 
-# What the choice is made by, in nanoseconds: rates of one core (benchmarks/ot_rate.py) and a network of
-# 100 Mbit/s. All integers, so that two machines cannot choose differently.
+# What the choice is made by, in nanoseconds: the work of both roles for a COT and a network of 100 Mbit/s.
+# Not read from a table of rates: the parties never tell each other which extensions they run, so these belong
+# to the protocol like the form of a message; and integers, so that two machines cannot choose differently.
 NS_BYTE = 80
 NS_MESSAGE = 1_000_000
 NS_IKNP = 20

@@ -26,7 +26,7 @@ import numpy as np
 
 from .. import _ot
 from ..base.prg import SEED_BYTES
-from ..base.ring import Ring
+from ..base.ring import Ring, known
 from ..party.party import Party
 from ..party.role import Role
 from .extension import BLOCK
@@ -94,24 +94,22 @@ class Silent:
         if spend is not None and len(spend) != lpn.spent:
             raise ValueError(f"{lpn.name} spends {lpn.spent} COTs an iteration, not {len(spend)}")
         self._iteration += 1
-        made: list[Ring] = []
-
-        def sums() -> memoryview:
-            if spend is None or self._delta is None:
-                raise RuntimeError("the COT sender has no COTs to extend")
-            path = spend[lpn.secret :]
-            said, leaves = _ot.ggm_send(p.prg.bytes(SEED_BYTES), self._delta, path, lpn.trees, lpn.depth)
-            made.append(leaves)
-            return said.data
-
-        said = p.tell_bytes(self.sender, lpn.message_size, sums)
+        sent = p.alone(self.sender, lambda: self._grow(p, lpn, known(spend)))
+        said = p.tell_bytes(self.sender, lpn.message_size, lambda: known(sent)[0].data)
         if said is None or spend is None:
             return None
-        if not made:
-            sums_heard = np.frombuffer(said, np.uint8)
-            made.append(_ot.ggm_receive(spend[lpn.secret :], sums_heard, lpn.trees, lpn.depth))
-        _ot.lpn_encode(self._matrix(lpn), spend[: lpn.secret], made[0])
-        return made[0]
+        if sent is not None:
+            leaves = sent[1]
+        else:
+            sums = np.frombuffer(said, np.uint8)
+            leaves = _ot.ggm_receive(spend[lpn.secret :], sums, lpn.trees, lpn.depth)
+        _ot.lpn_encode(self._matrix(lpn), spend[: lpn.secret], leaves)
+        return leaves
+
+    def _grow(self, p: Party, lpn: Lpn, spend: Ring) -> tuple[_ot.Bytes, Ring]:
+        """The sender's trees: the sums that it says, and its leaves."""
+        path = spend[lpn.secret :]
+        return _ot.ggm_send(p.prg.bytes(SEED_BYTES), known(self._delta), path, lpn.trees, lpn.depth)
 
     def _matrix(self, lpn: Lpn) -> _ot.Bytes:
         """The public seed of this iteration's code."""

@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from .role import CLIENT, SERVER, Role
 
-PHASES = ("setup", "offline", "online")
+Phase = Literal["setup", "offline", "online"]
+PHASES: tuple[Phase, ...] = ("setup", "offline", "online")
 
 
 class Place(NamedTuple):

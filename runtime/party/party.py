@@ -16,7 +16,7 @@ import numpy as np
 
 from ..base import wire
 from ..base.prg import Prg
-from ..base.ring import Ring, packed_size
+from ..base.ring import Ring, known, packed_size
 from ..base.wire import Buffer
 from ..net.channel import HEADER, Channel, memory_pair
 from .ledger import Ledger
@@ -95,6 +95,10 @@ class Party:
         mine = {SERVER: server, CLIENT: client}.get(self.role) if self.role else None
         return mine() if mine is not None else None
 
+    def alone(self, role: Role, work: Callable[[], T]) -> T | None:
+        """Local work of ``role``, whichever that is; None at the other and in a priced program."""
+        return work() if self.role is role else None
+
     def both(self, work: Callable[[], T]) -> T | None:
         """Local work that reads alike on both sides."""
         return None if self.pricing else work()
@@ -118,16 +122,11 @@ class Party:
     def tell(self, speaker: Role, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]) -> Ring | None:
         """``speaker`` sends a ring tensor, packed to ``bits`` an element; both get it."""
         count = prod(shape)
-        said: list[Ring] = []
-
-        def packed() -> Buffer:
-            said.append(make())
-            return wire.pack(said[0], bits)
-
-        data = self.tell_bytes(speaker, packed_size(count, bits), packed)
-        if data is None:
-            return None
-        return said[0].reshape(shape) if said else wire.unpack(data, bits, count).reshape(shape)
+        mine = self.alone(speaker, make)
+        data = self.tell_bytes(speaker, packed_size(count, bits), lambda: wire.pack(known(mine), bits))
+        if mine is not None:
+            return mine.reshape(shape)
+        return None if data is None else wire.unpack(data, bits, count).reshape(shape)
 
     def swap(
         self, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -22,7 +23,7 @@ from .local import LocalOp, infer_local
 from .steps import AnyStep, Form, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 2
+VERSION = 3
 DIGEST = 32
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
@@ -30,6 +31,21 @@ MAX_STEPS = 100_000
 
 INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
 """The kinds of numpy that hold an input of each kind."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs."""
+
+    seq_len: int | None = None
+    dims: dict[str, int] = msgspec.field(default_factory=dict)
+    byte_price: float
+
+    def __post_init__(self) -> None:
+        for n in (*self.dims.values(), *([] if self.seq_len is None else [self.seq_len])):
+            if not fits((n,)):
+                raise ValueError(f"an axis of length {n}")
+        if not 0 < self.byte_price < inf:
+            raise ValueError(f"a byte that costs {self.byte_price} s")
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,7 +78,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     version: int = VERSION
     model: str
     profile: str
-    options: dict[str, str]
+    options: Options
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     weights: tuple[WeightSpec, ...]

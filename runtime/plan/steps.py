@@ -13,6 +13,7 @@ import numpy as np
 
 from ..base import exact
 from ..base.errors import RangeFault
+from ..base.integers import rounded
 from ..base.ring import Fixed, Integers, Signed, known
 from ..base.share import Share
 from ..he.product import Product
@@ -43,7 +44,7 @@ from ..protocols.multiply import (
     square,
     square_offline,
 )
-from ..protocols.spline import SplineMade, SplineSpec, rounded, spline, spline_clear, spline_offline
+from ..protocols.spline import SplineMade, SplineSpec, spline, spline_clear, spline_offline
 from ..protocols.truncate import TruncateMade, rescaling, truncate, truncate_offline
 from .free import (
     Add,

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base import wire
-from ..base.ring import Fixed, Ring, packed_size
+from ..base.ring import Fixed, Ring, known, packed_size
 from ..base.wire import Buffer
 from ..party.party import Party
 from ..party.role import Role
@@ -34,8 +35,7 @@ def gilboa_random(
     weights = np.uint64(1) << np.arange(bits, dtype=np.uint64)
     c = np.zeros(groups, np.uint64)
     for ot, weight in zip(ots, weights, strict=True):
-        assert ot.choice is not None
-        c += ot.choice.astype(np.uint64) * weight
+        c += known(ot.choice).astype(np.uint64) * weight
     return c, share
 
 
@@ -56,9 +56,8 @@ def gilboa_chosen(
         c = choices().reshape(groups)
         out = np.zeros(groups, np.uint64)
         for i, ot in enumerate(ots):
-            assert ot.choice is not None
             bit = (c >> np.uint64(i)) & np.uint64(1)
-            out |= (bit ^ ot.choice) << np.uint64(i)
+            out |= (bit ^ known(ot.choice)) << np.uint64(i)
         return out
 
     flips = p.tell(chooser, choice_bits, (groups,), masked)
@@ -73,9 +72,8 @@ def _ots(p: Party, sender: Role, bits: int, choice_bits: int, groups: int, lengt
     return [keyed_ot(p, sender, groups, _width(bits - i) * length) for i in range(choice_bits)]
 
 
-def _ring(raw: np.ndarray | None, bits: int, length: int) -> Ring:
-    assert raw is not None
-    words = np.ascontiguousarray(raw).view(f"<u{_width(bits)}").reshape(-1, length)
+def _ring(raw: NDArray[np.uint8] | None, bits: int, length: int) -> Ring:
+    words = np.ascontiguousarray(known(raw)).view(f"<u{_width(bits)}").reshape(-1, length)
     return words.astype(np.uint64) & np.uint64((1 << bits) - 1)
 
 
@@ -90,20 +88,16 @@ def _send_rows(
     rows: Callable[[], Ring],
     flips: Ring | None,
 ) -> Ring | None:
-    """The sender's message and both shares. ``flips`` are the chooser's corrections, if any."""
+    """Both shares. ``flips`` are the chooser's corrections, if any."""
     count = groups * length
     sizes = [packed_size(count, bits - i) for i in range(choice_bits)]
-    num = Fixed(bits)
-    share = None if p.pricing else np.zeros((groups, length), np.uint64)
 
     def flip(i: int) -> Ring | None:
         return None if flips is None else (flips >> np.uint64(i)) & np.uint64(1)
 
-    def message() -> Buffer:
-        nonlocal share
-        assert share is not None
-        d = rows().reshape(groups, length)
-        parts = []
+    def send() -> tuple[bytes, Ring]:
+        """The message, and the sender's share."""
+        d, parts, share = rows().reshape(groups, length), [], np.zeros((groups, length), np.uint64)
         for i, ot in enumerate(ots):
             t0, t1 = _ring(ot.k0, bits - i, length), _ring(ot.k1, bits - i, length)
             if (f := flip(i)) is not None:
@@ -111,20 +105,22 @@ def _send_rows(
                 t0, t1 = np.where(swap, t1, t0), np.where(swap, t0, t1)
             parts.append(wire.pack(t0 - t1 + d, bits - i))
             share -= t0 << np.uint64(i)
-        return b"".join(parts)
+        return b"".join(parts), share
 
-    data = p.tell_bytes(chooser.other, sum(sizes), message)
-    if share is None:
-        return None
-    if p.role is chooser:
-        assert data is not None
-        at, view = 0, memoryview(data)
+    def hear(data: Buffer) -> Ring:
+        """The chooser's share."""
+        at, view, share = 0, memoryview(data), np.zeros((groups, length), np.uint64)
         for i, (ot, size) in enumerate(zip(ots, sizes, strict=True)):
             tau = wire.unpack(view[at : at + size], bits - i, count).reshape(groups, length)
             at += size
-            assert ot.choice is not None
-            choice = ot.choice.astype(np.uint64)
+            choice = known(ot.choice).astype(np.uint64)
             if (f := flip(i)) is not None:
                 choice = choice ^ f
             share += (_ring(ot.k, bits - i, length) + choice[:, None] * tau) << np.uint64(i)
-    return num.wrap(share)
+        return share
+
+    sent = p.alone(chooser.other, send)
+    data = p.tell_bytes(chooser.other, sum(sizes), lambda: known(sent)[0])
+    if data is None:
+        return None
+    return Fixed(bits).wrap(sent[1] if sent is not None else hear(data))

@@ -60,7 +60,7 @@ def one_of_n_offline(p: Party, sender: Role, count: int, index_bits: int, width:
         return OneOfNMade(sender, count, index_bits, width)
     if p.role is sender:
         k0, k1 = np.stack([known(ot.k0) for ot in ots]), np.stack([known(ot.k1) for ot in ots])
-        pads = _ring.leaf_pads(k0, k1, entry)
+        pads = _ring.one_of_n_pads(k0, k1, entry)
         return OneOfNMade(sender, count, index_bits, width, pads=pads)
     r = np.zeros(count, np.uint8)
     for i, ot in enumerate(ots):
@@ -88,10 +88,10 @@ def one_of_n_send(p: Party, made: OneOfNMade, turn: Ring | None, table: Callable
     said = p.tell_bytes(
         made.sender,
         size,
-        lambda: _ring.leaf_seal(known(made.pads), known(turn), table(), made.width).data,
+        lambda: _ring.one_of_n_seal(known(made.pads), known(turn), table(), made.width).data,
     )
     if said is None or p.role is made.sender:
         return None
     index = known(turn).astype(np.uint8) ^ known(made.r)
     data = np.frombuffer(said, np.uint8)
-    return _ring.leaf_open(data, index, known(made.pad), made.index_bits, made.width)
+    return _ring.one_of_n_open(data, index, known(made.pad), made.index_bits, made.width)

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..base.piecewise import piecewise
+from ..base import integers
 from ..base.ring import BIT, Fixed, Int64, Ring
 from ..base.share import Share
 from ..party.party import Party
@@ -182,24 +182,15 @@ def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineM
 
 def spline_clear(x: np.ndarray, num: Fixed, spec: SplineSpec) -> np.ndarray:
     """The integer meaning: signed x in, signed y in ``spec.out``, truncations rounded to nearest."""
-    return piecewise(
-        x.astype(np.int64, copy=False),
+    return integers.spline(
+        x.astype(np.int64),
         num,
-        spec.thresholds.values,
-        spec.quad,
-        spec.pieces,
-        spec.gates,
-        spec.out.scale,
+        knots=spec.thresholds.values,
+        pieces=spec.pieces,
+        gates=spec.gates,
+        quad=spec.quad,
+        out=spec.out,
     )
-
-
-def rounded(x: np.ndarray, drop: int) -> np.ndarray:
-    """x / 2^drop to the nearest integer."""
-    if drop == 0:
-        return x
-    y = x + (1 << (drop - 1))
-    y >>= drop
-    return y
 
 
 def _plus(p: Party, a: Share, b: Share) -> Share:

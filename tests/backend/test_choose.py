@@ -6,13 +6,23 @@ import msgspec
 import pytest
 
 from ppc.backend.choose import choose_products
-from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, plan_product, upload_bytes
+from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.net.network import LAN, WAN
 from ppc.runtime.plan.steps import Linear, MatMul
 
-LAYER = plan_product(1, 32, 384, 384, 29, norm_bits=13)
-SCORES = plan_product(12, 32, 32, 32, 28)
-WIDE = plan_product(1, 32, 384, 384, 40, norm_bits=16)
+
+def layer() -> Product:
+    return plan_product(1, 32, 384, 384, 29, he_seconds, norm_bits=13)
+
+
+def wide() -> Product:
+    return plan_product(1, 32, 384, 384, 40, he_seconds, norm_bits=16)
+
+
+def scores() -> Product:
+    return plan_product(12, 32, 32, 32, 28, he_seconds)
 
 
 def steps_of(*products: Product) -> list[Linear | MatMul]:
@@ -28,7 +38,7 @@ def wire(product: Product) -> int:
 
 
 def test_steps_keep_their_shapes_and_get_products_that_carry_them():
-    steps = [*steps_of(LAYER, WIDE), MatMul(a=0, b=1, left=SCORES, right=SCORES)]
+    steps = [*steps_of(layer(), wide()), MatMul(a=0, b=1, left=scores(), right=scores())]
     for old, new in zip(steps, choose_products(steps, WAN.byte_price), strict=True):
         assert type(old) is type(new)
         for a, b in zip(old.products(), new.products(), strict=True):
@@ -37,34 +47,36 @@ def test_steps_keep_their_shapes_and_get_products_that_carry_them():
 
 
 def test_answers_are_packed_where_bytes_are_dear_and_there_are_enough_of_them():
-    many = steps_of(*[LAYER] * 24)
-    assert all(product.fill > 1 for product in chosen(many, WAN.byte_price))
-    assert all(product.fill == 1 for product in chosen(many, 1e-12))
+    many = steps_of(*[layer()] * 24)
+    dear, cheap = chosen(many, WAN.byte_price), chosen(many, 1e-12)
+    assert all(product.fill > 1 for product in dear)
+    # sixteen in one answer are also less work than sixteen answers, but thirty-two are more
+    assert max(product.fill for product in cheap) < min(product.fill for product in dear)
     # the switching keys of one small product would outweigh what packing saves
-    small = steps_of(plan_product(1, 2, 16, 16, 20, norm_bits=8))
+    small = steps_of(plan_product(1, 2, 16, 16, 20, he_seconds, norm_bits=8))
     assert all(product.fill == 1 for product in chosen(small, WAN.byte_price))
 
 
 def test_the_network_changes_the_choice():
-    steps = steps_of(*[LAYER] * 6)
+    steps = steps_of(*[layer()] * 6)
     lan, wan = chosen(steps, LAN.byte_price), chosen(steps, WAN.byte_price)
     assert sum(map(wire, wan)) < sum(map(wire, lan))
-    assert sum(p.predicted_seconds for p in wan) > sum(p.predicted_seconds for p in lan)
+    assert sum(he_seconds(p) for p in wan) > sum(he_seconds(p) for p in lan)
 
 
 def test_equal_products_share_one_set_of_keys():
-    assert len(parameter_sets(chosen(steps_of(*[LAYER] * 5), WAN.byte_price))) == 1
+    assert len(parameter_sets(chosen(steps_of(*[layer()] * 5), WAN.byte_price))) == 1
 
 
 @pytest.mark.parametrize("count", [1, 40])
 def test_a_second_set_is_taken_in_when_it_pays(count):
     """A product in a wide ring needs a larger modulus; the others get a set of their own if they are many."""
-    sets = parameter_sets(chosen(steps_of(WIDE, *[LAYER] * count), WAN.byte_price))
+    sets = parameter_sets(chosen(steps_of(wide(), *[layer()] * count), WAN.byte_price))
     assert len(sets) == (2 if count == 40 else 1)
 
 
 def test_switching_keys_go_as_far_as_answers_are_packed():
-    packed = [product for product in chosen(steps_of(*[LAYER] * 24), WAN.byte_price) if product.fill > 1]
+    packed = [product for product in chosen(steps_of(*[layer()] * 24), WAN.byte_price) if product.fill > 1]
     assert packed
     for product in packed:
         most = max(other.tile.inner for other in packed if other.params == product.params)
@@ -72,7 +84,7 @@ def test_switching_keys_go_as_far_as_answers_are_packed():
 
 
 def test_other_steps_are_left_as_they_are():
-    (step,) = steps_of(LAYER)
+    (step,) = steps_of(layer())
     renamed = msgspec.structs.replace(step, name="here")
     (after,) = choose_products([renamed], LAN.byte_price)
     assert after.name == "here"

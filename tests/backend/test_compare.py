@@ -11,6 +11,8 @@ from models.tiny_bert import Shape, tiny_bert
 from ppc.backend.compare import MASKED, _error, error_by_layer
 from ppc.frontend.errors import UsageError
 
+pytestmark = pytest.mark.long
+
 
 def feeds(compiled, kept: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(3)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ppc.backend.critical_path import critical_path
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan
-from ppc.runtime.plan.local import LocalOp
+from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan
+from ppc.runtime.plan.local import Input
 from ppc.runtime.session.connection import predict_cost
 
 NUM = Fixed(20, 8)
@@ -24,11 +24,11 @@ def two_branches() -> Plan:
     return Plan(
         model="branches",
         profile="exact",
-        options={},
+        options=Options(byte_price=1e-7),
         inputs=(InputSpec("x", (4,), "float"),),
         outputs=(OutputSpec("y", 4, (4,)),),
         weights=(),
-        local=(LocalOp(op="Input", text="x"),),
+        local=(Input("x"),),
         steps=program,
     )
 

@@ -12,6 +12,7 @@ from tiny import tiny_plan
 from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, rate, short, size
 from ppc.backend.report import summary
 from ppc.runtime.net.network import WAN
+from ppc.runtime.plan.file import Options
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -103,7 +104,9 @@ HOSTILE = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
 def test_hostile_names_stay_text(document):
     plan = tiny_plan(HOSTILE)
     steps = tuple(msgspec.structs.replace(s, name=HOSTILE) if s.name == "/mul" else s for s in plan.steps)
-    plan = msgspec.structs.replace(plan, steps=steps, profile=HOSTILE, options={HOSTILE: HOSTILE})
+    plan = msgspec.structs.replace(
+        plan, steps=steps, profile=HOSTILE, options=Options(dims={HOSTILE: 2}, byte_price=1e-7)
+    )
     inputs = tuple(msgspec.structs.replace(i, name=HOSTILE) for i in plan.inputs)
     bad = summary(msgspec.structs.replace(plan, inputs=inputs))
     rows = [{"name": HOSTILE, "max_error": 1.0, "relative": 1.0}]

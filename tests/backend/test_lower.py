@@ -13,14 +13,17 @@ from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, Op
 from ppc.frontend.read.load import load
 from ppc.passes.errors import RangeError
 from ppc.passes.legal import LEGAL
+from ppc.runtime.base.function import Plain
 from ppc.runtime.base.ring import Fixed
-from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import decode
+from ppc.runtime.plan import local, steps
+from ppc.runtime.plan.file import Options, decode
 from ppc.runtime.session.simulate import simulate
 
 F, G = Fixed(24, 8), Fixed(24, 6)
 RNG = np.random.default_rng(8)
 X = np.round(RNG.uniform(-2, 2, (2, 4)) * 256) / 256
+
+OPTIONS = Options(byte_price=1e-7)
 
 
 def weight(*shape: int, num: Fixed = G, name: str = "w", secret: bool = True) -> ops.Const:
@@ -34,7 +37,7 @@ def shared(rows: int = 2, cols: int = 4) -> tuple[Input, Op]:
 
 
 def plan_of(x: Input, y: Op):
-    return lower(Graph((x,), {"y": y}), model="m", profile="exact", options={})
+    return lower(Graph((x,), {"y": y}), model="m", profile="exact", options=OPTIONS)
 
 
 def agrees(x: Input, y: Op, feed: np.ndarray = X) -> list[str]:
@@ -92,11 +95,12 @@ def test_the_maximum_of_a_row():
     assert step.drop <= F.scale - 4
 
 
+@pytest.mark.long
 def test_a_whole_model_through_lowering_is_its_fixed_point_graph(small):
     graph = load(small.model, seq_len=8)
     state = passes.run(graph)
     feeds = sample(8, used=5, seed=2)
-    plan, weights = lower(state.graph, model="small", profile="exact", options={})
+    plan, weights = lower(state.graph, model="small", profile="exact", options=OPTIONS)
     values = simulate(plan, weights, feeds)
     want = fixed.evaluate(state.graph, feeds)
     for out in plan.outputs:
@@ -142,7 +146,9 @@ def test_what_the_client_knows_it_computes_alone():
     x = Input((2, 4), FLOAT, name="x")
     alone = ops.Cast(ops.Exp(ops.Mul(x, ops.Const(np.float32(0.5)))), F)
     plan, weights = plan_of(x, ops.Add(alone, weight(4, num=F)))
-    assert [op.op for op in plan.local] == ["Input", "Const", "Mul", "Exp"]
+    half = local.Const((), (0.5,))
+    product, power = local.Apply(Plain("Mul"), (0, 1)), local.Apply(Plain("Exp"), (2,))
+    assert plan.local == (local.Input("x"), half, product, power)
     assert [type(s).__name__ for s in plan.steps] == ["Encode", "Weight", "Add", "Output"]
     (got,) = simulate(plan, weights, {"x": X}).values()
     assert np.abs(got - np.exp(X / 2) - weights["w"] / 256).max() <= 1 / 512

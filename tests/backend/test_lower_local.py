@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from ppc.backend.lower_local import MAX_PUBLIC, NotLocal, cuts, local_op
+from ppc.backend.lower_local import MAX_PUBLIC, RECORDS, NotLocal, cuts, local_op
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Graph, Input, Op, walk
 from ppc.passes import functions
-from ppc.runtime.plan.local import TABLE, infer_local, run_local
+from ppc.runtime.base.function import LogSumExp
+from ppc.runtime.base.meaning import MEANING
+from ppc.runtime.plan.local import infer_local, run_local
 
 X = Input((2, 3), FLOAT, name="x")
 IDS = Input((2, 3), INT, name="ids")
@@ -20,6 +24,7 @@ def number(value: float) -> ops.Const:
     return ops.Const(np.float32(value))
 
 
+ROW = ops.Const(np.array([0.5, -1.0, 2.0]))
 CASES: dict[str, Op] = {
     "arithmetic": ops.Div(ops.Sub(ops.Mul(X, X), number(3.0)), ops.Add(X, number(1.0))),
     "powers": ops.Pow(X, number(3.0)),
@@ -39,6 +44,17 @@ CASES: dict[str, Op] = {
     "cuts": ops.Concat((ops.Slice(X, (0,), (3,), (1,), (2,)), ops.Slice(X, (1,), (2,), (-1,), (1,))), -1),
     "product": ops.MatMul(X, ops.Transpose(X, (1, 0))),
     "remainder": ops.Mod(IDS, ops.Const(np.int64(2))),
+    "remainder of a's sign": ops.Mod(ops.Neg(X), number(0.7), fmod=True),
+    "whole quotients": ops.Div(ops.Neg(IDS), ops.Const(np.int64(2))),
+    "backwards": ops.Slice(X, (-1, 2), (-9, 0), (0, 1), (-1, -2)),
+    "functions": ops.Add(ops.Gelu(X, "tanh"), ops.Add(ops.Silu(X), ops.Erf(X))),
+    "rows": ops.RMSNorm(ops.LayerNorm(ops.Softmax(X), ROW, ROW, 1e-3), ROW, 1e-3),
+    "bounds of either side": ops.Add(ops.Clip(X, None, 1.2), ops.Clip(X, 0.7, 1.2)),
+    "what no protocol computes": ops.Clear(LogSumExp((1,), False), (X,), (2,)),
+    "many numbers": ops.Add(ops.ReduceSum(ops.Const(np.arange(100.0) / 3), (0,), False), X),
+    "many truths": ops.Where(
+        ops.Const(np.arange(99).reshape(11, 3, 3) % 2 == 0), number(2.0), ops.ReduceMax(X, (0,))
+    ),
 }
 
 
@@ -58,8 +74,12 @@ def test_records_compute_what_the_op_means(name):
 
 
 def test_every_record_has_a_function():
-    for op in CASES.values():
-        assert local_op(op, ()).op in TABLE
+    """And a record of a function's attributes names fields of the IR's op of that name."""
+    for name, record in RECORDS.items():
+        assert name == "Plain" or name in MEANING
+        if name in ops.__all__:
+            fields = {each.name for each in dataclasses.fields(getattr(ops, name))}
+            assert fields >= set(record.__struct_fields__)
 
 
 def test_a_large_public_table_is_refused():

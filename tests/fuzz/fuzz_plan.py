@@ -39,6 +39,7 @@ from ppc.cli import _line, _status
 from ppc.runtime.cost.sample_plan import sample_plans
 from ppc.runtime.party.party import together
 from ppc.runtime.plan.file import Plan, decode
+from ppc.runtime.plan.local import shape_of
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.facts import Facts
 from ppc.runtime.session.inputs import ClientInput
@@ -146,7 +147,8 @@ def run(data: bytes) -> None:
 
 def _largest(plan: Plan) -> int:
     """Elements of the largest tensor."""
-    shapes = [each.shape for each in (*plan.forms, *plan.weights, *plan.inputs, *plan.local)]
+    shapes = [each.shape for each in (*plan.forms, *plan.weights, *plan.inputs)]
+    shapes += map(shape_of, plan.local)
     return max(map(prod, shapes), default=1)
 
 

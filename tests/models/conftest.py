@@ -8,8 +8,9 @@ import pytest
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "slow" in (config.option.markexpr or "") or os.environ.get("PPC_SLOW"):
-        return
+    asked = "slow" in (config.option.markexpr or "") or os.environ.get("PPC_SLOW")
     for item in items:
         if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
+            item.add_marker(pytest.mark.timeout(3600))
+            if not asked:
+                item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))

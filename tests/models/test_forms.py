@@ -152,6 +152,13 @@ def softmax_in_pieces(n: Net) -> str:
 
 
 @form
+def softmax_in_pieces_over_another_axis(n: Net) -> str:
+    e = n.op("Exp", n.op("Transpose", n.scores(), perm=[0, 1, 3, 2]))
+    made = n.op("Div", e, n.op("ReduceSum", e, np.array([2]), keepdims=1))
+    return n.attended(n.op("Transpose", made, perm=[0, 1, 3, 2]))
+
+
+@form
 def softmax_over_another_axis(n: Net) -> str:
     turned = n.op("Transpose", n.scores(), perm=[0, 1, 3, 2])
     return n.attended(n.op("Transpose", n.op("Softmax", turned, axis=2), perm=[0, 1, 3, 2]))

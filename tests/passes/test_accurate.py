@@ -9,6 +9,8 @@ from ppc.frontend.ir import fixed
 from ppc.frontend.ir.reference import evaluate
 from ppc.passes.accurate import AccuracyError, accurate, finer, worst
 
+pytestmark = pytest.mark.long
+
 GRAPH = tiny_bert.tiny_bert()
 FEEDS = [tiny_bert.feeds(2 + seed % 5, seed) for seed in range(12)]
 OTHERS = [tiny_bert.feeds(2 + seed % 5, 100 + seed) for seed in range(6)]

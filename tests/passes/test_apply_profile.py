@@ -11,6 +11,8 @@ from ppc.frontend.ir.text import show
 from ppc.passes.apply_profile import apply_profile
 from ppc.passes.profile import PROFILES, Profile, ProfileError, Rule, read
 
+pytestmark = pytest.mark.long
+
 FRIENDLY = PROFILES["friendly"]
 RNG = np.random.default_rng(0)
 W = ops.Const(RNG.normal(size=(4, 4)).astype(np.float32), True, name="layer.0.weight")

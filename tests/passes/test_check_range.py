@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -12,36 +13,39 @@ from ppc.passes.calibrate import Range
 from ppc.passes.check_range import RangeError, check_range
 from ppc.runtime.base.ring import Fixed
 
-FIXED = passes.run(
-    tiny_bert.tiny_bert(), feeds=[tiny_bert.feeds(n, n) for n in (6, 4)], stop_after="assign_scale"
-).fixed
+
+@cache
+def fixed() -> FixedGraph:
+    return passes.run(
+        tiny_bert.tiny_bert(), feeds=[tiny_bert.feeds(n, n) for n in (6, 4)], stop_after="assign_scale"
+    ).fixed
 
 
 def first(kind, where=lambda op: True):
     return next(
         op
-        for op in walk(FIXED.graph)
+        for op in walk(fixed().graph)
         if isinstance(op, kind) and isinstance(op.type.num, Fixed) and where(op)
     )
 
 
 def stretched(op, factor):
-    known = FIXED.ranges[op]
+    known = fixed().ranges[op]
     wide = Range(known.lo * factor, known.hi * factor, known.rms)
-    return FixedGraph(FIXED.graph, {**FIXED.ranges, op: wide})
+    return FixedGraph(fixed().graph, {**fixed().ranges, op: wide})
 
 
 def swapped(old, new):
     """The graph with one op replaced; all ops above it are new, so ranges follow by position."""
-    order = walk(FIXED.graph)
-    graph = rebuild(FIXED.graph, lambda op: new if op is old else op)
+    order = walk(fixed().graph)
+    graph = rebuild(fixed().graph, lambda op: new if op is old else op)
     return FixedGraph(
-        graph, {b: FIXED.ranges[a] for a, b in zip(order, walk(graph), strict=True) if a in FIXED.ranges}
+        graph, {b: fixed().ranges[a] for a, b in zip(order, walk(graph), strict=True) if a in fixed().ranges}
     )
 
 
 def test_what_assign_scale_makes_is_right():
-    assert check_range(FIXED) is FIXED.graph
+    assert check_range(fixed()) is fixed().graph
 
 
 def truncated(op):
@@ -65,7 +69,7 @@ def test_an_encoded_value_must_fit(kind, message):
 
 
 def test_a_result_must_fit():
-    (result,) = FIXED.graph.outputs.values()
+    (result,) = fixed().graph.outputs.values()
     with pytest.raises(RangeError, match="as a result"):
         check_range(stretched(result, 1e6))
 
@@ -102,7 +106,7 @@ def test_message_names_node_range_and_ring():
 
 def test_every_value_that_must_fit_is_looked_at():
     """Stretching any checked value beyond its ring by itself is noticed."""
-    for op in walk(FIXED.graph):
-        if isinstance(op, ops.Rescale) and truncated(op) and np.isfinite(FIXED.ranges[op.x].magnitude):
+    for op in walk(fixed().graph):
+        if isinstance(op, ops.Rescale) and truncated(op) and np.isfinite(fixed().ranges[op.x].magnitude):
             with pytest.raises(RangeError):
                 check_range(stretched(op.x, 2.0**op.x.type.num.bits))

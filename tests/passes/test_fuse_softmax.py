@@ -45,6 +45,12 @@ def test_over_another_axis() -> None:
     becomes(fused, graph(pieces(X, (0,))), f"{expected}\n%3 = Transpose(%2, perm=(1,0))")
 
 
+def test_what_is_made_is_canonical() -> None:
+    for axis in (0, 1):
+        done = fuse_softmax(canonicalize(graph(pieces(X, (axis,)))).graph)
+        assert canonicalize(done.graph).count == 0
+
+
 def test_the_sum_of_another_value() -> None:
     refused(graph(ops.Div(ops.Exp(X), ops.ReduceSum(ops.Exp(Z), (1,)))), "another value")
 

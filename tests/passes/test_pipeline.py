@@ -11,6 +11,8 @@ from ppc.frontend.ir.text import show
 from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
 
+pytestmark = pytest.mark.long
+
 GRAPH = tiny_bert.tiny_bert()
 FEEDS = [tiny_bert.feeds(n % 5 + 2, n) for n in range(20)]
 

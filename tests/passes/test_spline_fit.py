@@ -94,6 +94,7 @@ def test_refusals():
         fit(np.exp, 1, 1, 1e-2, name="exp")
 
 
+@pytest.mark.long
 def test_a_range_over_many_magnitudes_is_fitted_all_the_same():
     """Its grid has billions of places, of which few are looked at."""
     spec = functions.sqrt(1e-6, 1e4)

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from ppc.runtime.base.errors import BadPlan
-from ppc.runtime.he.product import Product, plan_product
+from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.product import Product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan.file import decode
 from ppc.runtime.plan.steps import Linear, MatMul
 
@@ -24,7 +26,7 @@ BINOMIAL = 10.5
 """Variance of a fresh error; none exceeds 21."""
 
 
-LIGHT = [plan_product(1, 8, 16, 8, ell, norm_bits=norm) for ell in (12, 24) for norm in (0, 3)]
+LIGHT = [plan_product(1, 8, 16, 8, ell, he_seconds, norm_bits=norm) for ell in (12, 24) for norm in (0, 3)]
 """Products whose noise is mostly that of the encryption of zero."""
 
 

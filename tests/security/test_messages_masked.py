@@ -17,8 +17,9 @@ from frames import Frame, watched
 
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.engine import HeEngine
-from ppc.runtime.he.product import plan_product
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.ports import Engines
@@ -39,6 +40,8 @@ from ppc.runtime.protocols.multiply import (
 from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 from ppc.runtime.session.engines import CountingSource, standard
+
+pytestmark = pytest.mark.long
 
 TIMES = 24
 N = 24
@@ -104,8 +107,8 @@ def crossings(p: Party) -> None:
     gilboa_chosen(p, SERVER, 20, 6, N, 1, lambda: given, lambda: given)
 
 
-LINEAR = plan_product(1, 4, 6, 5, 22, norm_bits=9)
-BOTH = plan_product(1, 4, 6, 4, 22), plan_product(1, 4, 6, 4, 22)
+LINEAR = plan_product(1, 4, 6, 5, 22, he_seconds, norm_bits=9)
+BOTH = plan_product(1, 4, 6, 4, 22, he_seconds), plan_product(1, 4, 6, 4, 22, he_seconds)
 
 
 def linear(p: Party) -> None:

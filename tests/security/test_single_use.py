@@ -19,6 +19,8 @@ from ppc.runtime.session.engines import standard
 from ppc.runtime.session.executor import offline, setup
 from ppc.runtime.session.facts import facts
 
+pytestmark = pytest.mark.long
+
 WINDOWS = ((12, 8), (7, 14), (2, 48), (1, 96))
 """(bits at least, neighbours): so many elements of so many bits hold 96 bits: not equal by accident."""
 

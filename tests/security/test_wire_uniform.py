@@ -11,15 +11,17 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+import scipy
 from evenness import SURE, evenness, uneven
 from frames import Frame, session, succeeded, unpacked, watched
 from nacl import bindings as group
-from scipy import stats
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.ot.pool import Pool
 from ppc.runtime.party.party import together
 from ppc.runtime.party.role import SERVER
+
+pytestmark = pytest.mark.long
 
 RUNS = 12
 
@@ -115,7 +117,7 @@ def test_words_of_uploads_fill_their_range(runs):
             words = unpacked(frame.payload[at : at + size], bits)[: 8 * size // bits]
             at += size
             counts = np.histogram(words / 2.0**bits, bins=min(8, 2**bits), range=(0, 1))[0]
-            assert stats.chisquare(counts).pvalue > SURE
+            assert scipy.stats.chisquare(counts).pvalue > SURE
         assert at == len(frame.payload)
 
 

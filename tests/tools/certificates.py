@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def signed(
     key: Key,
     issuer: str,
     by: Key,
-    extensions: list[x509.ExtensionType],
+    extensions: Sequence[x509.ExtensionType],
     until: datetime.datetime = NOW + DAY,
 ) -> x509.Certificate:
     names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]

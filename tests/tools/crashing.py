@@ -53,7 +53,7 @@ def main() -> None:
     weights = tiny_weights() if role == "server" else None
     opened = open_store(Path(store), tiny_plan(), weights)
     name, _, nth = call.partition(":")
-    material.os = Deadly(int(nth or 1), when, name)
+    vars(material)["os"] = Deadly(int(nth or 1), when, name)
     sock = connect(("127.0.0.1", int(port)), 10)
     if verb == "prepare":
         prepare(sock, tiny_plan(), opened, 1, weights, timeout=20)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 SURE = 1e-12
 """Below it a test fails; one in many millions of correct runs would."""
@@ -17,11 +17,11 @@ def evenness(x: np.ndarray, bits: int) -> dict[str, float]:
     """
     split = _bits(x, bits)
     ones = split.sum(axis=(0, 1), dtype=np.int64)
-    found = {"each bit": float(stats.chi2.sf(float(((2 * ones - x.size) ** 2 / x.size).sum()), bits))}
+    found = {"each bit": float(scipy.stats.chi2.sf(float(((2 * ones - x.size) ** 2 / x.size).sum()), bits))}
     wide = min(4, bits)
     for name, part in (("low bits", x), ("high bits", x >> np.uint64(bits - wide))):
         counts = np.bincount((part & np.uint64((1 << wide) - 1)).ravel().astype(int), minlength=1 << wide)
-        found[name] = float(stats.chisquare(counts).pvalue)
+        found[name] = float(scipy.stats.chisquare(counts).pvalue)
     found["each place over the runs"] = _steady(split)
     if x.shape[1] > 1:
         xor, minus = x[:, 1:] ^ x[:, :-1], x[:, 1:] - x[:, :-1]
@@ -43,9 +43,9 @@ def _bits(x: np.ndarray, bits: int) -> np.ndarray:
 def _steady(split: np.ndarray) -> float:
     """Bits at one place, over the runs: as often 1 as 0."""
     runs, ones = len(split), split.sum(axis=0, dtype=np.int64)
-    return float(stats.chi2.sf(float(((2 * ones - runs) ** 2 / runs).sum()), ones.size))
+    return float(scipy.stats.chi2.sf(float(((2 * ones - runs) ** 2 / runs).sum()), ones.size))
 
 
 def _balanced(split: np.ndarray) -> float:
     ones = int(split.sum(dtype=np.int64))
-    return float(stats.chi2.sf((2 * ones - split.size) ** 2 / split.size, 1))
+    return float(scipy.stats.chi2.sf((2 * ones - split.size) ** 2 / split.size, 1))

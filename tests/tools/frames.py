@@ -79,6 +79,7 @@ def _frame(payload: bytes, here: FrameType) -> Frame:
         here, at = at, at.f_back
     assert at is not None
     party = next(v for f in (here, at) for v in f.f_locals.values() if isinstance(v, Party))
+    assert party.role is not None
     phase, step = _where(party.ledger)
     kind = f"{at.f_globals['__name__'].rsplit('.', 1)[-1]}.{at.f_code.co_name}"
     kind = "handshake" if kind.startswith("handshake.") else kind

@@ -16,7 +16,7 @@ from ppc.runtime.party.party import Party, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Plan, Weights
-from ppc.runtime.plan.local import run_local
+from ppc.runtime.plan.local import Local, run_local
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.executor import Values, offline, online, setup
@@ -67,10 +67,12 @@ def trace(plan: Plan, weights: Weights, feeds: Mapping[str, np.ndarray]) -> Trac
     made = [opened(form.num, s, c) for form, s, c in zip(plan.forms, server, client, strict=True)]
     plain = [steps.Plain(form.num, x[None]) for form, x in zip(plan.forms, made, strict=True)]
     meant = [
-        step.clear(
-            *(plain[j] for j in step.reads()),
-            *(Factor(weights[name]) for name in step.weights()),
-            *(np.asarray(local[j])[None] for j in step.locals()),
+        np.asarray(
+            step.clear(
+                *(plain[j] for j in step.reads()),
+                *(Factor(weights[name]) for name in step.weights()),
+                *(np.asarray(local[j])[None] for j in step.locals()),
+            )
         )[0]
         for step in steps_of
     ]
@@ -81,7 +83,7 @@ def both(
     p: Party,
     plan: Plan,
     weights: Weights,
-    local: Sequence[np.ndarray],
+    local: Sequence[Local],
     values: Values[Share] | None = None,
 ) -> dict[str, np.ndarray] | None:
     """Setup, offline and online in one go, without a handshake: what the client learns."""
@@ -127,7 +129,8 @@ def _spline(seen: Trace, index: int, x: Ints, num: Fixed, spec: SplineSpec) -> s
 def near_a_knot(x: Ints, spec: SplineSpec) -> np.ndarray:
     """Where a comparison without its dropped bits may take the piece to the left."""
     beyond = x[..., None] - np.array(spec.thresholds.values)
-    return ((beyond >= 0) & (beyond < 1 << spec.thresholds.drop)).any(axis=-1) & (spec.thresholds.drop > 0)
+    near: np.ndarray = ((beyond >= 0) & (beyond < 1 << spec.thresholds.drop)).any(axis=-1)
+    return near & (spec.thresholds.drop > 0)
 
 
 def late_spline(x: Ints, num: Fixed, spec: SplineSpec) -> Ints:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ppc.runtime.base.function import OneHot
 from ppc.runtime.base.ring import Fixed
-from ppc.runtime.he.product import plan_product
+from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
-from ppc.runtime.plan.local import LocalOp
+from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
+from ppc.runtime.plan.local import Apply, Input
 from ppc.runtime.protocols.compare import Thresholds
 from ppc.runtime.protocols.spline import SplineSpec
 
@@ -30,8 +32,8 @@ def tiny_weights() -> Weights:
 
 
 def tiny_plan(model: str = "tiny") -> Plan:
-    table = plan_product(1, TOKENS, VOCABULARY, WIDTH, 26, norm_bits=11)
-    square = plan_product(1, TOKENS, WIDTH, TOKENS, 26)
+    table = plan_product(1, TOKENS, VOCABULARY, WIDTH, 26, he_seconds, norm_bits=11)
+    square = plan_product(1, TOKENS, WIDTH, TOKENS, 26, he_seconds)
     bump = SplineSpec(
         Thresholds((-256, 0, 256)),
         20,
@@ -72,11 +74,11 @@ def tiny_plan(model: str = "tiny") -> Plan:
     return Plan(
         model=model,
         profile="exact",
-        options={"seq_len": str(TOKENS)},
+        options=Options(seq_len=TOKENS, byte_price=1e-7),
         inputs=(InputSpec("ids", (1, TOKENS), "int", 0, VOCABULARY - 1),),
         outputs=(OutputSpec("y", len(program) - 1, (1, 10)),),
         weights=tuple(WeightSpec(name, w.shape, 9) for name, w in weights.items()),
-        local=(LocalOp(op="Input", text="ids"), LocalOp(op="OneHot", args=(0,), ints=(VOCABULARY,))),
+        local=(Input("ids"), Apply(OneHot(VOCABULARY), (0,))),
         steps=program,
     )
 

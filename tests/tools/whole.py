@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -62,8 +62,8 @@ def simulated_errors(
             found.setdefault(name, []).append((got[name][at].ravel(), wanted[at].ravel()))
     errors = {}
     for name, pairs in found.items():
-        got, wanted = (np.concatenate(some) for some in zip(*pairs, strict=True))
-        off = np.abs(got - wanted) / wanted.std()
+        made_of, wanted_of = (np.concatenate(some) for some in zip(*pairs, strict=True))
+        off = np.abs(made_of - wanted_of) / wanted_of.std()
         errors[name] = Error(float(off.max()), float(np.sqrt((off**2).mean())))
     return errors
 
@@ -86,7 +86,7 @@ def two_parties(made: Compiled, feeds: Feeds) -> tuple[Outcome, Outcome]:
 
 def cost_as_predicted(*outcomes: Outcome) -> bool:
     """Bytes and flights of every phase, at each side."""
-    keys = ("sent", "received", "flights")
+    keys: tuple[Literal["sent", "received", "flights"], ...] = ("sent", "received", "flights")
     return all(
         each.report[phase][key] == each.report["predicted"][phase][key]
         for each in outcomes

@@ -1,4 +1,3 @@
-import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -14,7 +13,8 @@ from ppc.frontend.read.load import load
 from ppc.frontend.read.run import run
 from ppc.passes import functions
 from ppc.passes.owners import owners
-from ppc.runtime.base.clear import CLEAR
+from ppc.runtime.base import clear as alone
+from ppc.runtime.base import function as f
 from ppc.runtime.base.ring import Fixed
 
 RNG = np.random.default_rng(0)
@@ -31,14 +31,23 @@ FEEDS = {
 }
 
 
-def clears(function, *xs, shape=None, to=FLOAT, ints=(), floats=()):
-    return ops.Clear(function, xs, shape or xs[0].type.shape, to, ints, floats)
+def clears(function, *xs, shape=None, to=FLOAT):
+    function = f.Plain(function) if isinstance(function, str) else function
+    return ops.Clear(function, xs, shape or xs[0].type.shape, to)
 
 
 UNIT = ops.Tanh(X)
-AXIS_1 = msgspec.msgpack.encode({"axis": 1})
+HARDMAX = f.Onnx(
+    operator="Hardmax",
+    opset=17,
+    result=0,
+    results=1,
+    kinds=("float",),
+    shape=(2, 3, 4),
+    attributes=(("axis", 1),),
+)
 CASES = {
-    "onnx": ops.Clear("Onnx", (X,), X.type.shape, FLOAT, (17, 0, 1, 0), text="Hardmax", data=AXIS_1),
+    "onnx": clears(HARDMAX, X),
     "add": ops.Add(X, Y),
     "int and float": ops.Mul(N, ops.Reshape(Y, (1, 3))),
     "bool and float": ops.Sub(ops.Cast(P, FLOAT), ops.Reshape(Y, (1, 3))),
@@ -106,18 +115,18 @@ CASES = {
     "Mish": clears("Mish", UNIT),
     "Acosh": clears("Acosh", ops.Exp(ops.Abs(X))),
     "Log": clears("Log", Y),
-    "IsInf": clears("IsInf", ops.Div(X, ops.Const(np.float32(0))), to=BOOL, ints=(1, 0)),
-    "Elu": clears("Elu", X, floats=(1.3, 1.0)),
-    "Celu": clears("Celu", X, floats=(1.3,)),
-    "ThresholdedRelu": clears("ThresholdedRelu", X, floats=(0.5,)),
-    "Shrink": clears("Shrink", X, floats=(0.3, 0.5)),
-    "LogSoftmax": clears("LogSoftmax", X, ints=(2, 1)),
-    "Product": clears("Product", X, shape=(2, 1, 4), ints=(1, 1)),
-    "LogSumExp": clears("LogSumExp", X, shape=(2, 3), ints=(2, 0)),
-    "ArgExtreme": clears("ArgExtreme", X, shape=(2, 3), to=INT, ints=(2, 0, 1, 1)),
-    "Top": clears("Top", X, shape=(2, 3, 2), ints=(2, 2, 1, 0)),
-    "Top places": clears("Top", X, shape=(2, 3, 2), to=INT, ints=(2, 2, 0, 1)),
-    "BitShift": clears("BitShift", M, M, to=INT, ints=(1,)),
+    "IsInf": clears(f.IsInf(True, False), ops.Div(X, ops.Const(np.float32(0))), to=BOOL),
+    "Elu": clears(f.Elu(1.3, 1.0), X),
+    "Celu": clears(f.Celu(1.3), X),
+    "ThresholdedRelu": clears(f.ThresholdedRelu(0.5), X),
+    "Shrink": clears(f.Shrink(0.3, 0.5), X),
+    "LogSoftmax": clears(f.LogSoftmax(2), X),
+    "Product": clears(f.Product((1,), True), X, shape=(2, 1, 4)),
+    "LogSumExp": clears(f.LogSumExp((2,), False), X, shape=(2, 3)),
+    "ArgExtreme": clears(f.ArgExtreme(2, False, True, True), X, shape=(2, 3), to=INT),
+    "Top": clears(f.Top(2, 2, True, False), X, shape=(2, 3, 2)),
+    "Top places": clears(f.Top(2, 2, False, True), X, shape=(2, 3, 2), to=INT),
+    "BitShift": clears(f.BitShift(True), M, M, to=INT),
 }  # fmt: skip
 
 
@@ -146,9 +155,11 @@ def test_every_op_has_a_case_or_is_refused():
     reached = {type(op) for case in CASES.values() for op in walk(graph(case))}
     assert set(MEANING) - reached == {ops.Spline, ops.Rescale}
     assert set(RULES) <= reached
-    clear = {op.function for case in CASES.values() for op in walk(graph(case)) if isinstance(op, ops.Clear)}
+    clear = {
+        op.function.key for case in CASES.values() for op in walk(graph(case)) if isinstance(op, ops.Clear)
+    }
     assert clear == set(CLEAR_RULES)
-    assert set(CLEAR) - clear == {"BitAnd", "BitOr", "BitXor", "BitNot"}
+    assert {*alone.PLAIN, *alone.WITH_ATTRIBUTES} - clear == {"BitAnd", "BitOr", "BitXor", "BitNot"}
 
 
 @pytest.mark.parametrize(

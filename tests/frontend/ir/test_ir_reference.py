@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
-from scipy import special
+import scipy
 
+from models.tiny_bert import Shape, tiny_bert
+from ppc import passes
 from ppc.frontend.ir import ops, reference
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, IRError, Op, walk
 from ppc.frontend.ir.spline import SplineSpec
+from ppc.frontend.read.load import load
+from ppc.runtime.base.namespace import NUMPY, of_torch
 from ppc.runtime.base.ring import Fixed
 
 X = Input((2, 3), FLOAT, name="x")
@@ -22,14 +26,16 @@ def value(op: Op, **feeds: np.ndarray) -> np.ndarray:
 
 def test_erf_to_the_last_places() -> None:
     x = np.linspace(-6, 6, 10_001)
-    np.testing.assert_allclose(reference.erf(x), special.erf(x), rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(NUMPY.erf(x), scipy.special.erf(x), rtol=1e-14, atol=1e-15)
 
 
 def test_functions_in_double_precision() -> None:
-    phi = special.ndtr(VALUE)
+    phi = scipy.special.ndtr(VALUE)
     np.testing.assert_allclose(value(ops.Gelu(X), x=VALUE), VALUE * phi, rtol=1e-13)
-    np.testing.assert_allclose(value(ops.Silu(X), x=VALUE), VALUE * special.expit(VALUE), rtol=1e-13)
-    np.testing.assert_allclose(value(ops.Softmax(X), x=VALUE), special.softmax(VALUE, axis=-1), rtol=1e-13)
+    np.testing.assert_allclose(value(ops.Silu(X), x=VALUE), VALUE * scipy.special.expit(VALUE), rtol=1e-13)
+    np.testing.assert_allclose(
+        value(ops.Softmax(X), x=VALUE), scipy.special.softmax(VALUE, axis=-1), rtol=1e-13
+    )
 
 
 def test_sigmoid_and_softmax_at_the_ends() -> None:
@@ -102,3 +108,34 @@ def test_a_spline_takes_the_right_piece_at_its_knots() -> None:
     steps = SplineSpec((0.0, 1.0), ((1.0, 0, 0), (2.0, 0, 0), (3.0, 0, 0)), (), (-1.0, 2.0), 0.0, "steps")
     assert steps.evaluate([-0.5, 0, 0.5, 1, 2]).tolist() == [1, 2, 2, 3, 3]
     assert hash(steps) == hash(steps)
+
+
+@pytest.mark.parametrize("stage", ["", "approximate"])
+@pytest.mark.parametrize(("real", "within"), [("float64", 1e-12), ("float32", 1e-4)])
+def test_a_whole_model_in_pytorch(stage: str, real: str, within: float) -> None:
+    """As it is and with splines in it: the oracle's values, and a slope for every weight."""
+    torch = pytest.importorskip("torch")
+    graph = load(tiny_bert(Shape(layers=1, width=8, positions=6)), seq_len=6)
+    graph = passes.run(graph, stop_after=stage).graph if stage else graph
+    assert any(isinstance(op, ops.Spline) for op in walk(graph)) == bool(stage)
+    feeds = {
+        "input_ids": np.array([[3, 1, 4, 1, 5, 0]]),
+        "attention_mask": np.array([[1, 1, 1, 1, 1, 0]]),
+        "token_type_ids": np.array([[0, 0, 1, 1, 1, 0]]),
+    }
+    xp = of_torch(torch, getattr(torch, real))
+    weights = {
+        op: xp.astype(xp.asarray(op.value), xp.real).requires_grad_()
+        for op in walk(graph)
+        if isinstance(op, ops.Const) and op.secret
+    }
+    values = reference.evaluate_in(xp, graph, feeds, weights)
+    want = reference.evaluate(graph, feeds)
+    for name, op in graph.outputs.items():
+        assert values[op].dtype == xp.real
+        np.testing.assert_allclose(values[op].detach().numpy(), want[name], rtol=within, atol=within)
+    sum((values[op] ** 3).sum() for op in graph.outputs.values()).backward()
+    assert len(weights) > 10
+    for op, weight in weights.items():
+        assert torch.isfinite(weight.grad).all(), op
+        assert weight.grad.abs().max() > 0, op

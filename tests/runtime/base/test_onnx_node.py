@@ -10,31 +10,25 @@ import numpy as np
 import pytest
 
 from ppc.runtime.base.errors import BadInput
-from ppc.runtime.plan.local import LocalOp, infer_local, run_local
+from ppc.runtime.base.function import Onnx
+from ppc.runtime.plan.local import Apply, Input, infer_local, run_local
 
 X = np.array([[0.5, 3.0, -1.0]])
 
 
-def node(
-    text: str = "Hardmax",
-    *,
-    ints: tuple[int, ...] = (17, 0, 1, 0),
-    shape: tuple[int, ...] = (1, 3),
-    data: bytes | None = None,
-    **attributes: object,
-) -> LocalOp:
-    packed = msgspec.msgpack.encode(attributes) if data is None else data
-    return LocalOp(op="Onnx", args=(0,), text=text, ints=ints, shape=shape, data=packed)
+def node(operator: str = "Hardmax", **fields: object) -> Apply:
+    said: dict[str, object] = {"opset": 17, "result": 0, "results": 1, "kinds": ("float",), "shape": (1, 3)}
+    return Apply(Onnx(operator=operator, **{**said, **fields}), (0,))
 
 
-def computed(op: LocalOp) -> np.ndarray:
-    program = [LocalOp(op="Input", text="x"), op]
+def computed(op: Apply) -> np.ndarray:
+    program = [Input("x"), op]
     infer_local(program, {"x": (1, 3)})
     return run_local(program, {"x": X})[1]
 
 
 def test_it_computes() -> None:
-    assert computed(node(axis=1)).tolist() == [[0, 1, 0]]
+    assert computed(node(attributes=(("axis", 1),))).tolist() == [[0, 1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -43,30 +37,48 @@ def test_it_computes() -> None:
         (node("Nothing"), "Nothing"),
         (node("Loop"), "Loop"),
         (node("org.example.Hardmax"), "operators of org.example"),
-        (node(axis=7), r"axis"),
-        (node(axis=[1.5, "x"]), None),
+        (node(attributes=(("axis", 7),)), r"axis"),
+        (node(attributes=(("axis", (1.5, "x")),)), None),
         (node(shape=(3, 1)), "shape"),
-        (node(ints=(17, 0, 1, 9)), None),
-        (node(ints=(17, 0, 1, 0, 0)), "operands"),
-        (node(ints=(17,)), None),
-        (node(ints=(10**6, 0, 1, 0)), None),
-        (node(data=b"\xff"), "attributes"),
-        (node(data=msgspec.msgpack.encode({"axis": {"a": 1}})), "attributes"),
-        (node(data=msgspec.msgpack.encode({"body": b"graph"})), "attributes"),
+        (node(kinds=("float", "float")), "operands"),
+        (node(kinds=(None,)), "operands"),
+        (node(result=4), None),
+        (node(opset=10**6), None),
     ],
 )  # fmt: skip
-def test_a_bad_one_is_one_line(op: LocalOp, says: str | None) -> None:
+def test_a_bad_one_is_one_line(op: Apply, says: str | None) -> None:
     with pytest.raises(BadInput, match=says) as caught:
         computed(op)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("kinds", ["complex"], "Invalid enum value 'complex'"),
+        ("results", 0, "`int` >= 1"),
+        ("results", 2**40, "`int` <= 65536"),
+        ("attributes", [["axis", {"a": 1}]], r"Expected `int \| float \| str \| array`, got `object`"),
+        ("attributes", [["body", b"graph"]], r"Expected `int \| float \| str \| array`, got `bytes`"),
+        ("attributes", [["axis", 1, 2]], "length 2"),
+        ("operator", 7, "Expected `str`"),
+    ],
+)
+def test_what_no_node_can_say_is_refused(field: str, value: object, says: str) -> None:
+    tree = msgspec.msgpack.decode(msgspec.msgpack.encode(node()))
+    tree["function"][field] = value
+    with pytest.raises(msgspec.ValidationError, match=says):
+        msgspec.msgpack.decode(msgspec.msgpack.encode(tree), type=Apply)
+
+
 def test_without_onnx_the_remedy_is_named() -> None:
     code = (
         "import sys; sys.modules['onnx'] = None; sys.modules['onnxruntime'] = None\n"
-        "from ppc.runtime.plan.local import LocalOp, run_local\nimport numpy as np\n"
-        "op = LocalOp(op='Onnx', args=(0,), text='Abs', ints=(17, 0, 1, 0), shape=(1, 3), data=b'\\x80')\n"
-        "run_local([LocalOp(op='Input', text='x'), op], {'x': np.ones((1, 3))})"
+        "from ppc.runtime.base.function import Onnx\n"
+        "from ppc.runtime.plan.local import Apply, Input, run_local\n"
+        "import numpy as np\n"
+        "op = Onnx(operator='Abs', opset=17, result=0, results=1, kinds=('float',), shape=(1, 3))\n"
+        "run_local([Input('x'), Apply(op, (0,))], {'x': np.ones((1, 3))})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install onnx onnxruntime" in done.stderr.splitlines()[-1]

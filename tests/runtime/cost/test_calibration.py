@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import threading
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
-from scipy.optimize import nnls
+import scipy
 from sides import told
 
 from ppc.runtime.cost import calibration as measure
@@ -16,9 +17,14 @@ from ppc.runtime.cost import sample_plan
 from ppc.runtime.cost.meter import metered
 from ppc.runtime.cost.rates import REFERENCE, read_rates
 from ppc.runtime.cost.sample_plan import sample_plans
+from ppc.runtime.he.packing import Tile
+from ppc.runtime.he.product import Product
+from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.plan.file import decode
 from ppc.runtime.plan.steps import AnyStep
+
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture
@@ -26,9 +32,11 @@ def little(monkeypatch):
     """Sample plans so small that measuring takes no time and means nothing."""
     monkeypatch.setattr(sample_plan, "SHAPES", ((1, 1), (2, 8)))
     monkeypatch.setattr(sample_plan, "WIDE", (4, 8))
-    monkeypatch.setattr(sample_plan, "LINEAR", ((8, 16, 8, 29),))
-    monkeypatch.setattr(sample_plan, "PACKED", ((8, 16, 64, 29),))
-    monkeypatch.setattr(sample_plan, "MATMUL", ((2, 8, 8, 8, 28),))
+    masks = Product(2, 8, 8, 8, 28, 30, Tile(8, 8, 8), sample_plan.THREE)
+    alone = Product(1, 8, 16, 8, 29, 13, Tile(8, 16, 8), sample_plan.TWO)
+    packed = Product(1, 8, 16, 64, 29, 13, Tile(8, 16, 8), replace(sample_plan.TWO, pack_levels=4), 8)
+    monkeypatch.setattr(sample_plan, "LINEAR", (alone, packed))
+    monkeypatch.setattr(sample_plan, "MATMUL", ((masks, masks),))
     monkeypatch.setattr(measure, "STOCK", 1 << 12)
     monkeypatch.setattr(measure, "BULK", 1 << 16)
     sample_plans.cache_clear()
@@ -82,6 +90,35 @@ def test_a_machine_is_measured_in_every_unit(little, monkeypatch):
     assert rates.loopback[1] > 0
 
 
+def test_all_work_of_products_is_timed_in_one_stage():
+    timed = [unit for units in measure.STAGES.values() for unit in units]
+    assert sorted(timed) == sorted(
+        unit for work in sample_plans()[0].products[0].work.values() for unit in work
+    )
+
+
+def staged(stage, rates):
+    """The work of the sample products in one stage, and the seconds that it takes at ``rates``."""
+    found = [measure.stage_work(product, stage) for product in sample_plans()[0].products]
+    return [(work, sum(n * rates[unit] for unit, n in work.items())) for work in found]
+
+
+@pytest.mark.parametrize("stage", measure.STAGES)
+def test_the_sample_products_tell_one_kind_of_work_from_the_other(stage):
+    """At a condition number of 10 an error in the times may be tenfold in a rate; one of 1 is perfect."""
+    _, counts, _ = measure.design(staged(stage, read_rates(REFERENCE).shared))
+    assert np.linalg.cond(counts / np.linalg.norm(counts, axis=0)) < 6
+
+
+def test_rates_of_products_explain_the_times_that_they_make():
+    truth = {unit: 1e-9 * (1 + i) for i, unit in enumerate(u for us in measure.STAGES.values() for u in us)}
+    times = {Place("he", "keys made"): 0.1, Place("he", "keys read"): 0.1}
+    for stage in measure.STAGES:
+        times |= {Place("he", f"{stage} {i}"): seconds for i, (_, seconds) in enumerate(staged(stage, truth))}
+    rates = measure._he_rates(times)
+    assert {unit: rates[unit] for unit in truth} == pytest.approx(truth)
+
+
 def test_rates_explain_the_times_that_they_make(little):
     """Times made up from known rates are met again, place by place."""
     truth = {"step": 3e-4, "element": 2e-6, "said": 5e-6, "key": 7e-7, "swapped": 1e-6}
@@ -108,7 +145,7 @@ def test_non_negative_least_squares(seed):
     rng = np.random.default_rng(seed)
     a, y = rng.random((12, 5)) ** 3, rng.normal(size=12)
     a[:, 3] = 0
-    expected, _ = nnls(a, y)
+    expected, _ = scipy.optimize.nnls(a, y)
     got = measure.nonnegative(a, y)
     assert got.min() >= 0
     assert np.linalg.norm(a @ got - y) == pytest.approx(np.linalg.norm(a @ expected - y), abs=1e-6)

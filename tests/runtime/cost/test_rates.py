@@ -7,10 +7,23 @@ import pytest
 
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.cost import rates as module
-from ppc.runtime.cost.rates import REFERENCE, Rates, current_rates, rates_path, read_rates, save_rates
+from ppc.runtime.cost.rates import (
+    REFERENCE,
+    Rates,
+    current_rates,
+    he_seconds,
+    rates_path,
+    read_rates,
+    save_rates,
+)
+from ppc.runtime.he.packing import Tile
+from ppc.runtime.he.params import PARAMETER_SETS
+from ppc.runtime.he.product import Product
 from ppc.runtime.net.network import LAN, LOOPBACK, WAN, parse_network
+from ppc.runtime.ot.pool import NS_IKNP, NS_SILENT
 from ppc.runtime.party.role import CLIENT, SERVER
 
+PRODUCT = Product(1, 8, 16, 8, 24, 13, Tile(8, 16, 8), PARAMETER_SETS[4])
 RATES = Rates(
     machine="m",
     date="2026-01-01",
@@ -86,6 +99,8 @@ def test_rates_below_the_home_folder_where_no_other_is_named(monkeypatch, tmp_pa
         ({"cores": 0}, "no time"),
         ({"loopback": [0, 1]}, "no time"),
         ({"shared": {"x": -1}}, "no time"),
+        ({"version": 1}, "rates of version 1, not 2"),
+        ({"version": 3}, "rates of version 3, not 2"),
         ({"shared": {"x": "fast"}}, "no rates of this version"),
         ({"more": 1}, "no rates of this version"),
     ],
@@ -95,6 +110,41 @@ def test_a_damaged_file_is_named(tmp_path, change, fault):
     path.write_bytes(msgspec.json.encode(msgspec.to_builtins(RATES) | change))
     with pytest.raises(BadInput, match=rf"rates.json.*{fault}.*--calibrate"):
         read_rates(path)
+
+
+def test_rates_of_before_there_were_versions_are_named(tmp_path):
+    path = tmp_path / "rates.json"
+    old = msgspec.to_builtins(RATES)
+    del old["version"]
+    path.write_bytes(msgspec.json.encode(old))
+    with pytest.raises(
+        BadInput, match=r"^\S*rates.json: rates of version 1, not 2; run ppc bench --calibrate again$"
+    ):
+        read_rates(path)
+
+
+def test_every_rate_of_a_product_that_comes_with_the_program_is_positive_and_plausible():
+    """Nanoseconds on one core: what a vector does for one of its eight lanes, and what a scalar does."""
+    shared = read_rates(REFERENCE).shared
+    work = {unit for counts in PRODUCT.work.values() for unit in counts}
+    lanes = {"butterfly", "he_mac"}
+    assert work <= set(shared)
+    assert all(0.05 < 1e9 * shared[unit] < 1 for unit in lanes)
+    assert all(0.5 < 1e9 * shared[unit] < 60 for unit in work - lanes)
+
+
+def test_pools_are_filled_by_numbers_that_agree_with_the_table():
+    shared = read_rates(REFERENCE).shared
+    for kind, chosen in (("iknp", NS_IKNP), ("silent", NS_SILENT)):
+        measured = 1e9 * (shared[f"{kind}_send"] + shared[f"{kind}_receive"])
+        assert chosen / 2 < measured < chosen * 2
+
+
+def test_the_seconds_that_choose_products_are_not_those_of_the_users_machine(home):
+    before = he_seconds(PRODUCT)
+    save_rates(RATES, rates_path())
+    assert current_rates() == RATES
+    assert he_seconds(PRODUCT) == before > 0
 
 
 def test_a_missing_file_is_named(tmp_path):

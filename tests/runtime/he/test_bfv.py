@@ -7,12 +7,14 @@ from packed import pack_left
 
 from ppc.runtime.base.errors import RangeFault
 from ppc.runtime.base.prg import Prg
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import bfv as he
 from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import SecretKey, read_upload
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PARAMETER_SETS, HeParams, context
-from ppc.runtime.he.product import Product, answer_parts, plan_product, upload_parts
+from ppc.runtime.he.product import Product, answer_parts, upload_parts
+from ppc.runtime.he.tiling import plan_product
 
 NATIVE = PARAMETER_SETS[3]
 
@@ -64,7 +66,7 @@ def check(product, ends, value_bits=None):
 
 @pytest.mark.parametrize("ell", [1, 8, 16, 17, 24, 26, 30, 32, 37, 40, 42])
 def test_products_of_masks_in_every_ring(ell, ends):
-    check(plan_product(2, 5, 13, 7, ell), ends)
+    check(plan_product(2, 5, 13, 7, ell, he_seconds), ends)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -72,10 +74,11 @@ def test_products_of_any_shape(seed, ends):
     rng = np.random.default_rng(seed)
     batch, m, k, n = (int(x) for x in rng.integers(1, (4, 40, 150, 150)))
     price = float(rng.choice([1e-12, 8e-8, 1e-5]))
-    product = plan_product(batch, m, k, n, 28, value_bits=11, byte_price=price, params=(NATIVE,))
+    product = plan_product(batch, m, k, n, 28, he_seconds, value_bits=11, byte_price=price, params=(NATIVE,))
     check(product, ends, 11)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "tile", [Tile(1, 4, 1), Tile(3, 7, 2), Tile(40, 1, 50), Tile(1, 64, 64), Tile(20, 9, 9)]
 )

@@ -11,10 +11,12 @@ from spoil import spoil_uploads
 
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RangeFault
 from ppc.runtime.base.ring import Ring
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import engine
 from ppc.runtime.he.engine import workers
 from ppc.runtime.he.params import PACKING_SETS
-from ppc.runtime.he.product import plan_product, public_key_bytes
+from ppc.runtime.he.product import public_key_bytes
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.net.channel import HEADER
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, priced, together
@@ -23,7 +25,7 @@ from ppc.runtime.session.engines import standard
 
 Halves = tuple[Ring | None, Ring | None]
 
-PRODUCT = plan_product(1, 4, 8, 4, 20, norm_bits=8)
+PRODUCT = plan_product(1, 4, 8, 4, 20, he_seconds, norm_bits=8)
 
 
 def threads() -> int:
@@ -52,7 +54,7 @@ def test_a_product_and_its_end():
 
 
 def test_keys_are_sent_once_for_each_parameter_set():
-    other = plan_product(1, 4, 8, 4, 20, norm_bits=8, params=(PACKING_SETS[1],))
+    other = plan_product(1, 4, 8, 4, 20, he_seconds, norm_bits=8, params=(PACKING_SETS[1],))
 
     def program(p: Party) -> list[Halves]:
         shares = []

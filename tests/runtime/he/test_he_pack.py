@@ -6,19 +6,14 @@ import numpy as np
 import pytest
 
 from ppc.runtime.base.prg import Prg
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import bfv as he
 from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import basis, kept_basis
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, packing_noise
-from ppc.runtime.he.product import (
-    Product,
-    answer_bytes,
-    answer_parts,
-    plan_product,
-    public_key_bytes,
-    upload_bytes,
-)
+from ppc.runtime.he.product import Product, answer_bytes, answer_parts, public_key_bytes, upload_bytes
+from ppc.runtime.he.tiling import plan_product
 
 PARAMS = dataclasses.replace(PARAMETER_SETS[3], pack_levels=4)
 
@@ -77,8 +72,8 @@ def test_more_packing_than_the_kept_primes_carry_is_refused():
 
 
 def test_packing_saves_bytes():
-    plain = plan_product(1, 32, 384, 1152, 30, norm_bits=13)
-    packed = plan_product(1, 32, 384, 1152, 30, norm_bits=13, params=PACKING_SETS)
+    plain = plan_product(1, 32, 384, 1152, 30, he_seconds, norm_bits=13)
+    packed = plan_product(1, 32, 384, 1152, 30, he_seconds, norm_bits=13, params=PACKING_SETS)
     assert packed.fill > 1
     total = upload_bytes(packed) + answer_bytes(packed)
     assert total < (upload_bytes(plain) + answer_bytes(plain)) / 2

@@ -9,17 +9,19 @@ from math import log2, prod
 
 import numpy as np
 import pytest
+import scipy
 from packed import pack_left
-from scipy import stats
 
 from ppc.runtime.base.prg import Prg
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import bfv as he
 from ppc.runtime.he import cipher as he_cipher
 from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import basis
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PARAMETER_SETS, noise_bound
-from ppc.runtime.he.product import Product, plan_product
+from ppc.runtime.he.product import Product
+from ppc.runtime.he.tiling import plan_product
 
 PARAMS = PARAMETER_SETS[3]
 PRODUCT = Product(1, 32, 64, 16, 28, 13, Tile(32, 16, 8), PARAMS)
@@ -66,7 +68,7 @@ def looks_uniform(product, residues):
     """Residues (..., primes, N) spread evenly over their moduli."""
     share = residues / np.array(product.params.primes)[:, None]
     counts = np.histogram(share, bins=64, range=(0, 1))[0]
-    return stats.chisquare(counts).pvalue > 1e-9
+    return scipy.stats.chisquare(counts).pvalue > 1e-9
 
 
 def noise_of(client, product, full, want):
@@ -200,7 +202,7 @@ def is_flooded(product, noise):
     share = noise / 2.0**product.flood_bits
     inside = np.abs(noise).max() <= 2.0**product.flood_bits + 2.0**product.noise_bits
     large = np.median(np.abs(noise)) >= 2.0 ** (product.flood_bits - 3)
-    return inside and large and stats.kstest(share, "uniform", args=(-1, 2)).pvalue > 1e-9
+    return inside and large and scipy.stats.kstest(share, "uniform", args=(-1, 2)).pvalue > 1e-9
 
 
 def test_the_client_sees_the_flooding_and_not_the_noise(ends):
@@ -215,18 +217,19 @@ def test_without_flooding_the_noise_would_show(ends, monkeypatch):
 def test_the_noise_does_not_depend_on_the_weights(ends):
     none = measured(ends, v=np.zeros((1, 64, 16), np.int64))
     loud = measured(ends, v=np.full((1, 64, 16), 1 << 10))
-    assert stats.ks_2samp(none, loud).pvalue > 1e-9
+    assert scipy.stats.ks_2samp(none, loud).pvalue > 1e-9
 
 
 def test_without_flooding_the_noise_would_depend_on_the_weights(ends, monkeypatch):
     monkeypatch.setattr(he, "words", without_flood(PRODUCT))
     none = measured(ends, v=np.zeros((1, 64, 16), np.int64))
     loud = measured(ends, v=np.full((1, 64, 16), 1 << 10))
-    assert stats.ks_2samp(none, loud).pvalue < 1e-9
+    assert scipy.stats.ks_2samp(none, loud).pvalue < 1e-9
 
 
-@pytest.mark.parametrize("product", [PRODUCT, MASKS, plan_product(12, 32, 32, 32, 40)], ids=str)
+@pytest.mark.parametrize("product", [PRODUCT, MASKS, None], ids=["by hand", "masks", "planned"])
 def test_flooding_is_forty_bits_above_the_bound(product):
+    product = product or plan_product(12, 32, 32, 32, 40, he_seconds)
     meets = product.tile.cols
     norm = 2.0**product.norm_bits * meets**0.5
     results = product.batch * product.m * product.n
@@ -293,7 +296,7 @@ def test_uploads_look_uniform(ends):
     u, (part, *_) = uploaded(client, PRODUCT)
     for found, among in ((np.frombuffer(part, np.uint8), 256), ((u >> np.uint64(20)).ravel(), 256)):
         counts = np.bincount(found.astype(np.int64), minlength=among)
-        assert stats.chisquare(counts).pvalue > 1e-9
+        assert scipy.stats.chisquare(counts).pvalue > 1e-9
 
 
 def test_masks_are_unrelated_to_the_seeded_offsets(ends):
@@ -306,7 +309,7 @@ def test_masks_are_unrelated_to_the_seeded_offsets(ends):
     first = u[0, :, :16].ravel()  # the first inner tile
     difference = (h[0] - first) & np.uint64(2**PRODUCT.ell - 1)
     counts = np.bincount((difference >> np.uint64(24)).astype(np.int64), minlength=16)
-    assert stats.chisquare(counts).pvalue > 1e-9
+    assert scipy.stats.chisquare(counts).pvalue > 1e-9
     assert len(np.unique(difference)) == len(difference)
 
 
@@ -338,7 +341,7 @@ def test_the_clients_share_is_uniform_whatever_the_weights(ends):
     v = np.zeros((1, 64, 16), np.int64)
     share = client.finish(PRODUCT, server.answer(PRODUCT, uploaded(client, PRODUCT)[1], v, s))
     counts = np.bincount((share.ravel() >> np.uint64(24)).astype(int), minlength=16)
-    assert stats.chisquare(counts).pvalue > 1e-9
+    assert scipy.stats.chisquare(counts).pvalue > 1e-9
     assert (share + s & np.uint64((1 << 28) - 1) == 0).all()
 
 

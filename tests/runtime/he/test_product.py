@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PARAMETER_SETS, HeParams
 from ppc.runtime.he.product import (
@@ -14,19 +15,19 @@ from ppc.runtime.he.product import (
     answer_bytes,
     answer_parts,
     parameter_sets,
-    plan_product,
     public_key_bytes,
     uniform_norm_bits,
     upload_bytes,
     upload_parts,
 )
+from ppc.runtime.he.tiling import plan_product
 
-LAYER = plan_product(1, 32, 384, 1152, 30, norm_bits=14)
+LAYER = plan_product(1, 32, 384, 1152, 30, he_seconds, norm_bits=14)
 
 
 @pytest.mark.parametrize("ell", [8, 16, 24, 32, 37, 40, 42])
 def test_masks_of_any_ring_in_use_fit(ell):
-    product = plan_product(12, 32, 32, 32, ell)
+    product = plan_product(12, 32, 32, 32, ell, he_seconds)
     assert product.flood_bits >= product.noise_bits + 40
     assert product.flood_bits <= product.budget_bits
     assert product.norm_bits == uniform_norm_bits(ell, 32)
@@ -34,11 +35,11 @@ def test_masks_of_any_ring_in_use_fit(ell):
 
 def test_what_does_not_fit_is_refused_with_numbers():
     with pytest.raises(ValueError, match=r"noise of \d+ bits, flooding of \d+, capacity \d+"):
-        plan_product(1, 8, 64, 8, 40, norm_bits=64, params=PARAMETER_SETS[:6])
+        plan_product(1, 8, 64, 8, 40, he_seconds, norm_bits=64, params=PARAMETER_SETS[:6])
     with pytest.raises(ValueError, match="2\\^42"):
-        plan_product(1, 8, 8, 8, 43)
+        plan_product(1, 8, 8, 8, 43, he_seconds)
     with pytest.raises(ValueError, match="empty axis"):
-        plan_product(1, 8, 0, 8, 20, norm_bits=10)
+        plan_product(1, 8, 0, 8, 20, he_seconds, norm_bits=10)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,7 @@ def test_a_product_that_is_not_safe_cannot_be_made(change, match):
         dataclasses.replace(LAYER, **change)
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 3),
@@ -68,7 +70,7 @@ def test_a_product_that_is_not_safe_cannot_be_made(change, match):
     st.sampled_from([12, 26, 33]),
 )
 def test_sizes_are_the_sums_of_their_parts(batch, m, k, n, ell):
-    product = plan_product(batch, m, k, n, ell)
+    product = plan_product(batch, m, k, n, ell, he_seconds)
     assert sum(upload_parts(product)) == upload_bytes(product)
     assert sum(answer_parts(product)) == answer_bytes(product)
     units = [sum(product.unit_sizes(unit)) for unit in range(product.units)]
@@ -90,19 +92,42 @@ def test_sizes_by_hand():
     assert product.macs == 2 * 8 * 4096 * 2 * 2
 
 
-def test_wire_price_shifts_the_choice():
-    cheap = plan_product(1, 32, 384, 384, 30, norm_bits=14, byte_price=1e-11)
-    dear = plan_product(1, 32, 384, 384, 30, norm_bits=14, byte_price=1e-6)
-    assert upload_bytes(dear) + answer_bytes(dear) <= upload_bytes(cheap) + answer_bytes(cheap)
-    assert dear.predicted_seconds >= cheap.predicted_seconds
+def test_work_by_hand():
+    alone = Product(2, 6, 10, 70, 20, 12, Tile(3, 5, 7), PARAMETER_SETS[3])
+    coefficients = 4096 * 2
+    assert alone.work == {
+        "upload": {"encrypt": 8 * coefficients},
+        "answer": {
+            "expand": 8 * coefficients,
+            "arrange": 2 * 8 * 2 * coefficients,  # 10 tiles across are two units
+            "weight": 2 * 10 * 70,
+            "butterfly": 2 * 2 * 16 * 6 * 4096 // 2 * 2,  # blocks of 64 have six stages
+            "he_mac": 8 * 16 * 2 * coefficients,
+            "rerandomise": 2 * 2 * 16 * 2 * coefficients,
+            "key_switch": 0,
+            "switch_down": 2 * 2 * 10 * coefficients,
+        },
+        "finish": {"decrypt": 2 * (16 + 8) * coefficients, "result": 2 * 6 * 70},
+    }
+
+
+def test_switched_keys_by_hand():
+    """Eight rows of tiles with 16 answers each: 64, 32, 16 and 8 at a time; of one row 8, then 4, 2 and 1."""
+    params = dataclasses.replace(PARAMETER_SETS[5], pack_levels=4)
+    packed = Product(1, 32, 16, 32, 24, 12, Tile(4, 16, 2), params, 16)
+    once = (2 + 2) * 3 * 4096  # a digit of each kept prime, and the two polynomials that come of them
+    assert packed.work["answer"]["key_switch"] == (64 + 32 + 16 + 8) * once
+    assert packed.work["answer"]["switch_down"] == 8 * 2 * 4096
+    one = dataclasses.replace(packed, m=4)
+    assert one.work["answer"]["key_switch"] == (8 + 8 + 8 + 8) * once
 
 
 def test_large_uploads_are_streamed():
-    lookup = plan_product(1, 32, 30522, 384, 16, value_bits=15)
+    lookup = plan_product(1, 32, 30522, 384, 16, he_seconds, value_bits=15)
     assert max(upload_parts(lookup)) < 4 << 20
     assert lookup.memory_bytes < 300 << 20
 
 
 def test_parameter_sets_are_listed_once():
-    other = plan_product(1, 4, 4, 4, 40)
+    other = plan_product(1, 4, 4, 4, 40, he_seconds)
     assert parameter_sets([LAYER, other, LAYER]) == [LAYER.params, other.params]

@@ -16,6 +16,8 @@ from ppc.runtime.net.network import Network
 from ppc.runtime.net.shaping import Pace
 from ppc.runtime.net.tcp import TcpTransport
 
+pytestmark = pytest.mark.long
+
 FAST = 1e12
 
 

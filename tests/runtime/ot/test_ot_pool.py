@@ -11,6 +11,8 @@ from ppc.runtime.ot.silent import B12, SETS
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, together
 
+pytestmark = pytest.mark.long
+
 BOTH = pytest.mark.parametrize("sender", [SERVER, CLIENT])
 ONE = np.uint64(1)
 SMALL = (1, 0, 500, 128, 371)

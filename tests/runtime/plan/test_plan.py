@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from tiny import VOCABULARY, tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput, BadPlan
+from ppc.runtime.base.function import Broadcast, CumSum, Gather, OneHot, Plain, Reshape, Slice, Top
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import OutputSpec, WeightSpec, decode, load, load_weights, save, save_weights
-from ppc.runtime.plan.local import LocalOp
+from ppc.runtime.plan.local import Apply, Const, Input, Packed
 from ppc.runtime.protocols.spline import SplineSpec
 from ppc.runtime.session.inputs import check_inputs
 from ppc.runtime.session.simulate import simulate
@@ -111,7 +112,7 @@ def test_what_no_plan_says_is_named(fields, says):
 
 
 def test_a_client_value_of_another_shape_than_its_step_says():
-    one_hot = msgspec.structs.replace(SPECS.local[1], ints=(VOCABULARY - 1,))
+    one_hot = Apply(OneHot(VOCABULARY - 1), (0,))
     plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], one_hot))
     with pytest.raises(BadPlan, match=r"'/in/ids' has shape \(1, 4, 10\), which does not repeat"):
         simulate(decode(plan.body), tiny_weights(), {"ids": np.zeros((1, 4), np.int64)})
@@ -168,16 +169,73 @@ def dictionaries(tree):
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("record", "says"),
     [
-        ({"op": "OneHot", "args": (0,), "ints": (2**40,)}, "rows of 1099511627776"),
-        ({"op": "CumSum", "args": (0,), "ints": (1,)}, "not enough values to unpack"),
+        (Apply(OneHot(2**40), (0,)), "OneHot cannot be computed: .*rows of 1099511627776"),
+        (Apply(CumSum(7, False, False), (0,)), "CumSum cannot be computed: axis 7 is out of bounds"),
+        (Apply(Gather(2), (0, 0)), "Gather cannot be computed: axis 2 of 2"),
+        (Apply(Gather(1), (0, 0)), "Gather cannot be computed: index 10 is out of bounds"),
+        (Apply(Top(1, 2**40, True, True), (0,)), "Top cannot be computed: 1099511627776 of 4 elements"),
+        (Apply(Slice((0,), (4,), (2,), (1,)), (0,)), "Slice cannot be computed: axis 2 of 2"),
+        (Apply(Slice((0,), (4,), (1,), (0,)), (0,)), "Slice cannot be computed: slice step cannot be zero"),
+        (Apply(Plain("Add"), (0,)), "Add cannot be computed: .*missing 1 required"),
+        (Apply(Plain("Add"), (0, 0, 0)), "Add cannot be computed: .*positional"),
+        (Const((3,), (1.0,)), "Const cannot be computed: cannot reshape"),
+        (Packed((3,), "f8", b"123"), "Packed cannot be computed: buffer"),
     ],
 )
-def test_a_client_value_that_cannot_be_computed_is_named(fields, says):
-    plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], LocalOp(**fields)))
-    with pytest.raises(BadInput, match=f"the client's own {fields['op']} cannot be computed: .*{says}"):
+def test_a_client_value_that_cannot_be_computed_is_named(record, says):
+    plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], record))
+    with pytest.raises(BadInput, match=f"the client's own {says}"):
         simulate(decode(plan.body), tiny_weights(), tiny_feeds())
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        (Apply(OneHot(3), (1,)), "local value 1 reads one that does not exist yet"),
+        (Apply(OneHot(3), (-1,)), "local value 1 reads one that does not exist yet"),
+        (Input("mask"), "local value 1 reads an input 'mask' that the plan does not name"),
+        (Apply(Broadcast((2**20, 2**20)), (0,)), r"local value 1 has shape \(1048576, 1048576\)"),
+        (Apply(Reshape((-2, -2)), (0,)), r"local value 1 has shape \(-2, -2\)"),
+        (Const((2**40,), ()), "local value 1 has shape"),
+        (Packed((2**40,), "bits", b""), "local value 1 has shape"),
+    ],
+)
+def test_a_client_value_that_no_plan_has_is_named(record, says):
+    plan = msgspec.structs.replace(SPECS, local=(SPECS.local[0], record))
+    with pytest.raises(BadPlan, match=f"the client's own part is ill-formed: {says}"):
+        decode(plan.body)
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "value", "says"),
+    [
+        ("function", "op", "Other", "Invalid value 'Other'"),
+        ("function", "depth", 2.5, "Expected `int`, got `float`"),
+        ("function", "more", 1, "unknown field `more`"),
+        ("local", "local", "Other", "Invalid value 'Other'"),
+        ("local", "function", {"op": "Plain", "name": "Other"}, "an unknown function 'Other'"),
+        ("local", "function", {"op": "Plain", "name": "Softmax"}, "an unknown function 'Softmax'"),
+        ("local", "function", {"op": "Gelu", "approx": "other"}, "Invalid enum value 'other'"),
+        ("options", "seq_len", 0, "an axis of length 0"),
+        ("options", "seq_len", -4, "an axis of length -4"),
+        ("options", "dims", {"batch": 2**40}, "an axis of length 1099511627776"),
+        ("options", "dims", {"batch": "two"}, "Expected `int`, got `str`"),
+        ("options", "byte_price", 0.0, "a byte that costs 0.0 s"),
+        ("options", "byte_price", -1, "a byte that costs -1.0 s"),
+        ("options", "byte_price", float("inf"), "a byte that costs inf s"),
+        ("options", "byte_price", float("nan"), "a byte that costs nan s"),
+        ("options", "byte_price", "a lot", "Expected `float`, got `str`"),
+        ("options", "more", 1, "unknown field `more`"),
+    ],
+)
+def test_what_no_record_can_say_is_refused(where, name, value, says):
+    tree = msgspec.msgpack.decode(SPECS.body)
+    record = tree["local"][1]
+    {"options": tree["options"], "local": record, "function": record["function"]}[where][name] = value
+    with pytest.raises(BadPlan, match=f"not a well-formed plan: .*{says}"):
+        decode(msgspec.msgpack.encode(tree))
 
 
 def large(*program: steps.AnyStep) -> bytes:

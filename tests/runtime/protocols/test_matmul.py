@@ -10,7 +10,9 @@ from ppc.runtime.base.errors import PeerMismatch, RangeFault
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.base.share import Share
-from ppc.runtime.he.product import plan_product, uniform_norm_bits
+from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.product import uniform_norm_bits
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, priced, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
@@ -42,7 +44,7 @@ def run(program):
 def test_linear(m, k, n, bits):
     num = Fixed(bits, 8)
     x, w = rng.integers(-500, 500, (1, m, k)), rng.integers(-100, 100, (k, n))
-    product = plan_product(1, m, k, n, bits, norm_bits=uniform_norm_bits(8, k))
+    product = plan_product(1, m, k, n, bits, he_seconds, norm_bits=uniform_norm_bits(8, k))
     halves = split(num, x)
 
     def program(p: Party):
@@ -63,7 +65,7 @@ def test_linear(m, k, n, bits):
 def test_matmul_of_two_shares():
     num = Fixed(26, 6)
     a, b = rng.integers(-300, 300, (3, 8, 5)), rng.integers(-300, 300, (3, 5, 7))
-    both = plan_product(3, 8, 5, 7, 26), plan_product(3, 7, 5, 8, 26)
+    both = plan_product(3, 8, 5, 7, 26, he_seconds), plan_product(3, 7, 5, 8, 26, he_seconds)
     left, right = split(num, a), split(num, b)
 
     def program(p: Party):
@@ -80,7 +82,7 @@ def test_matmul_of_two_shares():
 
 
 def test_a_malformed_upload_is_refused(monkeypatch):
-    product = plan_product(1, 4, 8, 4, 20, norm_bits=8)
+    product = plan_product(1, 4, 8, 4, 20, he_seconds, norm_bits=8)
     spoil_uploads(monkeypatch)
 
     def program(p: Party):
@@ -92,7 +94,7 @@ def test_a_malformed_upload_is_refused(monkeypatch):
 
 
 def test_a_matrix_beyond_the_announced_norm_is_refused():
-    product = plan_product(1, 4, 8, 4, 20, norm_bits=3)
+    product = plan_product(1, 4, 8, 4, 20, he_seconds, norm_bits=3)
 
     def program(p: Party):
         p.linear.plan([product])

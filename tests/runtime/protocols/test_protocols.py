@@ -69,7 +69,7 @@ def test_cross_given(two):
 
 
 @pytest.mark.parametrize(("bits", "width"), [(1, 1), (3, 9), (4, 2), (4, 40)])
-def test_leaf_opens_one_entry(two, bits, width):
+def test_one_of_n_opens_one_entry(two, bits, width):
     n = 50
     table, index = Prg().ring(width, (n, 1 << bits)), rng.integers(0, 1 << bits, n).astype(np.uint8)
 

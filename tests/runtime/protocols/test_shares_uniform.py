@@ -15,7 +15,9 @@ import pytest
 
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
-from ppc.runtime.he.product import plan_product, uniform_norm_bits
+from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.product import uniform_norm_bits
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import Role
 from ppc.runtime.protocols import matmul as products
@@ -32,6 +34,8 @@ from ppc.runtime.protocols.multiply import (
 )
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 from ppc.runtime.session.engines import standard
+
+pytestmark = pytest.mark.long
 
 COUNT = 2048
 NUM = Fixed(16, 4)
@@ -130,7 +134,7 @@ def test_messages_of_a_truncation_are_uniform(two, said, holder):
 def test_shares_and_messages_of_a_linear_layer_are_uniform(said, holder):
     m, k, n, num = 32, 64, 64, Fixed(20, 8)
     w = np.ones((k, n), np.int64)
-    product = plan_product(1, m, k, n, num.bits, norm_bits=uniform_norm_bits(3, k))
+    product = plan_product(1, m, k, n, num.bits, he_seconds, norm_bits=uniform_norm_bits(3, k))
 
     def program(p: Party) -> Share:
         p.linear.plan([product])
@@ -149,7 +153,7 @@ def test_shares_and_messages_of_a_linear_layer_are_uniform(said, holder):
 @pytest.mark.parametrize("holder", list(Role))
 def test_shares_and_messages_of_a_product_of_shares_are_uniform(said, holder):
     m, k, n, num = 32, 32, 64, Fixed(20, 8)
-    both = plan_product(1, m, k, n, num.bits), plan_product(1, n, k, m, num.bits)
+    both = plan_product(1, m, k, n, num.bits, he_seconds), plan_product(1, n, k, m, num.bits, he_seconds)
 
     def program(p: Party) -> tuple[Share, products.MatmulMade]:
         p.linear.plan(both)

@@ -14,8 +14,10 @@ from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RangeFault
+from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import PARAMETER_SETS
-from ppc.runtime.he.product import Product, parameter_sets, plan_product, public_key_bytes
+from ppc.runtime.he.product import Product, parameter_sets, public_key_bytes
+from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.net.channel import HEADER
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.party.role import Role
@@ -140,7 +142,7 @@ def with_other_parameters(plan: Plan) -> Plan:
     def changed(product: Product) -> Product:
         sets = tuple(each for each in PARAMETER_SETS if each != product.params)
         b, m, k, n, ell = product.batch, product.m, product.k, product.n, product.ell
-        return plan_product(b, m, k, n, ell, norm_bits=product.norm_bits, params=sets)
+        return plan_product(b, m, k, n, ell, he_seconds, norm_bits=product.norm_bits, params=sets)
 
     program = []
     for step in plan.steps:

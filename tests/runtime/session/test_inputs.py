@@ -10,7 +10,7 @@ from tiny import tiny_plan, tiny_weights
 
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.runtime.base.errors import BadInput, BadPlan
-from ppc.runtime.plan.file import InputSpec, Plan, decode, load_weights, save_weights
+from ppc.runtime.plan.file import InputSpec, Options, Plan, decode, load_weights, save_weights
 from ppc.runtime.service.client import Client
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
@@ -22,7 +22,9 @@ def of_length(n: int, masked: bool = True) -> Plan:
     inputs = [InputSpec("ids", (1, n), "int", 0, 10)]
     if masked:
         inputs.append(InputSpec("attention_mask", (1, n), "int"))
-    return msgspec.structs.replace(tiny_plan(), inputs=tuple(inputs), options={"seq_len": str(n)})
+    return msgspec.structs.replace(
+        tiny_plan(), inputs=tuple(inputs), options=Options(seq_len=n, byte_price=1e-7)
+    )
 
 
 def several(masked: bool = True) -> Plan:
@@ -37,7 +39,7 @@ def ids(n: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(("given", "chosen"), [(1, 4), (4, 4), (5, 8), (8, 8), (9, 16), (16, 16)])
 def test_the_shortest_length_that_fits_is_taken_and_padded(given, chosen):
     plan, feeds = fit(several(), ids(given))
-    assert plan.options == {"seq_len": str(chosen)}
+    assert plan.options.seq_len == chosen
     assert feeds["ids"].tolist() == [[7] * given + [0] * (chosen - given)]
     assert feeds["attention_mask"].tolist() == [[1] * given + [0] * (chosen - given)]
 
@@ -51,7 +53,7 @@ def test_what_fits_no_length_is_named():
 
 def test_nothing_is_padded_without_a_mask():
     plan, _ = fit(several(masked=False), {"ids": np.zeros((1, 8), np.int64)})
-    assert plan.options == {"seq_len": "8"}
+    assert plan.options.seq_len == 8
     with pytest.raises(BadInput, match="the model has no mask"):
         fit(several(masked=False), {"ids": np.zeros((1, 7), np.int64)})
 
@@ -64,7 +66,7 @@ def test_axes_that_all_lengths_share_are_never_padded():
 def test_a_plan_of_one_length_takes_inputs_as_they_are():
     plan, feeds = fit(of_length(8), ids(3))
     assert feeds["ids"].shape == (1, 3)
-    assert plan.options == {"seq_len": "8"}
+    assert plan.options.seq_len == 8
 
 
 def test_equal_weights_are_kept_once_and_unequal_ones_apart(tmp_path):

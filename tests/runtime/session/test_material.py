@@ -25,6 +25,8 @@ from ppc.runtime.protocols.random_ot import RandomOt
 from ppc.runtime.session import material
 from ppc.runtime.session.material import DIGEST, HEAD, Binding, Store, weights_digest
 
+pytestmark = pytest.mark.long
+
 BOUND = Binding.of(tiny_plan(), b"p" * DIGEST, None)
 
 

@@ -29,6 +29,8 @@ from ppc.runtime.session.connection import FRESH, PREPARED, Program, predict_cos
 from ppc.runtime.session.material import Store
 from ppc.runtime.session.simulate import simulate
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -23,12 +23,13 @@ from ppc.backend.lower import lower
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op
 from ppc.runtime.base.ring import Fixed
-from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import InputSpec, OutputSpec, Plan, Weights, WeightSpec
-from ppc.runtime.plan.local import LocalOp
+from ppc.runtime.plan import local, steps
+from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.protocols.compare import Thresholds
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
 from ppc.runtime.session.simulate import simulate
+
+pytestmark = pytest.mark.long
 
 PAGE = ROOT / "docs" / "protocol-errors.md"
 UPDATE = os.environ.get("PPC_UPDATE") == "1"
@@ -75,11 +76,11 @@ def by_hand(name: str, x: Floats, num: Fixed, last: steps.Step, **rest: object) 
     plan = Plan(
         model=name,
         profile="exact",
-        options={},
+        options=Options(byte_price=1e-7),
         inputs=(InputSpec("x", x.shape, "float"),),
         outputs=(OutputSpec("y", 3, forms.shape),),
         weights=(WeightSpec("one", (1, 1), 2),),
-        local=(LocalOp(op="Input", text="x"),),
+        local=(local.Input("x"),),
         steps=program,
     )
     weights = {"one": np.ones((1, 1), np.int64)}
@@ -129,7 +130,7 @@ def lowered(name: str, x: Floats, weight: Floats, build: Callable[[Op], Op]) -> 
     given = Input(x.shape, FLOAT, name="x")
     shared = ops.MatMul(given, ops.Const(weight.astype(np.float32), True))
     state = passes.run(Graph((given,), {"y": build(shared)}, name), passes.Options(margin=1.0), [{"x": x}])
-    return lower(state.graph, model=name, profile="exact", options={})
+    return lower(state.graph, model=name, profile="exact", options=Options(byte_price=1e-7))
 
 
 def function(name: str, lo: float, hi: float, build: Callable[[Op], Op], of: Function) -> Case:

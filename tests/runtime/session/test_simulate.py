@@ -12,11 +12,12 @@ import ppc
 from models.tiny_bert import Shape, sample, tiny_bert
 from ppc.runtime.base.errors import BadInput, RangeFault
 from ppc.runtime.base.exact import Factor
+from ppc.runtime.base.function import OneHot, Plain
 from ppc.runtime.base.one_hot import OneHotRows
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import InputSpec, OutputSpec, decode
-from ppc.runtime.plan.local import LocalOp, run_local
+from ppc.runtime.plan.local import Apply, Input, run_local
 from ppc.runtime.session.inputs import check_inputs, fit
 from ppc.runtime.session.simulate import AT_ONCE, Simulator, simulate
 
@@ -129,7 +130,7 @@ def test_every_value_of_every_kind_of_step_is_as_numpy_has_it():
 def test_every_value_of_a_compiled_model_is_as_numpy_has_it(several):
     samples = [prompt(seed) for seed in range(16)]
     found = Simulator(several.plan, several.weights).run(samples, keep=True)
-    assert {each.length.options["seq_len"] for each in found} == {"4", "6", "8"}
+    assert {each.length.options.seq_len for each in found} == {4, 6, 8}
     for feeds, each in zip(samples, found, strict=True):
         length, fitted = fit(several.plan, feeds)
         assert each.length is length
@@ -213,7 +214,7 @@ def of_x(*program: steps.AnyStep) -> ppc.Plan:
         inputs=(X,),
         outputs=(OutputSpec("y", len(program) - 1, (1, 2)),),
         weights=(),
-        local=(LocalOp(op="Input", text="x"),),
+        local=(Input("x"),),
         steps=program,
     )
     return decode(plan.body)
@@ -311,9 +312,9 @@ def test_rows_that_one_does_not_fit_are_refused():
 
 def test_rows_that_repeat_or_are_reckoned_with_are_written_out():
     ops = (
-        LocalOp(op="Input", text="ids"),
-        LocalOp(op="OneHot", args=(0,), ints=(3,)),
-        LocalOp(op="Add", args=(1, 1)),
+        Input("ids"),
+        Apply(OneHot(3), (0,)),
+        Apply(Plain("Add"), (1, 1)),
     )
     _, rows, twice = run_local(ops, {"ids": np.array([[2, 0]])})
     assert isinstance(rows, OneHotRows)

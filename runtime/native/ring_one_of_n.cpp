@@ -6,7 +6,7 @@
 #include <vector>
 
 // pads[n][v][e] = XOR over i of (bit i of v ? k1 : k0)[i][n][v][e]
-static auto leaf_pads(In<uint8_t, 3> k0, In<uint8_t, 3> k1, size_t entry) {
+static auto one_of_n_pads(In<uint8_t, 3> k0, In<uint8_t, 3> k1, size_t entry) {
     const size_t bits = k0.shape(0), count = k0.shape(1), size = size_t(1) << bits;
     need(bits >= 1 && bits <= 8, "an index has 1 to 8 bits");
     need(k0.shape(2) == size * entry, "a key holds one entry for every index");
@@ -66,7 +66,7 @@ static uint64_t load_entry(const uint8_t* from, size_t entry) {
 }
 
 // The table, entry v masked by the pad at v xor turn, packed to width bits an entry.
-static auto leaf_seal(In<uint8_t, 3> pads, In<uint64_t, 1> turn, In<uint64_t, 2> table, int width) {
+static auto one_of_n_seal(In<uint8_t, 3> pads, In<uint64_t, 1> turn, In<uint64_t, 2> table, int width) {
     const size_t count = pads.shape(0), size = pads.shape(1), entry = pads.shape(2);
     need(width >= 1 && width <= 64 && entry == size_t(width + 7) / 8, "entries have another width");
     need(turn.shape(0) == count && table.shape(0) == count && table.shape(1) == size, "shapes differ");
@@ -88,7 +88,7 @@ static auto leaf_seal(In<uint8_t, 3> pads, In<uint64_t, 1> turn, In<uint64_t, 2>
 }
 
 // The entry at index of every sealed table, its pad taken off.
-static auto leaf_open(In<uint8_t, 1> data, In<uint8_t, 1> index, In<uint8_t, 2> pad, int bits, int width) {
+static auto one_of_n_open(In<uint8_t, 1> data, In<uint8_t, 1> index, In<uint8_t, 2> pad, int bits, int width) {
     const size_t count = index.shape(0), size = size_t(1) << bits, entry = size_t(width + 7) / 8;
     need(bits >= 1 && bits <= 8 && width >= 1 && width <= 64, "an index has 1 to 8 bits, an entry 1 to 64");
     need(data.shape(0) == (count * size * size_t(width) + 7) / 8, "sealed tables have the wrong length");
@@ -136,8 +136,8 @@ static auto comparison_table(In<uint8_t, 2> digits, In<uint64_t, 1> masks, int b
 }
 
 void bind_leaf(nb::module_& m) {
-    m.def("leaf_pads", &leaf_pads, nb::arg("k0"), nb::arg("k1"), nb::arg("entry"));
-    m.def("leaf_seal", &leaf_seal, nb::arg("pads"), nb::arg("turn"), nb::arg("table"), nb::arg("width"));
-    m.def("leaf_open", &leaf_open, nb::arg("data"), nb::arg("index"), nb::arg("pad"), nb::arg("bits"), nb::arg("width"));
+    m.def("one_of_n_pads", &one_of_n_pads, nb::arg("k0"), nb::arg("k1"), nb::arg("entry"));
+    m.def("one_of_n_seal", &one_of_n_seal, nb::arg("pads"), nb::arg("turn"), nb::arg("table"), nb::arg("width"));
+    m.def("one_of_n_open", &one_of_n_open, nb::arg("data"), nb::arg("index"), nb::arg("pad"), nb::arg("bits"), nb::arg("width"));
     m.def("comparison_table", &comparison_table, nb::arg("digits"), nb::arg("masks"), nb::arg("bits"), nb::arg("equal"));
 }

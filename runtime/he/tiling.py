@@ -1,0 +1,86 @@
+"""The search for the parameters and the tile that make a product cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from .packing import Tile, tiles
+from .params import PARAMETER_SETS, HeParams
+from .product import Product, answer_bytes, uniform_norm_bits, upload_bytes
+
+TOSS = 0.02
+"""Prices that differ by no more are equal: bytes are exact, but seconds measured, to some per cent."""
+
+
+@lru_cache(maxsize=1024)
+def plan_product(
+    batch: int,
+    m: int,
+    k: int,
+    n: int,
+    ell: int,
+    seconds: Callable[[Product], float],
+    *,
+    norm_bits: int | None = None,
+    value_bits: int | None = None,
+    byte_price: float = 8e-8,
+    params: tuple[HeParams, ...] = PARAMETER_SETS,
+) -> Product:
+    """The cheapest parameters and tile for a product; of those that are as good, the one of fewest bytes.
+
+    Args:
+        seconds: what a product's `Product.work` takes; `he_seconds` of `runtime.cost.rates` for all plans.
+        norm_bits: see `Product`; None bounds it for arbitrary entries of ``value_bits`` bits.
+        value_bits: signed width of the server's entries, ``ell`` if None (uniform masks).
+        byte_price: seconds that one byte on the wire costs (8e-8: 100 Mbit/s).
+        params: the sets to choose from; restrict it to save keys, or give `PACKING_SETS` to pack answers.
+
+    Raises ValueError, with the numbers, if no set carries the product.
+    """
+    if norm_bits is None:
+        norm_bits = uniform_norm_bits(value_bits or ell, max(k, 1))
+    offers: list[tuple[float, int, Product]] = []
+    refusal: ValueError | None = None
+    for chosen in params:
+        for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
+            for fill in _fills(tile, n, chosen):
+                try:
+                    product = Product(batch, m, k, n, ell, norm_bits, tile, chosen, fill)
+                except ValueError as fault:
+                    refusal = fault
+                    continue
+                wire = upload_bytes(product) + answer_bytes(product)
+                offers.append((wire * byte_price + seconds(product), wire, product))
+    if not offers:
+        raise refusal or ValueError("no parameter set was given to choose from")
+    least = min(price for price, *_ in offers)
+    alike = [offer for offer in offers if offer[0] <= (1 + TOSS) * least]
+    return min(alike, key=lambda offer: offer[1])[2]
+
+
+def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> Iterator[Tile]:
+    """Tiles worth pricing: for each width, the longest inner axis that fits, evened out."""
+    m, k, n = max(m, 1), max(k, 1), max(n, 1)  # empty axes are for `Product` to refuse
+    for rows in _widths(m, degree):
+        for cols in _widths(n, degree // rows):
+            room = min(k, degree // (rows * cols))
+            even = tiles(k, tiles(k, room))
+            yield Tile(rows, even, cols)
+            if packing and (power := 1 << (room.bit_length() - 1)) != even:
+                yield Tile(rows, power, cols)
+
+
+def _fills(tile: Tile, n: int, params: HeParams) -> list[int]:
+    """Numbers of answers worth packing: none, or as many as the tile's inner axis allows."""
+    inner = tile.inner
+    if inner == 1 or inner & (inner - 1) or inner.bit_length() - 1 > params.pack_levels:
+        return [1]
+    enough = 1 << (tiles(n, tile.cols) - 1).bit_length()
+    return [1, min(inner, enough)] if enough > 1 else [1]
+
+
+def _widths(length: int, limit: int) -> list[int]:
+    """Widths that cut ``length`` evenly into 1, 2, 3, 4, 6, 8, 12, … parts, none above ``limit``."""
+    counts = {c << i for i in range(length.bit_length()) for c in (1, 3) if c << i <= length} | {length}
+    return sorted({tiles(length, count) for count in counts if tiles(length, count) <= limit})
