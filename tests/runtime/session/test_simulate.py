@@ -266,6 +266,9 @@ def test_ids_may_count_from_the_end():
     samples = [{"ids": np.array([ids])} for ids in ([-1, -11, 3, 0], [10, 0, 3, 0])]
     back, front = Simulator(looking_up(), tiny_weights()).run(samples, keep=True)
     assert all(np.array_equal(back.values[i], front.values[i]) for i in front.values)
+    rows = run_local(looking_up().local, samples[0])[1]
+    assert isinstance(rows, OneHotRows)
+    assert rows.ids.tolist() == [[10, 0, 3, 0]]
 
 
 @pytest.mark.parametrize("beyond", [VOCABULARY, -VOCABULARY - 1, 2**40])
