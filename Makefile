@@ -87,6 +87,7 @@ bench: native
 	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/demo_model.py
+	$(BIN)/python benchmarks/connection.py
 	$(BIN)/python benchmarks/simulate.py
 	$(BIN)/python benchmarks/compile_time.py
 	$(BIN)/python benchmarks/bert_base.py

@@ -79,12 +79,10 @@ def compile_model(
         samples: inputs that show the ranges.
         network: what to choose for; the compiler's default if None.
     """
-    from ppc.runtime.net.network import parse_network
-
     emitted = model.with_name(f"{model.stem}.{profile}.onnx")
     begun = time.perf_counter()
     if network is not None:
-        options["byte_price"] = parse_network(network).byte_price
+        options["network"] = network
     made = ppc.compile(model, profile=profile, calibrate=samples, emit_onnx=emitted, **options)
     plan = model.with_name(f"{model.stem}.{profile}.bin")
     made.save(plan, plan.with_suffix(".weights"))
