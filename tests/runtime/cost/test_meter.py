@@ -27,6 +27,7 @@ def costs(ledger):
     return {place: (cost.server, cost.client, cost.flights) for place, cost in ledger.rows.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("session", "priced"),
     [
