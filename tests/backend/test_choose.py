@@ -37,6 +37,7 @@ def wire(product: Product) -> int:
     return upload_bytes(product) + answer_bytes(product)
 
 
+@pytest.mark.long
 def test_steps_keep_their_shapes_and_get_products_that_carry_them():
     steps = [*steps_of(layer(), wide()), MatMul(a=0, b=1, left=scores(), right=scores())]
     for old, new in zip(steps, choose_products(steps, WAN.byte_price), strict=True):

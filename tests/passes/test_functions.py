@@ -26,6 +26,7 @@ def test_default_fit_against_scipy(name):
     assert np.max(np.abs(spec.evaluate(x) - EXACT[name](x))) <= spec.max_error * 1.001 <= 2.1e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXACT)
 def test_error_asked_for_is_kept(name):
     assert getattr(functions, name)(5e-3).max_error <= 5e-3
@@ -53,6 +54,7 @@ def test_exp_is_zero_far_below():
     assert functions.exp().evaluate(np.array([-7.001, -50.0, -1e6])).tolist() == [0, 0, 0]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("lo", "hi"), [(1, 32), (0.02, 3)])
 def test_relative_errors(lo, hi):
     x = np.linspace(lo, hi, 9999)

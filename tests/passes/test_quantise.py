@@ -57,6 +57,7 @@ def test_values_leave_gates_out():
     assert -1 < lo < hi < 1
 
 
+@pytest.mark.long
 def test_what_cannot_be_held_is_refused():
     spline = functions.rsqrt(1e9, 1e13)
     with pytest.raises(ValueError, match="no 60 bits"):

@@ -21,6 +21,7 @@ SPECS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(REFITS))
 def test_the_same_function_with_less_error(name):
     spec = SPECS[name]()
@@ -48,5 +49,6 @@ def test_no_halving_changes_nothing():
     assert refine(gelu, 1).outputs["y"].spline == functions.gelu(functions.GELU_ERROR / 2)
 
 
+@pytest.mark.long
 def test_as_fine_as_the_grid_allows():
     assert finer(functions.gelu(), 40).max_error < functions.GELU_ERROR / 16

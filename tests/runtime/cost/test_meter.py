@@ -29,6 +29,7 @@ def costs(ledger):
     return {place: (cost.server, cost.client, cost.flights) for place, cost in ledger.rows.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "program",
     [FRESH, PREPARED, Program(preparations=2), Program(further=True), Program(further=True, ready=READY)],

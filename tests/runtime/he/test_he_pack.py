@@ -44,6 +44,7 @@ def check(product, ends, bits=6):
     assert np.array_equal(client.finish(product, down), want & np.uint64((1 << ell) - 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("tile", "fill"),
     [(Tile(8, 16, 8), 16), (Tile(8, 16, 8), 4), (Tile(5, 16, 3), 8), (Tile(3, 2, 9), 2), (Tile(16, 8, 2), 8)],

@@ -23,6 +23,8 @@ from ppc.runtime.he.params import PARAMETER_SETS, noise_bound
 from ppc.runtime.he.product import Product
 from ppc.runtime.he.tiling import plan_product
 
+pytestmark = pytest.mark.long
+
 PARAMS = PARAMETER_SETS[3]
 PRODUCT = Product(1, 32, 64, 16, 28, 13, Tile(32, 16, 8), PARAMS)
 MASKS = Product(1, 16, 32, 32, 24, 26, Tile(16, 32, 8), PARAMETER_SETS[5])

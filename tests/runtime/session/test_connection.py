@@ -147,6 +147,7 @@ def test_a_stranger_is_not_served():
     ends[1].close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("after", [0, 1, 3, 6, 12, 25, 40])
 @pytest.mark.parametrize("role", list(Role))
 def test_a_peer_that_hangs_up_is_one_clear_fault(monkeypatch, role, after):
