@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 from results import load, publish
-from two_parties import PHASES, PPC, Feeds, compile_model
+from two_parties import PPC, Feeds, compile_model
 
 import ppc
+from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.service.report import Report
 
 sys.path.append(str(Path(__file__).parent.parent / "models"))
@@ -102,7 +103,8 @@ def main() -> None:
         samples = [feeds(seed) for seed in range(4)]
         compiled = compile_model(model, "exact", samples, seq_len=args.tokens, outputs=(MINILM_OUTPUT,))
         rows = measure(compiled.plan, feeds(99), args.repeat)
-    publish("A connection", [[HEAD, *rows]], [f"MiniLM-L3, {args.tokens} tokens, exact"], busy, not args.no_keep)
+    notes = [f"MiniLM-L3, {args.tokens} tokens, exact"]
+    publish("A connection", [[HEAD, *rows]], notes, busy, not args.no_keep)
 
 
 if __name__ == "__main__":

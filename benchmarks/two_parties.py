@@ -19,9 +19,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import ppc
+from ppc.runtime.party.ledger import PHASES
 
 PPC = [sys.executable, "-m", "ppc.cli"]
-PHASES = ("setup", "offline", "online")
 
 Feeds = Mapping[str, NDArray[Any]]
 
