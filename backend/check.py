@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,8 @@ class Checked:
     def supported(self) -> bool:
         return not self.unsupported
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
+        """The same for JSON."""
         return {
             "opset": self.opset,
             "supported": self.supported,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,25 @@ MASKED = -5000.0
 """A float below stands for the minus infinity of a mask, of which a plan keeps only that it is far away."""
 
 
+class LayerError(TypedDict):
+    """The largest absolute error of a tensor, and that by its standard deviation in ONNX Runtime."""
+
+    name: str
+    step: str
+    max_error: float
+    relative: float
+
+
 def error_by_layer(
     plan: Plan, weights: Weights, samples: Sequence[Mapping[str, Array]], model: str | Path
-) -> tuple[list[dict[str, Array]], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, Array]], list[LayerError]]:
     """The outputs of each sample, and a row for each step that stands for a tensor of the model, in order.
 
-    A row has the tensor's ``name``, the ``step``, the largest absolute error ``max_error``, and ``relative``:
-    that error by the tensor's standard deviation in ONNX Runtime, both where the mask leaves anything to
-    compare, and the worst of all samples. Raises UsageError where ``samples`` do not fit the model.
+    Errors are those where the mask leaves anything to compare, and the worst of all samples. Raises
+    UsageError where ``samples`` do not fit the model.
     """
     simulator = Simulator(plan, weights)
-    outputs, rows = [], dict[str, dict[str, Any]]()
+    outputs, rows = [], dict[str, LayerError]()
     for at, feeds in enumerate(samples):
         with naming(at, len(samples)):
             length, fitted = fit(plan, feeds)
@@ -39,18 +47,22 @@ def error_by_layer(
         floats = all_values(model, fitted, list(named))
         for name, i in sorted(named.items(), key=lambda each: each[1]):
             if name in floats and floats[name].size == found.values[i].size:
-                row = rows.setdefault(name, {"name": name, "step": length.label(i)})
-                for what, error in _error(found.values[i], floats[name]).items():
-                    row[what] = max(error, row.get(what, 0.0))
+                error, relative = _error(found.values[i], floats[name])
+                unseen: LayerError = {
+                    "name": name, "step": length.label(i), "max_error": 0.0, "relative": 0.0,
+                }  # fmt: skip
+                row = rows.setdefault(name, unseen)
+                row["max_error"] = max(error, row["max_error"])
+                row["relative"] = max(relative, row["relative"])
         outputs.append(found.outputs)
     return outputs, list(rows.values())
 
 
-def _error(got: Array, expected: Array) -> dict[str, float]:
+def _error(got: Array, expected: Array) -> tuple[float, float]:
     wanted = expected.astype(np.float64).ravel()
     there = wanted > MASKED
     if not there.any():
-        return {"max_error": 0.0, "relative": 0.0}
+        return 0.0, 0.0
     error = float(np.abs(got.ravel() - wanted)[there].max())
     spread = float(wanted[there].std())
-    return {"max_error": error, "relative": error / spread if spread else error}
+    return error, error / spread if spread else error

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
 from ppc.backend.cost import Prediction, predict_seconds
 from ppc.backend.critical_path import critical_path
+from ppc.backend.document import PhaseCost, ProductUsed, Seen, StepCost, StepRow, Summary
 from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import Product
 from ppc.runtime.net.network import LAN, Network
-from ppc.runtime.party.ledger import PHASES, Cost, Place
+from ppc.runtime.party.ledger import PHASES, Cost, Phase, Place
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.plan.steps import Encode, Linear, MatMul, Spline, Step
 
 
-def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
+def summary(plan: Plan, network: Network = LAN) -> Summary:
     """The plan as one JSON document: totals, steps with price and format, products under HE, reveals.
 
     Bytes and flights are what a run will measure; seconds are predicted for ``network`` (`cost`).
@@ -42,11 +42,11 @@ def summary(plan: Plan, network: Network = LAN) -> dict[str, Any]:
     }
 
 
-def who_sees_what(plan: Plan) -> list[dict[str, str]]:
+def who_sees_what(plan: Plan) -> list[Seen]:
     """Every kind of value and who learns it; the last rows are the reveals."""
     secret = sum(_size(w.shape) for w in plan.weights)
     norms = "the largest column norm of each weight matrix to a power of two, and each weight's bits"
-    rows = [
+    rows: list[Seen] = [
         {"value": "graph, operators, shapes, formats, knots of splines", "seen_by": "both"},
         {"value": f"size of the noise: {norms}", "seen_by": "both"},
         {
@@ -101,11 +101,11 @@ def _options(plan: Plan) -> str:
     return f"{named}  byte_price {said.byte_price:g}"
 
 
-def _columns(cost: dict[str, Any]) -> str:
+def _columns(cost: StepCost) -> str:
     return f"  {cost['bytes']:>11,}{cost['flights']:>4}{1000 * cost['seconds']:>8.1f}"
 
 
-def _phase(cost: Prediction, phase: str) -> dict[str, Any]:
+def _phase(cost: Prediction, phase: str) -> PhaseCost:
     rows, parts = [row for at, row in cost.rows.items() if at.phase == phase], cost.phases[phase]
     return {
         "client": sum(row.client for row in rows),
@@ -116,28 +116,28 @@ def _phase(cost: Prediction, phase: str) -> dict[str, Any]:
     }
 
 
-def _row(plan: Plan, i: int, step: Step, rows: Mapping[Place, Cost]) -> dict[str, Any]:
-    label = plan.label(i)
+def _row(plan: Plan, i: int, step: Step, rows: Mapping[Place, Cost]) -> StepRow:
     form = plan.forms[i]
-    out: dict[str, Any] = {
-        "step": label,
+
+    def seen(phase: Phase) -> StepCost:
+        cost = rows[plan.place(phase, i)]
+        return {"bytes": cost.bytes, "flights": cost.flights, "seconds": cost.seconds}
+
+    return {
+        "step": plan.label(i),
         "kind": type(step).__name__,
         "layer": plan.place("", i).layer,
         "reads": step.reads(),
         "format": str(form.num),
         "shape": form.shape,
         "note": _note(step),
+        "offline": seen("offline"),
+        "online": seen("online"),
+        "products": [_product(product) for product in step.products()],
     }
-    for phase in ("offline", "online"):
-        cost = rows[plan.place(phase, i)]
-        out[phase] = {"bytes": cost.bytes, "flights": cost.flights, "seconds": cost.seconds}
-    if made := step.products():
-        out["products"] = [_product(product) for product in made]
-    return out
 
 
-def _product(made: Product) -> dict[str, Any]:
-    """Shape, parameters and noise, in bits: flooding lies over the noise and both below the capacity."""
+def _product(made: Product) -> ProductUsed:
     return {
         "shape": [made.batch, made.m, made.k, made.n],
         "ring": made.ell,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from ppc.backend.choose import remade
+from ppc.backend.document import OtChoice, ProductCost, Why
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import HeParams
 from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
@@ -20,7 +20,7 @@ from ppc.runtime.plan.file import Plan
 from ppc.runtime.session.facts import facts
 
 
-def reasons(plan: Plan) -> dict[str, Any]:
+def reasons(plan: Plan) -> Why:
     """Bytes and seconds of what was chosen, and of the alternatives, as a JSON document.
 
     The seconds are one core's work of both sides; ``total`` adds the bytes at the price they were chosen at.
@@ -65,7 +65,7 @@ def _alternatives(
             continue
 
 
-def _cost(product: Product, price: float) -> dict[str, Any]:
+def _cost(product: Product, price: float) -> ProductCost:
     size, work = upload_bytes(product) + answer_bytes(product), he_seconds(product)
     return {
         "tile": str(product.tile),
@@ -77,18 +77,18 @@ def _cost(product: Product, price: float) -> dict[str, Any]:
     }
 
 
-def _ots(sender: Role, count: int) -> dict[str, Any]:
+def _ots(sender: Role, count: int) -> OtChoice:
     chosen = schedule(count)
     return {
         "sender": sender.value,
         "count": count,
-        "schedule": [list(entry) for entry in chosen],
+        "schedule": list(chosen),
         "bytes": schedule_bytes(chosen),
         "instead": {"iknp alone": schedule_bytes(((IKNP, count),))},
     }
 
 
-def text(why: dict[str, Any]) -> list[str]:
+def text(why: Why) -> list[str]:
     """`reasons` for people, line by line."""
     price = why["byte_price"]
     lines = [f"why, at {1e6 * price:.3g} us a byte ({8e-6 / price:,.4g} Mbit/s) and the work of one core"]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,6 +42,7 @@ DEFAULT_NETWORK = "50Mbit,40ms"
 
 if TYPE_CHECKING:
     from ppc.backend.compile import Compiled
+    from ppc.backend.document import Summary
 
 
 def compile(
@@ -99,7 +100,7 @@ def simulate_many(
     return [each.outputs for each in Simulator(plan, weights).run(samples)]
 
 
-def summary(plan: Plan) -> dict[str, Any]:
+def summary(plan: Plan) -> Summary:
     """Price, formats and who sees what, as one document."""
     from ppc.backend.report import summary as describe
 

@@ -127,10 +127,9 @@ def compile_(
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
     seconds = round(time.perf_counter() - begun, 3)
-    summary |= {"file": str(output), "weights_file": str(weights), "seconds": seconds}
-    summary |= {"replaced": [asdict(each) for each in compiled.applied]}
     if as_json:
-        _print_json(summary)
+        files = {"file": str(output), "weights_file": str(weights), "seconds": seconds}
+        _print_json({**summary, **files, "replaced": [asdict(each) for each in compiled.applied]})
         return
     _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")

@@ -25,7 +25,7 @@ IKNP = "iknp"
 NS_BYTE = 80
 NS_MESSAGE = 1_000_000
 NS_IKNP = 20
-NS_SILENT = 15
+NS_SILENT = 20
 
 
 class Pool:

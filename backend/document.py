@@ -1,0 +1,139 @@
+"""What the JSON documents about a plan hold: `report.summary`, and `why.reasons` within it.
+
+Bytes are of both directions where neither side is named; seconds are foretold.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+Counted = TypedDict("Counted", {"work": float, "bytes": float, "round trips": float})
+"""Seconds by what they go to."""
+
+Alone = TypedDict("Alone", {"iknp alone": int})
+"""Bytes."""
+
+
+class ProductCost(TypedDict):
+    """A product with one tile: bits of its modulus, and ``total`` seconds with the bytes at their price."""
+
+    tile: str
+    packed: int
+    modulus: int
+    bytes: int
+    work: float
+    total: float
+
+
+class ProductChoice(TypedDict):
+    steps: list[str]
+    chosen: ProductCost
+    instead: dict[str, ProductCost]
+
+
+class OtChoice(TypedDict):
+    sender: str
+    count: int
+    schedule: list[tuple[str, int]]
+    bytes: int
+    instead: Alone
+
+
+class Why(TypedDict):
+    byte_price: float
+    products: list[ProductChoice]
+    ots: list[OtChoice]
+
+
+class Tensor(TypedDict):
+    name: str
+    shape: tuple[int, ...]
+
+
+class Given(Tensor):
+    kind: str
+
+
+class NetworkUsed(TypedDict):
+    """Bytes and seconds a second, and seconds."""
+
+    name: str
+    bandwidth: float
+    rtt: float
+
+
+class RatesUsed(TypedDict):
+    machine: str
+    date: str
+
+
+class PhaseCost(TypedDict):
+    """``client`` and ``server`` are the bytes that each sends."""
+
+    client: int
+    server: int
+    flights: int
+    seconds: float
+    parts: Counted
+
+
+class StepCost(TypedDict):
+    bytes: int
+    flights: int
+    seconds: float
+
+
+class ProductUsed(TypedDict):
+    """Shape, parameters and noise, in bits: flooding lies over the noise and both below the capacity."""
+
+    shape: list[int]
+    ring: int
+    degree: int
+    modulus: int
+    tile: str
+    packed: int
+    noise: int
+    flood: int
+    capacity: int
+
+
+class StepRow(TypedDict):
+    step: str
+    kind: str
+    layer: str
+    reads: tuple[int, ...]
+    format: str
+    shape: tuple[int, ...]
+    note: str
+    offline: StepCost
+    online: StepCost
+    products: list[ProductUsed]
+
+
+class CriticalPath(TypedDict):
+    flights: int
+    steps: list[str]
+
+
+class Seen(TypedDict):
+    value: str
+    seen_by: str
+
+
+class Summary(TypedDict):
+    """A plan: cost, formats, and who sees what."""
+
+    plan: str
+    model: str
+    profile: str
+    options: dict[str, object]
+    inputs: list[Given]
+    outputs: list[Tensor]
+    network: NetworkUsed
+    rates: RatesUsed
+    predicted: dict[str, PhaseCost]
+    critical_path: CriticalPath
+    lengths: list[int | None]
+    steps: list[StepRow]
+    why: Why
+    who_sees_what: list[Seen]
