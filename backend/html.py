@@ -137,7 +137,7 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
         margin=max((edge.width for edge in edges), default=0) + 12,
         longest=max(max(part.offline.seconds, part.online.seconds) for part in graph),
         kinds=_by_kind(steps),
-        products=[row for row in steps if "products" in row],
+        products=[row for row in steps if row["products"]],
         errors=errors,
         colours=(*KINDS, OTHER),
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 import ppc
 from ppc.runtime.base.errors import BadInput
+
+if TYPE_CHECKING:
+    from ppc.backend.compare import LayerError
 
 
 def check_folders(*files: Path | None) -> None:
@@ -63,7 +66,7 @@ def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         raise BadInput(f"{path}: neither npz nor JSON of numbers: {reason}") from None
 
 
-def simulated(path: Path | None) -> list[dict[str, Any]]:
+def simulated(path: Path | None) -> list[LayerError]:
     """Errors by layer, from what ``ppc simulate --against --json`` printed."""
     if path is None:
         return []

@@ -151,15 +151,22 @@ def load(path: Path) -> Plan:
     return decode(body, str(path))
 
 
+class Versioned(msgspec.Struct):
+    """What every version of a plan says; nothing else of another version can be read."""
+
+    version: int
+
+
 def decode(body: bytes, source: str = "plan") -> Plan:
     try:
+        version = msgspec.msgpack.decode(body, type=Versioned).version
+        if version != VERSION:
+            raise BadPlan(
+                f"{source}: written for protocol version {version}, this is {VERSION}; compile it again"
+            )
         plan = msgspec.msgpack.decode(body, type=Plan)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadPlan(f"{source}: not a well-formed plan: {error}") from None
-    if plan.version != VERSION:
-        raise BadPlan(
-            f"{source}: written for protocol version {plan.version}, this is {VERSION}; compile it again"
-        )
     _check(plan, source)
     return plan
 
