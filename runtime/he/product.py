@@ -26,6 +26,9 @@ from .params import STATISTICAL_BITS, HeParams, answer_bits, bits_above, noise_b
 MAX_ELL = 42
 """Above, the answer's coefficients no longer fit the doubles that the client computes with."""
 
+MAX_FLOOD_BITS = 120
+"""The kernel draws flooding as two words of noise."""
+
 MAX_BATCH = 4096
 """Each of them is messages of its own, of which a small plan could ask for any number."""
 
@@ -68,6 +71,8 @@ class Product(MatrixProduct):
             raise ValueError(f"norm_bits must be 0 to 64, not {self.norm_bits}")
         if self.tile.size > self.params.degree:
             raise ValueError(f"a tile of {self.tile} does not fit N = {self.params.degree}")
+        if self.flood_bits > MAX_FLOOD_BITS:
+            raise ValueError(f"flooding of {self.flood_bits} bits, more than {MAX_FLOOD_BITS}")
         if self.fill != 1:
             self._check_fill()
         if self.memory_bytes > MEMORY_BYTES:

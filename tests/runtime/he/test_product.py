@@ -52,6 +52,7 @@ def test_what_does_not_fit_is_refused_with_numbers():
         ({"params": PARAMETER_SETS[1]}, "capacity"),
         ({"k": 1 << 20}, "ciphertexts and sums"),
         ({"norm_bits": 65}, "norm_bits"),
+        ({"norm_bits": 64, "params": PARAMETER_SETS[10]}, "more than 120"),
         ({"batch": 0}, "empty axis"),
     ],
 )
