@@ -236,8 +236,8 @@ class Reader:
         """An If whose condition is known is its branch."""
         if not isinstance(condition, Known):
             raise Unsupported("the branch depends on the input's values; rewrite it with Where")
-        taken = "then_branch" if bool(condition.value) else "else_branch"
-        graph = next(each.g for each in node.attribute if each.name == taken)
+        graphs = {each.name: each.g for each in node.attribute}
+        graph = graphs["then_branch" if bool(condition.value) else "else_branch"]
         results = [each.name for each in graph.output]
         outside = dict(self.values), dict(self.constants), dict(self.unmade)
         try:
