@@ -47,6 +47,7 @@ def test_steps_keep_their_shapes_and_get_products_that_carry_them():
             assert [getattr(a, name) for name in same] == [getattr(b, name) for name in same]
 
 
+@pytest.mark.long
 def test_answers_are_packed_where_bytes_are_dear_and_there_are_enough_of_them():
     many = steps_of(*[layer()] * 24)
     dear, cheap = chosen(many, WAN.byte_price), chosen(many, 1e-12)

@@ -79,6 +79,7 @@ def test_relu_and_clip_are_exact():
         functions.clip(1, 1)
 
 
+@pytest.mark.long
 def test_documented_table():
     if os.environ.get("PPC_UPDATE"):
         DOC.write_text(functions.markdown())

@@ -147,6 +147,7 @@ MODELS: dict[str, Callable[[], Graph]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["exact", "friendly"])
 @pytest.mark.parametrize("name", MODELS)
 def test_models_are_legal_after_every_stage(name: str, profile: str, monkeypatch: pytest.MonkeyPatch) -> None:

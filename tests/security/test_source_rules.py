@@ -100,6 +100,7 @@ def test_the_sources_are_found():
     assert len(NATIVE) > 5
 
 
+@pytest.mark.long
 def test_the_runtime_draws_from_no_weak_generator():
     holds(RUNTIME, weak_randomness)
 
@@ -113,6 +114,7 @@ def test_native_code_expands_and_never_draws():
     holds(NATIVE, draws)
 
 
+@pytest.mark.long
 def test_no_source_runs_or_unpickles_what_it_reads():
     holds(SOURCES, runs_code)
 

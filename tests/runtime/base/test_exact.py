@@ -52,6 +52,7 @@ def way(monkeypatch):
     return went
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=300)
 @given(
     seed=st.integers(0, 2**32),

@@ -50,12 +50,14 @@ def splines(draw, least=0):
     return num, knots, quad, pieces, gates, scale
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=300)
 @given(st.lists(INT64 | st.integers(-50, 50), max_size=30), splines())
 def test_any_spline(x, spline):
     check(x, *spline)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=100)
 @given(splines(least=1))
 def test_beside_and_on_every_knot(spline):

@@ -72,6 +72,7 @@ def test_more_packing_than_the_kept_primes_carry_is_refused():
         Product(1, 2, 128, 140, 31, 12, Tile(2, 128, 1), params, 128)
 
 
+@pytest.mark.long
 def test_packing_saves_bytes():
     plain = plan_product(1, 32, 384, 1152, 30, he_seconds, norm_bits=13)
     packed = plan_product(1, 32, 384, 1152, 30, he_seconds, norm_bits=13, params=PACKING_SETS)

@@ -127,6 +127,7 @@ def test_compare_with_dropped_bits_errs_only_below_a_threshold(two):
     assert np.all(np.abs(distance[wrong]) <= 16)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [32, 33, 70])
 @pytest.mark.parametrize("step", [1, 32])
 def test_more_thresholds_than_a_table_serves(two, count, step):

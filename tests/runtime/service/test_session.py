@@ -119,6 +119,7 @@ def test_what_a_second_inference_saves_is_its_setup():
     assert further.total("online").bytes == fresh.total("online").bytes
 
 
+@pytest.mark.long
 def test_a_shorter_length_on_the_same_connection_brings_only_its_own_keys():
     long, short = tiny_plan("long"), with_other_parameters(tiny_plan("short"))
     plan, weights = merge_lengths([(short, tiny_weights()), (long, tiny_weights())])
@@ -153,6 +154,7 @@ def with_other_parameters(plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, steps=tuple(program))
 
 
+@pytest.mark.long
 def test_what_is_prepared_on_a_connection_can_be_used_on_it(tmp_path):
     stores = {role: open_store(tmp_path / role.value, tiny_plan(), held(role)) for role in Role}
 
@@ -177,6 +179,7 @@ def held(role: Role) -> Weights | None:
     return tiny_weights() if role is Role.SERVER else None
 
 
+@pytest.mark.long
 def test_prepared_material_needs_no_keys_and_leaves_them_to_the_next(tmp_path):
     """A connection that began with prepared material pays its setup when it first needs one."""
     stores = {role: open_store(tmp_path / role.value, tiny_plan(), held(role)) for role in Role}
@@ -217,6 +220,7 @@ def test_a_client_that_leaves_in_the_middle_is_a_fault_and_one_that_is_done_is_n
         talk(all_asked, lambda session: None)
 
 
+@pytest.mark.long
 def test_a_client_that_stays_without_asking_is_let_go():
     """After its inference nothing is owed to it: its silence ends the connection, and is no fault."""
     ends = tcp_pair()

@@ -127,6 +127,7 @@ def test_every_value_of_every_kind_of_step_is_as_numpy_has_it():
         same(plan, tiny_weights(), feeds, each.values)
 
 
+@pytest.mark.long
 def test_every_value_of_a_compiled_model_is_as_numpy_has_it(several):
     samples = [prompt(seed) for seed in range(16)]
     found = Simulator(several.plan, several.weights).run(samples, keep=True)
@@ -150,6 +151,7 @@ def test_products_that_no_double_holds_wrap():
 # ---- several samples
 
 
+@pytest.mark.long
 def test_together_as_one_by_one(several):
     samples = [prompt(seed) for seed in range(2 * AT_ONCE + 7)]
     together = ppc.simulate_many(several.plan, several.weights, samples)
@@ -160,10 +162,12 @@ def test_together_as_one_by_one(several):
         assert all(np.array_equal(outputs[name], alone[name]) for name in alone)
 
 
+@pytest.mark.long
 def test_no_samples(several):
     assert ppc.simulate_many(several.plan, several.weights, []) == []
 
 
+@pytest.mark.long
 def test_a_simulator_is_the_same_the_next_time_and_leaves_weights_alone(several):
     before = {name: w.copy() for name, w in several.weights.items()}
     simulator = Simulator(several.plan, several.weights)
@@ -172,6 +176,7 @@ def test_a_simulator_is_the_same_the_next_time_and_leaves_weights_alone(several)
     assert all(np.array_equal(before[name], w) for name, w in several.weights.items())
 
 
+@pytest.mark.long
 def test_values_do_not_depend_on_who_keeps_them(several):
     (kept,) = Simulator(several.plan, several.weights).run([prompt(5)], keep=True)
     plain = ppc.simulate(several.plan, several.weights, prompt(5))
@@ -181,6 +186,7 @@ def test_values_do_not_depend_on_who_keeps_them(several):
 # ---- a sample that does not fit
 
 
+@pytest.mark.long
 def test_the_sample_whose_input_does_not_fit_is_named(several):
     samples = [prompt(seed) for seed in range(40)]
     samples[33] = sample(9)
