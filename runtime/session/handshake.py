@@ -17,6 +17,7 @@ import hashlib
 import logging
 import os
 import struct
+from abc import ABC, abstractmethod
 from enum import IntEnum
 
 from ..base.errors import PeerMismatch
@@ -109,7 +110,7 @@ def _compare(mine: Hello, theirs: tuple[object, ...]) -> None:
         )
 
 
-class Terms:
+class Terms(ABC):
     """One side's part: the client calls `ask` and `accept`, the server `pick` and `close`, both `compare`."""
 
     purpose: Purpose
@@ -135,17 +136,17 @@ class Terms:
     def close(self, accepted: bytes) -> None:
         self._end(ACCEPT.unpack(accepted) == (True,))
 
-    def _offer(self) -> tuple[int, bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def _offer(self) -> tuple[int, bytes]: ...
 
-    def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]: ...
 
-    def _conclude(self, count: int, body: bytes) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _conclude(self, count: int, body: bytes) -> bool: ...
 
-    def _end(self, accepted: bool) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _end(self, accepted: bool) -> None: ...
 
 
 class InferenceTerms(Terms):

@@ -19,20 +19,6 @@ from ppc.runtime.he.tiling import plan_product
 NATIVE = PARAMETER_SETS[3]
 
 
-@pytest.fixture(scope="module")
-def ends():
-    """One session a parameter set."""
-    made = {}
-
-    def session(params):
-        if params not in made:
-            client = HeClient([params])
-            made[params] = client, HeServer([params], client.public_keys())
-        return made[params]
-
-    return session
-
-
 def draw(product, value_bits=None):
     """V uniform or of value_bits bits, S uniform."""
     prg, ell = Prg(), product.ell

@@ -8,7 +8,6 @@ import pytest
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import bfv as he
-from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.cipher import basis, kept_basis
 from ppc.runtime.he.packing import Tile
 from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, packing_noise
@@ -16,19 +15,6 @@ from ppc.runtime.he.product import Product, answer_bytes, answer_parts, public_k
 from ppc.runtime.he.tiling import plan_product
 
 PARAMS = dataclasses.replace(PARAMETER_SETS[3], pack_levels=4)
-
-
-@pytest.fixture(scope="module")
-def ends():
-    made = {}
-
-    def session(params):
-        if params not in made:
-            client = HeClient([params])
-            made[params] = client, HeServer([params], client.public_keys())
-        return made[params]
-
-    return session
 
 
 def check(product, ends, bits=6):
