@@ -50,7 +50,9 @@ def _trimmed(products: Sequence[Product]) -> Iterator[Product]:
         if product.fill > 1:
             levels[product.params] = max(levels[product.params], product.tile.inner.bit_length() - 1)
     for product in products:
-        yield replace(product, params=replace(product.params, pack_levels=levels[product.params]))
+        params, packed = product.params, levels[product.params]
+        trimmed = replace(params, pack_levels=packed, special_bits=params.special_bits if packed else 0)
+        yield replace(product, params=trimmed)
 
 
 def _choose_sets(products: Counter[Product], byte_price: float) -> Sets:
@@ -97,6 +99,7 @@ def remade(product: Product, sets: Sets, byte_price: float) -> Product:
         product.k,
         product.n,
         product.ell,
+        product.spare,
         he_seconds,
         norm_bits=product.norm_bits,
         byte_price=byte_price,

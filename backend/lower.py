@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ppc.backend.choose import choose_products
 from ppc.backend.lower_local import cuts, local_op
 from ppc.backend.lower_spline import integer_spline
+from ppc.backend.spare import LEAST, spare_bits
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.errors import RangeError, place
@@ -38,6 +39,7 @@ class Lowering:
 
     graph: Graph
     owner: dict[Op, Owner]
+    spare: dict[ops.MatMul, int]
     program: list[steps.Step] = field(default_factory=list)
     forms: list[steps.Form] = field(default_factory=list)
     at: dict[Op, int] = field(default_factory=dict)
@@ -90,7 +92,7 @@ class Lowering:
 
 def lower(graph: Graph, *, model: str, profile: str, options: Options) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers."""
-    state = Lowering(graph, owners(graph))
+    state = Lowering(graph, owners(graph), spare_bits(graph))
     merged = _shared_operands(graph, state.owner)
     for op in walk(graph):
         if op in state.at or isinstance(op, (Input, ops.Const)):
@@ -198,7 +200,8 @@ def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
     form = state.forms[x]
     parts = [integers(_const(op.b).value, fixed(op.b)) for op in group]
     whole = np.concatenate(parts, axis=1)
-    product = _plan(1, math.prod(form.shape[:-1]), whole, form.num.bits)
+    spare = min(state.spare[op] for op in group)
+    product = _plan(math.prod(form.shape[:-1]), whole, form.num.bits, spare)
     name = group[0].name
     weight = state.weight(_const(group[0].b).name, whole)
     if len(group) == 1:
@@ -226,10 +229,10 @@ def _too_wide(op: ops.MatMul) -> RangeError:
     )
 
 
-def _plan(batch: int, m: int, w: NDArray[np.int64], ell: int) -> Product:
+def _plan(m: int, w: NDArray[np.int64], ell: int, spare: int) -> Product:
     norm = float(np.sqrt((w.astype(np.float64) ** 2).sum(axis=0)).max())
     norm_bits = max(0, math.ceil(math.log2(max(norm, 1.0))))
-    return plan_product(batch, m, w.shape[0], w.shape[1], ell, he_seconds, norm_bits=norm_bits)
+    return plan_product(1, m, w.shape[0], w.shape[1], ell, spare, he_seconds, norm_bits=norm_bits)
 
 
 def _const(op: Op) -> ops.Const:
@@ -246,7 +249,9 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
     b = _broadcast(state, state.value(op.b), (*batch, *op.b.type.shape[-2:]))
     m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
     ell, count = state.forms[a].num.bits, math.prod(batch)
-    left, right = plan_product(count, m, k, n, ell, he_seconds), plan_product(count, n, k, m, ell, he_seconds)
+    spare = max(LEAST, state.spare[op] - 1)  # of each of two that are added
+    left = plan_product(count, m, k, n, ell, spare, he_seconds)
+    right = plan_product(count, n, k, m, ell, spare, he_seconds)
     return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right))
 
 
@@ -256,7 +261,7 @@ def _weight_product(state: Lowering, op: ops.MatMul) -> int:
     turned = state.put(steps.Transpose(x=state.value(op.b), order=swap))
     w = np.ascontiguousarray(integers(_const(op.a).value, fixed(op.a)).T)
     form = state.forms[turned]
-    product = _plan(1, math.prod(form.shape[:-1]), w, form.num.bits)
+    product = _plan(math.prod(form.shape[:-1]), w, form.num.bits, state.spare[op])
     weight = state.weight(_const(op.a).name, w)
     done = state.put(
         steps.Linear(name=op.name, x=turned, weight=weight, scale=fixed(op.a).scale, product=product)

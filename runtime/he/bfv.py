@@ -1,21 +1,30 @@
 """Two ends of the matrix product under HE: BFV keys and checks from SEAL, arithmetic from `_he`.
 
-After Cheetah (eprint 2022/207), with the answers protected against the one who holds the key: each gets a
-fresh public-key encryption of zero, flooding 2^40 above the noise of the computation, and is then switched
-from q to a power of two just large enough to decrypt. c0 is sent only where it carries results.
+After Cheetah (eprint 2022/207), with the answers hidden from the one who holds the key, whatever it uploaded.
+An answer (c0, c1) is a function of the upload, the switching keys and V, and then
 
-    client = HeClient(sets)                  server = HeServer(sets, client.public_keys())
-    U, up = client.upload(product)           down = server.answer(product, up, V, S)
-    client.finish(product, down)             # U·V - S mod 2^ell
+    c1 + a·u + e      is sent rounded: an RLWE sample in the fresh ternary u and error e, whose a the server
+                      chose, so that it looks uniform whatever c1 is
+    c0 + b·u - S·q    is sent rounded, only where it carries results: S is a uniform fraction of the modulus, of
+                      64 bits, so that what is sent is uniform (distance 0) whatever c0 and b are
 
-The client's U is not chosen but found (`he_cipher`).
+The client's share is its decryption, rounded to 2^ell, and the server's S, likewise rounded; they add up to U·V
+but for the error that `noise` bounds. A simulator without V draws both parts uniformly. What a client gets by
+a chosen public key, chosen switching keys or a chosen upload is thus a wrong sum of the shares, and no more: b
+reaches c0 alone, and the rest c0 and c1 before they are hidden.
+
+    client = HeClient()                      server = HeServer(seed)
+    keys = client.add(sets, seed)            server.add(sets, keys)
+    U, up = client.upload(product)           down = server.answer(product, up, V, mask)
+    client.finish(product, down)             # U·V - share_of(mask, ell) mod 2^ell, within 2^spare units
+
+The client's U is not chosen but found (`cipher`).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +36,7 @@ from ..base.errors import RangeFault
 from ..base.prg import Prg
 from ..base.ring import Fixed, Ring
 from ..base.wire import Buffer
-from .cipher import Residues, SecretKey, basis, kept_basis, read_ciphertexts, read_upload, words
+from .cipher import Residues, SecretKey, basis, key_basis, read_public, read_upload, reading_basis, words
 from .packing import LANES, cut_results, into_lanes, join_results, pack_right, unpack_left
 from .params import HeParams, context
 from .product import Product, answer_bytes, public_key_bytes
@@ -40,14 +49,9 @@ Upload = list[tuple[slice, Residues]]
 class HeClient:
     """Holds the secret keys: one fresh pair for each parameter set."""
 
-    def __init__(self, sets: Iterable[HeParams] = ()) -> None:
+    def __init__(self) -> None:
         self._prg = Prg()
         self._keys: dict[HeParams, SecretKey] = {}
-        for params in dict.fromkeys(sets):
-            self._make(params)
-
-    def _make(self, params: HeParams) -> None:
-        self.install(SecretKey(params, seal.KeyGenerator(context(params)).secret_key()))
 
     def __repr__(self) -> str:
         return f"HeClient({', '.join(map(str, self._keys))}, <secret>)"
@@ -56,20 +60,12 @@ class HeClient:
         """Use this key for its parameter set from now on."""
         self._keys[key.params] = key
 
-    def public_key(self, params: HeParams) -> bytes:
-        """The public key of one set, `public_key_bytes` bytes."""
-        return self._keys[params].public(self._prg)
-
-    def public_keys(self) -> bytes:
-        """The public keys of all sets, in order."""
-        return b"".join(self.public_key(params) for params in self._keys)
-
-    def add(self, sets: Iterable[HeParams]) -> bytes:
-        """Make keys for more sets; their public keys, in order."""
+    def add(self, sets: Iterable[HeParams], seed: bytes) -> bytes:
+        """Make keys for these sets; their public keys under the server's seed, in order."""
         new = list(dict.fromkeys(sets))
         for params in new:
-            self._make(params)
-        return b"".join(self.public_key(params) for params in new)
+            self.install(SecretKey(params, seal.KeyGenerator(context(params)).secret_key()))
+        return b"".join(self._keys[params].public(seed, self._prg) for params in new)
 
     def upload(self, product: Product) -> tuple[Ring, Iterator[bytes]]:
         """A uniform U mod 2^ell, (batch, m, k), and Enc(U) in parts of `upload_parts` bytes.
@@ -88,7 +84,7 @@ class HeClient:
             yield part
 
     def finish(self, product: Product, parts: Iterable[Buffer]) -> Ring:
-        """U·V - S mod 2^ell, shape (batch, m, n), from the parts of the answer."""
+        """The client's share of U·V mod 2^ell, shape (batch, m, n), from the parts of the answer."""
         out = np.zeros((product.batch, product.m, product.n), np.uint64)
         for entry, part in zip(out, parts, strict=True):
             self._finish_entry(product, memoryview(part).cast("B"), entry)
@@ -99,6 +95,7 @@ class HeClient:
             raise ValueError(f"an answer of {data.nbytes} bytes does not belong to {product}")
         key, tile, bits = self._keys[product.params], product.tile, product.answer_bits
         degree, positions, at = product.params.degree, product.positions(), 0
+        secret, reader = key.reading(bits), reading_basis(degree, bits)
         for unit in range(product.units):
             packs, cols = product.unit_packs(unit), product.unit_cols(unit)
             width, count = cols.stop - cols.start, product.row_tiles * packs
@@ -109,28 +106,33 @@ class HeClient:
             at += second
             results = results.reshape(product.m, width) << np.uint64(bits - product.result_bits)
             c0 = cut_results(results, tile, packs * product.fill).reshape(count, -1)
-            slots = basis(product.params).decrypt(c1, c0, key.ntt, bits, product.ell, positions)
+            slots = reader.decrypt(c1, c0, secret, bits, product.ell, positions)
             grid = slots.reshape(product.row_tiles, -1, tile.slots)
             out[:, cols] = join_results(grid, tile, product.m, width)
 
 
-class HeServer:
-    """Holds the client's public keys and answers uploads."""
+def share_of(mask: Ring, ell: int) -> Ring:
+    """The server's share mod 2^ell of a product whose answer it hides by ``mask``, fractions of 64 bits."""
+    return (mask + np.uint64(1 << (63 - ell))) >> np.uint64(64 - ell)
 
-    def __init__(self, sets: Iterable[HeParams] = (), public_keys: Buffer = b"") -> None:
-        self._keys: dict[HeParams, NDArray[np.float64]] = {}
-        self._pack_keys: dict[HeParams, NDArray[np.float64]] = {}
-        self.add(sets, public_keys)
+
+class HeServer:
+    """Holds the client's public keys, made under ``seed``, and answers uploads."""
+
+    def __init__(self, seed: bytes) -> None:
+        self._seed = seed
+        self._keys: dict[HeParams, Residues] = {}
+        self._pack_keys: dict[HeParams, Residues] = {}
 
     def add(self, sets: Iterable[HeParams], public_keys: Buffer) -> None:
         """Read the client's public keys of these sets. Raises ValueError where they are malformed."""
         view, at = memoryview(public_keys).cast("B"), 0
         for params in dict.fromkeys(sets):
-            size, head = public_key_bytes(params), public_key_bytes(replace(params, pack_levels=0))
-            self._keys[params] = read_ciphertexts(params, view[at : at + head], 1)[0]
-            if params.pack_keys:
-                keys = read_ciphertexts(params, view[at + head : at + size], params.pack_keys)
-                self._pack_keys[params] = keys.reshape(params.pack_levels, -1, *keys.shape[1:])
+            size = public_key_bytes(params)
+            key, switching = read_public(params, self._seed, view[at : at + size])
+            self._keys[params] = key
+            if switching is not None:
+                self._pack_keys[params] = switching
             at += size
         if at != view.nbytes:
             raise ValueError(f"{view.nbytes} bytes of public keys where {at} were expected")
@@ -143,35 +145,28 @@ class HeServer:
         product: Product,
         parts: Iterable[Buffer],
         v: Integers,
-        s: Ring,
+        mask: Ring,
     ) -> Iterator[bytes]:
         """Enc(U·V - S), one part a batch entry, made as soon as that entry's upload is read.
 
         Args:
             parts: the upload, in the parts of `upload_parts`.
             v: (batch, k, n), signed integers of any width, or ring elements as uint64, which are centred.
-            s: (batch, m, n) uniform mod 2^ell: the server's share of the result. Never use it twice.
+            mask: (batch, m, n) uniform words: S in units of 2^-64 of the modulus. Never use it twice.
 
         Raises ValueError if an upload is malformed, RangeFault if a norm exceeds the product's ``norm_bits``.
         """
-        sums = self._sums(product, parts, v, s)
-        for _ in range(product.batch):
-            units = zip(range(product.units), sums, strict=False)
-            yield b"".join(part for unit, made in units for part in self._unit(product, unit, *made))
-
-    def _sums(
-        self, product: Product, parts: Iterable[Buffer], v: Integers, s: Ring
-    ) -> Iterator[tuple[NDArray[np.float64], Ring]]:
-        """For each unit of each batch entry the deterministic sums of ct·pt, and S in the answer's slots."""
         _expect("V", v, (product.batch, product.k, product.n))
-        _expect("S", s, (product.batch, product.m, product.n))
+        _expect("mask", mask, (product.batch, product.m, product.n))
         source = iter(parts)
         for entry in range(product.batch):
             upload = self._read(product, source)
+            made = []
             for unit in range(product.units):
                 cols = product.unit_cols(unit)
                 sums = self._sum(product, unit, upload, v[entry, :, cols])
-                yield sums, _cut_mask(product, unit, s[entry, :, cols])
+                made += self._finished(product, unit, sums, mask[entry, :, cols])
+            yield b"".join(made)
 
     def _read(self, product: Product, source: Iterator[Buffer]) -> Upload:
         """The upload of one batch entry."""
@@ -194,40 +189,30 @@ class HeServer:
         _check_norms(product, squares)
         return sums
 
-    def _rerandomised(self, product: Product, sums: NDArray[np.float64], group: int, mask: Ring) -> Residues:
-        """Ciphertexts (row tiles·8, 2, primes, N) as they are before switching, centred residues."""
-        (items, slots), prg = mask.shape, Prg()  # its own, since several products may be answered at once
-        return basis(product.params).rerandomise(
-            sums,
-            group,
-            self._keys[product.params],
-            words(prg, items, 3, product.params.degree),
-            words(prg, items, slots, 2),
-            product.flood_bits,
-            np.ascontiguousarray(mask),
-            product.ell,
-            product.tile.positions(),
-        )
-
-    def _unit(self, product: Product, unit: int, sums: NDArray[np.float64], mask: Ring) -> list[Buffer]:
-        params, bits, cols = product.params, product.answer_bits, product.unit_cols(unit)
-        rows, packs, fill = product.row_tiles, product.unit_packs(unit), product.fill
-        answers = np.zeros((rows, product.unit, 2, len(params.primes), params.degree))
-        for group in range(product.unit_groups(unit)):
-            full = self._rerandomised(product, sums, group, mask[group])
-            answers[:, group * LANES : (group + 1) * LANES] = full.reshape(rows, LANES, *full.shape[1:])
-        answers = np.ascontiguousarray(answers[:, : packs * fill])
-        if fill == 1:
-            flat, to = answers.reshape(rows * packs, *answers.shape[2:]), basis(params)
-        else:
-            packed = answers.reshape(rows * packs, fill, *answers.shape[2:])
-            keys = self._pack_keys[params]
-            flat = basis(params).interleave(packed, product.tile.inner, params.gadget[1], keys)
-            to = kept_basis(params)
-        c1, c0 = to.switch_down(flat, bits, product.result_bits, product.positions())
-        grid = c0.reshape(rows, packs * fill, product.tile.slots)
-        results = join_results(grid, product.tile, product.m, cols.stop - cols.start)
+    def _finished(self, product: Product, unit: int, sums: Residues, mask: Ring) -> list[Buffer]:
+        """c1 and c0 of a unit as they are sent."""
+        params, bits = product.params, product.answer_bits
+        rows, across = product.row_tiles, product.unit_packs(unit) * product.fill
+        answers = self._hidden(product, self._packed(product, unit, sums))
+        cut = cut_results(mask, product.tile, across).reshape(len(answers), -1)
+        c1, c0 = basis(params).switch_down(answers, bits, product.result_bits, product.positions(), cut)
+        grid = c0.reshape(rows, across, product.tile.slots)
+        results = join_results(grid, product.tile, product.m, mask.shape[1])
         return [wire.pack(c1, bits), wire.pack(results, product.result_bits)]
+
+    def _packed(self, product: Product, unit: int, sums: Residues) -> Residues:
+        """The sums of a unit as ciphertexts (row tiles·packs, 2, primes, N), centred coefficients."""
+        params, packs, fill = product.params, product.unit_packs(unit), product.fill
+        if fill == 1:
+            return basis(params).collect(sums, packs)
+        return key_basis(params).pack(sums, packs, fill, product.tile.inner, self._pack_keys[params])
+
+    def _hidden(self, product: Product, answers: Residues) -> Residues:
+        """The same plus a fresh encryption of zero each."""
+        prg = Prg()  # its own, since several products may be answered at once
+        noise = words(prg, len(answers), 2, product.params.degree)
+        basis(product.params).rerandomise(answers, self._keys[product.params], noise)
+        return answers
 
 
 def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:
@@ -235,7 +220,7 @@ def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:
     if squares.max() > 4.0**product.norm_bits * (1 + 1e-9):
         raise RangeFault(
             f"the server's matrix has a norm above 2^{product.norm_bits}, which the plan announced; "
-            "its noise would not be covered by the flooding"
+            "its noise could reach bits that are kept"
         )
 
 
@@ -265,14 +250,6 @@ def _accumulate(
     tile = product.tile
     x = cipher.reshape(-1, product.row_tiles, *cipher.shape[1:])
     basis(product.params).accumulate(sums, x, into_lanes(pack_right(right, tile, tile.block), 1))
-
-
-def _cut_mask(product: Product, unit: int, s: Ring) -> Ring:
-    """S of a unit's columns in the order of the sums: (groups, row tiles·8, rows·cols)."""
-    tile, rows, groups = product.tile, product.row_tiles, product.unit_groups(unit)
-    cut = cut_results(Fixed(product.ell).wrap(s), tile, groups * LANES)
-    lanes = cut.reshape(rows, groups, LANES, tile.slots).swapaxes(0, 1)
-    return np.ascontiguousarray(lanes).reshape(groups, rows * LANES, tile.slots)
 
 
 def _inner(product: Product, inner: slice) -> slice:

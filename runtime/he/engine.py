@@ -1,5 +1,6 @@
 """Products of matrices under HE: the engine that keeps a connection's keys, and products in their parts.
 
+    server -> client   a seed for public keys, once a connection
     client -> server   public keys of a parameter set, the first time that a program needs it
 
 The server computes answers in threads of their own, one for each core, in the order of the uploads and ahead
@@ -15,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..base.errors import PeerMismatch
+from ..base.prg import SEED_BYTES, Prg
 from ..base.ring import Ring, known
 from ..base.wire import Buffer
 from ..party.party import Party
 from ..party.ports import MatrixProduct, Right
 from ..party.role import CLIENT, SERVER
-from .bfv import HeClient, HeServer
+from .bfv import HeClient, HeServer, share_of
 from .params import HeParams
 from .product import Product, answer_parts, parameter_sets, public_key_bytes, upload_parts
 
@@ -64,7 +66,8 @@ class HeEngine:
         if self._ready and not p.pricing:
             raise ValueError("keys can be taken as sent while pricing only")
         self._client: HeClient | None = p.each(client=HeClient)
-        self._server: HeServer | None = p.each(server=HeServer)
+        self._seed: bytes | None = None
+        self._server: HeServer | None = None
         self._workers: ThreadPoolExecutor | None = p.each(
             server=lambda: ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
         )
@@ -86,17 +89,23 @@ class HeEngine:
             self._workers.shutdown(wait=True, cancel_futures=True)
 
     def plan(self, products: Sequence[MatrixProduct]) -> None:
-        """client -> server    public keys of the parameter sets that are new
+        """server -> client    the seed of public keys, the first time that there are any
+        client -> server    public keys of the parameter sets that are new
 
         Raises PeerMismatch where they are malformed.
         """
+        p = self._p
         new = [each for each in parameter_sets(map(_planned, products)) if each not in self._ready]
+        if not new:
+            return
+        if not self._ready:
+            seed = p.tell_bytes(SERVER, SEED_BYTES, lambda: Prg().bytes(SEED_BYTES))
+            self._seed = None if seed is None else bytes(seed)
+            self._server = p.each(server=lambda: HeServer(known(self._seed)))
         self._ready |= dict.fromkeys(new)
         size = sum(public_key_bytes(params) for params in new)
-        if not size:
-            return
-        keys = self._p.tell_bytes(CLIENT, size, lambda: self.client.add(new))
-        self._p.each(server=lambda: self._read_keys(new, keys or b""))
+        keys = p.tell_bytes(CLIENT, size, lambda: self.client.add(new, known(self._seed)))
+        p.each(server=lambda: self._read_keys(new, keys or b""))
 
     def _read_keys(self, sets: list[HeParams], keys: Buffer) -> None:
         try:
@@ -110,11 +119,12 @@ class HeEngine:
         The server's mask of the answer is drawn here, and one of its threads begins to compute.
         """
         p, made = self._p, _planned(product)
-        mask = p.each(server=lambda: p.prg.ring(made.ell, (made.batch, made.m, made.n)))
+        mask = p.each(server=lambda: p.prg.ring(64, (made.batch, made.m, made.n)))
         upload: tuple[Ring, Iterator[bytes]] | None = p.each(client=lambda: self.client.upload(made))
         said = [p.tell_bytes(CLIENT, size, lambda: next(known(upload)[1])) for size in upload_parts(made)]
         answer = p.each(server=lambda: self._start(made, _heard(said), right, known(mask)))
-        return PendingAnswer(self, made, upload[0] if upload else None, mask, answer)
+        own = p.each(server=lambda: share_of(known(mask), made.ell))
+        return PendingAnswer(self, made, upload[0] if upload else None, own, answer)
 
     def _start(self, product: Product, upload: list[Buffer], right: Right, mask: Ring) -> Answer:
         """Have one of the server's threads compute Enc(U·V - mask)."""
@@ -142,7 +152,7 @@ class HeEngine:
 
 @dataclass(frozen=True, repr=False)
 class PendingAnswer:
-    """A product under way: the client's U, the server's S and the answer in the making."""
+    """A product under way: the client's U, the server's share and the answer in the making."""
 
     engine: HeEngine
     product: Product

@@ -1,7 +1,7 @@
-"""The offline matrix product under HE as public data: shapes, parameters, sizes, noise and price.
+"""The offline matrix product under HE as public data: shapes, parameters, sizes, error and price.
 
-    client -> server   Enc(U)              U (m, k) uniform mod 2^ell; less low bits that flooding drowns
-    server -> client   Enc(U·V - S)        re-randomised, flooded, switched to a small modulus
+    client -> server   Enc(U)              U (m, k) uniform mod 2^ell; less low bits that the error has room for
+    server -> client   Enc(U·V - S)        S uniform, re-randomised, switched to a small modulus
 
 Everything here is known to both sides and to the compiler before any data exists.
 """
@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, log2, prod
+from math import ceil, log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 from ..base.prg import SEED_BYTES
 from ..base.ring import packed_size
 from ..party.ports import MatrixProduct
+from .noise import answer_bits, error_bound, noise_bound, packing_noise, room, units
 from .packing import LANES, Tile, tiles
-from .params import STATISTICAL_BITS, HeParams, answer_bits, bits_above, noise_bound
+from .params import HeParams, reading_primes
 
-MAX_ELL = 42
-"""Above, the answer's coefficients no longer fit the doubles that the client computes with."""
-
-MAX_FLOOD_BITS = 120
-"""The kernel draws flooding as two words of noise."""
+MAX_ELL = 48
+"""Above, doubles no longer find the plaintext that an upload holds."""
 
 MAX_BATCH = 4096
 """Each of them is messages of its own, of which a small plan could ask for any number."""
@@ -35,6 +33,9 @@ MAX_BATCH = 4096
 PART_CIPHERTEXTS = 32
 PART_BYTES = 32 << 20
 MAX_DROP = 40
+
+MOST_REDRAWN = 1 / 8
+"""Share of the parts of an upload that may have to be drawn again (`_he.upload`)."""
 
 MEMORY_BYTES = 512 << 20
 """Bound on what the server holds of a product."""
@@ -50,12 +51,15 @@ class Product(MatrixProduct):
     Attributes:
         norm_bits: the L2 norm of every column of V, read as signed integers, is at most 2^norm_bits.
             Public; the server checks it and refuses to answer otherwise.
+        spare: low bits of the product that nothing needs: the shares add up to U·V but for an error of at most
+            2^spare units, except with probability 2^-40 for all results together.
         fill: answers packed into one ciphertext, a power of two up to the tile's inner axis.
 
-    Raises ValueError where flooding and decryption do not both fit the parameters.
+    Raises ValueError where the error could exceed that.
     """
 
     norm_bits: int
+    spare: int
     tile: Tile
     params: HeParams
     fill: int = 1
@@ -69,10 +73,10 @@ class Product(MatrixProduct):
             raise ValueError(f"products are taken mod 2^1 to 2^{MAX_ELL}, not 2^{self.ell}")
         if not 0 <= self.norm_bits <= 64:
             raise ValueError(f"norm_bits must be 0 to 64, not {self.norm_bits}")
+        if not 1 <= self.spare < self.ell:
+            raise ValueError(f"spare must be 1 to {self.ell - 1} bits of {self.ell}, not {self.spare}")
         if self.tile.size > self.params.degree:
             raise ValueError(f"a tile of {self.tile} does not fit N = {self.params.degree}")
-        if self.flood_bits > MAX_FLOOD_BITS:
-            raise ValueError(f"flooding of {self.flood_bits} bits, more than {MAX_FLOOD_BITS}")
         if self.fill != 1:
             self._check_fill()
         if self.memory_bytes > MEMORY_BYTES:
@@ -82,9 +86,15 @@ class Product(MatrixProduct):
             )
         if self._answer_sizes is None:
             packed = f" and {self.fill} packed" if self.fill > 1 else ""
+            error = units(self.params, self.ell, self._noise(0))
             raise ValueError(
-                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: noise "
-                f"of {self.noise_bits} bits, flooding of {self.flood_bits}, capacity {self.budget_bits}"
+                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: an error "
+                f"of 2^{log2(error):.1f} units before its answer is switched, where 2^{self.spare} are harmless"
+            )
+        if self.redrawn > MOST_REDRAWN:
+            raise ValueError(
+                f"{self.params} leaves a remainder modulo 2^{self.ell} for which {self.redrawn:.0%} of uploads "
+                "would be drawn again"
             )
 
     def _check_fill(self) -> None:
@@ -117,33 +127,42 @@ class Product(MatrixProduct):
     def groups(self) -> int:
         return tiles(self.col_tiles, LANES)
 
-    # -- noise, in bits of magnitude
+    # -- error
 
     @cached_property
     def drop(self) -> int:
-        """Low bits of c0 that are not uploaded: as many as leave two bits of room above the flooding."""
-        room = self.budget_bits - STATISTICAL_BITS - 2
-        return max(0, bisect_right(range(MAX_DROP + 1), room, key=self._noise_bits) - 1)
+        """Low bits of c0 that are not uploaded: as many as leave half of the room to the answer's switch."""
+        most = room(self.spare) / 2
 
-    @cached_property
-    def noise_bits(self) -> int:
-        """log2 of the bound on the computation's own noise, rounding and rerandomisation included."""
-        return self._noise_bits(self.drop)
+        def error(drop: int) -> float:
+            return units(self.params, self.ell, self._noise(drop))
 
-    def _noise_bits(self, drop: int) -> int:
+        return max(0, bisect_right(range(MAX_DROP + 1), most, key=error) - 1)
+
+    def _noise(self, drop: int) -> float:
+        """The bound on the noise modulo q: of the computation, the encryption of zero and packing."""
         meets = self.tile.cols
         norm = 2.0**self.norm_bits * meets**0.5
-        return bits_above(noise_bound(self.params, self.ell, norm, meets * self.k, self._results, drop))
+        noise = noise_bound(self.params, self.ell, norm, meets * self.k, self._results, drop)
+        return noise + packing_noise(self.params, self.fill, self._results)
+
+    @cached_property
+    def noise(self) -> float:
+        """Of a product whose upload is as short as it is sent, in units of 1 modulo q."""
+        return self._noise(self.drop)
 
     @property
-    def flood_bits(self) -> int:
-        """The answer's flooding is uniform in [-2^flood_bits, 2^flood_bits)."""
-        return self.noise_bits + STATISTICAL_BITS
+    def error_bits(self) -> float:
+        """log2 of the bound on the error of the shares, in units of the product; at most `spare`."""
+        sizes = (self.answer_bits, self.result_bits)
+        return log2(error_bound(self.params, self.ell, self.noise, sizes, self._results))
 
-    @property
-    def budget_bits(self) -> int:
-        """Noise below 2^budget_bits decrypts: floor(log2(q / 2^(ell+1)))."""
-        return int(self.params.log_q - self.ell - 1)
+    @cached_property
+    def redrawn(self) -> float:
+        """Chance that a part of the upload holds what belongs to no plaintext, and is drawn again."""
+        q = self.params.q
+        masked = min(self.inner_tiles, self._step) * self.row_tiles * self.tile.rows * self.tile.inner
+        return masked * (q % (1 << self.ell) / q)
 
     @property
     def answer_bits(self) -> int:
@@ -159,7 +178,8 @@ class Product(MatrixProduct):
 
     @cached_property
     def _answer_sizes(self) -> tuple[int, int] | None:
-        return answer_bits(self.params, self.ell, self.noise_bits, self.flood_bits, self._results, self.fill)
+        left = room(self.spare) - units(self.params, self.ell, self.noise)
+        return answer_bits(self.params, self.ell, left, self._results)
 
     @property
     def _results(self) -> int:
@@ -178,7 +198,7 @@ class Product(MatrixProduct):
 
     @property
     def answer_tiles(self) -> int:
-        """Results of a tile product: what is re-randomised and flooded."""
+        """Results of a tile product."""
         return self.batch * self.row_tiles * self.col_tiles
 
     @property
@@ -217,13 +237,13 @@ class Product(MatrixProduct):
 
         Counted are entries of V (``weight``) and of U·V (``result``), butterflies and multiply-accumulates,
         and else coefficients mod one prime: of ciphertexts uploaded, of both their polynomials put in order
-        for the sums of each unit (``arrange``), of sums re-randomised, of transforms that switch keys, of
-        answers switched to their modulus (``switch_down``), of transforms that decrypt.
+        for the sums of each unit (``arrange``), of sums made coefficients again (``collect``), of transforms
+        that switch keys, of answers re-randomised and switched to their modulus, of transforms that decrypt.
         """
         primes, degree = len(self.params.data_bits), self.params.degree
         uploaded = self.upload_ciphertexts * primes * degree
-        digits = self.params.gadget[0] * (primes - 1)
-        opened = self.over_units(lambda unit: LANES * tiles(self.row_tiles * self.unit_packs(unit), LANES))
+        answers = self.over_units(lambda unit: LANES * tiles(self.row_tiles * self.unit_packs(unit), LANES))
+        reading = len(reading_primes(degree, self.answer_bits))
         return {
             "upload": {"encrypt": uploaded},
             "answer": {
@@ -232,11 +252,12 @@ class Product(MatrixProduct):
                 "weight": self.batch * self.k * self.n,
                 "butterfly": self.butterflies,
                 "he_mac": self.macs,
-                "rerandomise": self._lanes * 2 * primes * degree,
-                "key_switch": self.over_units(self._merges) * (digits + 2) * primes * degree,
-                "switch_down": self.answer_ciphertexts * (primes - (self.fill > 1)) * degree,
+                "collect": self._lanes * 2 * primes * degree,
+                "key_switch": self.over_units(self._merges) * (primes + 2) * (primes + 1) * degree,
+                "rerandomise": answers * 2 * primes * degree,
+                "switch_down": self.answer_ciphertexts * primes * degree,
             },
-            "finish": {"decrypt": opened * 2 * degree, "result": self._results},
+            "finish": {"decrypt": answers * reading * degree, "result": self._results},
         }
 
     @property
@@ -263,7 +284,7 @@ class Product(MatrixProduct):
     @cached_property
     def said_bits(self) -> tuple[int, int]:
         """Bits that are uploaded of a coefficient with a plaintext, and of one without."""
-        q = prod(self.params.primes)
+        q = self.params.q
         return tuple(((top >> self.drop) + 1).bit_length() for top in ((q >> self.ell) + 1, q))  # type: ignore[return-value]
 
     def part_words(self, inner: slice) -> list[tuple[bool, int, int, int]]:
@@ -341,9 +362,9 @@ def answer_bytes(product: Product) -> int:
 
 
 def public_key_bytes(params: HeParams) -> int:
-    """Bytes of the public key of one parameter set, switching keys included; sent once a session."""
-    one = params.degree * sum(params.data_bits) // 8
-    return SEED_BYTES + one + (SEED_BYTES + one * params.pack_keys if params.pack_keys else 0)
+    """Bytes of the public key of one parameter set, switching keys included; sent once a connection."""
+    one, switching = (params.degree * sum(bits) // 8 for bits in (params.data_bits, params.chain))
+    return one + (SEED_BYTES + switching * params.pack_keys if params.pack_keys else 0)
 
 
 def parameter_sets(products: Iterable[Product]) -> list[HeParams]:

@@ -20,6 +20,7 @@ def plan_product(
     k: int,
     n: int,
     ell: int,
+    spare: int,
     seconds: Callable[[Product], float],
     *,
     norm_bits: int | None = None,
@@ -30,6 +31,7 @@ def plan_product(
     """The cheapest parameters and tile for a product; of those that are as good, the one of fewest bytes.
 
     Args:
+        spare: see `Product`.
         seconds: what a product's `Product.work` takes; `he_seconds` of `runtime.cost.rates` for all plans.
         norm_bits: see `Product`; None bounds it for arbitrary entries of ``value_bits`` bits.
         value_bits: signed width of the server's entries, ``ell`` if None (uniform masks).
@@ -46,7 +48,7 @@ def plan_product(
         for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
             for fill in _fills(tile, n, chosen):
                 try:
-                    product = Product(batch, m, k, n, ell, norm_bits, tile, chosen, fill)
+                    product = Product(batch, m, k, n, ell, norm_bits, spare, tile, chosen, fill)
                 except ValueError as fault:
                     refusal = fault
                     continue

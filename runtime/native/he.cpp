@@ -81,14 +81,15 @@ static auto upload(const Basis& basis, In<uint8_t, 1> free, int ell, int drop, I
     expect(secret, {primes, n}, "secret");
     auto plain = fresh<uint64_t, 2>({count, n});
     auto said = fresh<uint64_t, 3>({he::kWords, count, n});
+    bool even;
     {
         nb::gil_scoped_release release;
         he::Buffer c1(count * primes * n);
         he::expand(basis, raw.data(), count, c1.get(), primes * n);
-        he::upload(basis, shape, offset.data(), noise.data(), c1.get(), secret.data(), count, plain.data(),
-                   said.data());
+        even = he::upload(basis, shape, offset.data(), noise.data(), c1.get(), secret.data(), count, plain.data(),
+                          said.data());
     }
-    return nb::make_tuple(plain, said);
+    return nb::make_tuple(even, plain, said);
 }
 
 static auto read_upload(const Basis& basis, In<uint8_t, 1> free, int ell, int drop, In<uint64_t, 2> offset,
@@ -138,51 +139,51 @@ static void accumulate(const Basis& basis, Sums<7> acc, In<double, 5> x, In<doub
     he::accumulate(basis, shape, acc.data(), x.data(), w.data(), terms);
 }
 
-static auto rerandomise(const Basis& basis, Sums<7> acc, size_t group, In<double, 3> public_key,
-                        In<uint64_t, 3> noise, In<uint64_t, 3> flood, int flood_bits, In<uint64_t, 2> mask,
-                        int ell, In<uint32_t, 1> positions) {
+static auto collect(const Basis& basis, Sums<7> acc, size_t tiles) {
     const auto shape = shape_of(basis, acc);
-    const size_t n = basis.degree(), items = shape.rows * he::kLanes, slots = positions.shape(0);
-    expect(group < shape.groups, "there is no such group");
-    expect(public_key, {2, basis.count(), n}, "public_key");
-    expect(noise, {items, 3, n}, "noise");
-    expect(flood, {items, slots, 2}, "flood");
-    expect(mask, {items, slots}, "mask");
-    expect(flood_bits >= 1 && flood_bits <= 120, "flood_bits must be 1 to 120");
-    expect(ell >= 1 && ell <= 62, "ell must be 1 to 62");
-    expect_positions(basis, positions);
-    auto out = fresh<double, 4>({items, 2, basis.count(), n});
+    expect(tiles >= 1 && tiles <= shape.groups * he::kLanes, "there are not so many column tiles");
+    auto out = fresh<double, 4>({shape.rows * tiles, 2, basis.count(), basis.degree()});
     nb::gil_scoped_release release;
-    const he::Fresh fresh{public_key.data(), noise.data(), flood.data(), flood_bits,
-                          mask.data(),       ell,          positions.data(), slots};
-    he::rerandomise(basis, shape, acc.data(), group, fresh, out.data());
+    he::collect(basis, shape, acc.data(), tiles, out.data());
     return out;
 }
 
+static void rerandomise(const Basis& basis, Sums<4> ciphers, In<double, 3> public_key, In<uint64_t, 3> noise) {
+    const size_t count = ciphers.shape(0), n = basis.degree();
+    expect(ciphers, {count, 2, basis.count(), n}, "ciphertexts");
+    expect(public_key, {2, basis.count(), n}, "public_key");
+    expect(noise, {count, 2, n}, "noise");
+    nb::gil_scoped_release release;
+    he::rerandomise(basis, public_key.data(), noise.data(), count, ciphers.data());
+}
+
 static auto switch_down(const Basis& basis, In<double, 4> in, int bits, int result_bits,
-                        In<uint32_t, 1> positions) {
+                        In<uint32_t, 1> positions, In<uint64_t, 2> mask) {
     const size_t count = in.shape(0), n = basis.degree(), slots = positions.shape(0);
     expect(in, {count, 2, basis.count(), n}, "ciphertexts");
+    expect(mask, {count, slots}, "mask");
     expect(result_bits >= 1 && result_bits <= bits && bits <= 62, "it must hold that 1 <= result_bits <= bits <= 62");
     expect_positions(basis, positions);
     auto c1 = fresh<uint64_t, 2>({count, n});
     auto c0 = fresh<uint64_t, 2>({count, slots});
     {
         nb::gil_scoped_release release;
-        he::switch_down(basis, in.data(), count, bits, result_bits, positions.data(), slots, c1.data(), c0.data());
+        const he::Answer answer{bits, result_bits, positions.data(), slots, mask.data()};
+        he::switch_down(basis, in.data(), count, answer, c1.data(), c0.data());
     }
     return nb::make_tuple(c1, c0);
 }
 
 static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, In<double, 2> secret, int bits,
                     int ell, In<uint32_t, 1> positions) {
-    const size_t count = c1.shape(0), n = basis.degree(), slots = positions.shape(0);
+    const size_t count = c1.shape(0), n = basis.degree(), slots = positions.shape(0), primes = basis.count();
     expect(c1, {count, n}, "c1");
     expect(c0, {count, slots}, "c0");
-    expect(secret, {basis.count(), n}, "secret");
-    expect(ell >= 1 && bits > ell && bits <= 54, "it must hold that 1 <= ell < bits <= 54");
-    expect(basis.count() >= 2 && basis[0].value * basis[1].value > 2.0 * double(n) * double(1ull << bits),
-           "two primes do not hold a product at this modulus");
+    expect(secret, {primes, n}, "secret");
+    expect(ell >= 1 && ell <= 62 && bits >= 1 && bits <= 54, "ell must be 1 to 62 and bits 1 to 54");
+    expect(primes == 1 || primes == 2, "one prime or two hold a product");
+    expect(basis[0].value * (primes == 2 ? basis[1].value : 1.0) > double(n) * double(1ull << bits),
+           "the primes do not hold a product at this modulus");
     expect_positions(basis, positions);
     auto out = fresh<uint64_t, 2>({count, slots});
     nb::gil_scoped_release release;
@@ -190,23 +191,21 @@ static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, 
     return out;
 }
 
-static auto interleave(const Basis& basis, In<double, 5> in, size_t stride, int digit_bits, In<double, 5> keys) {
-    const size_t n = basis.degree(), primes = basis.count(), packs = in.shape(0), fill = in.shape(1);
-    expect(primes >= 2, "packing needs a prime to spare");
+static auto pack(const Basis& basis, Sums<7> acc, size_t packs, size_t fill, size_t stride, In<double, 5> keys) {
+    const size_t n = basis.degree(), primes = basis.count() - 1, size = acc.shape(5);
+    expect(primes >= 1, "packing needs a special prime");
     expect(n >= 64, "packing needs a degree of at least 64");
-    expect(in, {packs, fill, 2, primes, n}, "ciphertexts");
+    expect(size && n % size == 0, "the block size must divide the degree");
+    expect(acc, {primes, acc.shape(1), n / size, acc.shape(3), 2, size, he::kLanes}, "acc");
+    expect(packs >= 1, "at least one ciphertext comes out");
     expect(stride >= 2 && stride <= n && (stride & (stride - 1)) == 0, "the stride must be a power of two");
     expect(fill >= 2 && fill <= stride && (fill & (fill - 1)) == 0, "a power of two up to the stride is packed");
-    expect(digit_bits >= 8 && digit_bits <= he::kMaxPrimeBits, "digits must have 8 to 48 bits");
-    const size_t levels = size_t(__builtin_ctzll(stride)), digits = keys.shape(1), parts = digits / (primes - 1);
-    expect(keys.shape(0) >= levels, "there are too few keys for this stride");
-    expect(keys, {keys.shape(0), parts * (primes - 1), 2, primes, n}, "keys");
-    for (size_t i = 0; i + 1 < primes; ++i)
-        expect(parts >= 1 && int(parts) * digit_bits >= basis.bits(i) && int(parts - 1) * digit_bits < 64,
-               "the digits do not cover a prime");
-    auto out = fresh<double, 4>({packs, 2, primes - 1, n});
+    expect(keys.shape(0) >= size_t(__builtin_ctzll(stride)), "there are too few keys for this stride");
+    expect(keys, {keys.shape(0), primes, 2, primes + 1, n}, "keys");
+    auto out = fresh<double, 4>({acc.shape(3) * packs, 2, primes, n});
     nb::gil_scoped_release release;
-    he::interleave(basis, {packs, fill, stride, digit_bits, parts}, in.data(), keys.data(), out.data());
+    const he::AccShape shape{acc.shape(1), acc.shape(3), size};
+    he::pack(basis, shape, acc.data(), {packs, fill, stride}, keys.data(), out.data());
     return out;
 }
 
@@ -240,14 +239,14 @@ NB_MODULE(_he, m) {
              nb::arg("said"), nb::arg("raw"))
         .def("ciphertexts", &ciphertexts, nb::arg("c0"), nb::arg("raw"))
         .def("accumulate", &accumulate, nb::arg("acc").noconvert(), nb::arg("x"), nb::arg("w"))
-        .def("rerandomise", &rerandomise, nb::arg("acc").noconvert(), nb::arg("group"), nb::arg("public_key"),
-             nb::arg("noise"), nb::arg("flood"), nb::arg("flood_bits"), nb::arg("mask"), nb::arg("ell"),
-             nb::arg("positions"))
+        .def("collect", &collect, nb::arg("acc").noconvert(), nb::arg("tiles"))
+        .def("rerandomise", &rerandomise, nb::arg("ciphertexts").noconvert(), nb::arg("public_key"),
+             nb::arg("noise"))
         .def("switch_down", &switch_down, nb::arg("ciphertexts"), nb::arg("bits"), nb::arg("result_bits"),
-             nb::arg("positions"))
+             nb::arg("positions"), nb::arg("mask"))
         .def("decrypt", &decrypt, nb::arg("c1"), nb::arg("c0"), nb::arg("secret"), nb::arg("bits"),
              nb::arg("ell"), nb::arg("positions"))
-        .def("interleave", &interleave, nb::arg("ciphertexts"), nb::arg("stride"), nb::arg("digit_bits"),
+        .def("pack", &pack, nb::arg("acc").noconvert(), nb::arg("packs"), nb::arg("fill"), nb::arg("stride"),
              nb::arg("keys"))
         .def("transform", &transform, nb::arg("x"), nb::arg("inverse") = false);
 }

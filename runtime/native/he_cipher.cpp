@@ -96,58 +96,59 @@ void accumulate(const Basis& basis, const AccShape& shape, double* acc, const do
     }
 }
 
-// Uniform in [-2^bits, 2^bits) from bits + 1 random bits, modulo p.
-static uint64_t flood_mod(const uint64_t* words, int bits, uint64_t p) {
-    const u128 all = (u128(words[1]) << 64 | words[0]) & ((u128(1) << (bits + 1)) - 1);
-    const i128 value = (i128(all) - (i128(1) << bits)) % i128(p);
-    return uint64_t(value < 0 ? value + i128(p) : value);
-}
-
-void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, size_t group,
-                 const Fresh& fresh, double* out) {
+void collect(const Basis& basis, const AccShape& shape, const double* acc, size_t tiles, double* out) {
     const size_t n = basis.degree(), primes = basis.count(), size = shape.size, blocks = n / size;
     const Kernels& k = basis.kernels();
-    Buffer small(n * kLanes), sum(n * kLanes), ternaries(n * kLanes), errors(2 * n * kLanes);
-    for (size_t r = 0; r < shape.rows; ++r) {
-        const uint64_t* noise = fresh.noise + r * kLanes * 3 * n;
-        each_row(n, kLanes, [&](size_t j, size_t lane) {
-            const uint64_t* word = noise + lane * 3 * n + j;
-            ternaries.get()[j * kLanes + lane] = ternary(word[0]);
-            errors.get()[j * kLanes + lane] = binomial(word[n]);
-            errors.get()[(n + j) * kLanes + lane] = binomial(word[2 * n]);
+    Buffer sum(n * kLanes);
+    double* x = sum.get();
+    for (size_t l = 0; l < primes; ++l)
+        for (size_t g = 0; g * kLanes < tiles; ++g)
+            for (size_t r = 0; r < shape.rows; ++r)
+                for (size_t c = 0; c < 2; ++c) {
+                    for (size_t b = 0; b < blocks; ++b) {
+                        const double* from =
+                            acc + ((((l * shape.groups + g) * blocks + b) * shape.rows + r) * 2 + c) * size * kLanes;
+                        std::copy(from, from + size * kLanes, x + b * size * kLanes);
+                    }
+                    k.inverse(x, n, basis[l]);
+                    double* to = out + (((r * tiles + g * kLanes) * 2 + c) * primes + l) * n;
+                    each_row(n, std::min(kLanes, tiles - g * kLanes), [&](size_t j, size_t lane) {
+                        to[lane * 2 * primes * n + j] = x[j * kLanes + lane];
+                    });
+                }
+}
+
+void rerandomise(const Basis& basis, const double* public_key, const uint64_t* noise, size_t count,
+                 double* ciphers) {
+    const size_t n = basis.degree(), primes = basis.count();
+    const Kernels& k = basis.kernels();
+    Buffer ternaries(n * kLanes), small(n * kLanes), sum(n * kLanes);
+    std::fill(ternaries.get(), ternaries.get() + n * kLanes, 0.0);
+    double *u = small.get(), *x = sum.get();
+    for (size_t first = 0; first < count; first += kLanes) {
+        const size_t used = std::min(kLanes, count - first);
+        const uint64_t* words = noise + first * 2 * n;
+        each_row(n, used, [&](size_t j, size_t lane) {
+            ternaries.get()[j * kLanes + lane] = ternary(words[lane * 2 * n + j]);
         });
         for (size_t l = 0; l < primes; ++l) {
             const Prime& prime = basis[l];
-            const Scale scale(basis, l, fresh.ell);
-            double* u = small.get();
             std::copy(ternaries.get(), ternaries.get() + n * kLanes, u);
             k.forward(u, n, 0, 1, prime);
             for (size_t c = 0; c < 2; ++c) {
-                double* x = sum.get();
-                for (size_t b = 0; b < blocks; ++b) {
-                    const double* from =
-                        acc + ((((l * shape.groups + group) * blocks + b) * shape.rows + r) * 2 + c) * size * kLanes;
-                    std::copy(from, from + size * kLanes, x + b * size * kLanes);
-                }
-                k.mac(x, fresh.public_key + (c * primes + l) * n, u, n, prime);
+                std::fill(x, x + n * kLanes, 0.0);
+                k.mac(x, public_key + (c * primes + l) * n, u, n, prime);
                 k.inverse(x, n, prime);
-                double* answers = out + (r * kLanes * 2 + c) * primes * n + l * n;
-                const double* error = errors.get() + c * n * kLanes;
-                each_row(n, kLanes, [&](size_t j, size_t lane) {
-                    const size_t at = j * kLanes + lane;
-                    answers[lane * 2 * primes * n + j] = x[at] + error[at];
+                double* to = ciphers + ((first * 2 + c) * primes + l) * n;
+                each_row(n, used, [&](size_t j, size_t lane) {
+                    double& value = to[lane * 2 * primes * n + j];
+                    const double error = c == 0 ? 0.0 : binomial(words[(lane * 2 + 1) * n + j]);
+                    x[j * kLanes + lane] += value + error;
                 });
-                for (size_t lane = 0; c == 0 && lane < kLanes; ++lane) {
-                    const size_t item = r * kLanes + lane;
-                    double* to = answers + lane * 2 * primes * n;
-                    for (size_t i = 0; i < fresh.slots; ++i) {
-                        const size_t at = item * fresh.slots + i;
-                        const uint64_t minus = (0 - fresh.mask[at]) & scale.mask;
-                        double& value = to[fresh.positions[i]];
-                        const uint64_t flood = flood_mod(fresh.flood + 2 * at, fresh.flood_bits, prime.p);
-                        value = centred((canonical(value, prime) + scale(minus) + flood) % prime.p, prime.p);
-                    }
-                }
+                k.reduce(x, x, n, prime);
+                each_row(n, used, [&](size_t j, size_t lane) {
+                    to[lane * 2 * primes * n + j] = x[j * kLanes + lane];
+                });
             }
         }
     }
@@ -167,37 +168,38 @@ struct Fraction {
     }
 };
 
-void switch_down(const Basis& basis, const double* in, size_t count, int bits, int result_bits,
-                 const uint32_t* positions, size_t slots, uint64_t* c1, uint64_t* c0) {
+void switch_down(const Basis& basis, const double* in, size_t count, const Answer& answer, uint64_t* c1,
+                 uint64_t* c0) {
     const size_t n = basis.degree(), poly = basis.count() * n;
     const Fraction fraction{basis};
     const auto rounded = [](uint64_t x, int b) { return (x + (1ull << (63 - b))) >> (64 - b); };
     for (size_t item = 0; item < count; ++item) {
         const double* a = in + (2 * item + 1) * poly;
         const double* b = in + 2 * item * poly;
-        for (size_t j = 0; j < n; ++j) c1[item * n + j] = rounded(fraction(a + j), bits);
-        for (size_t i = 0; i < slots; ++i)
-            c0[item * slots + i] = rounded(fraction(b + positions[i]), result_bits);
+        for (size_t j = 0; j < n; ++j) c1[item * n + j] = rounded(fraction(a + j), answer.bits);
+        // A uniform fraction is taken off before the rounding, so what is sent is uniform whatever c0 is.
+        for (size_t at = item * answer.slots, i = 0; i < answer.slots; ++i, ++at)
+            c0[at] = rounded(fraction(b + answer.positions[i]) - answer.mask[at], answer.result_bits);
     }
 }
 
 void decrypt(const Basis& basis, const uint64_t* c1, const uint64_t* c0, size_t count, const double* s,
              int bits, int ell, const uint32_t* positions, size_t slots, uint64_t* out) {
-    const size_t n = basis.degree();
+    const size_t n = basis.degree(), primes = basis.count();
     const Kernels& k = basis.kernels();
-    const uint64_t mask = (1ull << bits) - 1, first_prime = basis[0].p, second_prime = basis[1].p;
-    const uint64_t inverse = inv_mod(first_prime, second_prime);
-    Buffer first_lanes(n * kLanes), second_lanes(n * kLanes);
-    double* residues[2] = {first_lanes.get(), second_lanes.get()};
+    const uint64_t mask = (1ull << bits) - 1, first_prime = basis[0].p, last_prime = basis[primes - 1].p;
+    const uint64_t inverse = primes == 2 ? inv_mod(first_prime, last_prime) : 0;
+    const auto signed_of = [](uint64_t x, uint64_t p) { return int64_t(x - (p & -uint64_t(x > p / 2))); };
+    Buffer first_lanes(n * kLanes), last_lanes(n * kLanes);
+    double* residues[2] = {first_lanes.get(), last_lanes.get()};
     for (size_t first = 0; first < count; first += kLanes) {
         const size_t used = std::min(kLanes, count - first);
-        for (size_t l = 0; l < 2; ++l) {  // c1·s over the integers fits two primes
+        for (size_t l = 0; l < primes; ++l) {
             double* x = residues[l];
             std::fill(x, x + n * kLanes, 0.0);
-            for (size_t lane = 0; lane < used; ++lane)
-                for (size_t j = 0; j < n; ++j)
-                    x[j * kLanes + lane] =
-                        double(int64_t(c1[(first + lane) * n + j] << (64 - bits)) >> (64 - bits));
+            each_row(n, used, [&](size_t j, size_t lane) {
+                x[j * kLanes + lane] = double(int64_t(c1[(first + lane) * n + j] << (64 - bits)) >> (64 - bits));
+            });
             k.reduce(x, x, n, basis[l]);
             k.forward(x, n, 0, 1, basis[l]);
             for (size_t j = 0; j < n; ++j) {
@@ -211,13 +213,17 @@ void decrypt(const Basis& basis, const uint64_t* c1, const uint64_t* c0, size_t 
             for (size_t i = 0; i < slots; ++i) {
                 const size_t at = positions[i] * kLanes + lane;
                 const uint64_t low = canonical(residues[0][at], basis[0]);
-                const uint64_t other = canonical(residues[1][at], basis[1]);
-                const uint64_t step =
-                    mul_mod((other + second_prime - low % second_prime) % second_prime, inverse, second_prime);
-                const int64_t turns = step > second_prime / 2 ? -int64_t(second_prime - step) : int64_t(step);
-                const uint64_t product = low + first_prime * uint64_t(turns);
-                const uint64_t sum = c0[(first + lane) * slots + i] + product + (1ull << (bits - ell - 1));
-                out[(first + lane) * slots + i] = (sum & mask) >> (bits - ell);
+                uint64_t product = uint64_t(signed_of(low, first_prime));
+                if (primes == 2) {  // low + first_prime·turns, turns centred
+                    const uint64_t other = canonical(residues[1][at], basis[1]);
+                    const uint64_t step =
+                        mul_mod((other + last_prime - low % last_prime) % last_prime, inverse, last_prime);
+                    product = low + first_prime * uint64_t(signed_of(step, last_prime));
+                }
+                const uint64_t sum = c0[(first + lane) * slots + i] + product;
+                uint64_t& to = out[(first + lane) * slots + i];
+                to = bits > ell ? ((sum + (1ull << (bits - ell - 1))) & mask) >> (bits - ell)
+                                : (sum & mask) << (ell - bits);
             }
     }
 }
@@ -240,24 +246,6 @@ void transform(const Basis& basis, const uint64_t* in, size_t count, bool invers
         for (size_t lane = 0; lane < used; ++lane)
             for (size_t j = 0; j < n; ++j)
                 out[((first + lane) * primes + l) * n + j] = canonical(x[j * kLanes + lane], basis[l]);
-    });
-}
-
-void transform_plain(const Basis& basis, const double* in, size_t count, double* out) {
-    const size_t n = basis.degree(), primes = basis.count();
-    const Kernels& k = basis.kernels();
-    Buffer lanes(n * kLanes);
-    each_lanes(basis, count, [&](size_t first, size_t used, size_t l) {
-        double* x = lanes.get();
-        std::fill(x, x + n * kLanes, 0.0);
-        for (size_t lane = 0; lane < used; ++lane)
-            for (size_t j = 0; j < n; ++j) x[j * kLanes + lane] = in[(first + lane) * n + j];
-        k.reduce(x, x, n, basis[l]);
-        k.forward(x, n, 0, 1, basis[l]);
-        k.reduce(x, x, n, basis[l]);
-        for (size_t lane = 0; lane < used; ++lane)
-            for (size_t j = 0; j < n; ++j)
-                out[((first + lane) * primes + l) * n + j] = x[j * kLanes + lane];
     });
 }
 

@@ -44,28 +44,29 @@ struct AccShape {
 // acc [L][G][N/S][R][2][S][8] += sum over K of x [K][R][2][L][N] (ciphertexts) · w [K][G][S][8] (integers)
 void accumulate(const Basis& basis, const AccShape& shape, double* acc, const double* x, const double* w,
                 size_t terms);
-struct Fresh {
-    const double* public_key;   // [2][L][N]
-    const uint64_t* noise;      // [R·8][3][N]: u, e1, e2
-    const uint64_t* flood;      // [R·8][slots][2]
-    int flood_bits;
-    const uint64_t* mask;       // [R·8][slots], mod 2^ell
-    int ell;
-    const uint32_t* positions;  // [slots]
+
+// out [R·tiles][2][L][N] <- the coefficients of the first `tiles` column tiles of acc, centred.
+void collect(const Basis& basis, const AccShape& shape, const double* acc, size_t tiles, double* out);
+
+// ciphers [count][2][L][N], coefficients, += (b·u, a·u + e) with public_key [2][L][N] = (b, a) in NTT form and
+// noise [count][2][N]: u ternary, e the centred binomial. Centred. c0 gets no error of its own: it is masked.
+void rerandomise(const Basis& basis, const double* public_key, const uint64_t* noise, size_t count,
+                 double* ciphers);
+
+struct Answer {
+    int bits, result_bits;      // of c1 and of c0
+    const uint32_t* positions;  // [slots], where c0 is sent
     size_t slots;
+    const uint64_t* mask;       // [count][slots], fractions of the modulus in units of 2^-64
 };
 
-// out [R·8][2][L][N] <- group g of acc + (b, a)·u + (e1, e2), c0 less q·mask/2^ell and flooded at positions;
+// c1 [count][N] <- round(2^bits·c1/q); c0 [count][slots] <- round(2^result_bits·(c0/q - mask)) at positions; in is
 // centred.
-void rerandomise(const Basis& basis, const AccShape& shape, const double* acc, size_t group,
-                 const Fresh& fresh, double* out);
+void switch_down(const Basis& basis, const double* in, size_t count, const Answer& answer, uint64_t* c1,
+                 uint64_t* c0);
 
-// round(c·2^bits/q) mod 2^bits: c1 [count][N] of every, c0 [count][slots] of chosen coefficients, which have
-// `result_bits`; in is centred.
-void switch_down(const Basis& basis, const double* in, size_t count, int bits, int result_bits,
-                 const uint32_t* positions, size_t slots, uint64_t* c1, uint64_t* c0);
-
-// out [count][slots] <- round((c0 + c1·s)·2^ell/2^bits) mod 2^ell at positions.
+// out [count][slots] <- round((c0 + c1·s)·2^ell/2^bits) mod 2^ell at positions. The basis need not be that of q: it is
+// to hold c1·s as an integer.
 void decrypt(const Basis& basis, const uint64_t* c1, const uint64_t* c0, size_t count, const double* s,
              int bits, int ell, const uint32_t* positions, size_t slots, uint64_t* out);
 

@@ -3,8 +3,11 @@
 //     c0 = y + q·u/2^ell = q·h/2^ell + (y - q·k/2^ell)
 //
 // so only the rest of y below q/2^ell is sent, and of that only what rises above noise that is there anyway.
-// Where the plaintext is 0, y itself is sent, likewise rounded. y looks uniform by RLWE, hence so do u and what
-// is sent, and each says nothing of the other.
+// Where the plaintext is 0, y itself is sent, likewise rounded.
+//
+// y looks uniform mod q by RLWE. The y of one k are floor(q/2^ell) many or one more, and what a k has more than
+// the others is refused: of the rest, every pair of k and what is sent is as likely as any other. So u is exactly
+// uniform whatever is sent, although q is but a few bits longer than 2^ell.
 #include "he_upload.h"
 
 #include <algorithm>
@@ -37,6 +40,9 @@ struct Wide {
         }
     }
     bool negative() const { return word[3] >> 63; }
+    bool operator==(const Wide& other) const {
+        return std::equal(word, word + 4, other.word);
+    }
     double value() const {
         return ((double(word[3]) * 0x1p64 + double(word[2])) * 0x1p64 + double(word[1])) * 0x1p64 + double(word[0]);
     }
@@ -51,8 +57,11 @@ struct Wide {
             out.word[i] = uint64_t(carry);
             carry >>= 64;
         }
-        for (size_t i = 0; i < 4; ++i)  // bits is below 64
-            out.word[i] = out.word[i] >> bits | (i < 3 ? out.word[i + 1] << (64 - bits) : 0);
+        return out.shifted(bits);
+    }
+    Wide shifted(int bits) const {  // right, by 1 to 63
+        Wide out;
+        for (size_t i = 0; i < 4; ++i) out.word[i] = word[i] >> bits | (i < 3 ? word[i + 1] << (64 - bits) : 0);
         return out;
     }
 };
@@ -103,15 +112,30 @@ uint64_t split(Wide& y, const Wide& q, int ell, double factor) {
     }
 }
 
+// The same where q is a prime, so below 2^48.
+uint64_t split(uint64_t& y, uint64_t q, int ell, double factor) {
+    const uint64_t most = (1ull << ell) - 1;
+    uint64_t k = std::min(most, uint64_t(double(y) * factor));
+    if (k < most) ++k;
+    for (;; --k) {
+        const uint64_t part = uint64_t((u128(q) * k + (1ull << (ell - 1))) >> ell);
+        if (part <= y) {
+            y -= part;
+            return k;
+        }
+    }
+}
+
 }  // namespace
 
-void upload(const Basis& basis, const UploadShape& shape, const uint64_t* offset, const uint64_t* noise,
+bool upload(const Basis& basis, const UploadShape& shape, const uint64_t* offset, const uint64_t* noise,
             const double* c1, const double* s, size_t count, uint64_t* plain, uint64_t* said) {
     const size_t n = basis.degree(), primes = basis.count();
     const Kernels& k = basis.kernels();
     const Composer compose(basis);
     const double factor = double(1ull << shape.ell) / compose.q.value();
     const uint64_t mask = (1ull << shape.ell) - 1;
+    const Wide each = compose.q.shifted(shape.ell);  // the y of a k
     Buffer lanes(n * kLanes), product(n);
     std::vector<uint64_t> residues(primes * kLanes * n);
     for (size_t first = 0; first < count; first += kLanes) {
@@ -133,12 +157,23 @@ void upload(const Basis& basis, const UploadShape& shape, const uint64_t* offset
         for (size_t lane = 0; lane < used; ++lane)
             for (size_t j = 0; j < n; ++j) {
                 const size_t at = (first + lane) * n + j;
-                Wide y = compose(residues.data() + lane * n + j, kLanes * n);
-                plain[at] = shape.free[j] ? (offset[at] - split(y, compose.q, shape.ell, factor)) & mask : 0;
-                const Wide rest = y.rounded(shape.drop);
+                const uint64_t* residue = residues.data() + lane * n + j;
+                uint64_t k = 0;
+                Wide rest;
+                if (primes == 1) {
+                    rest.word[0] = *residue;
+                    if (shape.free[j]) k = split(rest.word[0], basis[0].p, shape.ell, factor);
+                } else {
+                    rest = compose(residue, kLanes * n);
+                    if (shape.free[j]) k = split(rest, compose.q, shape.ell, factor);
+                }
+                if (shape.free[j] && rest == each) return false;
+                plain[at] = shape.free[j] ? (offset[at] - k) & mask : 0;
+                rest = rest.rounded(shape.drop);
                 for (size_t w = 0; w < kWords; ++w) said[w * count * n + at] = rest.word[w];
             }
     }
+    return true;
 }
 
 void read_upload(const Basis& basis, const UploadShape& shape, const uint64_t* offset, const uint64_t* said,

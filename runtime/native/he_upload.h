@@ -15,7 +15,8 @@ struct UploadShape {
 
 // For y = e - c1·s, with e the centred binomial of noise [count][N], c1 [count][L][N] and s [L][N] in NTT form:
 // plain [count][N] <- the plaintexts, said [kWords][count][N] <- what goes with offset [count][N] < 2^ell.
-void upload(const Basis& basis, const UploadShape& shape, const uint64_t* offset, const uint64_t* noise,
+// False where a y does not belong to any plaintext: nothing of it may be used.
+bool upload(const Basis& basis, const UploadShape& shape, const uint64_t* offset, const uint64_t* noise,
             const double* c1, const double* s, size_t count, uint64_t* plain, uint64_t* said);
 
 // out[item*stride + l*N + j] <- NTT of c0, centred.

@@ -1,0 +1,118 @@
+"""The proved bound on the error of a product under HE, and the moduli in which its answer is sent.
+
+All is counted in units of the product, 2^-ell of the modulus: the two shares of U·V add up to it but for an
+error, of which `Product.spare` says how much is harmless. Four things add to it:
+
+    noise       of the uploads and their product, and of the encryption of zero      `noise_bound`
+    packing     of the key switches, where answers are packed                        `packing_noise`
+    switching   c1 and c0 are rounded to the moduli in which they are sent           `answer_bits`
+    sharing     client and server each round their share to a unit: 1/2 and 1/2
+
+Every one is sub-Gaussian or bounded; a sub-Gaussian variable of proxy variance v exceeds ``tail·√v`` with
+probability at most 2·exp(-tail²/2) (Hoeffding). ``tail`` is chosen so that the sum of all stays below its bound
+at *all* results of a product but with probability 2^-40.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log, log2, prod, sqrt
+
+from .params import HeParams
+
+FAILURE_BITS = 42
+"""Each of three kinds of noise exceeds its bound somewhere in a product with probability 2^-42 at most."""
+
+_ERROR_VARIANCE = 10.5
+"""Of SEAL's centred binomial of 2·21 bits; as a sum of 42 centred bits its proxy is its variance."""
+_ERROR_MAX = 21
+_ROUNDING_PROXY = 0.25
+"""A rounding error lies in an interval of length 1 (Hoeffding's lemma)."""
+_SWITCH_ROUNDING = 0.5 + 2.0**-8
+"""One rounding to the answer's modulus, with what the 64-bit fractions of the switch add."""
+_SHARING = 1.0
+
+MOST_ANSWER_BITS = 53
+"""Centred residues of c1 are doubles to the client."""
+
+
+def tail(coefficients: int) -> float:
+    """Standard deviations that none of so many coefficients exceeds, except with probability 2^-42."""
+    return sqrt(2 * log(2) * (FAILURE_BITS + 1 + log2(coefficients)))
+
+
+def noise_bound(
+    params: HeParams, ell: int, weight_norm: float, terms: int, coefficients: int, drop: int = 0
+) -> float:
+    """B with |noise| <= B at all result coefficients, in units of 1 modulo q.
+
+    Args:
+        weight_norm: L2 norm of all the plaintext coefficients that meet one result coefficient.
+        terms: how many they are.
+        drop: low bits of c0 that were not uploaded.
+
+    A plaintext u = h - k is uniform mod 2^ell, and its ciphertext holds round(q·h/2^ell) - round(q·k/2^ell)
+    in q·u/2^ell's place, so each coefficient has error e + f + f', independent; and d more, uniform in an
+    interval of length 2^drop, where bits are dropped. The product has Σ wᵢ·(eᵢ + fᵢ + f'ᵢ + dᵢ): proxy
+    (10.5 + 2/4 + 4^drop/4)·|w|²; the means, 2^-ell and 1/2 at most, add √terms·|w| times as much. The fresh
+    encryption of zero adds e_pk·u + e·s with u, s ternary (proxy 1 a coefficient) and |e_pk| <= 21: proxies
+    21²·N and 10.5·N. Wrapping mod 2^ell adds multiples of q and nothing else.
+    """
+    dropped, halves = (4.0**drop, 0.5) if drop else (0.0, 0.0)
+    proxy = (_ERROR_VARIANCE + _ROUNDING_PROXY * (2 + dropped)) * weight_norm**2
+    proxy += (_ERROR_MAX**2 + _ERROR_VARIANCE) * params.degree
+    mean = sqrt(terms) * weight_norm * (2.0**-ell + halves)
+    return tail(coefficients) * sqrt(proxy) + mean
+
+
+def packing_noise(params: HeParams, fill: int, coefficients: int) -> float:
+    """Noise, in units of 1 modulo q, that packing ``fill`` answers into one adds.
+
+    Each of its levels doubles what those before it added, and adds a key switch: the residues of c1 modulo
+    each prime of q, at most half of it, times errors of proxy 10.5, divided by the special prime, and the
+    rounding of that division, r0 + r1·s.
+    """
+    if fill == 1:
+        return 0.0
+    sigmas = tail(coefficients * 64)  # two terms a level, at most 32 levels
+    rounding = 0.5 * (1 + sigmas * sqrt(params.degree))
+    digits = sum(4.0 ** (bits - 1) for bits in params.data_bits)
+    special = params.all_primes[-1]
+    switching = sigmas * sqrt(_ERROR_VARIANCE * params.degree * digits) / special
+    return (fill - 1) * (rounding + switching)
+
+
+def units(params: HeParams, ell: int, noise: float) -> float:
+    """Noise modulo q in units of the product."""
+    return noise * 2.0**ell / prod(params.primes)
+
+
+def room(spare: int) -> float:
+    """Units of error that are left for noise and switching where 2^spare are harmless."""
+    return 2.0**spare - _SHARING
+
+
+def answer_bits(
+    params: HeParams, ell: int, left: float, coefficients: int
+) -> tuple[int, int] | None:
+    """The bits b of c1 and r of c0 in an answer whose switch may err by ``left`` units; None if there are none.
+
+    c1 is rounded to 2^b and c0 to 2^r values: r1·2^(ell-b)·s + r0·2^(ell-r) units, the first a sum of N terms of
+    one rounding each. No key multiplies r0, so what b leaves of the room makes c0 coarser.
+    """
+    if left <= 0:
+        return None
+    first = _SWITCH_ROUNDING * tail(coefficients) * sqrt(params.degree)
+    bits = max(1, ceil(ell + log2((first + _SWITCH_ROUNDING) / left) + 1e-9))
+    if bits > MOST_ANSWER_BITS:
+        return None
+    rest = left - first * 2.0 ** (ell - bits)
+    return bits, min(bits, max(1, ceil(ell + log2(_SWITCH_ROUNDING / rest) + 1e-9)))
+
+
+def error_bound(
+    params: HeParams, ell: int, noise: float, sizes: tuple[int, int], coefficients: int
+) -> float:
+    """What all of them add up to, in units of the product; ``noise`` modulo q, packing included."""
+    bits, result_bits = sizes
+    first = _SWITCH_ROUNDING * tail(coefficients) * sqrt(params.degree) * 2.0 ** (ell - bits)
+    return units(params, ell, noise) + first + _SWITCH_ROUNDING * 2.0 ** (ell - result_bits) + _SHARING
