@@ -50,9 +50,7 @@ def _trimmed(products: Sequence[Product]) -> Iterator[Product]:
         if product.fill > 1:
             levels[product.params] = max(levels[product.params], product.tile.inner.bit_length() - 1)
     for product in products:
-        params, packed = product.params, levels[product.params]
-        trimmed = replace(params, pack_levels=packed, special_bits=params.special_bits if packed else 0)
-        yield replace(product, params=trimmed)
+        yield replace(product, params=product.params.packing(levels[product.params]))
 
 
 def _choose_sets(products: Counter[Product], byte_price: float) -> Sets:

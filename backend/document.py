@@ -84,7 +84,7 @@ class StepCost(TypedDict):
 
 
 class ProductUsed(TypedDict):
-    """Shape, parameters and noise, in bits: flooding lies over the noise and both below the capacity."""
+    """Shape and parameters; bits of the bound on the error of the shares, and of what is harmless, in units."""
 
     shape: list[int]
     ring: int
@@ -92,9 +92,8 @@ class ProductUsed(TypedDict):
     modulus: int
     tile: str
     packed: int
-    noise: int
-    flood: int
-    capacity: int
+    error: float
+    spare: int
 
 
 class StepRow(TypedDict):

@@ -145,9 +145,8 @@ def _product(made: Product) -> ProductUsed:
         "modulus": sum(made.params.data_bits),
         "tile": str(made.tile),
         "packed": made.fill,
-        "noise": made.noise_bits,
-        "flood": made.flood_bits,
-        "capacity": made.budget_bits,
+        "error": round(made.error_bits, 1),
+        "spare": made.spare,
     }
 
 
@@ -155,8 +154,7 @@ def _note(step: Step) -> str:
     match step:
         case Linear() | MatMul():
             return "; ".join(
-                f"{made.params} tile {made.tile}  noise 2^{made.noise_bits} "
-                f"flooded 2^{made.flood_bits} of 2^{made.budget_bits}"
+                f"{made.params} tile {made.tile}  error 2^{made.error_bits:.1f} of 2^{made.spare} units"
                 for made in step.products()
             )
         case Spline():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 
 from ppc.backend.choose import remade
 from ppc.backend.document import OtChoice, ProductCost, Why
@@ -53,7 +52,7 @@ def _alternatives(
     product: Product, sets: tuple[HeParams, ...], price: float
 ) -> Iterator[tuple[str, Product]]:
     """The best product without packed answers, the one of fewest bytes, and the one of least work."""
-    plain = tuple({replace(params, pack_levels=0): None for params in sets})
+    plain = tuple({params.packing(0): None for params in sets})
     for name, some, weight in (
         ("unpacked", plain, price),
         ("fewest bytes", sets, 1.0),

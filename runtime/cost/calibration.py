@@ -14,7 +14,7 @@ import socket
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from multiprocessing import get_context
@@ -25,11 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..base.prg import SEED_BYTES
 from ..base.ring import Ring
-from ..base.wire import Buffer
 from ..he.bfv import HeClient, HeServer
 from ..he.engine import HeEngine
-from ..he.params import HeParams
 from ..he.product import Product, parameter_sets
 from ..net.channel import Channel
 from ..net.tcp import TcpTransport
@@ -58,7 +57,8 @@ STAGES = {
     "upload": ("encrypt",),
     "read": ("expand",),
     "sum": ("arrange", "weight", "butterfly", "he_mac"),
-    "protect": ("rerandomise", "key_switch", "switch_down"),
+    "pack": ("collect", "key_switch"),
+    "hide": ("rerandomise", "switch_down"),
     "finish": ("decrypt", "result"),
 }
 """What is timed of a product, and the work of each: little enough to tell one kind from the other."""
@@ -212,8 +212,8 @@ def _walk(p: Party, plan: Plan) -> None:
 class _StagedServer(HeServer):
     """Books the stages of an answer apart, that of the sample plan's product ``number``."""
 
-    def __init__(self, ledger: Ledger, sets: Iterable[HeParams], keys: Buffer) -> None:
-        super().__init__(sets, keys)
+    def __init__(self, ledger: Ledger, seed: bytes) -> None:
+        super().__init__(seed)
         self.number = 0
         self._ledger = ledger
 
@@ -225,30 +225,36 @@ class _StagedServer(HeServer):
         with self._ledger.at(Place("he", f"sum {self.number}")):
             return super()._sum(*args)
 
-    def _unit(self, *args: Any) -> Any:
-        with self._ledger.at(Place("he", f"protect {self.number}")):
-            return super()._unit(*args)
+    def _packed(self, *args: Any) -> Any:
+        with self._ledger.at(Place("he", f"pack {self.number}")):
+            return super()._packed(*args)
+
+    def _finished(self, *args: Any) -> Any:
+        with self._ledger.at(Place("he", f"hide {self.number}")):
+            return super()._finished(*args)
 
 
 def _he(p: Party) -> None:
     """Keys, and products on masks and small weights, both ends in this process."""
     products = sample_plans()[0].products
     sets = parameter_sets(products)
+    seed = p.prg.bytes(SEED_BYTES).tobytes()
     with p.ledger.at(Place("he", "keys made")):
-        client = HeClient(sets)
-        keys = client.public_keys()
+        client = HeClient()
+        keys = client.add(sets, seed)
     with p.ledger.at(Place("he", "keys read")):
-        server = _StagedServer(p.ledger, sets, keys)
+        server = _StagedServer(p.ledger, seed)
+        server.add(sets, keys)
     for i, made in enumerate(products):
         b, ell = made.batch, made.ell
-        s = p.prg.ring(ell, (b, made.m, made.n))
+        mask = p.prg.ring(64, (b, made.m, made.n))
         v: NDArray[Any] = p.prg.ring(ell, (b, made.k, made.n))
         if b == 1:
             v = (v >> np.uint64(ell - 8)).astype(np.int64) - 128
         with p.ledger.at(Place("he", f"upload {i}")):
             up = list(client.upload(made)[1])
         server.number = i
-        down = list(server.answer(made, up, v, s))
+        down = list(server.answer(made, up, v, mask))
         with p.ledger.at(Place("he", f"finish {i}")):
             client.finish(made, down)
 
@@ -292,7 +298,7 @@ def _loopback(p: Party) -> tuple[float, float]:
 
 def _he_rates(times: Times) -> dict[str, float]:
     products = sample_plans()[0].products
-    coefficients = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in parameter_sets(products))
+    coefficients = sum(params.key_residues for params in parameter_sets(products))
     rates = {
         "he_key_make": times[Place("he", "keys made")] / coefficients,
         "he_key_read": times[Place("he", "keys read")] / coefficients,

@@ -233,7 +233,7 @@ class _MeterHe(HeEngine):
 
     def plan(self, products: Sequence[MatrixProduct]) -> None:
         new = [each for each in parameter_sets(map(_product, products)) if each not in self.ready]
-        keys = sum((1 + s.pack_keys) * s.degree * len(s.primes) for s in new)
+        keys = sum(params.key_residues for params in new)
         self._meter.does(CLIENT, {"he_key_make": keys})
         with self._meter.spread():
             super().plan(products)

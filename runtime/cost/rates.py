@@ -17,7 +17,7 @@ from ..he.product import Product
 from ..net.network import LOOPBACK, Network
 from ..party.role import Role
 
-VERSION = 2
+VERSION = 3
 """Of what is counted: one more whenever a count has another name or meaning."""
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")

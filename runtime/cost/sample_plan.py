@@ -5,7 +5,6 @@ Values are zeros, masked like any others; times do not depend on them.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from ..base.ring import Fixed
 from ..he.packing import Tile
-from ..he.params import PARAMETER_SETS, HeParams
+from ..he.params import PACKING_SETS, PARAMETER_SETS, HeParams
 from ..he.product import Product, uniform_norm_bits
 from ..plan import steps
 from ..plan.file import Options, OutputSpec, Plan, Weights, WeightSpec
@@ -27,19 +26,26 @@ Shape = tuple[int, ...]
 NUM = Fixed(26, 8)
 WEIGHT_BITS = 9
 
-TWO, THREE, LARGE = PARAMETER_SETS[4:7]
-"""Parameters of two and of three primes, and of three with N = 8192."""
+def _set(degree: int, primes: int, *, levels: int = 0) -> HeParams:
+    """The widest set of so many primes, for packing if there are levels."""
+    sets = PACKING_SETS if levels else PARAMETER_SETS
+    found = [each for each in sets if (each.degree, len(each.data_bits)) == (degree, primes)]
+    return found[-1].packing(levels)
+
+
+SMALL, ONE, TWO, LARGE = _set(2048, 1), _set(4096, 1), _set(4096, 2), _set(8192, 2)
+ONE_PACKED, TWO_PACKED = _set(4096, 1, levels=6), _set(4096, 2, levels=6)
 
 LINEAR = (
-    Product(1, 64, 384, 384, 29, 13, Tile(64, 8, 8), TWO),
-    Product(1, 32, 1536, 384, 33, 13, Tile(32, 32, 4), THREE),
-    Product(1, 16, 4096, 64, 20, 13, Tile(16, 256, 1), TWO),
-    Product(1, 256, 256, 192, 31, 13, Tile(32, 16, 8), TWO),
-    Product(1, 32, 64, 1024, 27, 13, Tile(32, 16, 8), TWO),
-    Product(1, 1, 4096, 512, 24, 13, Tile(1, 512, 8), TWO),
-    Product(1, 32, 512, 768, 31, 13, Tile(32, 32, 4), replace(TWO, pack_levels=5), 32),
-    Product(1, 8, 128, 2048, 28, 13, Tile(8, 32, 16), replace(TWO, pack_levels=5), 32),
-    Product(1, 128, 1024, 128, 26, 13, Tile(32, 64, 2), replace(THREE, pack_levels=6), 64),
+    Product(1, 64, 384, 384, 29, 13, 12, Tile(64, 4, 8), SMALL),
+    Product(1, 32, 1536, 384, 33, 13, 12, Tile(32, 32, 4), TWO),
+    Product(1, 16, 4096, 64, 20, 13, 8, Tile(16, 256, 1), ONE),
+    Product(1, 256, 256, 192, 31, 13, 12, Tile(32, 16, 8), ONE),
+    Product(1, 32, 64, 1024, 27, 13, 12, Tile(32, 16, 8), TWO),
+    Product(1, 1, 4096, 512, 24, 13, 8, Tile(1, 256, 8), SMALL),
+    Product(1, 32, 512, 768, 31, 13, 12, Tile(32, 32, 4), ONE_PACKED, 32),
+    Product(1, 8, 128, 2048, 28, 13, 12, Tile(8, 32, 16), ONE_PACKED, 32),
+    Product(1, 128, 1024, 128, 26, 13, 12, Tile(32, 64, 2), TWO_PACKED, 64),
 )
 """With a weight of small integers. Tiles of many kinds, good or not, so that each kind of work is a large
 part of some product: one row of tiles or several, long blocks and short, answers alone and packed."""
@@ -48,21 +54,21 @@ part of some product: one row of tiles or several, long blocks and short, answer
 def _masks(
     batch: int, m: int, k: int, n: int, ell: int, tile: Tile, params: HeParams, fill: int = 1
 ) -> Product:
-    return Product(batch, m, k, n, ell, uniform_norm_bits(ell, k), tile, params, fill)
+    return Product(batch, m, k, n, ell, uniform_norm_bits(ell, k), 12, tile, params, fill)
 
 
 MATMUL = (
     (
-        _masks(8, 32, 32, 32, 28, Tile(32, 4, 32), THREE),
-        _masks(8, 32, 32, 32, 28, Tile(32, 32, 4), replace(THREE, pack_levels=6), 8),
+        _masks(8, 32, 32, 32, 28, Tile(32, 4, 32), TWO),
+        _masks(8, 32, 32, 32, 28, Tile(32, 32, 4), TWO_PACKED, 8),
     ),
     (
-        _masks(2, 128, 64, 64, 27, Tile(128, 8, 4), THREE),
+        _masks(2, 128, 64, 64, 27, Tile(128, 8, 4), TWO),
         _masks(2, 64, 64, 128, 27, Tile(64, 16, 8), LARGE),
     ),
     (
         _masks(1, 1, 32, 384, 30, Tile(1, 32, 192), LARGE),
-        _masks(1, 384, 32, 1, 30, Tile(128, 32, 1), THREE),
+        _masks(1, 384, 32, 1, 30, Tile(128, 32, 1), TWO),
     ),
 )
 """Both products of a product of two shared matrices."""

@@ -165,7 +165,8 @@ class HeServer:
             for unit in range(product.units):
                 cols = product.unit_cols(unit)
                 sums = self._sum(product, unit, upload, v[entry, :, cols])
-                made += self._finished(product, unit, sums, mask[entry, :, cols])
+                answers = self._packed(product, unit, sums)
+                made += self._finished(product, unit, answers, mask[entry, :, cols])
             yield b"".join(made)
 
     def _read(self, product: Product, source: Iterator[Buffer]) -> Upload:
@@ -189,17 +190,6 @@ class HeServer:
         _check_norms(product, squares)
         return sums
 
-    def _finished(self, product: Product, unit: int, sums: Residues, mask: Ring) -> list[Buffer]:
-        """c1 and c0 of a unit as they are sent."""
-        params, bits = product.params, product.answer_bits
-        rows, across = product.row_tiles, product.unit_packs(unit) * product.fill
-        answers = self._hidden(product, self._packed(product, unit, sums))
-        cut = cut_results(mask, product.tile, across).reshape(len(answers), -1)
-        c1, c0 = basis(params).switch_down(answers, bits, product.result_bits, product.positions(), cut)
-        grid = c0.reshape(rows, across, product.tile.slots)
-        results = join_results(grid, product.tile, product.m, mask.shape[1])
-        return [wire.pack(c1, bits), wire.pack(results, product.result_bits)]
-
     def _packed(self, product: Product, unit: int, sums: Residues) -> Residues:
         """The sums of a unit as ciphertexts (row tiles·packs, 2, primes, N), centred coefficients."""
         params, packs, fill = product.params, product.unit_packs(unit), product.fill
@@ -207,12 +197,17 @@ class HeServer:
             return basis(params).collect(sums, packs)
         return key_basis(params).pack(sums, packs, fill, product.tile.inner, self._pack_keys[params])
 
-    def _hidden(self, product: Product, answers: Residues) -> Residues:
-        """The same plus a fresh encryption of zero each."""
+    def _finished(self, product: Product, unit: int, answers: Residues, mask: Ring) -> list[Buffer]:
+        """c1 and c0 of a unit as they are sent: hidden by an encryption of zero and by the mask."""
+        params, bits = product.params, product.answer_bits
+        rows, across = product.row_tiles, product.unit_packs(unit) * product.fill
         prg = Prg()  # its own, since several products may be answered at once
-        noise = words(prg, len(answers), 2, product.params.degree)
-        basis(product.params).rerandomise(answers, self._keys[product.params], noise)
-        return answers
+        noise = words(prg, len(answers), 2, params.degree)
+        basis(params).rerandomise(answers, self._keys[params], noise)
+        cut = cut_results(mask, product.tile, across).reshape(len(answers), -1)
+        c1, c0 = basis(params).switch_down(answers, bits, product.result_bits, product.positions(), cut)
+        results = join_results(c0.reshape(rows, across, -1), product.tile, product.m, mask.shape[1])
+        return [wire.pack(c1, bits), wire.pack(results, product.result_bits)]
 
 
 def _check_norms(product: Product, squares: NDArray[np.float64]) -> None:

@@ -43,6 +43,10 @@ class HeParams:
         if bool(self.pack_levels) != bool(self.special_bits):
             raise ValueError("there is a special prime just where there are switching keys")
 
+    def packing(self, levels: int) -> HeParams:
+        """The same q, with switching keys for so many levels, or none."""
+        return replace(self, pack_levels=levels, special_bits=max(self.data_bits) if levels else 0)
+
     @property
     def chain(self) -> tuple[int, ...]:
         return (*self.data_bits, *([self.special_bits] if self.special_bits else []))
@@ -71,6 +75,11 @@ class HeParams:
         """Switching-key ciphertexts in the public key: one a level and prime of q."""
         return self.pack_levels * len(self.data_bits)
 
+    @property
+    def key_residues(self) -> int:
+        """Coefficients modulo one prime in the public key, c1 not counted."""
+        return self.degree * (len(self.data_bits) + self.pack_keys * len(self.chain))
+
 
 PARAMETER_SETS = (
     HeParams(2048, (38,)),
@@ -94,7 +103,7 @@ PARAMETER_SETS = (
 MOST_LEVELS = 7
 
 PACKING_SETS = tuple(
-    replace(params, special_bits=max(params.data_bits), pack_levels=MOST_LEVELS)
+    params.packing(MOST_LEVELS)
     for params in PARAMETER_SETS
     if sum(params.data_bits) + max(params.data_bits) <= MOST_BITS[params.degree]
 )

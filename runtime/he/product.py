@@ -253,7 +253,7 @@ class Product(MatrixProduct):
                 "butterfly": self.butterflies,
                 "he_mac": self.macs,
                 "collect": self._lanes * 2 * primes * degree,
-                "key_switch": self.over_units(self._merges) * (primes + 2) * (primes + 1) * degree,
+                "key_switch": self.over_units(self._merges) * (primes + 1) ** 2 * degree,
                 "rerandomise": answers * 2 * primes * degree,
                 "switch_down": self.answer_ciphertexts * primes * degree,
             },
