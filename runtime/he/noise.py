@@ -15,7 +15,8 @@ at *all* results of a product but with probability 2^-40.
 
 from __future__ import annotations
 
-from math import ceil, log, log2, prod, sqrt
+from dataclasses import dataclass
+from math import ceil, log, log2, sqrt
 
 from .params import HeParams
 
@@ -31,6 +32,8 @@ _SWITCH_ROUNDING = 0.5 + 2.0**-8
 """One rounding to the answer's modulus, with what the 64-bit fractions of the switch add."""
 _SHARING = 1.0
 
+MAX_DROP = 40
+
 MOST_ANSWER_BITS = 53
 """Centred residues of c1 are doubles to the client."""
 
@@ -40,15 +43,23 @@ def tail(coefficients: int) -> float:
     return sqrt(2 * log(2) * (FAILURE_BITS + 1 + log2(coefficients)))
 
 
-def noise_bound(
-    params: HeParams, ell: int, weight_norm: float, terms: int, coefficients: int, drop: int = 0
-) -> float:
-    """B with |noise| <= B at all result coefficients, in units of 1 modulo q.
+@dataclass(frozen=True)
+class Meeting:
+    """What adds up in one result coefficient of a product.
 
-    Args:
-        weight_norm: L2 norm of all the plaintext coefficients that meet one result coefficient.
+    Attributes:
+        norm: L2 norm of all the plaintext coefficients of V that meet in it.
         terms: how many they are.
-        drop: low bits of c0 that were not uploaded.
+        results: the coefficients of which none may exceed the bound.
+    """
+
+    norm: float
+    terms: int
+    results: int
+
+
+def noise_bound(params: HeParams, ell: int, meeting: Meeting, drop: int = 0) -> float:
+    """B with |noise| <= B at all results, in units of 1 modulo q, where low ``drop`` bits of c0 are not uploaded.
 
     A plaintext u = h - k is uniform mod 2^ell, and its ciphertext holds round(q·h/2^ell) - round(q·k/2^ell)
     in q·u/2^ell's place, so each coefficient has error e + f + f', independent; and d more, uniform in an
@@ -57,11 +68,29 @@ def noise_bound(
     encryption of zero adds e_pk·u + e·s with u, s ternary (proxy 1 a coefficient) and |e_pk| <= 21: proxies
     21²·N and 10.5·N. Wrapping mod 2^ell adds multiples of q and nothing else.
     """
-    dropped, halves = (4.0**drop, 0.5) if drop else (0.0, 0.0)
-    proxy = (_ERROR_VARIANCE + _ROUNDING_PROXY * (2 + dropped)) * weight_norm**2
-    proxy += (_ERROR_MAX**2 + _ERROR_VARIANCE) * params.degree
-    mean = sqrt(terms) * weight_norm * (2.0**-ell + halves)
-    return tail(coefficients) * sqrt(proxy) + mean
+    dropped = _ROUNDING_PROXY * 4.0**drop * meeting.norm**2 if drop else 0.0
+    return tail(meeting.results) * sqrt(_own(params, meeting) + dropped) + _mean(ell, meeting, drop > 0)
+
+
+def most_drop(params: HeParams, ell: int, meeting: Meeting, most: float) -> int:
+    """The largest drop, up to `MAX_DROP`, with a `noise_bound` of at most ``most``; 0 if there is none."""
+    if not meeting.norm:
+        return MAX_DROP
+    sigmas = (most - _mean(ell, meeting, True)) / tail(meeting.results)
+    dropped = (sigmas**2 - _own(params, meeting)) / (_ROUNDING_PROXY * meeting.norm**2)
+    if sigmas <= 0 or dropped < 4:
+        return 0
+    return min(MAX_DROP, int(log2(dropped) / 2))
+
+
+def _own(params: HeParams, meeting: Meeting) -> float:
+    """The proxy of all that is there without dropped bits."""
+    fresh = (_ERROR_MAX**2 + _ERROR_VARIANCE) * params.degree
+    return (_ERROR_VARIANCE + 2 * _ROUNDING_PROXY) * meeting.norm**2 + fresh
+
+
+def _mean(ell: int, meeting: Meeting, dropped: bool) -> float:
+    return sqrt(meeting.terms) * meeting.norm * (2.0**-ell + (0.5 if dropped else 0.0))
 
 
 def packing_noise(params: HeParams, fill: int, coefficients: int) -> float:
@@ -83,7 +112,7 @@ def packing_noise(params: HeParams, fill: int, coefficients: int) -> float:
 
 def units(params: HeParams, ell: int, noise: float) -> float:
     """Noise modulo q in units of the product."""
-    return noise * 2.0**ell / prod(params.primes)
+    return noise * 2.0**ell / params.q
 
 
 def room(spare: int) -> float:

@@ -63,7 +63,7 @@ class HeParams:
 
     @property
     def q(self) -> int:
-        return prod(self.primes)
+        return _modulus(self)
 
     @property
     def margin(self) -> int:
@@ -124,6 +124,11 @@ def _context(degree: int, primes: tuple[int, ...], plain_bits: int) -> seal.SEAL
     if not made.parameters_set():
         raise ValueError(f"N = {degree} with primes {primes} refused: {made.parameter_error_message()}")
     return made
+
+
+@lru_cache(maxsize=64)
+def _modulus(params: HeParams) -> int:
+    return prod(params.primes)
 
 
 @lru_cache(maxsize=64)

@@ -8,7 +8,6 @@ Everything here is known to both sides and to the compiler before any data exist
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from ..base.prg import SEED_BYTES
 from ..base.ring import packed_size
 from ..party.ports import MatrixProduct
-from .noise import answer_bits, error_bound, noise_bound, packing_noise, room, units
+from .noise import Meeting, answer_bits, error_bound, most_drop, noise_bound, packing_noise, room, units
 from .packing import LANES, Tile, tiles
 from .params import HeParams, reading_primes
 
@@ -32,8 +31,6 @@ MAX_BATCH = 4096
 
 PART_CIPHERTEXTS = 32
 PART_BYTES = 32 << 20
-MAX_DROP = 40
-
 MOST_REDRAWN = 1 / 8
 """Share of the parts of an upload that may have to be drawn again (`_he.upload`)."""
 
@@ -86,7 +83,7 @@ class Product(MatrixProduct):
             )
         if self._answer_sizes is None:
             packed = f" and {self.fill} packed" if self.fill > 1 else ""
-            error = units(self.params, self.ell, self._noise(0))
+            error = units(self.params, self.ell, self.noise)
             raise ValueError(
                 f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: an error "
                 f"of 2^{log2(error):.1f} units before its answer is switched, where 2^{self.spare} are harmless"
@@ -132,24 +129,22 @@ class Product(MatrixProduct):
     @cached_property
     def drop(self) -> int:
         """Low bits of c0 that are not uploaded: as many as leave half of the room to the answer's switch."""
-        most = room(self.spare) / 2
+        most = room(self.spare) / 2 / units(self.params, self.ell, 1.0) - self._packing
+        return most_drop(self.params, self.ell, self._meeting, most)
 
-        def error(drop: int) -> float:
-            return units(self.params, self.ell, self._noise(drop))
-
-        return max(0, bisect_right(range(MAX_DROP + 1), most, key=error) - 1)
-
-    def _noise(self, drop: int) -> float:
-        """The bound on the noise modulo q: of the computation, the encryption of zero and packing."""
+    @cached_property
+    def _meeting(self) -> Meeting:
         meets = self.tile.cols
-        norm = 2.0**self.norm_bits * meets**0.5
-        noise = noise_bound(self.params, self.ell, norm, meets * self.k, self._results, drop)
-        return noise + packing_noise(self.params, self.fill, self._results)
+        return Meeting(2.0**self.norm_bits * meets**0.5, meets * self.k, self._results)
+
+    @cached_property
+    def _packing(self) -> float:
+        return packing_noise(self.params, self.fill, self._results)
 
     @cached_property
     def noise(self) -> float:
-        """Of a product whose upload is as short as it is sent, in units of 1 modulo q."""
-        return self._noise(self.drop)
+        """The bound on that of the computation, the encryption of zero and packing, in units of 1 modulo q."""
+        return noise_bound(self.params, self.ell, self._meeting, self.drop) + self._packing
 
     @property
     def error_bits(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from math import inf
 
 from .packing import Tile, tiles
 from .params import PARAMETER_SETS, HeParams
@@ -11,6 +12,11 @@ from .product import Product, answer_bytes, uniform_norm_bits, upload_bytes
 
 TOSS = 0.02
 """Prices that differ by no more are equal: bytes are exact, but seconds measured, to some per cent."""
+
+
+ROWS = 4
+"""Numbers of rows a tile that are tried, the largest. Uploads have m·k·cols coefficients and answers m·n·inner,
+whatever the rows: fewer of them only leave room for more columns and longer inner axes."""
 
 
 @lru_cache(maxsize=1024)
@@ -43,6 +49,7 @@ def plan_product(
     if norm_bits is None:
         norm_bits = uniform_norm_bits(value_bits or ell, max(k, 1))
     offers: list[tuple[float, int, Product]] = []
+    least = inf
     refusal: ValueError | None = None
     for chosen in params:
         for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
@@ -53,10 +60,13 @@ def plan_product(
                     refusal = fault
                     continue
                 wire = upload_bytes(product) + answer_bytes(product)
-                offers.append((wire * byte_price + seconds(product), wire, product))
+                if wire * byte_price > (1 + TOSS) * least:
+                    continue
+                price = wire * byte_price + seconds(product)
+                least = min(least, price)
+                offers.append((price, wire, product))
     if not offers:
         raise refusal or ValueError("no parameter set was given to choose from")
-    least = min(price for price, *_ in offers)
     alike = [offer for offer in offers if offer[0] <= (1 + TOSS) * least]
     return min(alike, key=lambda offer: offer[1])[2]
 
@@ -64,7 +74,7 @@ def plan_product(
 def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> Iterator[Tile]:
     """Tiles worth pricing: for each width, the longest inner axis that fits, evened out."""
     m, k, n = max(m, 1), max(k, 1), max(n, 1)  # empty axes are for `Product` to refuse
-    for rows in _widths(m, degree):
+    for rows in _widths(m, degree)[-ROWS:]:
         for cols in _widths(n, degree // rows):
             room = min(k, degree // (rows * cols))
             even = tiles(k, tiles(k, room))
