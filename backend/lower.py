@@ -232,7 +232,7 @@ def _too_wide(op: ops.MatMul) -> RangeError:
 def _plan(m: int, w: NDArray[np.int64], ell: int, spare: int) -> Product:
     norm = float(np.sqrt((w.astype(np.float64) ** 2).sum(axis=0)).max())
     norm_bits = max(0, math.ceil(math.log2(max(norm, 1.0))))
-    return plan_product(1, m, w.shape[0], w.shape[1], ell, spare, he_seconds, norm_bits=norm_bits)
+    return plan_product(1, m, w.shape[0], w.shape[1], ell, he_seconds, spare=spare, norm_bits=norm_bits)
 
 
 def _const(op: Op) -> ops.Const:
@@ -250,8 +250,8 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
     m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
     ell, count = state.forms[a].num.bits, math.prod(batch)
     spare = max(LEAST, state.spare[op] - 1)  # of each of two that are added
-    left = plan_product(count, m, k, n, ell, spare, he_seconds)
-    right = plan_product(count, n, k, m, ell, spare, he_seconds)
+    left = plan_product(count, m, k, n, ell, he_seconds, spare=spare)
+    right = plan_product(count, n, k, m, ell, he_seconds, spare=spare)
     return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right))
 
 

@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 from ..base.prg import SEED_BYTES
 from ..base.ring import packed_size
 from ..party.ports import MatrixProduct
-from .noise import Meeting, answer_bits, error_bound, most_drop, noise_bound, packing_noise, room, units
+from .noise import (
+    MOST_ANSWER_BITS,
+    Meeting,
+    answer_bits,
+    error_bound,
+    most_drop,
+    noise_bound,
+    packing_noise,
+    room,
+    units,
+)
 from .packing import LANES, Tile, tiles
 from .params import HeParams, reading_primes
 
@@ -85,8 +95,9 @@ class Product(MatrixProduct):
             packed = f" and {self.fill} packed" if self.fill > 1 else ""
             error = units(self.params, self.ell, self.noise)
             raise ValueError(
-                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: an error "
-                f"of 2^{log2(error):.1f} units before its answer is switched, where 2^{self.spare} are harmless"
+                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: errors of "
+                f"2^{log2(error):.1f} units and the switch to at most {MOST_ANSWER_BITS} bits, where 2^{self.spare} "
+                "units are harmless"
             )
         if self.redrawn > MOST_REDRAWN:
             raise ValueError(

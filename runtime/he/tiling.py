@@ -26,9 +26,9 @@ def plan_product(
     k: int,
     n: int,
     ell: int,
-    spare: int,
     seconds: Callable[[Product], float],
     *,
+    spare: int = 1,
     norm_bits: int | None = None,
     value_bits: int | None = None,
     byte_price: float = 8e-8,
@@ -37,8 +37,8 @@ def plan_product(
     """The cheapest parameters and tile for a product; of those that are as good, the one of fewest bytes.
 
     Args:
-        spare: see `Product`.
         seconds: what a product's `Product.work` takes; `he_seconds` of `runtime.cost.rates` for all plans.
+        spare: see `Product`; 1 is as exact as it can be.
         norm_bits: see `Product`; None bounds it for arbitrary entries of ``value_bits`` bits.
         value_bits: signed width of the server's entries, ``ell`` if None (uniform masks).
         byte_price: seconds that one byte on the wire costs (8e-8: 100 Mbit/s).

@@ -32,9 +32,9 @@ def little(monkeypatch):
     """Sample plans so small that measuring takes no time and means nothing."""
     monkeypatch.setattr(sample_plan, "SHAPES", ((1, 1), (2, 8)))
     monkeypatch.setattr(sample_plan, "WIDE", (4, 8))
-    masks = Product(2, 8, 8, 8, 28, 30, Tile(8, 8, 8), sample_plan.THREE)
-    alone = Product(1, 8, 16, 8, 29, 13, Tile(8, 16, 8), sample_plan.TWO)
-    packed = Product(1, 8, 16, 64, 29, 13, Tile(8, 16, 8), replace(sample_plan.TWO, pack_levels=4), 8)
+    masks = Product(2, 8, 8, 8, 28, 30, 12, Tile(8, 8, 8), sample_plan.TWO)
+    alone = Product(1, 8, 16, 8, 29, 13, 12, Tile(8, 16, 8), sample_plan.ONE)
+    packed = Product(1, 8, 16, 64, 29, 13, 12, Tile(8, 16, 8), sample_plan.ONE.packing(4), 8)
     monkeypatch.setattr(sample_plan, "LINEAR", (alone, packed))
     monkeypatch.setattr(sample_plan, "MATMUL", ((masks, masks),))
     monkeypatch.setattr(measure, "STOCK", 1 << 12)

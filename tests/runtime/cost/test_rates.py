@@ -23,7 +23,7 @@ from ppc.runtime.net.network import LAN, LOOPBACK, WAN, parse_network
 from ppc.runtime.ot.pool import NS_IKNP, NS_SILENT
 from ppc.runtime.party.role import CLIENT, SERVER
 
-PRODUCT = Product(1, 8, 16, 8, 24, 13, Tile(8, 16, 8), PARAMETER_SETS[4])
+PRODUCT = Product(1, 8, 16, 8, 24, 13, 8, Tile(8, 16, 8), PARAMETER_SETS[4])
 RATES = Rates(
     machine="m",
     date="2026-01-01",

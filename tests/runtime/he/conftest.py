@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import pytest
+from he_ends import Ends, ends_of
 
-from ppc.runtime.he.bfv import HeClient, HeServer
 from ppc.runtime.he.params import HeParams
 
 
 @pytest.fixture(scope="module")
-def ends() -> Callable[[HeParams], tuple[HeClient, HeServer]]:
+def ends() -> Callable[[HeParams], Ends]:
     """A client and a server by parameter set: keys take long to make."""
-    made: dict[HeParams, tuple[HeClient, HeServer]] = {}
-
-    def session(params: HeParams) -> tuple[HeClient, HeServer]:
-        if params not in made:
-            client = HeClient([params])
-            made[params] = client, HeServer([params], client.public_keys())
-        return made[params]
-
-    return session
+    return lru_cache(ends_of)

@@ -10,7 +10,8 @@ import pytest
 from spoil import spoil_uploads
 
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RangeFault
-from ppc.runtime.base.ring import Ring
+from ppc.runtime.base.prg import SEED_BYTES
+from ppc.runtime.base.ring import Fixed, Ring
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import engine
 from ppc.runtime.he.engine import workers
@@ -42,9 +43,10 @@ def product(p: Party, *, weight: int = 3, leave: bool = False) -> Halves:
 
 
 def right(server: Halves, client: Halves, weight: int) -> bool:
-    u, mask = client[0], np.uint64(2**PRODUCT.ell - 1)
-    want = np.repeat(np.uint64(weight) * u.sum(axis=2, keepdims=True), 4, axis=2) & mask
-    return server[0] is None and np.array_equal((server[1] + client[1]) & mask, want)
+    num = Fixed(PRODUCT.ell)
+    want = np.repeat(np.uint64(weight) * client[0].sum(axis=2, keepdims=True), 4, axis=2)
+    error = num.signed(num.wrap(server[1] + client[1] - want))
+    return server[0] is None and np.abs(error).max() <= 2**PRODUCT.spare
 
 
 def test_a_product_and_its_end():
@@ -69,7 +71,7 @@ def test_keys_are_sent_once_for_each_parameter_set():
     assert all(right(s, c, 5) for s, c in zip(server, client, strict=True))
     said = [ledger.rows[Place("setup", str(i))].bytes for i in range(4)]
     one, two = (HEADER.size + public_key_bytes(each.params) for each in (PRODUCT, other))
-    assert said == [one, 0, two, 0]
+    assert said == [HEADER.size + SEED_BYTES + one, 0, two, 0]
     assert {k: c.bytes for k, c in priced(program, standard).rows.items()} == {
         k: c.bytes for k, c in ledger.rows.items()
     }
@@ -99,7 +101,7 @@ def test_malformed_public_keys_are_the_peers_fault(monkeypatch):
     real = Party.tell_bytes
 
     def spoilt(self, speaker, size, make):
-        return real(self, speaker, size, lambda: b"\xff" * size)
+        return real(self, speaker, size, lambda: b"\xff" * size if speaker is CLIENT else make())
 
     monkeypatch.setattr(Party, "tell_bytes", spoilt)
     with pytest.raises(PeerMismatch, match="public keys are malformed"):
