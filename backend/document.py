@@ -84,7 +84,7 @@ class StepCost(TypedDict):
 
 
 class ProductUsed(TypedDict):
-    """Shape and parameters; bits of the bound on the error of the shares, and of what is harmless, in units."""
+    """Shape and parameters; log2 of the bound on the error of the shares, and of what is harmless."""
 
     shape: list[int]
     ring: int

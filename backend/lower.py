@@ -40,6 +40,7 @@ class Lowering:
     graph: Graph
     owner: dict[Op, Owner]
     spare: dict[ops.MatMul, int]
+    merged: dict[Op, tuple[ops.MatMul, ...]]
     program: list[steps.Step] = field(default_factory=list)
     forms: list[steps.Form] = field(default_factory=list)
     at: dict[Op, int] = field(default_factory=dict)
@@ -92,19 +93,13 @@ class Lowering:
 
 def lower(graph: Graph, *, model: str, profile: str, options: Options) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers."""
-    state = Lowering(graph, owners(graph), spare_bits(graph))
-    merged = _shared_operands(graph, state.owner)
+    state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))
     for op in walk(graph):
         if op in state.at or isinstance(op, (Input, ops.Const)):
             continue
         if state.owner[op] in (Owner.CLIENT, Owner.PUBLIC):
             if isinstance(op.type.num, Fixed):
                 state.at[op] = _encode(state, op)
-            continue
-        if isinstance(op, ops.MatMul) and fixed(op).bits > MAX_ELL:
-            raise _too_wide(op)
-        if op in merged:
-            _linear_group(state, merged[op])
             continue
         rule = RULES.get(type(op))
         if rule is None:
@@ -181,11 +176,31 @@ def _encode(state: Lowering, op: Op) -> int:
 # ---- products
 
 
+_COARSER = "Allow a larger --max-error, or scale its operands down in the model"
+
+
+def _product(state: Lowering, op: ops.MatMul) -> int:
+    if fixed(op).bits > MAX_ELL:
+        raise RangeError(
+            f"{place(op)} needs a ring of {fixed(op).bits} bits, more than the {MAX_ELL} of a product under "
+            f"encryption. {_COARSER}"
+        )
+    try:
+        if op in state.merged:
+            _linear_group(state, state.merged[op])
+            return state.at[op]
+        return _matmul(state, op)
+    except ValueError as fault:
+        if isinstance(fault, LoweringError | RangeError):
+            raise
+        raise RangeError(f"{place(op)}: {fault}. {_COARSER}") from None
+
+
 def _is_weight(op: Op) -> bool:
     return isinstance(op, ops.Const)
 
 
-def _shared_operands(graph: Graph, owner: dict[Op, Owner]) -> dict[Op, tuple[ops.MatMul, ...]]:
+def _shared_operands(graph: Graph) -> dict[Op, tuple[ops.MatMul, ...]]:
     """Products of one shared operand with several weights: its masks are encrypted once for all of them."""
     by_operand: dict[tuple[Op, int], list[ops.MatMul]] = {}
     for op in walk(graph):
@@ -220,13 +235,6 @@ def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
             steps.TimesInteger(name=op.name, x=columns, factor=1, scale=fixed(op.b).scale)
         )
         at += n
-
-
-def _too_wide(op: ops.MatMul) -> RangeError:
-    return RangeError(
-        f"{place(op)} needs a ring of {fixed(op).bits} bits, more than the {MAX_ELL} of a product under "
-        "encryption. Allow a larger --max-error, or scale its operands down in the model"
-    )
 
 
 def _plan(m: int, w: NDArray[np.int64], ell: int, spare: int) -> Product:
@@ -397,7 +405,7 @@ def _broadcast(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
 
 
 RULES: dict[type[Op], Callable[[Lowering, Any], int]] = {
-    ops.MatMul: _matmul,
+    ops.MatMul: _product,
     ops.Mul: _mul,
     ops.Add: _add,
     ops.Sub: _sub,

@@ -1,7 +1,7 @@
 """How many low bits of each product nothing needs: what its error may reach.
 
-A product carries the fraction bits of both its factors, and what follows drops most of them. An error of half a
-unit of what is kept is no more than the rounding that drops them makes by itself, in mean far less; where
+A product carries the fraction bits of both its factors, and what follows drops most of them. An error of half
+a unit of what is kept is no more than the rounding that drops them makes by itself, in mean far less; where
 nothing is dropped, an error of two units stands in the last of some twenty fraction bits.
 """
 
@@ -28,7 +28,7 @@ def spare_bits(graph: Graph) -> dict[ops.MatMul, int]:
         passes_on = isinstance(op, (*MOVES, ops.Add, ops.Sub, ops.Mul, ops.ReduceSum))
         if isinstance(op, ops.MatMul) or (passes_on and any(x in erring for x in op.operands)):
             erring.add(op)
-    spare: dict[Op, float] = {op: 0.0 for op in graph.outputs.values()}
+    spare: dict[Op, float] = dict.fromkeys(graph.outputs.values(), 0.0)
     for op in reversed(order):
         for x in set(op.operands):
             spare[x] = min(spare.get(x, math.inf), _bears(op, x, spare.get(op, math.inf), erring))

@@ -26,6 +26,7 @@ Shape = tuple[int, ...]
 NUM = Fixed(26, 8)
 WEIGHT_BITS = 9
 
+
 def _set(degree: int, primes: int, *, levels: int = 0) -> HeParams:
     """The widest set of so many primes, for packing if there are levels."""
     sets = PACKING_SETS if levels else PARAMETER_SETS

@@ -5,12 +5,12 @@ An answer (c0, c1) is a function of the upload, the switching keys and V, and th
 
     c1 + a·u + e      is sent rounded: an RLWE sample in the fresh ternary u and error e, whose a the server
                       chose, so that it looks uniform whatever c1 is
-    c0 + b·u - S·q    is sent rounded, only where it carries results: S is a uniform fraction of the modulus, of
-                      64 bits, so that what is sent is uniform (distance 0) whatever c0 and b are
+    c0 + b·u - q·S    is sent rounded, only where it carries results: S is a uniform fraction of 64 bits, so
+                      that what is sent is uniform (distance 0) whatever c0 and b are
 
-The client's share is its decryption, rounded to 2^ell, and the server's S, likewise rounded; they add up to U·V
-but for the error that `noise` bounds. A simulator without V draws both parts uniformly. What a client gets by
-a chosen public key, chosen switching keys or a chosen upload is thus a wrong sum of the shares, and no more: b
+The client's share is its decryption, rounded to 2^ell, and the server's S, likewise rounded; they add up to
+U·V but for the error that `noise` bounds. A simulator without V draws both parts uniformly. So all that a
+client gets by a chosen public key, chosen switching keys or a chosen upload is a wrong sum of the shares: b
 reaches c0 alone, and the rest c0 and c1 before they are hidden.
 
     client = HeClient()                      server = HeServer(seed)

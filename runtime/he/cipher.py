@@ -70,7 +70,7 @@ def public_words(params: HeParams, seed: bytes) -> Ring:
 
 
 def _key_words(params: HeParams, seed: bytes) -> Ring:
-    """The same for the switching keys, the client's own seed: what they add to an answer is hidden like the rest."""
+    """The same for switching keys, of the client's own seed: they act on answers before these are hidden."""
     return words(Prg(seed), params.pack_keys, len(params.chain), params.degree, 2)
 
 
@@ -100,7 +100,8 @@ class SecretKey:
         moduli = np.array(primes, np.int64)[:, None]
         rows = (self._ternary % moduli).astype(np.uint64)
         out = to.transform(rows[None])[0].astype(np.int64)
-        return np.where(out > moduli // 2, out - moduli, out).astype(np.float64)
+        centred: Residues = np.where(out > moduli // 2, out - moduli, out).astype(np.float64)
+        return centred
 
     def reading(self, bits: int) -> Residues:
         """The key as `reading_basis` takes it."""
@@ -169,7 +170,7 @@ def _packed(c0: Ring, sizes: tuple[int, ...]) -> list[Buffer]:
 
 
 def read_public(params: HeParams, seed: bytes, data: Buffer) -> tuple[Residues, Residues | None]:
-    """What `SecretKey.public` wrote: (2, primes, N), and the switching keys (levels, primes of q, 2, primes, N).
+    """What `SecretKey.public` wrote: (2, primes, N), and switching keys (levels, primes of q, 2, primes, N).
 
     Centred residues in NTT form. Raises ValueError if the data has the wrong size or a residue exceeds its
     modulus.

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..base.errors import PeerMismatch
-from ..base.prg import SEED_BYTES, Prg
+from ..base.prg import SEED_BYTES
 from ..base.ring import Ring, known
 from ..base.wire import Buffer
 from ..party.party import Party
@@ -99,7 +99,7 @@ class HeEngine:
         if not new:
             return
         if not self._ready:
-            seed = p.tell_bytes(SERVER, SEED_BYTES, lambda: Prg().bytes(SEED_BYTES))
+            seed = p.tell_bytes(SERVER, SEED_BYTES, lambda: p.prg.bytes(SEED_BYTES).tobytes())
             self._seed = None if seed is None else bytes(seed)
             self._server = p.each(server=lambda: HeServer(known(self._seed)))
         self._ready |= dict.fromkeys(new)

@@ -9,8 +9,8 @@ error, of which `Product.spare` says how much is harmless. Four things add to it
     sharing     client and server each round their share to a unit: 1/2 and 1/2
 
 Every one is sub-Gaussian or bounded; a sub-Gaussian variable of proxy variance v exceeds ``tail·√v`` with
-probability at most 2·exp(-tail²/2) (Hoeffding). ``tail`` is chosen so that the sum of all stays below its bound
-at *all* results of a product but with probability 2^-40.
+probability at most 2·exp(-tail²/2) (Hoeffding). ``tail`` is chosen so that the sum of all stays below its
+bound at *all* results of a product but with probability 2^-40.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Meeting:
 
 
 def noise_bound(params: HeParams, ell: int, meeting: Meeting, drop: int = 0) -> float:
-    """B with |noise| <= B at all results, in units of 1 modulo q, where low ``drop`` bits of c0 are not uploaded.
+    """B with |noise| <= B at all results, in units of 1 modulo q; low ``drop`` bits of c0 are not uploaded.
 
     A plaintext u = h - k is uniform mod 2^ell, and its ciphertext holds round(q·h/2^ell) - round(q·k/2^ell)
     in q·u/2^ell's place, so each coefficient has error e + f + f', independent; and d more, uniform in an
@@ -120,13 +120,11 @@ def room(spare: int) -> float:
     return 2.0**spare - _SHARING
 
 
-def answer_bits(
-    params: HeParams, ell: int, left: float, coefficients: int
-) -> tuple[int, int] | None:
-    """The bits b of c1 and r of c0 in an answer whose switch may err by ``left`` units; None if there are none.
+def answer_bits(params: HeParams, ell: int, left: float, coefficients: int) -> tuple[int, int] | None:
+    """The bits b of c1 and r of c0 in an answer whose switch may err by ``left`` units; None if none do.
 
-    c1 is rounded to 2^b and c0 to 2^r values: r1·2^(ell-b)·s + r0·2^(ell-r) units, the first a sum of N terms of
-    one rounding each. No key multiplies r0, so what b leaves of the room makes c0 coarser.
+    c1 is rounded to 2^b and c0 to 2^r values: r1·2^(ell-b)·s + r0·2^(ell-r) units, the first a sum of N
+    terms of one rounding each. No key multiplies r0, so what b leaves of the room makes c0 coarser.
     """
     if left <= 0:
         return None
@@ -138,9 +136,7 @@ def answer_bits(
     return bits, min(bits, max(1, ceil(ell + log2(_SWITCH_ROUNDING / rest) + 1e-9)))
 
 
-def error_bound(
-    params: HeParams, ell: int, noise: float, sizes: tuple[int, int], coefficients: int
-) -> float:
+def error_bound(params: HeParams, ell: int, noise: float, sizes: tuple[int, int], coefficients: int) -> float:
     """What all of them add up to, in units of the product; ``noise`` modulo q, packing included."""
     bits, result_bits = sizes
     first = _SWITCH_ROUNDING * tail(coefficients) * sqrt(params.degree) * 2.0 ** (ell - bits)

@@ -12,9 +12,9 @@ import seal
 SECURITY = seal.sec_level_type.tc128
 
 MOST_BITS = {2048: 53, 4096: 106, 8192: 214}
-"""Bits of all primes together at which ternary secrets with errors of deviation 3.19 still cost 2^128 by every
-attack that the lattice estimator knows: table 5.2 of "Security Guidelines for Implementing Homomorphic
-Encryption" (eprint 2024/463). SEAL's own check is the older table of HomomorphicEncryption.org, 1 to 4 bits wider."""
+"""Bits of all primes together at which ternary secrets with errors of deviation 3.19 still cost 2^128 by the
+lattice estimator, classical attacks: the table of "Security Guidelines for Implementing Homomorphic
+Encryption" (eprint 2024/463). SEAL's own check, HomomorphicEncryption.org's of 2018, is 1 to 4 bits wider."""
 
 PRIME_BITS = range(24, 49)
 """What the native kernels carry, and more than a few primes have."""
@@ -53,7 +53,7 @@ class HeParams:
 
     @property
     def all_primes(self) -> tuple[int, ...]:
-        """The primes of q, and the special one if any. Raises ValueError if they are not secure at 128 bits."""
+        """The primes of q, and the special one if any. Raises ValueError if they are not secure."""
         return _primes(self.degree, self.chain, bool(self.special_bits))
 
     @property
@@ -163,7 +163,7 @@ def _ranked(bits: int, degree: int) -> Iterator[int]:
 
 @lru_cache(maxsize=16)
 def reading_primes(degree: int, bits: int) -> tuple[int, ...]:
-    """Primes whose product holds c1·s over the integers, |c1| <= 2^(bits-1) and s ternary: one if that will do."""
+    """Primes whose product holds c1·s over the integers, |c1| <= 2^(bits-1) and s ternary: one or two."""
     found = _ranked(PRIME_BITS[-1], degree)
     first = next(found)
     return (first,) if first > degree << bits else (first, next(found))

@@ -1,6 +1,6 @@
 """The offline matrix product under HE as public data: shapes, parameters, sizes, error and price.
 
-    client -> server   Enc(U)              U (m, k) uniform mod 2^ell; less low bits that the error has room for
+    client -> server   Enc(U)              U (m, k) uniform mod 2^ell; less low bits that errors have room for
     server -> client   Enc(U·V - S)        S uniform, re-randomised, switched to a small modulus
 
 Everything here is known to both sides and to the compiler before any data exists.
@@ -58,8 +58,8 @@ class Product(MatrixProduct):
     Attributes:
         norm_bits: the L2 norm of every column of V, read as signed integers, is at most 2^norm_bits.
             Public; the server checks it and refuses to answer otherwise.
-        spare: low bits of the product that nothing needs: the shares add up to U·V but for an error of at most
-            2^spare units, except with probability 2^-40 for all results together.
+        spare: low bits of the product that nothing needs: the shares add up to U·V but for an error of at
+            most 2^spare units, except with probability 2^-40 for all results together.
         fill: answers packed into one ciphertext, a power of two up to the tile's inner axis.
 
     Raises ValueError where the error could exceed that.
@@ -95,14 +95,14 @@ class Product(MatrixProduct):
             packed = f" and {self.fill} packed" if self.fill > 1 else ""
             error = units(self.params, self.ell, self.noise)
             raise ValueError(
-                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: errors of "
-                f"2^{log2(error):.1f} units and the switch to at most {MOST_ANSWER_BITS} bits, where 2^{self.spare} "
-                "units are harmless"
+                f"{self.params} cannot carry a product mod 2^{self.ell} with tile {self.tile}{packed}: "
+                f"errors of 2^{log2(error):.1f} units and the switch to {MOST_ANSWER_BITS} bits at most, "
+                f"where 2^{self.spare} units are harmless"
             )
         if self.redrawn > MOST_REDRAWN:
             raise ValueError(
-                f"{self.params} leaves a remainder modulo 2^{self.ell} for which {self.redrawn:.0%} of uploads "
-                "would be drawn again"
+                f"{self.params} leaves a remainder modulo 2^{self.ell} for which {self.redrawn:.0%} of "
+                "uploads would be drawn again"
             )
 
     def _check_fill(self) -> None:
@@ -154,7 +154,7 @@ class Product(MatrixProduct):
 
     @cached_property
     def noise(self) -> float:
-        """The bound on that of the computation, the encryption of zero and packing, in units of 1 modulo q."""
+        """The bound on that of product, encryption of zero and packing, in units of 1 modulo q."""
         return noise_bound(self.params, self.ell, self._meeting, self.drop) + self._packing
 
     @property

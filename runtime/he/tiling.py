@@ -15,8 +15,8 @@ TOSS = 0.02
 
 
 ROWS = 4
-"""Numbers of rows a tile that are tried, the largest. Uploads have m·k·cols coefficients and answers m·n·inner,
-whatever the rows: fewer of them only leave room for more columns and longer inner axes."""
+"""Numbers of rows a tile that are tried, the largest. Uploads have m·k·cols coefficients and answers
+m·n·inner, whatever the rows: fewer of them only leave room for more columns and longer inner axes."""
 
 
 @lru_cache(maxsize=1024)

@@ -69,11 +69,11 @@ def test_the_summary_has_seconds_by_phase_and_step(reference):
         assert set(far["predicted"][phase]["parts"]) == {"work", "bytes", "round trips"}
 
 
-def test_products_are_told_with_their_noise(reference):
+def test_products_are_told_with_their_error(reference):
     found = [told for row in summary(tiny_plan())["steps"] for told in row.get("products", ())]
     assert len(found) == len(tiny_plan().products)
     for told, product in zip(found, tiny_plan().products, strict=True):
-        assert told["noise"] + 40 == told["flood"] <= told["capacity"] == product.budget_bits
+        assert 0 < told["error"] <= told["spare"] == product.spare
 
 
 def test_the_text_names_network_machine_and_parts(reference):

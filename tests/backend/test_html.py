@@ -67,7 +67,7 @@ def test_a_page_is_well_formed_and_says_what_the_plan_says(document, errors):
         assert size(cost["client"]) in text
         assert duration(cost["seconds"]) in text
     for product in (each for row in document["steps"] for each in row.get("products", ())):
-        assert all(str(product[what]) in text for what in ("noise", "flood", "capacity"))
+        assert all(str(product[what]) in text for what in ("error", "spare"))
 
 
 def test_a_page_says_what_the_alternatives_cost(document):

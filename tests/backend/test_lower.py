@@ -189,11 +189,19 @@ def test_what_cannot_be_lowered_is_named(build, message):
 
 def test_a_product_in_too_wide_a_ring_is_named():
     x = Input((2, 4), FLOAT, name="x")
-    wide = ops.Add(ops.Cast(x, Fixed(43, 8)), weight(4, num=Fixed(43, 8)))
-    product = ops.MatMul(wide, weight(4, 4, num=Fixed(43, 6)), name="scores")
-    with pytest.raises(RangeError, match=r"MatMul scores .* ring of 43 bits, more than the 42") as refused:
+    wide = ops.Add(ops.Cast(x, Fixed(49, 8)), weight(4, num=Fixed(49, 8)))
+    product = ops.MatMul(wide, weight(4, 4, num=Fixed(49, 6)), name="scores")
+    with pytest.raises(RangeError, match=r"MatMul scores .* ring of 49 bits, more than the 48") as refused:
         plan_of(x, product)
     assert refused.value.exit_status == 6
+
+
+def test_a_product_that_no_parameters_carry_is_named():
+    x = Input((2, 4), FLOAT, name="x")
+    wide = ops.Add(ops.Cast(x, Fixed(48, 8)), weight(4, num=Fixed(48, 8)))
+    product = ops.MatMul(wide, weight(4, 4, num=Fixed(48, 6)), name="scores")
+    with pytest.raises(RangeError, match=r"MatMul scores .*harmless. Allow a larger --max-error"):
+        plan_of(x, product)
 
 
 def test_an_output_that_nobody_computes_is_refused():

@@ -74,7 +74,7 @@ def composed(rows: NDArray[Any], primes: tuple[int, ...]) -> NDArray[Any]:
 def noise_of(
     product: Product, client: HeClient, answers: NDArray[np.float64], u: Ring, v: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """The noise of answers as `protected` gives them, or as they are later: in units of 1 modulo q, (answers, slots)."""
+    """The noise of answers before they are switched, in units of 1 modulo q: (answers, slots)."""
     params, at = product.params, basis(product.params)
     primes = np.array(params.primes, object)[:, None]
     rows = (answers.astype(np.int64).astype(object) % primes).astype(np.uint64)

@@ -99,8 +99,8 @@ def test_rates_below_the_home_folder_where_no_other_is_named(monkeypatch, tmp_pa
         ({"cores": 0}, "no time"),
         ({"loopback": [0, 1]}, "no time"),
         ({"shared": {"x": -1}}, "no time"),
-        ({"version": 1}, "rates of version 1, not 2"),
-        ({"version": 3}, "rates of version 3, not 2"),
+        ({"version": 1}, "rates of version 1, not 3"),
+        ({"version": 2}, "rates of version 2, not 3"),
         ({"shared": {"x": "fast"}}, "no rates of this version"),
         ({"more": 1}, "no rates of this version"),
     ],
@@ -118,7 +118,7 @@ def test_rates_of_before_there_were_versions_are_named(tmp_path):
     del old["version"]
     path.write_bytes(msgspec.json.encode(old))
     with pytest.raises(
-        BadInput, match=r"^\S*rates.json: rates of version 1, not 2; run ppc bench --calibrate again$"
+        BadInput, match=r"^\S*rates.json: rates of version 1, not 3; run ppc bench --calibrate again$"
     ):
         read_rates(path)
 

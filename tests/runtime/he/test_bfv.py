@@ -69,7 +69,7 @@ def test_many_inner_tiles_are_streamed(ends):
 
 
 def test_extreme_weights_stay_within_the_bound(ends):
-    """All weights at the norm that the plan announces, and room for little more than the rounding of the shares."""
+    """All weights at the norm that the plan announces, and room for little more than rounding."""
     product = Product(1, 8, 64, 8, 21, 14, 2, Tile(8, 64, 8), NATIVE)
     client, server = ends(product.params)
     v, mask = np.full((1, 64, 8), -(1 << 11)), draw(product)[1]

@@ -57,7 +57,7 @@ def hidden(product, server, before):
 
 
 def added(product, ends):
-    """What the encryptions of zero add to the answers of the first unit, canonical: (answers, 2, primes, N)."""
+    """What the encryptions of zero add to a unit's answers, canonical: (answers, 2, primes, N)."""
     client, server = ends
     v, _ = draw(product, value_bits(product))
     before = protected(server, product, uploaded(client, product)[1], v)
@@ -90,7 +90,7 @@ def is_ternary(x):
 
 def ternaries_and_errors(product, ends):
     """u and e of the encryptions of zero that hide a unit's answers: u = c0/b, e = c1 - a·u."""
-    client, server = ends
+    server = ends[1]
     params = product.params
     both, key = added(product, ends), canonical(params, server._keys[params])
     at = basis(params)
@@ -102,7 +102,9 @@ def ternaries_and_errors(product, ends):
         for i, p in enumerate(params.primes):
             inverse = [pow(int(b), -1, p) for b in key[0, i]]
             u[i] = [int(x) * y % p for x, y in zip(ntt[0, i], inverse, strict=True)]
-            error[i] = [(int(x) - int(a) * int(y)) % p for x, a, y in zip(ntt[1, i], key[1, i], u[i], strict=True)]
+            error[i] = [
+                (int(x) - int(a) * int(y)) % p for x, a, y in zip(ntt[1, i], key[1, i], u[i], strict=True)
+            ]
         back = at.transform(np.stack([u, error]), inverse=True)
         whole = centred(composed(back, params.primes), params.q)
         u_rows.append(whole[0])
@@ -306,7 +308,9 @@ def test_the_noise_stays_below_its_bound(ends, product):
 def error_of(at, primes, c0, c1, secret, less=None):
     """c0 + c1·s (- less) as centred integers, all in NTT form, (count, primes, N)."""
     moduli = np.array(primes, object)[:, None]
-    phase = (c0.astype(np.int64).astype(object) + c1.astype(np.int64).astype(object) * secret.astype(np.int64).astype(object))
+    phase = c0.astype(np.int64).astype(object) + c1.astype(np.int64).astype(object) * secret.astype(
+        np.int64
+    ).astype(object)
     if less is not None:
         phase = phase - less.astype(object)
     back = at.transform((phase % moduli).astype(np.uint64), inverse=True)
