@@ -60,12 +60,12 @@ def silent(lpn: Lpn, repeat: int) -> dict[str, float]:
     seed = np.zeros(16, np.uint8)
 
     def send() -> Any:
-        message, leaves = _ot.ggm_send(seed, delta, q[lpn.secret :], lpn.trees, lpn.depth)
+        message, leaves = _ot.ggm_send(seed, seed, delta, q[lpn.secret :], lpn.trees, lpn.depth)
         _ot.lpn_encode(seed, q[: lpn.secret], leaves)
         return message
 
     def receive() -> None:
-        leaves = _ot.ggm_receive(t[lpn.secret :], message, lpn.trees, lpn.depth)
+        leaves = _ot.ggm_receive(seed, t[lpn.secret :], message, lpn.trees, lpn.depth)
         _ot.lpn_encode(seed, t[: lpn.secret], leaves)
 
     net = lpn.made - lpn.spent

@@ -147,8 +147,9 @@ static void check_trees(const Blocks& cots, size_t trees, int depth) {
          "one COT a level and tree is needed");
 }
 
-static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Blocks delta, Blocks cots, size_t trees, int depth) {
-    const block s = one_block(seed), d = delta_of(delta);
+static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Bytes tweak, Blocks delta, Blocks cots, size_t trees,
+                                               int depth) {
+    const block s = one_block(seed), w = one_block(tweak), d = delta_of(delta);
     const block* q = blocks_of(cots);
     check_trees(cots, trees, depth);
     const size_t size = 16 * trees * static_cast<size_t>(depth);
@@ -156,19 +157,20 @@ static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Blocks delta, Blocks 
     auto* leaves = static_cast<block*>(allocate(16 * (trees << depth)));
     {
         nb::gil_scoped_release release;
-        ppc::ggm_send(ppc::aes_key(&s), d, q, trees, depth, leaves, message);
+        ppc::ggm_send(ppc::aes_key(&s), ppc::aes_key(&w), d, q, trees, depth, leaves, message);
     }
     return {as_bytes(message, size), as_blocks(leaves, trees << depth)};
 }
 
-static OutBlocks ggm_receive(Blocks cots, Bytes message, size_t trees, int depth) {
+static OutBlocks ggm_receive(Bytes tweak, Blocks cots, Bytes message, size_t trees, int depth) {
+    const block w = one_block(tweak);
     const block* t = blocks_of(cots);
     check_trees(cots, trees, depth);
     need(message.shape(0) == 16 * cots.shape(0), "the message has one block a level and tree");
     auto* leaves = static_cast<block*>(allocate(16 * (trees << depth)));
     {
         nb::gil_scoped_release release;
-        ppc::ggm_receive(t, as_block(message), trees, depth, leaves);
+        ppc::ggm_receive(ppc::aes_key(&w), t, as_block(message), trees, depth, leaves);
     }
     return as_blocks(leaves, trees << depth);
 }
@@ -199,8 +201,9 @@ NB_MODULE(_ot, m) {
     m.def("sender_keys", &sender_keys, nb::arg("blocks"), nb::arg("delta"), nb::arg("first"), nb::arg("nbytes"));
     m.def("receiver_keys", &receiver_keys, nb::arg("blocks"), nb::arg("first"), nb::arg("nbytes"));
     m.def("choice_bits", &choice_bits, nb::arg("blocks"));
-    m.def("ggm_send", &ggm_send, nb::arg("seed"), nb::arg("delta"), nb::arg("cots"), nb::arg("trees"),
+    m.def("ggm_send", &ggm_send, nb::arg("seed"), nb::arg("tweak"), nb::arg("delta"), nb::arg("cots"),
+          nb::arg("trees"), nb::arg("depth"));
+    m.def("ggm_receive", &ggm_receive, nb::arg("tweak"), nb::arg("cots"), nb::arg("message"), nb::arg("trees"),
           nb::arg("depth"));
-    m.def("ggm_receive", &ggm_receive, nb::arg("cots"), nb::arg("message"), nb::arg("trees"), nb::arg("depth"));
     m.def("lpn_encode", &lpn_encode, nb::arg("seed"), nb::arg("secret"), nb::arg("x"));
 }

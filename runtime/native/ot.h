@@ -53,9 +53,10 @@ void iknp_send(const uint8_t* seeds, block delta, uint64_t counter, const block*
 void hash_keys(const block* blocks, block offset, uint64_t first, size_t n, size_t nbytes, uint8_t* out);
 
 // ot_silent.cpp
-void ggm_send(const AesKey& roots, block delta, const block* q, size_t trees, int depth, block* leaves,
-              block* message);
-void ggm_receive(const block* t, const block* message, size_t trees, int depth, block* leaves);
+void ggm_send(const AesKey& roots, const AesKey& tweak, block delta, const block* q, size_t trees, int depth,
+              block* leaves, block* message);
+void ggm_receive(const AesKey& tweak, const block* t, const block* message, size_t trees, int depth,
+                 block* leaves);
 void lpn_encode(const AesKey& matrix, const block* secret, int log_secret, block* x, size_t n);
 
 }  // namespace ppc

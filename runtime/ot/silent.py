@@ -9,6 +9,17 @@ noise); the output is (A·v ^ q_e, A·u ^ e) for a public 10-local A. Ferret: Ya
 2023, eprint 2022/1431), which halve its message; and since the choice bits are random anyway, they *are* the
 paths to the noisy leaves, so the receiver corrects nothing and says nothing.
 
+Each tree has a permutation of its own, AES under a public key: block number ``tree`` of AES in counter mode
+under blake2b(tag, iteration, set; person "ppc GGM trees"). A receiver can test a guess of Delta wherever it
+knows a node but for Delta, and a child of it: at the depth - 1 inner levels of each tree. Were all trees
+grown by one permutation pi, its value at s would be, for each such node, of which k is known, a test of the
+guess Delta = k ^ sigma^-1(s): the 2^20 nodes of a large inference would divide the work of 2^127 among them.
+With a key a tree, in the ideal cipher model, a value under one tree's key says nothing of other trees: q
+evaluations find Delta with probability at most q * (depth - 1) / 2^127, however many trees, iterations and
+sessions there are. What remains is inside one tree: at most 11 levels, 3.5 bits of 127. Keys of one
+iteration are distinct, being blocks of one stream; those of two iterations meet with 2^-128 a pair, and such
+a pair counts as one tree.
+
 Parameters: those of emp-ot (github.com/emp-toolkit/emp-ot, emp-ot/tuning.h, commit 558388f), chosen there
 for 128 bits against the published attacks on regular noise (Gauss, SD and ISD, BJMM, hybrid, Esser, AGB 2.0;
 the hybrid binds), by the estimator of Liu, Wang, Yang, Yu, "The hardness of LPN over any integer ring and
@@ -102,17 +113,24 @@ class Silent:
             leaves = sent[1]
         else:
             sums = np.frombuffer(said, np.uint8)
-            leaves = _ot.ggm_receive(spend[lpn.secret :], sums, lpn.trees, lpn.depth)
+            leaves = _ot.ggm_receive(self._tweak(lpn), spend[lpn.secret :], sums, lpn.trees, lpn.depth)
         _ot.lpn_encode(self._matrix(lpn), spend[: lpn.secret], leaves)
         return leaves
 
     def _grow(self, p: Party, lpn: Lpn, spend: Ring) -> tuple[_ot.Bytes, Ring]:
         """The sender's trees: the sums that it says, and its leaves."""
-        path = spend[lpn.secret :]
-        return _ot.ggm_send(p.prg.bytes(SEED_BYTES), known(self._delta), path, lpn.trees, lpn.depth)
+        path, seed = spend[lpn.secret :], p.prg.bytes(SEED_BYTES)
+        return _ot.ggm_send(seed, self._tweak(lpn), known(self._delta), path, lpn.trees, lpn.depth)
 
     def _matrix(self, lpn: Lpn) -> _ot.Bytes:
         """The public seed of this iteration's code."""
+        return self._public(b"ppc LPN code", lpn)
+
+    def _tweak(self, lpn: Lpn) -> _ot.Bytes:
+        """The public key whose stream is the keys of this iteration's trees."""
+        return self._public(b"ppc GGM trees", lpn)
+
+    def _public(self, person: bytes, lpn: Lpn) -> _ot.Bytes:
+        """16 bytes that both know and no other iteration or session has."""
         name = (self._tag or b"") + self._iteration.to_bytes(8, "little") + lpn.name.encode()
-        digest = blake2b(name, digest_size=SEED_BYTES, person=b"ppc LPN code").digest()
-        return np.frombuffer(digest, np.uint8)
+        return np.frombuffer(blake2b(name, digest_size=SEED_BYTES, person=person).digest(), np.uint8)

@@ -23,7 +23,7 @@ from .local import LocalOp, infer_local
 from .steps import AnyStep, Form, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 3
+VERSION = 4
 DIGEST = 32
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
