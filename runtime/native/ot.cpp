@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 
+#include "gf128.h"
 #include "ot.h"
 
 namespace nb = nanobind;
@@ -54,6 +55,14 @@ static bool set_wide_aes(bool wide) {
     need(!wide || ppc::has_vaes(), "this processor has no VAES");
     const bool before = ppc::wide_aes();
     ppc::wide_aes() = wide;
+    return before;
+}
+
+// As `set_wide_aes`: 0 is portable, 1 PCLMUL, 2 its 512-bit form.
+static int set_gf_path(int path) {
+    need(path >= 0 && path <= static_cast<int>(ppc::best_gf_path()), "this processor has no such path");
+    const int before = static_cast<int>(ppc::gf_path());
+    ppc::gf_path() = static_cast<ppc::GfPath>(path);
     return before;
 }
 
@@ -185,6 +194,41 @@ static void lpn_encode(Bytes seed, Blocks secret, BlocksInPlace x) {
     ppc::lpn_encode(ppc::aes_key(&s), u, __builtin_ctzll(k), reinterpret_cast<block*>(x.data()), x.shape(0));
 }
 
+static OutBlocks gf_dot(Blocks a, Blocks b) {
+    const block *x = blocks_of(a), *y = blocks_of(b);
+    need(a.shape(0) == b.shape(0), "a dot product is of equally many blocks");
+    auto* out = static_cast<block*>(allocate(16));
+    {
+        nb::gil_scoped_release release;
+        *out = ppc::gf_dot(x, y, a.shape(0));
+    }
+    return as_blocks(out, 1);
+}
+
+static OutBlocks column_hashes(Bytes challenge, Blocks rows) {
+    const block c = one_block(challenge), *x = blocks_of(rows);
+    need(rows.shape(0) % 128 == 0, "rows must be whole groups of 128");
+    auto* out = static_cast<block*>(allocate(16 * 128));
+    {
+        nb::gil_scoped_release release;
+        ppc::column_hashes(ppc::aes_key(&c), x, rows.shape(0) / 128, out);
+    }
+    return as_blocks(out, 128);
+}
+
+static std::pair<OutBlocks, OutBlocks> leaf_sums(Bytes challenge, Blocks leaves, size_t trees, int depth) {
+    const block c = one_block(challenge), *x = blocks_of(leaves);
+    need(depth >= 1 && depth <= 24, "a tree has 1 to 24 levels");
+    need(trees < kMost && leaves.shape(0) == trees << depth, "2^depth leaves a tree are needed");
+    auto* sum = static_cast<block*>(allocate(16));
+    auto* holes = static_cast<block*>(allocate(16));
+    {
+        nb::gil_scoped_release release;
+        ppc::leaf_sums(ppc::aes_key(&c), x, trees, depth, sum, holes);
+    }
+    return {as_blocks(sum, 1), as_blocks(holes, 1)};
+}
+
 NB_MODULE(_ot, m) {
     nb::set_leak_warnings(false);  // caches and daemon threads outlive the interpreter's teardown
     if (!ppc::has_aes())
@@ -205,5 +249,10 @@ NB_MODULE(_ot, m) {
           nb::arg("trees"), nb::arg("depth"));
     m.def("ggm_receive", &ggm_receive, nb::arg("tweak"), nb::arg("cots"), nb::arg("message"), nb::arg("trees"),
           nb::arg("depth"));
+    m.def("best_gf_path", [] { return static_cast<int>(ppc::best_gf_path()); });
+    m.def("set_gf_path", &set_gf_path, nb::arg("path"));
+    m.def("gf_dot", &gf_dot, nb::arg("a"), nb::arg("b"));
+    m.def("column_hashes", &column_hashes, nb::arg("challenge"), nb::arg("rows"));
+    m.def("leaf_sums", &leaf_sums, nb::arg("challenge"), nb::arg("leaves"), nb::arg("trees"), nb::arg("depth"));
     m.def("lpn_encode", &lpn_encode, nb::arg("seed"), nb::arg("secret"), nb::arg("x"));
 }

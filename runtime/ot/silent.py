@@ -38,9 +38,10 @@ import numpy as np
 from .. import _ot
 from ..base.prg import SEED_BYTES
 from ..base.ring import Ring, known
+from ..base.wire import Buffer
 from ..party.party import Party
 from ..party.role import Role
-from .extension import BLOCK
+from .check import BLOCK, GROUP, MASKED_SIZE, VERDICT_SIZE, challenge, check_leaves
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ class Lpn:
         """Bytes that the COT sender says in an iteration."""
         return BLOCK * self.trees * self.depth
 
+    def spends(self, check: bool) -> int:
+        """COTs that an iteration consumes, its check included."""
+        return self.spent + GROUP * check
+
+    def says(self, check: bool) -> int:
+        """Bytes of an iteration's message, or of its three with a check."""
+        return self.message_size + (MASKED_SIZE + VERDICT_SIZE) * check
+
 
 B10 = Lpn("b10", trees=850, log_secret=16, depth=10)
 B11 = Lpn("b11", trees=1170, log_secret=17, depth=11)
@@ -85,11 +94,13 @@ class Silent:
     Args:
         sender: who holds Delta.
         delta: Delta at the sender, uint64 (1, 2); None at the receiver and while pricing.
-        tag: 16 bytes both know, unique to the session; it names the public matrices. None while pricing.
+        tag: 16 bytes both know, unique to the session; it names what is public. None while pricing.
+        check: the receiver checks each iteration.
     """
 
-    def __init__(self, sender: Role, delta: Ring | None, tag: bytes | None) -> None:
+    def __init__(self, sender: Role, delta: Ring | None, tag: bytes | None, *, check: bool = False) -> None:
         self.sender = sender
+        self._check = check
         self._delta = delta
         self._tag = tag
         self._iteration = 0
@@ -98,29 +109,38 @@ class Silent:
         return f"Silent(sender={self.sender.value}, {self._iteration} iterations)"
 
     def extend(self, p: Party, lpn: Lpn, spend: Ring | None) -> Ring | None:
-        """Turn ``spend``, uint64 (lpn.spent, 2), into uint64 (lpn.made, 2); None while pricing.
+        """Turn ``spend``, uint64 (lpn.spends(check), 2), into uint64 (lpn.made, 2); None while pricing.
 
         The blocks spent must never be used for anything else.
+
+        Raises PeerDeviates at the receiver where it checks; nothing made here may be used then.
         """
-        if spend is not None and len(spend) != lpn.spent:
-            raise ValueError(f"{lpn.name} spends {lpn.spent} COTs an iteration, not {len(spend)}")
+        wanted = lpn.spends(self._check)
+        if spend is not None and len(spend) != wanted:
+            raise ValueError(f"{lpn.name} spends {wanted} COTs an iteration, not {len(spend)}")
         self._iteration += 1
         sent = p.alone(self.sender, lambda: self._grow(p, lpn, known(spend)))
         said = p.tell_bytes(self.sender, lpn.message_size, lambda: known(sent)[0].data)
-        if said is None or spend is None:
-            return None
-        if sent is not None:
-            leaves = sent[1]
-        else:
-            sums = np.frombuffer(said, np.uint8)
-            leaves = _ot.ggm_receive(self._tweak(lpn), spend[lpn.secret :], sums, lpn.trees, lpn.depth)
-        _ot.lpn_encode(self._matrix(lpn), spend[: lpn.secret], leaves)
+        leaves = sent[1] if sent is not None else self._heard(lpn, spend, said)
+        if self._check:
+            seed = p.both(lambda: challenge(b"ppc GGM check", known(self._tag), self._iteration, known(said)))
+            mask = None if spend is None else spend[lpn.spent :]
+            check_leaves(p, self.sender, seed, self._delta, leaves, lpn.depth, mask)
+        if leaves is not None:
+            _ot.lpn_encode(self._matrix(lpn), known(spend)[: lpn.secret], leaves)
         return leaves
 
     def _grow(self, p: Party, lpn: Lpn, spend: Ring) -> tuple[_ot.Bytes, Ring]:
         """The sender's trees: the sums that it says, and its leaves."""
-        path, seed = spend[lpn.secret :], p.prg.bytes(SEED_BYTES)
+        path, seed = spend[lpn.secret : lpn.spent], p.prg.bytes(SEED_BYTES)
         return _ot.ggm_send(seed, self._tweak(lpn), known(self._delta), path, lpn.trees, lpn.depth)
+
+    def _heard(self, lpn: Lpn, spend: Ring | None, said: Buffer | None) -> Ring | None:
+        """The receiver's leaves."""
+        if spend is None or said is None:
+            return None
+        path, sums = spend[lpn.secret : lpn.spent], np.frombuffer(said, np.uint8)
+        return _ot.ggm_receive(self._tweak(lpn), path, sums, lpn.trees, lpn.depth)
 
     def _matrix(self, lpn: Lpn) -> _ot.Bytes:
         """The public seed of this iteration's code."""
