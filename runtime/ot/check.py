@@ -1,38 +1,43 @@
 """Checks of OT extension against a peer that deviates; on request (`--check-ot`).
 
-Columns (IKNP): the sender of COTs checks that the receiver has sent one vector of choice bits in all columns.
+Columns (IKNP). The sender of COTs checks that all columns of the receiver carry the same choice bits.
 
-    receiver -> sender   h(column j of its blocks), j = 0 … 127        128 · 16 bytes, with the columns
+    receiver -> sender   h(column j of its blocks), j = 0 … 127        128·16 bytes, with the columns
 
-h is sum chi_g · group_g over GF(2^128) of a column's groups of 128 bits. The chi_g are the key stream of AES under
-a hash of the columns as they were sent, so that nobody is asked for them and no flight is added. The last
-group is 128 random OTs more, with the coefficient 1: it masks the others, and is thrown away. Column 0 is the
-receiver's choice bits c; the sender, whose column j is q_j = t_j ^ Delta_j·c, checks h(q_j) = h(t_j) ^ Delta_j·h(c).
+h is the sum of chi_g·(group g of the column) in GF(2^128), a group being 128 bits. The chi_g are the key
+stream of AES under a hash of the columns as they were sent, so that nobody asks for them and no flight is
+added. The last group is 128 random OTs more, with the coefficient 1: it masks the others, and is thrown
+away. Column 0 is the choice bits c; the sender's column j is q_j = t_j ^ Delta_j·c, and it checks h(q_j) =
+h(t_j) ^ Delta_j·h(c).
 
-This is the check of Keller, Orsini, Scholl (CRYPTO 2015, eprint 2015/546) as they have had it since 2022: column by
-column. Their first one, x = sum chi_j·r_j and t = sum chi_j·t_j over whole rows, is 2 kB shorter, but its proof rests
-on a lemma that Roy has shown false (SoftSpokenOT, CRYPTO 2022, eprint 2022/192, whose check this is with one
-bit a column). A receiver whose columns carry other bits than column 0 in d columns passes only if it has guessed
-Delta's bits there, 2^-d, and if it passes it knows those d bits and nothing else of Delta; each challenge that it
-tries beforehand adds at most 127·2^-128, in the random oracle model.
+This is the check of Keller, Orsini and Scholl (CRYPTO 2015, eprint 2015/546) as they have had it since 2022,
+column by column. Their first one, x = sum chi_j·c_j and t = sum chi_j·t_j over whole rows, says 2 kB less,
+but its proof rests on a lemma that Roy has shown false (SoftSpokenOT, CRYPTO 2022, eprint 2022/192; this is
+the check proved there, with one bit a column). Where d columns carry other bits than the rest, the receiver
+passes only if it has guessed Delta's bits at all d of them, with probability 2^-d, and then knows these and
+nothing else of Delta; otherwise the sender ends the connection, and the next has another Delta. That two
+columns that differ have equal hashes happens with 2^-115 for each message that a receiver tries beforehand,
+in the random oracle model.
 
-Leaves (silent): the receiver checks that all trees were grown with Delta, and said as they were grown.
+Leaves (silent). The receiver checks that the trees were grown with Delta and are as the sender has said.
 
-    receiver -> sender   x' = sum chi_i·u_i + x                        16 bytes
-    sender -> receiver   H(sum chi_i·v_i + Y + x'·Delta)               32 bytes
+    receiver -> sender   x' = x + sum of chi_i·u_i                     16 bytes
+    sender -> receiver   H(Y + x'·Delta + sum of chi_i·v_i)            32 bytes
 
-v are the sender's leaves, w = v + u·Delta the receiver's, u having one 1 a tree. 128 COTs more that the iteration
-spends give x, its choice bits as one element, and Y at the sender, Z = Y + x·Delta at the receiver; x masks what
-the chi_i say of the holes. The receiver compares with H(sum chi_i·w_i + Z). Ferret (Yang, Weng, Lan, Zhang, Wang,
-CCS 2020, eprint 2020/924, the malicious protocol), which Half-Tree's trees take over (eprint 2022/1431); chi_i is
-the product of a coefficient of the tree and one of the leaf's place, from a hash of the iteration's message.
+v are the sender's leaves and w = v + u·Delta the receiver's, u having one 1 a tree. The iteration spends 128
+COTs more: x is their choice bits as one element, and Y at the sender, Y + x·Delta at the receiver the same
+sum of their blocks. x masks what is said of the holes. The receiver compares with H(Y + x·Delta + sum of
+chi_i·w_i). From Ferret (Yang, Weng, Lan, Zhang, Wang, CCS 2020, eprint 2020/924, the malicious protocol),
+for the trees of Half-Tree (eprint 2022/1431). chi_i is the product of a coefficient of the tree and one of
+the leaf's place; all come from a hash of the iteration's message.
 
-What a sender may still do is to guess: sums that are wrong pass where they happen to be right for the holes that
-the receiver has. A guess that holds with probability p passes with p, and tells -log2 p bits of the holes, one bit on
-average; a wrong one ends the connection. LPN is assumed to stand this leakage, as in Ferret. A receiver that
-sends another x' gets a hash of a known value plus a multiple of Delta, of which it can test guesses, 2^127.
+What is left to a sender is to guess: sums that are wrong pass where they happen to fit the holes that the
+receiver has. A guess that holds with probability p passes with p, and then tells -log2 p bits of the holes,
+one bit on average over all that it may try; a wrong one ends the connection, and the next has other holes.
+LPN is assumed to stand that, as in Ferret. A receiver that says another x' gets a hash of what it knows plus
+a multiple of Delta, against which it can test guesses of Delta, at 2^127.
 
-Neither check is of base OTs, nor of what protocols do with the COTs.
+Neither is a check of base OTs, nor of what protocols do with the COTs.
 """
 
 from __future__ import annotations
@@ -60,14 +65,16 @@ MASKED_SIZE, VERDICT_SIZE = BLOCK, 32
 _POWERS = np.packbits(np.eye(GROUP, dtype=np.uint8), axis=1, bitorder="little").view("<u8").astype(np.uint64)
 
 
-def challenge(person: bytes, tag: bytes, number: int, said: Buffer) -> _ot.Bytes:
+def challenge(person: bytes, tag: bytes, number: int, said: Buffer | None) -> _ot.Bytes:
     """The public seed of a check's coefficients: 16 bytes of a hash of what was ``said``, and where."""
     state = blake2b(tag + number.to_bytes(8, "little"), digest_size=SEED_BYTES, person=person)
-    state.update(said)
+    state.update(_heard(said))
     return np.frombuffer(state.digest(), np.uint8)
 
 
-def check_columns(p: Party, sender: Role, seed: _ot.Bytes | None, delta: Ring | None, rows: Ring | None) -> None:
+def check_columns(
+    p: Party, sender: Role, seed: _ot.Bytes | None, delta: Ring | None, rows: Ring | None
+) -> None:
     """One message from the receiver. All but ``p`` and ``sender`` are None while pricing.
 
     Args:
@@ -110,15 +117,21 @@ def check_leaves(
     sums = p.both(lambda: _ot.leaf_sums(known(seed), known(leaves), len(known(leaves)) >> depth, depth))
     packed = p.both(lambda: _ot.gf_dot(_POWERS, known(mask)))
     said = p.tell_bytes(sender.other, MASKED_SIZE, lambda: (known(sums)[1] ^ _choices(known(mask))).data)
-    shift = p.alone(sender, lambda: _ot.gf_dot(_blocks(known(said)), known(delta)))
+    shift = p.alone(sender, lambda: _ot.gf_dot(_blocks(said), known(delta)))
     mine = p.both(lambda: _verdict(known(seed), known(sums)[0] ^ known(packed), shift))
     verdict = p.tell_bytes(sender, VERDICT_SIZE, lambda: known(mine))
     if mine is not None and verdict is not None and not compare_digest(mine, verdict):
         raise PeerDeviates("the peer's OT extension fails its check: its trees are not of one correlation")
 
 
-def _blocks(said: Buffer) -> Ring:
-    return np.frombuffer(said, "<u8").astype(np.uint64).reshape(-1, 2)
+def _heard(said: Buffer | None) -> Buffer:
+    if said is None:
+        raise AssertionError("a priced program hears nothing")
+    return said
+
+
+def _blocks(said: Buffer | None) -> Ring:
+    return np.frombuffer(_heard(said), "<u8").astype(np.uint64).reshape(-1, 2)
 
 
 def _choices(cots: Ring) -> Ring:
@@ -128,4 +141,6 @@ def _choices(cots: Ring) -> Ring:
 
 def _verdict(seed: _ot.Bytes, total: Ring, shift: Ring | None) -> bytes:
     whole = total if shift is None else total ^ shift
-    return blake2b(seed.tobytes() + whole.tobytes(), digest_size=VERDICT_SIZE, person=b"ppc GGM verdict").digest()
+    return blake2b(
+        seed.tobytes() + whole.tobytes(), digest_size=VERDICT_SIZE, person=b"ppc GGM verdict"
+    ).digest()

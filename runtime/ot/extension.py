@@ -4,8 +4,8 @@
 
 Ishai, Kilian, Nissim, Petrank, "Extending oblivious transfers efficiently" (CRYPTO 2003), in the form with
 random choices. The sender's Delta has its lowest bit set and the receiver's choice bits are column 0, which
-therefore needs neither a base OT nor a message. With a check (`check`) the receiver extends 128 OTs more and says
-hashes of its columns.
+therefore needs neither a base OT nor a message. With a check (`check`) the receiver
+extends 128 OTs more and says hashes of its columns.
 """
 
 from __future__ import annotations
@@ -70,7 +70,12 @@ class Iknp:
         """
         if self._seeds is None:
             raise RuntimeError("IKNP was asked for COTs before its base OTs were made")
-        groups, counter, seeds, receiver = _groups(n, self._check), self._counter, self._seeds, self.sender.other
+        groups, counter, seeds, receiver = (
+            _groups(n, self._check),
+            self._counter,
+            self._seeds,
+            self.sender.other,
+        )
         self._counter += groups
         made = p.alone(
             receiver,
@@ -79,7 +84,7 @@ class Iknp:
         said = p.tell_bytes(receiver, COLUMNS * BLOCK * groups, lambda: known(made)[0].data)
         rows = made[1] if made is not None else self._sent(counter, said)
         if self._check:
-            seed = p.both(lambda: challenge(b"ppc IKNP check", known(self.tag), counter, known(said)))
+            seed = p.both(lambda: challenge(b"ppc IKNP check", known(self.tag), counter, said))
             check_columns(p, self.sender, seed, self.delta, rows)
         return None if rows is None else rows[:n]
 

@@ -173,8 +173,9 @@ def _nothing(p: Party) -> Ring | None:
 def schedule(n: int, check: bool = False) -> Schedule:
     """The extensions that make ``n`` COTs: ("iknp", COTs) first, then (LPN set, iterations).
 
-    A pure function of ``n`` and of whether they are checked. It takes the cheapest by predicted time on the reference machine and network:
-    IKNP alone, or IKNP as seed of silent iterations, each of which also feeds the next.
+    A pure function of ``n`` and of whether they are checked. It takes the cheapest by predicted time on the
+    reference machine and network: IKNP alone, or IKNP as seed of silent iterations, each of which also feeds
+    the next.
     """
     if n == 0:
         return ()

@@ -123,7 +123,7 @@ class Silent:
         said = p.tell_bytes(self.sender, lpn.message_size, lambda: known(sent)[0].data)
         leaves = sent[1] if sent is not None else self._heard(lpn, spend, said)
         if self._check:
-            seed = p.both(lambda: challenge(b"ppc GGM check", known(self._tag), self._iteration, known(said)))
+            seed = p.both(lambda: challenge(b"ppc GGM check", known(self._tag), self._iteration, said))
             mask = None if spend is None else spend[lpn.spent :]
             check_leaves(p, self.sender, seed, self._delta, leaves, lpn.depth, mask)
         if leaves is not None:
