@@ -142,6 +142,29 @@ def _raises(program: Callable[[Party], object]) -> RuntimeFault | None:
     return None
 
 
+def test_what_the_receiver_says_of_its_choices_is_masked() -> None:
+    """By a group that nobody gets: with all other choices 0 the hash of the choices is the mask's own."""
+    mask, said = np.random.default_rng(4).bytes(16), []
+
+    def program(p: Party) -> np.ndarray:
+        iknp, tell = Iknp(SERVER, check=True), p.tell_bytes
+        iknp.setup(p)
+
+        def listen(speaker, size, make):
+            out = tell(speaker, size, make)
+            if p.role is SERVER and size == check_module.COLUMNS_SIZE:
+                said.append(bytes(out)[:16])
+            return out
+
+        p.tell_bytes = listen
+        p.prg.bytes = lambda n: np.frombuffer(bytes(n - 16) + mask, np.uint8)
+        return iknp.extend(p, 256)
+
+    _, t, _ = together(program)
+    assert said == [mask]
+    assert not choice_bits(t).any()
+
+
 def test_the_challenge_depends_on_all_that_was_said() -> None:
     said, tag = bytes(100), b"t" * 16
     seen = {check_module.challenge(b"a", tag, 1, said).tobytes()}
