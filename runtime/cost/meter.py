@@ -214,16 +214,17 @@ class _MeterPool(Pool):
     def _extend(self) -> None:
         kind, wanted = self._todo[0]
         lpn, meter = SETS.get(kind), self._meter
+        receiver = self.sender.other
         if lpn is None:
-            meter.does(self.sender.other, {"iknp_receive": wanted})
-        else:
-            meter.does(self.sender, {"silent_send": lpn.made})
-        with meter.spread():
-            super()._extend()
-        if lpn is None:
+            meter.does(receiver, {"iknp_receive": wanted})
+            with meter.spread():
+                super()._extend()
             meter.does(self.sender, {"iknp_send": wanted})
-        else:
-            meter.does(self.sender.other, {"silent_receive": lpn.made})
+            return
+        meter.does(self.sender, {"silent_send": lpn.made})
+        # With its message, and so before what a check says of the leaves.
+        with meter.spread(lpn.says(self.checked), {receiver: {"silent_receive": lpn.made}}):
+            super()._extend()
 
 
 class _MeterHe(HeEngine):

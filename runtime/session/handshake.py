@@ -1,6 +1,6 @@
 """What two sides settle before they begin: the same plan, what they are here for, and with what material.
 
-    client -> server   magic, protocol version, plan hash, parameters' hash
+    client -> server   magic, protocol version, plan hash, parameters' hash (checks of OTs among them)
     client -> server   purpose; the ids of prepared material that it holds, or how many to prepare
     server -> client   the first again, of the length whose hash the client has named
     server -> client   purpose; the one of them that it has claimed, if any, or how many it will prepare
