@@ -1,6 +1,6 @@
 """The demonstration's model over connections: a fresh inference, a further one, and a prepared one.
 
-python benchmarks/connection.py [--tokens 32] [--repeat 5] [--no-keep]
+python benchmarks/connection.py [--tokens 32] [--repeat 5] [--check-ot] [--no-keep]
 
 A server process answers a client in this one. Of each kind the inference of median seconds counts. Bytes are
 those of both directions.
@@ -62,18 +62,19 @@ def server(command: str, plan: Path, *words: str) -> Iterator[tuple[str, int]]:
         process.communicate()
 
 
-def measure(plan: Path, feeds: Feeds, repeat: int) -> list[list[str]]:
-    public = ppc.load_plan(plan)
+def measure(plan: Path, feeds: Feeds, repeat: int, check_ot: bool) -> list[list[str]]:
+    public, options = ppc.load_plan(plan), ppc.SessionOptions(check_ot=check_ot)
+    words = ["--check-ot"] if check_ot else []
     fresh, further, prepared = [], [], []
     for _ in range(repeat):
-        with server("run", plan, "--fresh") as address:
-            first, second = ppc.Client(public).run_all([feeds] * 2, address)
+        with server("run", plan, "--fresh", *words) as address:
+            first, second = ppc.Client(public, options).run_all([feeds] * 2, address)
         fresh.append(first.report)
         further.append(second.report)
-    client = ppc.Client(public, store=plan.with_name("client.prepared"))
-    with server("prepare", plan, "--count", str(repeat)) as address:
+    client = ppc.Client(public, options, store=plan.with_name("client.prepared"))
+    with server("prepare", plan, "--count", str(repeat), *words) as address:
         client.prepare(repeat, address)
-    with server("run", plan) as address:
+    with server("run", plan, *words) as address:
         for _ in range(repeat):
             outcome = client.run(feeds, address)
             if not outcome.material:
@@ -90,6 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--check-ot", action="store_true", help="with checks of OT extension")
     parser.add_argument("--no-keep", action="store_true", help="leave RESULTS.md alone")
     args = parser.parse_args()
     busy = load()
@@ -102,8 +104,8 @@ def main() -> None:
         model = Path(shutil.copy(packaged(MINILM), folder))
         samples = [feeds(seed) for seed in range(4)]
         compiled = compile_model(model, "exact", samples, seq_len=args.tokens, outputs=(MINILM_OUTPUT,))
-        rows = measure(compiled.plan, feeds(99), args.repeat)
-    notes = [f"MiniLM-L3, {args.tokens} tokens, exact"]
+        rows = measure(compiled.plan, feeds(99), args.repeat, args.check_ot)
+    notes = [f"MiniLM-L3, {args.tokens} tokens, exact{', with --check-ot' if args.check_ot else ''}"]
     publish("A connection", [[HEAD, *rows]], notes, busy, not args.no_keep)
 
 

@@ -1,4 +1,4 @@
-"""Rates of oblivious transfer on one core: COTs by IKNP and by silent iterations, and hashes of them.
+"""Rates of oblivious transfer on one core: COTs by IKNP and by silent iterations, checks and hashes of them.
 
     python benchmarks/ot_rate.py [--repeat 5] [--aes-ni] [--json]
 
@@ -17,9 +17,10 @@ import numpy as np
 
 from ppc.runtime import _ot
 from ppc.runtime.ot.base import base_ots
+from ppc.runtime.ot.check import challenge
 from ppc.runtime.ot.extension import message_size
 from ppc.runtime.ot.keys import receiver_keys
-from ppc.runtime.ot.silent import SETS, Lpn
+from ppc.runtime.ot.silent import B12, SETS, Lpn
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import SERVER
 
@@ -60,18 +61,33 @@ def silent(lpn: Lpn, repeat: int) -> dict[str, float]:
     seed = np.zeros(16, np.uint8)
 
     def send() -> Any:
-        message, leaves = _ot.ggm_send(seed, delta, q[lpn.secret :], lpn.trees, lpn.depth)
+        message, leaves = _ot.ggm_send(seed, seed, delta, q[lpn.secret :], lpn.trees, lpn.depth)
         _ot.lpn_encode(seed, q[: lpn.secret], leaves)
         return message
 
     def receive() -> None:
-        leaves = _ot.ggm_receive(t[lpn.secret :], message, lpn.trees, lpn.depth)
+        leaves = _ot.ggm_receive(seed, t[lpn.secret :], message, lpn.trees, lpn.depth)
         _ot.lpn_encode(seed, t[: lpn.secret], leaves)
 
     net = lpn.made - lpn.spent
     sent, message = best(repeat, send)
     received, _ = best(repeat, receive)
     return {"sender": net / sent, "receiver": net / received, "bytes": lpn.message_size / net}
+
+
+def checks(repeat: int) -> dict[str, float]:
+    """Rows and leaves a second of the checks (`ot.check`), the hash of what was said included."""
+    _, _, rows = dealt(COUNT)
+    columns, sums = bytes(message_size(COUNT)), bytes(B12.message_size)
+    _, _, leaves = dealt(B12.made)
+
+    def column() -> None:
+        _ot.column_hashes(challenge(b"ppc IKNP check", b"", 0, columns), rows)
+
+    def leaf() -> None:
+        _ot.leaf_sums(challenge(b"ppc GGM check", b"", 0, sums), leaves, B12.trees, B12.depth)
+
+    return {"rows": COUNT / best(repeat, column)[0], "leaves": B12.made / best(repeat, leaf)[0]}
 
 
 def hashes(nbytes: int, repeat: int) -> float:
@@ -100,6 +116,7 @@ def main() -> None:
         "vaes": _ot.has_wide_aes() and not args.aes_ni,
         "base_seconds": base(min(args.repeat, 3)),
         "cots": {"iknp": iknp(args.repeat), **{s.name: silent(s, args.repeat) for s in SETS.values()}},
+        "checks": checks(args.repeat),
         "hashes": {str(n): hashes(n, args.repeat) for n in (1, 8, 16, 32)},
     }
     if args.json:
@@ -109,6 +126,8 @@ def main() -> None:
     print(f"{'':8}{'sender':>10}{'receiver':>10}   (million COT/s, one core){'bytes/COT':>12}")
     for name, row in report["cots"].items():
         print(f"{name:8}{row['sender'] / 1e6:10.1f}{row['receiver'] / 1e6:10.1f}{row['bytes']:37.3f}")
+    for what, rate in report["checks"].items():
+        print(f"{what} checked: {rate / 1e6:6.0f} million/s")
     for size, rate in report["hashes"].items():
         print(f"keys of {size:>2} bytes: {rate / 1e6:6.0f} million/s")
 

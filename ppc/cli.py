@@ -39,6 +39,12 @@ StoreAt = Annotated[Path | None, typer.Option("--store", help="Prepared material
 ShapeAs = Annotated[
     str | None, typer.Option("--shape", help="Send as slowly as lan, wan or BANDWIDTH,RTT; give it to both.")
 ]
+CheckOt = Annotated[
+    bool,
+    typer.Option(
+        "--check-ot", help="End the run if the peer extends OTs otherwise than it should; give it to both."
+    ),
+]
 TlsCert = Annotated[Path | None, typer.Option(help="server: certificate chain, PEM; turns TLS on")]
 TlsKey = Annotated[Path | None, typer.Option(help="server: its private key, PEM")]
 TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; turns TLS on")]
@@ -261,6 +267,7 @@ def run(
     store: StoreAt = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Leave prepared material alone.")] = False,
     shape: ShapeAs = None,
+    check_ot: CheckOt = False,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
@@ -277,7 +284,7 @@ def run(
             if value is not None:
                 raise BadInput(f"{flag} belongs to the client")
     at = None if fresh else store or plan.with_suffix(".prepared")
-    end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
+    end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     if isinstance(end, ppc.Server):
 
         def done(result: reports.Report) -> None:
@@ -308,6 +315,7 @@ def prepare(
     weights: Weights = None,
     store: StoreAt = None,
     shape: ShapeAs = None,
+    check_ot: CheckOt = False,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
@@ -318,7 +326,7 @@ def prepare(
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
     inputs.check_folders(report)
     at = store or plan.with_suffix(".prepared")
-    end = _end(plan, role, weights, at, shape, (tls_cert, tls_key, tls_ca), timeout)
+    end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     address = inputs.address(listen if role == "server" else connect)
     outcome = end.prepare(count, address)
     _finish(report, outcome.report)
@@ -335,6 +343,7 @@ def _end(
     weights: Path | None,
     store: Path | None,
     shape: str | None,
+    check_ot: bool,
     tls: tuple[Path | None, Path | None, Path | None],
     timeout: float,
 ) -> ppc.Server | ppc.Client:
@@ -343,7 +352,7 @@ def _end(
         raise BadInput(f"--role is server or client, not {role!r}")
     cert, key, authorities = tls
     network = parse_network(shape) if shape else None
-    options = ppc.SessionOptions(timeout=timeout, shape=network, progress=_bar)
+    options = ppc.SessionOptions(timeout=timeout, shape=network, progress=_bar, check_ot=check_ot)
     plan = ppc.load_plan(path)
     if role == "client":
         if cert or key:

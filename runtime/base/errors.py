@@ -3,6 +3,7 @@
 RuntimeFault
 ├── BadInput        2   the user's input has the wrong name, shape, type or range
 ├── PeerMismatch    4   the two sides hold different plans, versions or parameters
+│   └── PeerDeviates    … or a check of what the peer sent fails (`--check-ot`)
 ├── BadPlan         4   a plan or weights file that is damaged or not ours
 ├── NetworkFault    5   the peer went away, or never came
 │   └── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
@@ -24,6 +25,10 @@ class BadInput(RuntimeFault):
 
 class PeerMismatch(RuntimeFault):
     exit_status = 4
+
+
+class PeerDeviates(PeerMismatch):
+    pass
 
 
 class BadPlan(RuntimeFault):

@@ -162,6 +162,7 @@ class _Stock:
     """Stands where a pool will be and hands out blocks of its own: right in number, not in value."""
 
     ready = True
+    checked = False
 
     def __init__(self, p: Party, sender: Role) -> None:
         self.sender = sender

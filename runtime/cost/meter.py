@@ -95,6 +95,7 @@ class Meter(Party):
     Args:
         rates: turn the work into seconds; None where it is only to be counted.
         ready: what earlier programs of the connection have set up.
+        check_ot: whether OT extension is checked: the messages are counted, the work of it is not.
 
     Attributes:
         work: units of work by place and role.
@@ -102,14 +103,16 @@ class Meter(Party):
         tracer: the ledger.
     """
 
-    def __init__(self, plan: Plan, rates: Rates | None, ready: Ready = NOTHING) -> None:
+    def __init__(
+        self, plan: Plan, rates: Rates | None, ready: Ready = NOTHING, *, check_ot: bool = False
+    ) -> None:
         self.events: dict[str, list[Event]] = {name: [] for name in (SERVER.value, CLIENT.value, *WORKERS)}
         self.work: dict[tuple[Place, Role], Units] = defaultdict(lambda: defaultdict(float))
         self._plan = plan
         self._rates = rates
         self._here = Place("", "")
         self._spread: Mapping[Role, Units] | None = None
-        super().__init__(None, engines=lambda p: _engines(self, ready))
+        super().__init__(None, engines=lambda p: _engines(self, ready, check_ot))
         self.begin()
 
     def begin(self) -> Ledger:
@@ -181,16 +184,17 @@ class Meter(Party):
         self._here = Place("", "")
 
 
-def _engines(p: Meter, ready: Ready) -> Engines:
+def _engines(p: Meter, ready: Ready, check_ot: bool) -> Engines:
     sets = [each for each in ready.keys if isinstance(each, HeParams)]
-    return Engines({role: _MeterPool(p, role, role in ready.cots) for role in Role}, _MeterHe(p, sets))
+    pools = {role: _MeterPool(p, role, role in ready.cots, check_ot) for role in Role}
+    return Engines(pools, _MeterHe(p, sets))
 
 
 class _MeterPool(Pool):
     """Counts COTs as they are made and as they are taken."""
 
-    def __init__(self, p: Meter, sender: Role, ready: bool) -> None:
-        super().__init__(p, sender, ready=ready)
+    def __init__(self, p: Meter, sender: Role, ready: bool, check: bool) -> None:
+        super().__init__(p, sender, ready=ready, check=check)
         self._meter = p
 
     def plan(self, count: int) -> None:
@@ -210,16 +214,17 @@ class _MeterPool(Pool):
     def _extend(self) -> None:
         kind, wanted = self._todo[0]
         lpn, meter = SETS.get(kind), self._meter
+        receiver = self.sender.other
         if lpn is None:
-            meter.does(self.sender.other, {"iknp_receive": wanted})
-        else:
-            meter.does(self.sender, {"silent_send": lpn.made})
-        with meter.spread():
-            super()._extend()
-        if lpn is None:
+            meter.does(receiver, {"iknp_receive": wanted})
+            with meter.spread():
+                super()._extend()
             meter.does(self.sender, {"iknp_send": wanted})
-        else:
-            meter.does(self.sender.other, {"silent_receive": lpn.made})
+            return
+        meter.does(self.sender, {"silent_send": lpn.made})
+        # With its message, and so before what a check says of the leaves.
+        with meter.spread(lpn.says(self.checked), {receiver: {"silent_receive": lpn.made}}):
+            super()._extend()
 
 
 class _MeterHe(HeEngine):
@@ -282,7 +287,7 @@ def step_work(step: Step, sizes: Iterable[int], role: Role) -> Units:
 
 def metered(plan: Plan, rates: Rates | None, program: Program = FRESH) -> Meter:
     """The program as a meter walks it; with ``rates`` None the work is only counted."""
-    p = Meter(plan, rates, program.ready)
+    p = Meter(plan, rates, program.ready, check_ot=program.check_ot)
     rehearse(p, plan, program)
     return p
 

@@ -3,6 +3,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 
+#include "gf128.h"
 #include "ot.h"
 
 namespace nb = nanobind;
@@ -54,6 +55,14 @@ static bool set_wide_aes(bool wide) {
     need(!wide || ppc::has_vaes(), "this processor has no VAES");
     const bool before = ppc::wide_aes();
     ppc::wide_aes() = wide;
+    return before;
+}
+
+// As `set_wide_aes`: 0 is portable, 1 PCLMUL, 2 its 512-bit form.
+static int set_gf_path(int path) {
+    need(path >= 0 && path <= static_cast<int>(ppc::best_gf_path()), "this processor has no such path");
+    const int before = static_cast<int>(ppc::gf_path());
+    ppc::gf_path() = static_cast<ppc::GfPath>(path);
     return before;
 }
 
@@ -147,8 +156,9 @@ static void check_trees(const Blocks& cots, size_t trees, int depth) {
          "one COT a level and tree is needed");
 }
 
-static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Blocks delta, Blocks cots, size_t trees, int depth) {
-    const block s = one_block(seed), d = delta_of(delta);
+static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Bytes tweak, Blocks delta, Blocks cots, size_t trees,
+                                               int depth) {
+    const block s = one_block(seed), w = one_block(tweak), d = delta_of(delta);
     const block* q = blocks_of(cots);
     check_trees(cots, trees, depth);
     const size_t size = 16 * trees * static_cast<size_t>(depth);
@@ -156,19 +166,20 @@ static std::pair<OutBytes, OutBlocks> ggm_send(Bytes seed, Blocks delta, Blocks 
     auto* leaves = static_cast<block*>(allocate(16 * (trees << depth)));
     {
         nb::gil_scoped_release release;
-        ppc::ggm_send(ppc::aes_key(&s), d, q, trees, depth, leaves, message);
+        ppc::ggm_send(ppc::aes_key(&s), ppc::aes_key(&w), d, q, trees, depth, leaves, message);
     }
     return {as_bytes(message, size), as_blocks(leaves, trees << depth)};
 }
 
-static OutBlocks ggm_receive(Blocks cots, Bytes message, size_t trees, int depth) {
+static OutBlocks ggm_receive(Bytes tweak, Blocks cots, Bytes message, size_t trees, int depth) {
+    const block w = one_block(tweak);
     const block* t = blocks_of(cots);
     check_trees(cots, trees, depth);
     need(message.shape(0) == 16 * cots.shape(0), "the message has one block a level and tree");
     auto* leaves = static_cast<block*>(allocate(16 * (trees << depth)));
     {
         nb::gil_scoped_release release;
-        ppc::ggm_receive(t, as_block(message), trees, depth, leaves);
+        ppc::ggm_receive(ppc::aes_key(&w), t, as_block(message), trees, depth, leaves);
     }
     return as_blocks(leaves, trees << depth);
 }
@@ -181,6 +192,41 @@ static void lpn_encode(Bytes seed, Blocks secret, BlocksInPlace x) {
     need(x.shape(1) == 2, "blocks have the shape (n, 2)");
     nb::gil_scoped_release release;
     ppc::lpn_encode(ppc::aes_key(&s), u, __builtin_ctzll(k), reinterpret_cast<block*>(x.data()), x.shape(0));
+}
+
+static OutBlocks gf_dot(Blocks a, Blocks b) {
+    const block *x = blocks_of(a), *y = blocks_of(b);
+    need(a.shape(0) == b.shape(0), "a dot product is of equally many blocks");
+    auto* out = static_cast<block*>(allocate(16));
+    {
+        nb::gil_scoped_release release;
+        *out = ppc::gf_dot(x, y, a.shape(0));
+    }
+    return as_blocks(out, 1);
+}
+
+static OutBlocks column_hashes(Bytes challenge, Blocks rows) {
+    const block c = one_block(challenge), *x = blocks_of(rows);
+    need(rows.shape(0) % 128 == 0, "rows must be whole groups of 128");
+    auto* out = static_cast<block*>(allocate(16 * 128));
+    {
+        nb::gil_scoped_release release;
+        ppc::column_hashes(ppc::aes_key(&c), x, rows.shape(0) / 128, out);
+    }
+    return as_blocks(out, 128);
+}
+
+static std::pair<OutBlocks, OutBlocks> leaf_sums(Bytes challenge, Blocks leaves, size_t trees, int depth) {
+    const block c = one_block(challenge), *x = blocks_of(leaves);
+    need(depth >= 1 && depth <= 24, "a tree has 1 to 24 levels");
+    need(trees < kMost && leaves.shape(0) == trees << depth, "2^depth leaves a tree are needed");
+    auto* sum = static_cast<block*>(allocate(16));
+    auto* holes = static_cast<block*>(allocate(16));
+    {
+        nb::gil_scoped_release release;
+        ppc::leaf_sums(ppc::aes_key(&c), x, trees, depth, sum, holes);
+    }
+    return {as_blocks(sum, 1), as_blocks(holes, 1)};
 }
 
 NB_MODULE(_ot, m) {
@@ -199,8 +245,14 @@ NB_MODULE(_ot, m) {
     m.def("sender_keys", &sender_keys, nb::arg("blocks"), nb::arg("delta"), nb::arg("first"), nb::arg("nbytes"));
     m.def("receiver_keys", &receiver_keys, nb::arg("blocks"), nb::arg("first"), nb::arg("nbytes"));
     m.def("choice_bits", &choice_bits, nb::arg("blocks"));
-    m.def("ggm_send", &ggm_send, nb::arg("seed"), nb::arg("delta"), nb::arg("cots"), nb::arg("trees"),
+    m.def("ggm_send", &ggm_send, nb::arg("seed"), nb::arg("tweak"), nb::arg("delta"), nb::arg("cots"),
+          nb::arg("trees"), nb::arg("depth"));
+    m.def("ggm_receive", &ggm_receive, nb::arg("tweak"), nb::arg("cots"), nb::arg("message"), nb::arg("trees"),
           nb::arg("depth"));
-    m.def("ggm_receive", &ggm_receive, nb::arg("cots"), nb::arg("message"), nb::arg("trees"), nb::arg("depth"));
+    m.def("best_gf_path", [] { return static_cast<int>(ppc::best_gf_path()); });
+    m.def("set_gf_path", &set_gf_path, nb::arg("path"));
+    m.def("gf_dot", &gf_dot, nb::arg("a"), nb::arg("b"));
+    m.def("column_hashes", &column_hashes, nb::arg("challenge"), nb::arg("rows"));
+    m.def("leaf_sums", &leaf_sums, nb::arg("challenge"), nb::arg("leaves"), nb::arg("trees"), nb::arg("depth"));
     m.def("lpn_encode", &lpn_encode, nb::arg("seed"), nb::arg("secret"), nb::arg("x"));
 }

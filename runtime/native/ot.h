@@ -49,13 +49,21 @@ void iknp_receive(const uint8_t* seeds0, const uint8_t* seeds1, uint64_t counter
 void iknp_send(const uint8_t* seeds, block delta, uint64_t counter, const block* message, size_t words,
                block* out);
 
+// Transposes 128 x 128 bits in place.
+void transpose128(block* square);
+
 // ot_hash.cpp: out has n * nbytes bytes and 16 of slack.
 void hash_keys(const block* blocks, block offset, uint64_t first, size_t n, size_t nbytes, uint8_t* out);
 
 // ot_silent.cpp
-void ggm_send(const AesKey& roots, block delta, const block* q, size_t trees, int depth, block* leaves,
-              block* message);
-void ggm_receive(const block* t, const block* message, size_t trees, int depth, block* leaves);
+void ggm_send(const AesKey& roots, const AesKey& tweak, block delta, const block* q, size_t trees, int depth,
+              block* leaves, block* message);
+void ggm_receive(const AesKey& tweak, const block* t, const block* message, size_t trees, int depth,
+                 block* leaves);
 void lpn_encode(const AesKey& matrix, const block* secret, int log_secret, block* x, size_t n);
+
+// ot_check.cpp: 128 hashes of 128 * groups rows; two sums of trees << depth leaves.
+void column_hashes(const AesKey& chi, const block* rows, size_t groups, block* hashes);
+void leaf_sums(const AesKey& chi, const block* leaves, size_t trees, int depth, block* sum, block* holes);
 
 }  // namespace ppc

@@ -7,7 +7,7 @@ namespace ppc {
 static constexpr size_t kWords = 32;  // 4096 rows at a time: 64 KiB of columns
 
 // In-place transpose of 128 x 128 bits, Eklundh's way: swap ever smaller off-diagonal squares.
-static void transpose128(block* m) {
+void transpose128(block* m) {
     for (size_t k = 0; k < 64; ++k) {
         const block a = m[k], b = m[k + 64];
         m[k] = _mm_unpacklo_epi64(a, b);

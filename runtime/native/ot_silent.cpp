@@ -13,12 +13,19 @@ static inline block sigma(block x) {
     return _mm_xor_si128(swapped, _mm_and_si128(x, _mm_set_epi64x(-1, 0)));
 }
 
+// A tree's own public permutation: AES under block `tree` of the tweak's key stream. Keys of one tweak differ for
+// certain, so that one evaluation of AES tests a guess of Delta against one tree (runtime/ot/silent.py).
+static AesKey tree_key(const AesKey& tweak, size_t tree) {
+    block key;
+    aes_ctr(tweak, tree, &key, 1);
+    return aes_key(&key);
+}
+
 // children[2i] = H(x_i), children[2i+1] = x_i ^ H(x_i) with H(x) = pi(sigma(x)) ^ sigma(x), which is circular
 // correlation robust (eprint 2019/074, section 7.3). From the last parent down, so that the level may grow in
 // place. Returns the XOR of the left children.
-static block grow(block* level, size_t parents) {
+static block grow(const AesKey& pi, block* level, size_t parents) {
     block s[kBatch], h[kBatch], left = _mm_setzero_si128();
-    const AesKey& pi = fixed_key();
     for (size_t end = parents; end > 0;) {
         const size_t width = end < kBatch ? end : kBatch, at = end - width;
         for (size_t i = 0; i < width; ++i) s[i] = sigma(level[at + i]);
@@ -43,15 +50,16 @@ static block clear_lowest_bits(block* leaves, size_t n) {
     return sum;
 }
 
-void ggm_send(const AesKey& roots, block delta, const block* q, size_t trees, int depth, block* leaves,
-              block* message) {
+void ggm_send(const AesKey& roots, const AesKey& tweak, block delta, const block* q, size_t trees, int depth,
+              block* leaves, block* message) {
     const size_t size = size_t(1) << depth;
     for (size_t tree = 0; tree < trees; ++tree, leaves += size, q += depth, message += depth) {
+        const AesKey pi = tree_key(tweak, tree);
         aes_ctr(roots, tree, leaves, 1);
         leaves[1] = _mm_xor_si128(leaves[0], delta);
         message[0] = _mm_xor_si128(_mm_loadu_si128(q), leaves[0]);
         for (int level = 1; level < depth; ++level) {
-            const block left = grow(leaves, size_t(1) << level);
+            const block left = grow(pi, leaves, size_t(1) << level);
             message[level] = _mm_xor_si128(_mm_loadu_si128(q + level), left);
         }
         clear_lowest_bits(leaves, size);
@@ -60,10 +68,12 @@ void ggm_send(const AesKey& roots, block delta, const block* q, size_t trees, in
 
 // A random choice bit r at a level opens the sum of that level's children of side r, so the path to the hole
 // goes the other way: the hole is uniform because the choice bits are, and nothing needs to be corrected.
-void ggm_receive(const block* t, const block* message, size_t trees, int depth, block* leaves) {
+void ggm_receive(const AesKey& tweak, const block* t, const block* message, size_t trees, int depth,
+                 block* leaves) {
     const size_t size = size_t(1) << depth;
     const block zero = _mm_setzero_si128();
     for (size_t tree = 0; tree < trees; ++tree, leaves += size, t += depth, message += depth) {
+        const AesKey pi = tree_key(tweak, tree);
         size_t hole = 0;
         for (int level = 0; level < depth; ++level) {
             const size_t parents = size_t(1) << level;
@@ -74,7 +84,7 @@ void ggm_receive(const block* t, const block* message, size_t trees, int depth, 
                 // The hole's slot holds zero; its two false children are left out of the sums.
                 block all = zero;
                 for (size_t i = 0; i < parents; ++i) all = _mm_xor_si128(all, leaves[i]);
-                left = grow(leaves, parents);
+                left = grow(pi, leaves, parents);
                 right = _mm_xor_si128(all, left);
                 left = _mm_xor_si128(left, leaves[2 * hole]);
                 right = _mm_xor_si128(right, leaves[2 * hole + 1]);

@@ -4,7 +4,8 @@
 
 Ishai, Kilian, Nissim, Petrank, "Extending oblivious transfers efficiently" (CRYPTO 2003), in the form with
 random choices. The sender's Delta has its lowest bit set and the receiver's choice bits are column 0, which
-therefore needs neither a base OT nor a message.
+therefore needs neither a base OT nor a message. With a check (`check`) the receiver
+extends 128 OTs more and says hashes of its columns.
 """
 
 from __future__ import annotations
@@ -14,29 +15,34 @@ from numpy.typing import NDArray
 
 from .. import _ot
 from ..base.ring import Ring, known
+from ..base.wire import Buffer
 from ..party.party import Party
 from ..party.role import Role
 from .base import BaseOts, base_ots
+from .check import BLOCK, COLUMNS_SIZE, GROUP, challenge, check_columns
 
 COLUMNS = _ot.COLUMNS
-BLOCK = 16
 
 
-def message_size(n: int) -> int:
-    """Bytes that the receiver sends for ``n`` COTs."""
-    return COLUMNS * BLOCK * _groups(n)
+def message_size(n: int, check: bool = False) -> int:
+    """Bytes that the receiver sends for ``n`` COTs, in one message, or with a check in two."""
+    return COLUMNS * BLOCK * _groups(n, check) + COLUMNS_SIZE * check
 
 
 class Iknp:
     """COTs from ``sender`` to the other role, after one `setup`.
+
+    Args:
+        check: the sender checks each extension.
 
     Attributes:
         delta: the sender's correlation, uint64 (1, 2) with the lowest bit set; None elsewhere.
         tag: 16 public bytes unique to this session and direction; None while pricing.
     """
 
-    def __init__(self, sender: Role) -> None:
+    def __init__(self, sender: Role, *, check: bool = False) -> None:
         self.sender = sender
+        self._check = check
         self.delta: Ring | None = None
         self.tag: bytes | None = None
         self._seeds: tuple[NDArray[np.uint8], ...] | None = None
@@ -58,25 +64,40 @@ class Iknp:
         self._seeds = ()
 
     def extend(self, p: Party, n: int) -> Ring | None:
-        """The next ``n`` blocks, uint64 (n, 2); None while pricing. One message from the receiver."""
+        """The next ``n`` blocks, uint64 (n, 2); None while pricing. The receiver speaks.
+
+        Raises PeerDeviates at the sender where it checks; nothing made here may be used then.
+        """
         if self._seeds is None:
             raise RuntimeError("IKNP was asked for COTs before its base OTs were made")
-        groups, counter, seeds, receiver = _groups(n), self._counter, self._seeds, self.sender.other
+        groups, counter, seeds, receiver = (
+            _groups(n, self._check),
+            self._counter,
+            self._seeds,
+            self.sender.other,
+        )
         self._counter += groups
         made = p.alone(
             receiver,
             lambda: _ot.iknp_receive(seeds[0], seeds[1], counter, p.prg.bytes(BLOCK * groups)),
         )
-        said = p.tell_bytes(receiver, message_size(n), lambda: known(made)[0].data)
-        if said is None:
+        said = p.tell_bytes(receiver, COLUMNS * BLOCK * groups, lambda: known(made)[0].data)
+        rows = made[1] if made is not None else self._sent(counter, said)
+        if self._check:
+            seed = p.both(lambda: challenge(b"ppc IKNP check", known(self.tag), counter, said))
+            check_columns(p, self.sender, seed, self.delta, rows)
+        return None if rows is None else rows[:n]
+
+    def _sent(self, counter: int, said: Buffer | None) -> Ring | None:
+        """The sender's blocks."""
+        if said is None or self._seeds is None:
             return None
-        if made is not None:
-            return made[1][:n]
-        return _ot.iknp_send(seeds[0], known(self.delta), counter, np.frombuffer(said, np.uint8))[:n]
+        return _ot.iknp_send(self._seeds[0], known(self.delta), counter, np.frombuffer(said, np.uint8))
 
 
-def _groups(n: int) -> int:
-    return -(-n // 128)
+def _groups(n: int, check: bool) -> int:
+    """Groups of 128 that are extended, one of them the check's mask."""
+    return -(-n // GROUP) + check
 
 
 def _delta(base: BaseOts) -> Ring | None:

@@ -35,20 +35,22 @@ class Pool:
         p: the party that takes them; `plan` and `take` speak through it.
         sender: who holds Delta and learns both keys of every OT.
         ready: only while pricing: the base OTs were made by an earlier program of the same connection.
+        check: each extension is checked by the side that a deviation of the other would harm (`check`).
     """
 
-    def __init__(self, p: Party, sender: Role, *, ready: bool = False) -> None:
+    def __init__(self, p: Party, sender: Role, *, ready: bool = False, check: bool = False) -> None:
         if ready and not p.pricing:
             raise ValueError("base OTs can be taken as made while pricing only")
         self._p = p
         self._sender = sender
         self._planned = 0
         self._taken = 0
-        self._iknp = Iknp(sender)
+        self._check = check
+        self._iknp = Iknp(sender, check=check)
         self._silent: Silent | None = None
         if ready:
             self._iknp.assume_set_up()
-            self._silent = Silent(sender, None, None)
+            self._silent = Silent(sender, None, None, check=check)
         self._todo: list[tuple[str, int]] = []
         self._forget()
 
@@ -69,6 +71,11 @@ class Pool:
         return self._silent is not None
 
     @property
+    def checked(self) -> bool:
+        """Whether extensions are checked."""
+        return self._check
+
+    @property
     def taken(self) -> int:
         return self._taken
 
@@ -87,10 +94,10 @@ class Pool:
             raise ValueError(f"a pool cannot plan {count} COTs")
         self._forget()
         self._planned = self._taken + count
-        self._todo = list(_steps(schedule(count)))
+        self._todo = list(_steps(schedule(count, self._check)))
         if count and self._silent is None:
             self._iknp.setup(self._p)
-            self._silent = Silent(self._sender, self._iknp.delta, self._iknp.tag)
+            self._silent = Silent(self._sender, self._iknp.delta, self._iknp.tag, check=self._check)
 
     def take(self, count: int) -> tuple[int, Ring | None]:
         """The next ``count`` COTs: the index of the first, and the blocks, uint64 (count, 2).
@@ -100,6 +107,7 @@ class Pool:
 
         Raises:
             RuntimeError: when more are taken than were planned.
+            PeerDeviates: a check has failed; the connection is of no use then.
         """
         if count < 0 or self._taken + count > self._planned:
             left = self._planned - self._taken
@@ -151,7 +159,7 @@ class Pool:
             if self._silent is None:
                 raise RuntimeError("a silent extension was scheduled before the base OTs")
             made, count = self._silent.extend(self._p, lpn, self._reserve), lpn.made
-        spent = SETS[self._todo[0][0]].spent if self._todo else 0
+        spent = SETS[self._todo[0][0]].spends(self._check) if self._todo else 0
         self._ready_count = count - spent
         if made is not None:
             self._reserve = made[:spent].copy()
@@ -162,51 +170,54 @@ def _nothing(p: Party) -> Ring | None:
     return None if p.pricing else np.empty((0, 2), np.uint64)
 
 
-def schedule(n: int) -> Schedule:
+def schedule(n: int, check: bool = False) -> Schedule:
     """The extensions that make ``n`` COTs: ("iknp", COTs) first, then (LPN set, iterations).
 
-    A pure function of ``n``. It takes the cheapest by predicted time on the reference machine and network:
-    IKNP alone, or IKNP as seed of silent iterations, each of which also feeds the next.
+    A pure function of ``n`` and of whether they are checked. It takes the cheapest by predicted time on the
+    reference machine and network: IKNP alone, or IKNP as seed of silent iterations, each of which also feeds
+    the next.
     """
     if n == 0:
         return ()
     best: Schedule = ((IKNP, n),)
-    best_cost = _cost(best)
+    best_cost = _cost(best, check)
     for start in (B10, B11, B12):
         for small in range(4):
             for middle in range(4):
-                steps = _silent_steps(n, start, {B10: small, B11: middle})
-                cost = _cost(steps)
+                steps = _silent_steps(n, start, {B10: small, B11: middle}, check)
+                cost = _cost(steps, check)
                 if cost < best_cost:
                     best, best_cost = steps, cost
     return best
 
 
-def _silent_steps(n: int, start: Lpn, more: dict[Lpn, int]) -> Schedule:
+def _silent_steps(n: int, start: Lpn, more: dict[Lpn, int], check: bool) -> Schedule:
     """One iteration of ``start``, ``more`` of the small sets, and of the largest what is still missing."""
     counts = {B10: 0, B11: 0, B12: 0} | more
     counts[start] += 1
-    surplus = start.spent + sum(count * (lpn.made - lpn.spent) for lpn, count in counts.items())
-    counts[B12] += max(0, -(-(n - surplus) // (B12.made - B12.spent)))
+    net = {lpn: lpn.made - lpn.spends(check) for lpn in counts}
+    surplus = start.spends(check) + sum(count * net[lpn] for lpn, count in counts.items())
+    counts[B12] += max(0, -(-(n - surplus) // net[B12]))
     order = [start, *(lpn for lpn in counts if lpn is not start)]
-    return ((IKNP, start.spent), *((lpn.name, counts[lpn]) for lpn in order if counts[lpn]))
+    return ((IKNP, start.spends(check)), *((lpn.name, counts[lpn]) for lpn in order if counts[lpn]))
 
 
-def schedule_bytes(steps: Schedule) -> int:
+def schedule_bytes(steps: Schedule, check: bool = False) -> int:
     """Bytes of all messages, headers left out."""
     sizes = ((SETS.get(kind), count) for kind, count in steps)
-    return sum(count * lpn.message_size if lpn else message_size(count) for lpn, count in sizes)
+    return sum(count * lpn.says(check) if lpn else message_size(count, check) for lpn, count in sizes)
 
 
-def _cost(steps: Schedule) -> int:
+def _cost(steps: Schedule, check: bool) -> int:
     """Predicted nanoseconds."""
     total = 0
     for kind, count in steps:
         lpn = SETS.get(kind)
         if lpn is None:
-            total += NS_MESSAGE + count * NS_IKNP + message_size(count) * NS_BYTE
+            total += NS_MESSAGE + count * NS_IKNP + message_size(count, check) * NS_BYTE
         else:
-            total += count * (NS_MESSAGE + lpn.made * NS_SILENT + lpn.message_size * NS_BYTE)
+            flights = 3 if check else 1
+            total += count * (flights * NS_MESSAGE + lpn.made * NS_SILENT + lpn.says(check) * NS_BYTE)
     return total
 
 

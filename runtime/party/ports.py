@@ -47,6 +47,10 @@ class CotSource(Protocol):
     def ready(self) -> bool:
         """Whether its base OTs are made."""
 
+    @property
+    def checked(self) -> bool:
+        """Whether a peer that deviates from making them is found out."""
+
     def plan(self, count: int) -> None:
         """Just ``count`` will be taken from now on. The first time base OTs are exchanged."""
 

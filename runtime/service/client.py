@@ -42,7 +42,7 @@ class Client:
         self.plan = plan
         self._options = options or SessionOptions()
         self._patience = patience
-        self._shelf = Shelf(store, plan, None)
+        self._shelf = Shelf(store, plan, None, check_ot=self._options.check_ot)
         self._context = tls.context() if tls else None
 
     def __repr__(self) -> str:

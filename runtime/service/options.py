@@ -21,8 +21,10 @@ class SessionOptions:
         shape: a slower network to stand for, at this side's sending end.
         progress: opens a view of an inference's progress; what it gives is called with (phase, steps done,
             steps in all).
+        check_ot: check that the peer extends oblivious transfers as it should (`ot.check`); both sides must.
     """
 
     timeout: float = 600.0
     shape: Network | None = None
     progress: Callable[[], AbstractContextManager[Progress]] | None = None
+    check_ot: bool = False

@@ -41,7 +41,7 @@ class Server:
         self.plan = plan
         self._weights = weights
         self._options = options or SessionOptions()
-        self._shelf = Shelf(store, plan, weights)
+        self._shelf = Shelf(store, plan, weights, check_ot=self._options.check_ot)
         self._context = tls.context() if tls else None
 
     def __repr__(self) -> str:

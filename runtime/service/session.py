@@ -13,7 +13,7 @@ from ..party.party import Party
 from ..party.role import Role
 from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
-from ..session.engines import standard
+from ..session.engines import checked, standard
 from ..session.executor import Progress
 from ..session.handshake import InferenceTerms, PreparationTerms
 from ..session.inputs import ClientInput
@@ -48,7 +48,7 @@ class Session:
         self._store = store
         self._network = link(sock, self._options.shape)
         self._channel = Channel(TcpTransport(sock, self._options.timeout, self._options.shape))
-        self._party = Party(role, self._channel, standard)
+        self._party = Party(role, self._channel, checked if self._options.check_ot else standard)
         self._connection = Connection(self._party)
         self._programs = 0
 

@@ -10,29 +10,36 @@ from ..session.material import Binding, Store
 
 
 class Shelf:
-    """The store of a plan below ``path``, at the server, who gives its weights, or at the client."""
+    """The store of a plan below ``path``, at the server, who gives its weights, or at the client.
 
-    def __init__(self, path: Path | None, plan: Plan, weights: Weights | None) -> None:
+    What was prepared without ``check_ot`` is not used with it, nor the other way round.
+    """
+
+    def __init__(self, path: Path | None, plan: Plan, weights: Weights | None, *, check_ot: bool) -> None:
         self._path = path
         self._plan = plan
         self._weights = weights
+        self._check_ot = check_ot
         self._store: Store | None = None
 
     def there(self) -> Store | None:
         """The store, where there is one."""
         if self._store is None and self._path is not None and self._path.is_dir():
-            self._store = open_store(self._path, self._plan, self._weights)
+            self._store = self._open(self._path)
         return self._store
 
     def made(self) -> Store:
         """The store, made where there is none. Raises BadInput where nothing can be written to it."""
         if self._path is None:
             raise ValueError("preparing needs a store")
-        self._store = self._store or open_store(self._path, self._plan, self._weights)
+        self._store = self._store or self._open(self._path)
         self._store.create()
         return self._store
 
+    def _open(self, path: Path) -> Store:
+        return open_store(path, self._plan, self._weights, check_ot=self._check_ot)
 
-def open_store(path: Path, plan: Plan, weights: Weights | None) -> Store:
+
+def open_store(path: Path, plan: Plan, weights: Weights | None, *, check_ot: bool = False) -> Store:
     """The store of this plan at the server, who gives its weights, or at the client."""
-    return Store(path, Binding.of(plan, facts(plan).digest, weights))
+    return Store(path, Binding.of(plan, facts(plan).digest_for(check_ot), weights))

@@ -20,7 +20,7 @@ from ..party.ledger import Ledger, Place
 from ..party.party import Party
 from ..plan.file import Plan, Weights
 from ..plan.local import Local
-from .engines import NOTHING, Ready, resumed
+from .engines import NOTHING, Ready, checks_ot, resumed
 from .executor import Floats, Progress, offline, online, setup
 from .facts import facts
 from .handshake import InferenceTerms, PreparationTerms, Terms, shake
@@ -41,12 +41,14 @@ class Program:
         preparations: so many offline phases and no inference, where it is not 0.
         further: whether the connection has run a program before.
         ready: what is set up when it begins.
+        check_ot: whether OT extension is checked.
     """
 
     prepared: bool = False
     preparations: int = 0
     further: bool = False
     ready: Ready = NOTHING
+    check_ot: bool = False
 
 
 HANDSHAKE = Place("setup", "handshake")
@@ -109,7 +111,7 @@ class Connection:
         outputs = online(self.party, plan, made, weights, local, progress)
         self.party.flush()
         used = () if terms.id is None else (terms.id.hex(),)
-        program = Program(prepared=prepared, further=further, ready=ready)
+        program = Program(prepared=prepared, further=further, ready=ready, check_ot=checks_ot(self.party))
         return Done(plan, program, ledger, perf_counter() - begun, outputs, used)
 
     def prepare(
@@ -135,7 +137,8 @@ class Connection:
                 self._stored()
                 draft.publish()
         self.party.flush()
-        program = Program(preparations=len(terms.ids), further=further, ready=ready)
+        count, checks = len(terms.ids), checks_ot(self.party)
+        program = Program(preparations=count, further=further, ready=ready, check_ot=checks)
         made_ids = tuple(id.hex() for id in terms.ids)
         return Done(plan, program, ledger, perf_counter() - begun, material=made_ids)
 
@@ -182,4 +185,5 @@ class _ByHash:
 
 @lru_cache(maxsize=PREDICTED)
 def _predicted(by: _ByHash, program: Program) -> Ledger:
-    return rehearse(Party(None, engines=resumed(program.ready)), by.plan, program)
+    engines = resumed(program.ready, check_ot=program.check_ot)
+    return rehearse(Party(None, engines=engines), by.plan, program)

@@ -32,18 +32,28 @@ NOTHING = Ready()
 
 def standard(p: Party) -> Engines:
     """For a connection that begins, or for its price."""
-    return Engines({role: Pool(p, role) for role in Role}, HeEngine(p))
+    return resumed(NOTHING)(p)
 
 
-def resumed(ready: Ready) -> Callable[[Party], Engines]:
+def checked(p: Party) -> Engines:
+    """The same, with checks of OT extension (`ot.check`)."""
+    return resumed(NOTHING, check_ot=True)(p)
+
+
+def resumed(ready: Ready, *, check_ot: bool = False) -> Callable[[Party], Engines]:
     """For the price of a program on a connection on which so much is set up."""
 
     def engines(p: Party) -> Engines:
         sets = [each for each in ready.keys if isinstance(each, HeParams)]
-        pools = {role: Pool(p, role, ready=role in ready.cots) for role in Role}
+        pools = {role: Pool(p, role, ready=role in ready.cots, check=check_ot) for role in Role}
         return Engines(pools, HeEngine(p, ready=sets))
 
     return engines
+
+
+def checks_ot(p: Party) -> bool:
+    """Whether this party's engines check OT extension, which both sides must do or neither."""
+    return all(source.checked for source in p.cots.values())
 
 
 @dataclass(repr=False)
@@ -54,6 +64,7 @@ class CountingSource:
     taken: int = 0
     delta: Ring | None = field(default=None, init=False)
     ready: bool = field(default=True, init=False)
+    checked: bool = field(default=False, init=False)
 
     def plan(self, count: int) -> None:
         """Any number may be taken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from ..he.engine import HeEngine
@@ -11,7 +11,7 @@ from ..party.party import Party
 from ..party.ports import Engines
 from ..party.role import Role
 from ..plan.file import Plan
-from .engines import CountingSource, standard
+from .engines import CountingSource, checked, standard
 from .executor import offline, online, setup
 
 KEPT = 64
@@ -54,7 +54,18 @@ class Facts:
 
         Both sides compare it before they begin.
         """
-        p = Party(None, engines=standard)
+        return self._digest_with(standard)
+
+    @cached_property
+    def checked_digest(self) -> bytes:
+        """The same where OT extension is checked; no other where the plan takes no OTs."""
+        return self._digest_with(checked)
+
+    def digest_for(self, check_ot: bool) -> bytes:
+        return self.checked_digest if check_ot else self.digest
+
+    def _digest_with(self, engines: Callable[[Party], Engines]) -> bytes:
+        p = Party(None, engines=engines)
         setup(p, self.cots, self._plan)
         online(p, self._plan, offline(p, self._plan))
         rows = [

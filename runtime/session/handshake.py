@@ -1,6 +1,6 @@
 """What two sides settle before they begin: the same plan, what they are here for, and with what material.
 
-    client -> server   magic, protocol version, plan hash, parameters' hash
+    client -> server   magic, protocol version, plan hash, parameters' hash (checks of OTs among them)
     client -> server   purpose; the ids of prepared material that it holds, or how many to prepare
     server -> client   the first again, of the length whose hash the client has named
     server -> client   purpose; the one of them that it has claimed, if any, or how many it will prepare
@@ -25,6 +25,7 @@ from ..net.channel import HEADER, Channel
 from ..party.party import Party
 from ..party.role import CLIENT, SERVER
 from ..plan.file import VERSION, Plan
+from .engines import checks_ot
 from .facts import facts
 from .material import ID, Store
 
@@ -54,7 +55,7 @@ def shake(p: Party, plan: Plan, terms: Terms) -> Plan:
     Each side says all that it can before it listens, and compares one thing at a time, so that both hear what
     differs: of another version nothing further can be read.
 
-    Raises PeerMismatch, at both sides, for another protocol, version, plan, parameters or purpose.
+    Raises PeerMismatch, at both sides, for another protocol, version, plan, parameters, check or purpose.
     """
     p.ledger.message(CLIENT, 2 * HEADER.size + HELLO.size + ASK.size)
     p.ledger.message(SERVER, 2 * HEADER.size + HELLO.size + PICK.size)
@@ -66,10 +67,10 @@ def shake(p: Party, plan: Plan, terms: Terms) -> Plan:
 
 
 def _client(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
-    mine = _hello(plan)
+    mine = _hello(p, plan)
     channel.send(HELLO.pack(*mine))
     channel.send(terms.ask())
-    _compare(mine, HELLO.unpack(channel.recv(HELLO.size)))
+    _compare(p, plan, mine, HELLO.unpack(channel.recv(HELLO.size)))
     picked = bytes(channel.recv(PICK.size))
     terms.compare(picked[0])
     channel.send(terms.accept(picked))
@@ -79,9 +80,9 @@ def _client(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
 def _server(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
     theirs = HELLO.unpack(channel.recv(HELLO.size))
     agreed = next((each for each in plan.lengths if bytes.fromhex(each.hash) == theirs[2]), plan)
-    mine = _hello(agreed)
+    mine = _hello(p, agreed)
     channel.send(HELLO.pack(*mine))
-    _compare(mine, theirs)
+    _compare(p, agreed, mine, theirs)
     asked = bytes(channel.recv(ASK.size))
     channel.send(terms.pick(asked, agreed))
     terms.compare(asked[0])
@@ -89,25 +90,30 @@ def _server(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
     return agreed
 
 
-def _hello(plan: Plan) -> Hello:
-    return MAGIC, VERSION, bytes.fromhex(plan.hash), facts(plan).digest
+def _hello(p: Party, plan: Plan) -> Hello:
+    return MAGIC, VERSION, bytes.fromhex(plan.hash), facts(plan).digest_for(checks_ot(p))
 
 
-def _compare(mine: Hello, theirs: tuple[object, ...]) -> None:
-    magic, version, plan, parameters = theirs
+def _compare(p: Party, plan: Plan, mine: Hello, theirs: tuple[object, ...]) -> None:
+    magic, version, hash, parameters = theirs
     if magic != MAGIC:
         raise PeerMismatch("the peer does not speak ppc")
     if version != VERSION:
         raise PeerMismatch(
             f"protocol versions differ: {VERSION} here, {version} at the peer; update the older one"
         )
-    if plan != mine[2] and isinstance(plan, bytes):
-        here, there = mine[2].hex()[:12], plan.hex()[:12]
+    if hash != mine[2] and isinstance(hash, bytes):
+        here, there = mine[2].hex()[:12], hash.hex()[:12]
         raise PeerMismatch(f"plans differ: {here}… here, {there}… at the peer; give both the same plan.bin")
-    if parameters != mine[3]:
+    if parameters == mine[3]:
+        return
+    checks = checks_ot(p)
+    if parameters == facts(plan).digest_for(not checks):
+        here, there = ("with", "without") if checks else ("without", "with")
         raise PeerMismatch(
-            "parameters differ: the two sides derive other HE or OT parameters from the same plan"
+            f"this side runs {here} --check-ot, the peer {there}; give it to both sides or to neither"
         )
+    raise PeerMismatch("parameters differ: the two sides derive other HE or OT parameters from the same plan")
 
 
 class Terms(ABC):

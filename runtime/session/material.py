@@ -205,7 +205,7 @@ class Store:
         for got, want, what in (
             (head.role.rstrip(b"\0"), here.role.value.encode(), "of the other role"),
             (head.plan, here.plan, "of another plan"),
-            (head.parameters, here.parameters, "of other parameters"),
+            (head.parameters, here.parameters, "of other parameters, --check-ot among them"),
             (head.weights, here.weights, "of other weights"),
             (head.id, id, "of another id"),
         ):

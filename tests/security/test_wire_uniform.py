@@ -145,6 +145,25 @@ def test_equal_inputs_give_different_frames_everywhere_but_in_the_handshake(runs
             assert len(payloads) > 1, same[0].kind
 
 
+def test_checks_of_ot_extension_say_noise():
+    """What is on request is in no plan's messages."""
+
+    def program(p):
+        pool = Pool(p, SERVER, check=True)
+        pool.plan(400_000)
+        pool.take(400_000)
+
+    said = defaultdict(list)
+    for _ in range(RUNS):
+        with watched() as frames:
+            together(program)
+        for kind in ("check.check_columns", "check.check_leaves"):
+            said[kind].append(b"".join(f.payload for f in frames if f.kind == kind))
+    assert [len(runs[0]) for runs in said.values()] == [128 * 16, 16 + 32]
+    for runs in said.values():
+        assert not uneven(np.stack([unpacked(each, 1) for each in runs]), 1)
+
+
 def test_the_silent_extension_says_noise():
     """The tiny plan is too small to need it."""
 

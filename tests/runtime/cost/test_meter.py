@@ -32,7 +32,14 @@ def costs(ledger):
 @pytest.mark.long
 @pytest.mark.parametrize(
     "program",
-    [FRESH, PREPARED, Program(preparations=2), Program(further=True), Program(further=True, ready=READY)],
+    [
+        FRESH,
+        PREPARED,
+        Program(preparations=2),
+        Program(further=True),
+        Program(further=True, ready=READY),
+        Program(check_ot=True),
+    ],
 )
 @pytest.mark.parametrize("which", ["tiny", "small"])
 def test_the_forecast_has_the_bytes_and_flights_of_the_price(which, program, small):

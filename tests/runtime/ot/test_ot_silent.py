@@ -14,7 +14,7 @@ from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, togethe
 
 ONE = np.uint64(1)
 LOW = np.array([1, 0], np.uint64)
-PI = bytes.fromhex("243f6a8885a308d313198a2e03707344")
+TWEAK = np.arange(16, dtype=np.uint8)
 TINY = Lpn("tiny", trees=3, log_secret=8, depth=4)
 BOTH = pytest.mark.parametrize("sender", [SERVER, CLIENT])
 
@@ -68,8 +68,8 @@ def test_iterations_keep_the_correlation(sender: Role) -> None:
 def test_trees_hide_one_leaf_each_where_the_choice_bits_point() -> None:
     trees, depth = 40, 5
     delta, q, t = _cots(trees * depth)
-    message, leaves = _ot.ggm_send(_seed(), delta, q, trees, depth)
-    mine = _ot.ggm_receive(t, message, trees, depth)
+    message, leaves = _ot.ggm_send(_seed(), TWEAK, delta, q, trees, depth)
+    mine = _ot.ggm_receive(TWEAK, t, message, trees, depth)
     noise = (mine[:, 0] & ONE).reshape(trees, -1)
     assert (noise.sum(axis=1) == 1).all()
     path = 1 - (t[:, 0] & ONE).astype(int).reshape(trees, depth)
@@ -87,11 +87,12 @@ def _grow(x: int, pi) -> tuple[int, int]:
 def test_trees_and_sums_agree_with_their_definition() -> None:
     trees, depth = 2, 4
     delta, q, _ = _cots(trees * depth)
-    message, leaves = _ot.ggm_send(_seed(9), delta, q, trees, depth)
-    pi = Cipher(algorithms.AES(PI), modes.ECB()).encryptor()
+    message, leaves = _ot.ggm_send(_seed(9), TWEAK, delta, q, trees, depth)
     big_delta = int.from_bytes(delta.tobytes(), "little")
     roots = _ot.aes_ctr(_seed(9), 0, trees).reshape(trees, 16)
+    keys = _ot.aes_ctr(TWEAK, 0, trees).reshape(trees, 16)
     for tree in range(trees):
+        pi = Cipher(algorithms.AES(keys[tree].tobytes()), modes.ECB()).encryptor()
         root = int.from_bytes(roots[tree].tobytes(), "little")
         level = [root, root ^ big_delta]
         for depth_at in range(depth):
@@ -105,6 +106,44 @@ def test_trees_and_sums_agree_with_their_definition() -> None:
             assert message[16 * at : 16 * at + 16].tobytes() == (left ^ mask).to_bytes(16, "little")
         ours = [int.from_bytes(x.tobytes(), "little") for x in leaves.reshape(trees, -1, 2)[tree]]
         assert ours == [x & ~1 for x in level]
+
+
+def _fits(leaves: np.ndarray, key: bytes) -> bool:
+    """Whether the last level of a tree is grown by the permutation of ``key``, lowest bits apart."""
+    pi = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+    left, right = (int.from_bytes(leaf.tobytes(), "little") for leaf in leaves[:2])
+    return any(_grow(left ^ right ^ low, pi)[0] & ~1 == left for low in (0, 1))
+
+
+def test_no_tree_answers_a_guess_made_for_another() -> None:
+    """A node and its child are a test of a guess of Delta, for whoever knows the node but for Delta."""
+    trees, depth = 12, 4
+    delta, q, _ = _cots(trees * depth)
+    _, leaves = _ot.ggm_send(_seed(5), TWEAK, delta, q, trees, depth)
+    keys = _ot.aes_ctr(TWEAK, 0, trees).reshape(trees, 16)
+    for tree, own in enumerate(leaves.reshape(trees, -1, 2)):
+        assert [_fits(own, key.tobytes()) for key in keys] == [tree == other for other in range(trees)]
+
+
+def test_iterations_and_sessions_grow_unrelated_trees_from_equal_roots_and_paths() -> None:
+    delta, q, _ = _cots(TINY.spent)
+    grown = []
+    for tag in (b"a" * 16, b"b" * 16):
+        silent, p = Silent(SERVER, delta, tag), Party(None)
+        for _ in range(2):
+            silent.extend(p, TINY, None)
+            p.prg = Fixed()
+            grown.append(silent._grow(p, TINY, q)[1])
+    for i, one in enumerate(grown):
+        for other in grown[:i]:
+            assert (one != other).any(axis=1).all()
+
+
+class Fixed:
+    """Stands for a generator that has run out of luck."""
+
+    def bytes(self, n: int) -> np.ndarray:
+        return np.zeros(n, np.uint8)
 
 
 def test_the_code_is_ten_local_and_agrees_with_its_definition() -> None:
@@ -149,14 +188,15 @@ def test_outputs_do_not_repeat_and_sessions_differ() -> None:
     assert (q != again).any(axis=1).all()  # fresh roots although the dealer's COTs are the same
 
 
-def test_every_iteration_and_session_has_its_own_code() -> None:
+def test_every_iteration_and_session_has_its_own_code_and_trees() -> None:
     seeds = []
     for tag in (b"a" * 16, b"b" * 16):
         silent = Silent(SERVER, None, tag)
         for _ in range(3):
             silent.extend(Party(None), TINY, None)
-            seeds += [silent._matrix(TINY).tobytes(), silent._matrix(B10).tobytes()]
-    assert len(set(seeds)) == len(seeds) == 12
+            for lpn in (TINY, B10):
+                seeds += [silent._matrix(lpn).tobytes(), silent._tweak(lpn).tobytes()]
+    assert len(set(seeds)) == len(seeds) == 24
 
 
 @BOTH
@@ -199,11 +239,11 @@ def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="spends 268 COTs"):
         Silent(SERVER, delta, bytes(16)).extend(Party(None), TINY, q)
     with pytest.raises(ValueError, match="one COT a level"):
-        _ot.ggm_send(_seed(), delta, q, 3, 5)
+        _ot.ggm_send(_seed(), TWEAK, delta, q, 3, 5)
     with pytest.raises(ValueError, match="1 to 24"):
-        _ot.ggm_send(_seed(), delta, q, 1, 0)
+        _ot.ggm_send(_seed(), TWEAK, delta, q, 1, 0)
     with pytest.raises(ValueError, match="one block a level"):
-        _ot.ggm_receive(t, np.zeros(16 * 19, np.uint8), 4, 5)
+        _ot.ggm_receive(TWEAK, t, np.zeros(16 * 19, np.uint8), 4, 5)
     with pytest.raises(ValueError, match="power of two"):
         _ot.lpn_encode(_seed(), q, t)
 
@@ -215,7 +255,7 @@ def test_both_aes_paths_make_the_same_trees_and_code() -> None:
     results = []
     for wide in (True, False):
         before = _ot.set_wide_aes(wide)
-        message, leaves = _ot.ggm_send(_seed(2), delta, q, 4, 8)
+        message, leaves = _ot.ggm_send(_seed(2), TWEAK, delta, q, 4, 8)
         _ot.lpn_encode(_seed(3), q, leaves)
         _ot.set_wide_aes(before)
         results.append((message.tobytes(), leaves.tobytes()))

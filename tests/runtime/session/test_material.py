@@ -176,7 +176,7 @@ def test_a_full_disk_is_one_clear_fault(store, monkeypatch):
     ("change", "why"),
     [
         ({"plan": b"q" * 32}, "of another plan"),
-        ({"parameters": b"q" * 32}, "of other parameters"),
+        ({"parameters": b"q" * 32}, "of other parameters, --check-ot among them"),
         ({"weights": b"q" * 32}, "of other weights"),
     ],
 )
