@@ -36,7 +36,7 @@ from ..base.errors import RangeFault
 from ..base.prg import Prg
 from ..base.ring import Fixed, Ring
 from ..base.wire import Buffer
-from .cipher import Residues, SecretKey, basis, key_basis, read_public, read_upload, reading_basis, words
+from .cipher import Residues, SecretKey, basis, packing, read_public, read_upload, reading_basis, words
 from .packing import LANES, cut_results, into_lanes, join_results, pack_right, unpack_left
 from .params import HeParams, context
 from .product import Product, answer_bytes, public_key_bytes
@@ -195,7 +195,7 @@ class HeServer:
         params, packs, fill = product.params, product.unit_packs(unit), product.fill
         if fill == 1:
             return basis(params).collect(sums, packs)
-        return key_basis(params).pack(sums, packs, fill, product.tile.inner, self._pack_keys[params])
+        return packing(params, product.tile.inner).pack(sums, packs, fill, self._pack_keys[params])
 
     def _finished(self, product: Product, unit: int, answers: Residues, mask: Ring) -> list[Buffer]:
         """c1 and c0 of a unit as they are sent: hidden by an encryption of zero and by the mask."""

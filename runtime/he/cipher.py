@@ -14,7 +14,7 @@ import numpy as np
 import seal
 from numpy.typing import NDArray
 
-from .._he import Basis
+from .._he import Basis, Packing
 from ..base import wire
 from ..base.prg import SEED_BYTES, Prg
 from ..base.ring import Ring, packed_size
@@ -39,6 +39,12 @@ def basis(params: HeParams) -> Basis:
 def key_basis(params: HeParams) -> Basis:
     """The same and the special prime, for switching keys."""
     return _basis(params.degree, params.all_primes)
+
+
+@lru_cache(maxsize=64)
+def packing(params: HeParams, stride: int) -> Packing:
+    """What packs answers whose results stand ``stride`` apart."""
+    return Packing(key_basis(params), stride)
 
 
 def reading_basis(degree: int, bits: int) -> Basis:

@@ -191,21 +191,28 @@ static auto decrypt(const Basis& basis, In<uint64_t, 2> c1, In<uint64_t, 2> c0, 
     return out;
 }
 
-static auto pack(const Basis& basis, Sums<7> acc, size_t packs, size_t fill, size_t stride, In<double, 5> keys) {
-    const size_t n = basis.degree(), primes = basis.count() - 1, size = acc.shape(5);
-    expect(primes >= 1, "packing needs a special prime");
+static he::PackTables pack_tables(const Basis& basis, size_t stride) {
+    const size_t n = basis.degree();
+    expect(basis.count() >= 2, "packing needs a special prime");
     expect(n >= 64, "packing needs a degree of at least 64");
+    expect(stride >= 2 && stride <= n && (stride & (stride - 1)) == 0, "the stride must be a power of two");
+    return {basis, stride};
+}
+
+static auto pack(const he::PackTables& tables, Sums<7> acc, size_t packs, size_t fill, In<double, 5> keys) {
+    const Basis& basis = tables.basis();
+    const size_t n = basis.degree(), primes = basis.count() - 1, size = acc.shape(5);
     expect(size && n % size == 0, "the block size must divide the degree");
     expect(acc, {primes, acc.shape(1), n / size, acc.shape(3), 2, size, he::kLanes}, "acc");
     expect(packs >= 1, "at least one ciphertext comes out");
-    expect(stride >= 2 && stride <= n && (stride & (stride - 1)) == 0, "the stride must be a power of two");
-    expect(fill >= 2 && fill <= stride && (fill & (fill - 1)) == 0, "a power of two up to the stride is packed");
-    expect(keys.shape(0) >= size_t(__builtin_ctzll(stride)), "there are too few keys for this stride");
+    expect(fill >= 2 && fill <= tables.stride() && (fill & (fill - 1)) == 0,
+           "a power of two up to the stride is packed");
+    expect(keys.shape(0) >= size_t(tables.levels()), "there are too few keys for this stride");
     expect(keys, {keys.shape(0), primes, 2, primes + 1, n}, "keys");
     auto out = fresh<double, 4>({acc.shape(3) * packs, 2, primes, n});
     nb::gil_scoped_release release;
     const he::AccShape shape{acc.shape(1), acc.shape(3), size};
-    he::pack(basis, shape, acc.data(), {packs, fill, stride}, keys.data(), out.data());
+    he::pack(tables, shape, acc.data(), packs, fill, keys.data(), out.data());
     return out;
 }
 
@@ -246,7 +253,12 @@ NB_MODULE(_he, m) {
              nb::arg("positions"), nb::arg("mask"))
         .def("decrypt", &decrypt, nb::arg("c1"), nb::arg("c0"), nb::arg("secret"), nb::arg("bits"),
              nb::arg("ell"), nb::arg("positions"))
-        .def("pack", &pack, nb::arg("acc").noconvert(), nb::arg("packs"), nb::arg("fill"), nb::arg("stride"),
-             nb::arg("keys"))
         .def("transform", &transform, nb::arg("x"), nb::arg("inverse") = false);
+    nb::class_<he::PackTables>(m, "Packing")
+        .def("__init__",
+             [](he::PackTables* self, const Basis& basis, size_t stride) {
+                 new (self) he::PackTables(pack_tables(basis, stride));
+             },
+             nb::arg("basis"), nb::arg("stride"), nb::keep_alive<1, 2>())
+        .def("pack", &pack, nb::arg("acc").noconvert(), nb::arg("packs"), nb::arg("fill"), nb::arg("keys"));
 }

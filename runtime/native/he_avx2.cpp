@@ -34,6 +34,6 @@ static inline Vec fnma(Vec a, Vec b, Vec c) {
 }  // namespace avx2
 #pragma GCC pop_options
 
-extern const Kernels kAvx2{avx2::forward, avx2::inverse_ntt, avx2::mac,    avx2::multiply,
+extern const Kernels kAvx2{avx2::forward, avx2::inverse_ntt, avx2::mac,    avx2::times, avx2::multiply,
                          avx2::scale,   avx2::reduce,      avx2::factor, avx2::dot};
 }  // namespace he

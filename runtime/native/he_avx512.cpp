@@ -79,8 +79,8 @@ static void dot(double* sums, const double* x, const double* w, size_t terms, si
 }  // namespace ifma
 #pragma GCC pop_options
 
-extern const Kernels kAvx512{avx512::forward, avx512::inverse_ntt, avx512::mac,    avx512::multiply,
+extern const Kernels kAvx512{avx512::forward, avx512::inverse_ntt, avx512::mac,    avx512::times, avx512::multiply,
                              avx512::scale,   avx512::reduce,      avx512::factor, avx512::dot};
-extern const Kernels kIfma{avx512::forward, avx512::inverse_ntt, avx512::mac,  avx512::multiply,
+extern const Kernels kIfma{avx512::forward, avx512::inverse_ntt, avx512::mac,  avx512::times, avx512::multiply,
                            avx512::scale,   avx512::reduce,      ifma::factor, ifma::dot};
 }  // namespace he

@@ -30,6 +30,8 @@ struct Kernels {
     void (*inverse)(double* x, size_t size, const Prime& prime);  // [N][lanes], result reduced
     // acc[i][lane] += x[i]·w[i][lane]
     void (*mac)(double* acc, const double* x, const double* w, size_t count, const Prime& prime);
+    // out[i][lane] = x[i][lane]·y[i]
+    void (*times)(double* out, const double* x, const double* y, size_t count, const Prime& prime);
     // out[v] = x[v]·y[v] for vectors of eight, not reduced further
     void (*multiply)(double* out, const double* x, const double* y, size_t vectors, const Prime& prime);
     // out[v] = factor·x[v], reduced

@@ -10,170 +10,172 @@
 #include "he_pack.h"
 
 #include <algorithm>
-#include <vector>
+#include <utility>
 
 namespace he {
+
+std::vector<double> PackTables::monomial(size_t power, const Prime& prime) const {
+    const size_t n = basis_.degree();
+    Buffer x(n * kLanes);
+    std::fill(x.get(), x.get() + n * kLanes, 0.0);
+    x.get()[power % n * kLanes] = power < n ? 1.0 : -1.0;
+    basis_.kernels().forward(x.get(), n, 0, 1, prime);
+    basis_.kernels().reduce(x.get(), x.get(), n, prime);
+    std::vector<double> out(n);
+    for (size_t i = 0; i < n; ++i) out[i] = x.get()[i * kLanes];
+    return out;
+}
+
+// The power of the root at which an NTT has its value number i, for each i. All are odd.
+std::vector<uint32_t> PackTables::exponents() const {
+    const size_t n = basis_.degree();
+    const Prime& prime = basis_[0];
+    const std::vector<double> points = monomial(1, prime);
+    std::vector<std::pair<uint64_t, uint32_t>> powers;
+    const uint64_t root = canonical(points[0], prime), square = mul_mod(root, root, prime.p);
+    uint64_t power = root;
+    for (uint32_t e = 1; e < 2 * n; e += 2, power = mul_mod(power, square, prime.p)) powers.emplace_back(power, e);
+    std::sort(powers.begin(), powers.end());
+    std::vector<uint32_t> out(n);
+    for (size_t i = 0; i < n; ++i)
+        out[i] = std::lower_bound(powers.begin(), powers.end(), std::make_pair(canonical(points[i], prime), 0u))->second;
+    return out;
+}
+
+PackTables::PackTables(const Basis& basis, size_t stride) : basis_(basis), stride_(stride) {
+    const size_t n = basis.degree();
+    const std::vector<uint32_t> exponent = exponents();
+    std::vector<uint32_t> place(2 * n);
+    for (size_t i = 0; i < n; ++i) place[exponent[i]] = uint32_t(i);
+    for (size_t l = 0; l < basis.count(); ++l) back_.push_back(monomial(2 * n - (stride - 1), basis[l]));
+    for (size_t h = 1; h < stride; h *= 2) {
+        shifts_.emplace_back();
+        for (size_t l = 0; l < basis.count(); ++l) shifts_.back().push_back(monomial(h, basis[l]));
+        turns_.emplace_back(n);
+        for (size_t i = 0; i < n; ++i) turns_.back()[i] = place[exponent[i] * (n / h + 1) % (2 * n)];
+    }
+}
 
 namespace {
 
 constexpr size_t kChunk = 64;  // rows that stay in the first cache while the lanes are visited
 
+// Ciphertexts are kept by eights, side by side, as the sums are: merging a group with another that is further on
+// takes no rearrangement. Only the last three levels, within a group, gather lanes of several groups.
 class Packer {
 public:
-    Packer(const Basis& basis, const AccShape& acc_shape, const PackShape& shape)
-        : basis_(basis), acc_shape_(acc_shape), shape_(shape), n_(basis.degree()), primes_(basis.count() - 1),
-          across_(shape.packs * shape.fill), poly_(n_ * kLanes), k_(basis.kernels()),
-          items_(acc_shape.rows * across_ * item_size()), first_(poly_), second_(poly_), sum_((primes_ + 1) * poly_),
-          turned_(primes_ * poly_), c1_(primes_ * poly_), switched_((primes_ + 1) * poly_) {
-        std::fill(second_.get(), second_.get() + poly_, 0.0);
-        for (size_t i = 0; i < primes_; ++i) special_inverse_.push_back(centred(inv_mod(special().p, basis[i].p), basis[i].p));
-        exponents_of_places();
+    Packer(const PackTables& tables, const AccShape& shape, size_t packs, size_t fill)
+        : tables_(tables), basis_(tables.basis()), shape_(shape), packs_(shape.rows * packs), fill_(fill),
+          across_(packs * fill), n_(basis_.degree()), primes_(basis_.count() - 1), poly_(n_ * kLanes),
+          polys_(2 * primes_ + 1), k_(basis_.kernels()), groups_((shape.rows * across_ + kLanes - 1) / kLanes),
+          items_(groups_ * polys_ * poly_), a_(polys_ * poly_), b_(polys_ * poly_), turned_(primes_ * poly_),
+          residues_(poly_), moved_(poly_), switched_((primes_ + 1) * poly_) {
+        std::fill(items_.get(), items_.get() + groups_ * polys_ * poly_, 0.0);
+        std::fill(a_.get(), a_.get() + polys_ * poly_, 0.0);
+        std::fill(b_.get(), b_.get() + polys_ * poly_, 0.0);
+        for (size_t i = 0; i < primes_; ++i)
+            special_inverse_.push_back(centred(inv_mod(special().p, basis_[i].p), basis_[i].p));
     }
 
     void run(const double* acc, const double* keys, double* out) {
         prepare(acc);
-        const size_t packs = acc_shape_.rows * shape_.packs, key_size = primes_ * 2 * (primes_ + 1) * n_;
-        int s = __builtin_ctzll(shape_.stride) - 1;
-        for (size_t half = shape_.fill / 2; half >= 1; half /= 2, --s) {
-            const Turn turn(*this, size_t(s));
-            for (size_t first = 0; first < packs * half; first += kLanes)
-                merge(first, std::min(kLanes, packs * half - first), half, turn, keys + size_t(s) * key_size);
+        const size_t key_size = primes_ * 2 * (primes_ + 1) * n_;
+        size_t s = size_t(tables_.levels()) - 1;
+        for (size_t half = fill_ / 2; half >= 1; half /= 2, --s) {
+            const double* key = keys + s * key_size;
+            if (half >= kLanes) {
+                for (size_t pack = 0; pack < packs_; ++pack)
+                    for (size_t at = 0; at < half; at += kLanes) {
+                        double* a = group((pack * fill_ + at) / kLanes);
+                        merge(a, group((pack * fill_ + at + half) / kLanes), s, key);
+                    }
+                continue;
+            }
+            for (size_t first = 0; first < packs_ * half; first += kLanes) {
+                const size_t used = std::min(kLanes, packs_ * half - first);
+                size_t where[kLanes], further[kLanes];
+                for (size_t lane = 0; lane < used; ++lane) {
+                    where[lane] = (first + lane) / half * fill_ + (first + lane) % half;
+                    further[lane] = where[lane] + half;
+                }
+                gather(where, used, a_.get());
+                gather(further, used, b_.get());
+                merge(a_.get(), b_.get(), s, key);
+                scatter(a_.get(), where, used);
+            }
         }
-        for (size_t first = 0; first < packs; first += kLanes)
-            finish(first, std::min(kLanes, packs - first), out + first * 2 * primes_ * n_);
+        for (size_t first = 0; first < packs_; first += kLanes)
+            finish(first, std::min(kLanes, packs_ - first), out + first * 2 * primes_ * n_);
     }
 
 private:
     const Prime& special() const { return basis_[primes_]; }
-    size_t item_size() const { return (2 * primes_ + 1) * n_; }
-    // Polynomial c of an item modulo prime l: c0 modulo q and P, c1 modulo q.
-    double* item(size_t which, size_t c, size_t l) {
-        return items_.get() + which * item_size() + (c * (primes_ + 1) + l) * n_;
-    }
-    double* lanes(Buffer& from, size_t l) { return from.get() + l * poly_; }
+    double* group(size_t g) { return items_.get() + g * polys_ * poly_; }
+    // Polynomial c modulo prime l of a group: c0 modulo q and P, then c1 modulo q.
+    double* poly(double* group, size_t c, size_t l) const { return group + (c * (primes_ + 1) + l) * poly_; }
 
-    // An NTT's value at place i is that at the root to the power exponents_[i].
-    void exponents_of_places() {
-        const Prime& prime = basis_[0];
-        Buffer x(poly_);
-        std::fill(x.get(), x.get() + poly_, 0.0);
-        x.get()[kLanes] = 1.0;  // the polynomial X
-        k_.forward(x.get(), n_, 0, 1, prime);
-        k_.reduce(x.get(), x.get(), n_, prime);
-        std::vector<uint64_t> values(n_);
-        for (size_t i = 0; i < n_; ++i) values[i] = canonical(x.get()[i * kLanes], prime);
-        // All are odd powers of the first; a sorted table finds their places.
-        std::vector<std::pair<uint64_t, uint32_t>> powers;
-        const uint64_t root = values[0], square = mul_mod(root, root, prime.p);
-        uint64_t power = root;
-        for (size_t e = 1; e < 2 * n_; e += 2, power = mul_mod(power, square, prime.p)) powers.emplace_back(power, e);
-        std::sort(powers.begin(), powers.end());
-        exponents_.resize(n_);
-        places_.resize(2 * n_);
-        for (size_t i = 0; i < n_; ++i) {
-            const auto found = std::lower_bound(powers.begin(), powers.end(), std::make_pair(values[i], uint32_t(0)));
-            exponents_[i] = found->second;
-            places_[found->second] = uint32_t(i);
-        }
-    }
-
-    // NTT form of factor·X^power modulo a prime.
-    std::vector<double> monomial(size_t power, uint64_t factor, const Prime& prime) {
-        Buffer x(poly_);
-        std::fill(x.get(), x.get() + poly_, 0.0);
-        power %= 2 * n_;
-        x.get()[power % n_ * kLanes] = centred(power < n_ ? factor : prime.p - factor, prime.p);
-        k_.forward(x.get(), n_, 0, 1, prime);
-        k_.reduce(x.get(), x.get(), n_, prime);
-        std::vector<double> out(n_);
-        for (size_t i = 0; i < n_; ++i) out[i] = x.get()[i * kLanes];
-        return out;
-    }
-
-    // X^h and g of a level.
-    struct Turn {
-        std::vector<std::vector<double>> shift;  // by prime
-        std::vector<uint32_t> from;              // g(f) has at i what f has at from[i]
-        Turn(Packer& packer, size_t s) {
-            const size_t n = packer.n_, g = (n >> s) + 1;
-            for (size_t l = 0; l <= packer.primes_; ++l)
-                shift.push_back(packer.monomial(size_t(1) << s, 1, packer.basis_[l]));
-            for (size_t i = 0; i < n; ++i) from.push_back(packer.places_[packer.exponents_[i] * g % (2 * n)]);
-        }
-    };
-
-    // Items from the sums: turned by X^-(stride-1) and divided by fill, c0 times P.
+    // Groups from the sums: turned by X^-(stride-1) and divided by fill, c0 times P.
     void prepare(const double* acc) {
-        const size_t size = acc_shape_.size, blocks = n_ / size, rows = acc_shape_.rows;
-        std::fill(items_.get(), items_.get() + rows * across_ * item_size(), 0.0);
+        const size_t size = shape_.size, blocks = n_ / size, rows = shape_.rows;
         for (size_t l = 0; l < primes_; ++l) {
             const Prime& prime = basis_[l];
-            const uint64_t part = inv_mod(shape_.fill, prime.p);
-            const size_t back = 2 * n_ - (shape_.stride - 1);
-            const std::vector<double> factors[2] = {monomial(back, mul_mod(part, special().p % prime.p, prime.p), prime),
-                                                    monomial(back, part, prime)};
-            for (size_t g = 0; g < acc_shape_.groups && g * kLanes < across_; ++g)
+            const uint64_t part = inv_mod(fill_, prime.p);
+            const double factor[2] = {centred(mul_mod(part, special().p % prime.p, prime.p), prime.p),
+                                      centred(part, prime.p)};
+            for (size_t g = 0; g < shape_.groups && g * kLanes < across_; ++g)
                 for (size_t r = 0; r < rows; ++r)
                     for (size_t c = 0; c < 2; ++c) {
-                        double* x = first_.get();
-                        std::fill(x, x + poly_, 0.0);
+                        const size_t first = r * across_ + g * kLanes, used = std::min(kLanes, across_ - g * kLanes);
+                        const bool whole = used == kLanes && first % kLanes == 0;
+                        double* x = whole ? poly(group(first / kLanes), c, l) : residues_.get();
                         for (size_t b = 0; b < blocks; ++b)
-                            k_.mac(x + b * size * kLanes, factors[c].data() + b * size,
-                                   acc + ((((l * acc_shape_.groups + g) * blocks + b) * rows + r) * 2 + c) * size * kLanes,
-                                   size, prime);
-                        k_.reduce(x, x, n_, prime);
-                        const size_t used = std::min(kLanes, across_ - g * kLanes);
-                        for (size_t lane = 0; lane < used; ++lane) where_[lane] = r * across_ + g * kLanes + lane;
-                        scatter(x, used, c, l);
+                            k_.times(x + b * size * kLanes,
+                                     acc + ((((l * shape_.groups + g) * blocks + b) * rows + r) * 2 + c) * size * kLanes,
+                                     tables_.back(l) + b * size, size, prime);
+                        k_.scale(x, x, factor[c], n_, prime);
+                        for (size_t lane = 0; !whole && lane < used; ++lane) {
+                            double* to = poly(group((first + lane) / kLanes), c, l) + (first + lane) % kLanes;
+                            for (size_t j = 0; j < n_; ++j) to[j * kLanes] = x[j * kLanes + lane];
+                        }
                     }
         }
     }
 
-    void merge(size_t first, size_t used, size_t half, const Turn& turn, const double* key) {
-        for (size_t lane = 0; lane < used; ++lane)
-            where_[lane] = (first + lane) / half * shape_.fill + (first + lane) % half;
+    // a <- (A + X^h·B) + g(A - X^h·B), of eight pairs; b is used up.
+    void merge(double* a, double* b, size_t s, const double* key) {
+        for (size_t i = 0; i < primes_; ++i) join(poly(a, 1, i), poly(b, 1, i), s, i, lanes(turned_, i));
         for (size_t l = 0; l <= primes_; ++l) {  // c0 is but added up
-            double* sum = lanes(sum_, l);
-            join(used, half, 0, l, turn, sum, second_.get());
-            for (size_t j = 0; j < poly_; ++j) sum[j] += second_.get()[j];
+            double* sum = poly(a, 0, l);
+            join(sum, poly(b, 0, l), s, l, moved_.get());
+            for (size_t j = 0; j < poly_; ++j) sum[j] += moved_.get()[j];
         }
-        for (size_t i = 0; i < primes_; ++i) join(used, half, 1, i, turn, lanes(c1_, i), lanes(turned_, i));
-        switch_key(key);
-        for (size_t l = 0; l <= primes_; ++l) {
-            k_.reduce(lanes(sum_, l), lanes(sum_, l), n_, basis_[l]);
-            scatter(lanes(sum_, l), used, 0, l);
-        }
-        for (size_t i = 0; i < primes_; ++i) scatter(lanes(c1_, i), used, 1, i);
+        switch_key(a, key);
     }
 
-    // sum <- A + X^h·B and turned <- g(A - X^h·B), for one polynomial of the items where_ and `half` further.
-    void join(size_t used, size_t half, size_t c, size_t l, const Turn& turn, double* sum, double* turned) {
-        double* a = first_.get();
-        double* b = turned;
-        gather(used, 0, c, l, a);
-        gather(used, half, c, l, b);
-        std::copy(a, a + poly_, sum);
-        k_.mac(sum, turn.shift[l].data(), b, n_, basis_[l]);
+    // a <- A + X^h·B and turned <- g(A - X^h·B), for one polynomial modulo one prime
+    void join(double* a, double* b, size_t s, size_t l, double* turned) {
+        const Prime& prime = basis_[l];
+        const uint32_t* from = tables_.turn(s);
+        k_.times(b, b, tables_.shift(s, l), n_, prime);
         for (size_t j = 0; j < n_; ++j) {
-            const double* once = a + turn.from[j] * kLanes;
-            const double* more = sum + turn.from[j] * kLanes;
-            for (size_t lane = 0; lane < kLanes; ++lane) turned[j * kLanes + lane] = 2 * once[lane] - more[lane];
+            const double* once = a + from[j] * kLanes;
+            const double* less = b + from[j] * kLanes;
+            for (size_t lane = 0; lane < kLanes; ++lane) turned[j * kLanes + lane] = once[lane] - less[lane];
         }
-        k_.reduce(turned, turned, n_, basis_[l]);
+        for (size_t j = 0; j < poly_; ++j) a[j] += b[j];
     }
 
     // P·c0 += Σ residues of turned c1 · key, and c1 += the same for the key's other half, divided by P.
-    void switch_key(const double* key) {
+    void switch_key(double* a, const double* key) {
         const size_t all = primes_ + 1;
         std::fill(switched_.get(), switched_.get() + all * poly_, 0.0);
         for (size_t i = 0; i < primes_; ++i, key += 2 * all * n_) {
-            double* residues = first_.get();
-            std::copy(lanes(turned_, i), lanes(turned_, i) + poly_, residues);
-            k_.inverse(residues, n_, basis_[i]);
+            const double* turned = lanes(turned_, i);
+            std::copy(turned, turned + poly_, residues_.get());
+            k_.inverse(residues_.get(), n_, basis_[i]);
             for (size_t l = 0; l < all; ++l) {
-                const double* digit = lanes(turned_, i);
-                if (l != i) digit = moved(residues, l);
-                k_.mac(lanes(sum_, l), key + l * n_, digit, n_, basis_[l]);
+                const double* digit = l == i ? turned : moved(residues_.get(), l);
+                k_.mac(poly(a, 0, l), key + l * n_, digit, n_, basis_[l]);
                 k_.mac(lanes(switched_, l), key + (all + l) * n_, digit, n_, basis_[l]);
             }
         }
@@ -184,15 +186,16 @@ private:
             const double* part = moved(last, i);
             for (size_t j = 0; j < poly_; ++j) x[j] -= part[j];
             k_.scale(x, x, special_inverse_[i], n_, basis_[i]);
-            double* to = lanes(c1_, i);
+            double* to = poly(a, 1, i);
             for (size_t j = 0; j < poly_; ++j) to[j] += x[j];
             k_.reduce(to, to, n_, basis_[i]);
         }
+        for (size_t l = 0; l < all; ++l) k_.reduce(poly(a, 0, l), poly(a, 0, l), n_, basis_[l]);
     }
 
-    // Integers as an NTT modulo another prime, in second_.
+    // Integers as an NTT modulo another prime.
     const double* moved(const double* integers, size_t l) {
-        double* x = second_.get();
+        double* x = moved_.get();
         k_.reduce(x, integers, n_, basis_[l]);
         k_.forward(x, n_, 0, 1, basis_[l]);
         return x;
@@ -200,14 +203,14 @@ private:
 
     // The first item of each pack as centred coefficients, c0 divided by P.
     void finish(size_t first, size_t used, double* out) {
-        for (size_t lane = 0; lane < used; ++lane) where_[lane] = (first + lane) * shape_.fill;
-        double* last = second_.get();
-        gather(used, 0, 0, primes_, last);
+        size_t where[kLanes];
+        for (size_t lane = 0; lane < used; ++lane) where[lane] = (first + lane) * fill_;
+        gather(where, used, a_.get());
+        double* last = poly(a_.get(), 0, primes_);
         k_.inverse(last, n_, special());
         for (size_t c = 0; c < 2; ++c)
             for (size_t i = 0; i < primes_; ++i) {
-                double* x = first_.get();
-                gather(used, 0, c, i, x);
+                double* x = poly(a_.get(), c, i);
                 k_.inverse(x, n_, basis_[i]);
                 if (c == 0) {
                     for (size_t j = 0; j < poly_; ++j) x[j] -= last[j];
@@ -220,39 +223,41 @@ private:
             }
     }
 
-    // Polynomial (c, l) of items where_[lane] + offset, side by side; unused lanes are left as they are.
-    void gather(size_t used, size_t offset, size_t c, size_t l, double* out) {
-        for (size_t j = 0; j < n_; j += kChunk)
+    double* lanes(Buffer& from, size_t l) { return from.get() + l * poly_; }
+
+    // All polynomials of chosen items, side by side; unused lanes are left as they are.
+    void gather(const size_t* where, size_t used, double* out) {
+        each_lane(where, used, [&](double* item, size_t lane, size_t j) { out[j + lane] = item[j]; });
+    }
+
+    void scatter(const double* in, const size_t* where, size_t used) {
+        each_lane(where, used, [&](double* item, size_t lane, size_t j) { item[j] = in[j + lane]; });
+    }
+
+    template <class F>
+    void each_lane(const size_t* where, size_t used, F body) {
+        for (size_t j = 0; j < polys_ * n_; j += kChunk)
             for (size_t lane = 0; lane < used; ++lane) {
-                const double* from = item(where_[lane] + offset, c, l) + j;
-                for (size_t at = 0; at < kChunk; ++at) out[(j + at) * kLanes + lane] = from[at];
+                double* item = group(where[lane] / kLanes) + where[lane] % kLanes;
+                for (size_t at = j; at < j + kChunk; ++at) body(item, lane, at * kLanes);
             }
     }
 
-    void scatter(const double* in, size_t used, size_t c, size_t l) {
-        for (size_t j = 0; j < n_; j += kChunk)
-            for (size_t lane = 0; lane < used; ++lane) {
-                double* to = item(where_[lane], c, l) + j;
-                for (size_t at = 0; at < kChunk; ++at) to[at] = in[(j + at) * kLanes + lane];
-            }
-    }
-
+    const PackTables& tables_;
     const Basis& basis_;
-    const AccShape& acc_shape_;
-    const PackShape& shape_;
-    const size_t n_, primes_, across_, poly_;
+    const AccShape& shape_;
+    const size_t packs_, fill_, across_, n_, primes_, poly_, polys_;
     const Kernels& k_;
-    Buffer items_, first_, second_, sum_, turned_, c1_, switched_;
+    const size_t groups_;
+    Buffer items_, a_, b_, turned_, residues_, moved_, switched_;
     std::vector<double> special_inverse_;
-    std::vector<uint32_t> exponents_, places_;
-    size_t where_[kLanes] = {};
 };
 
 }  // namespace
 
-void pack(const Basis& basis, const AccShape& acc_shape, const double* acc, const PackShape& shape,
+void pack(const PackTables& tables, const AccShape& shape, const double* acc, size_t packs, size_t fill,
           const double* keys, double* out) {
-    Packer(basis, acc_shape, shape).run(acc, keys, out);
+    Packer(tables, shape, packs, fill).run(acc, keys, out);
 }
 
 }  // namespace he

@@ -47,6 +47,6 @@ static inline Vec fnma(const Vec& a, const Vec& b, const Vec& c) {
 
 }  // namespace plain
 
-extern const Kernels kPlain{plain::forward, plain::inverse_ntt, plain::mac,    plain::multiply,
+extern const Kernels kPlain{plain::forward, plain::inverse_ntt, plain::mac,    plain::times, plain::multiply,
                           plain::scale,   plain::reduce,      plain::factor, plain::dot};
 }  // namespace he

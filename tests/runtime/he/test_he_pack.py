@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from he_ends import SEED, draw, noise_of, off, protected, uploaded
 
+from ppc.runtime._he import Packing
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.cipher import basis, key_basis
@@ -108,7 +109,7 @@ def test_the_noise_of_packing_stays_below_its_bound(ends, params, monkeypatch):
 def test_bad_packing_is_refused():
     b, keys = key_basis(PARAMS), np.zeros((4, 2, 2, 3, 4096))
     good = np.zeros((2, 1, 256, 1, 2, 16, 8))
-    assert b.pack(good, 1, 4, 16, keys).shape == (1, 2, 2, 4096)
+    assert Packing(b, 16).pack(good, 1, 4, keys).shape == (1, 2, 2, 4096)
     for acc, packs, fill, stride, match in [
         (good, 1, 4, 12, "stride"),
         (good, 1, 4, 2, "up to the stride"),
@@ -118,6 +119,6 @@ def test_bad_packing_is_refused():
         (good[:1].copy(), 1, 4, 16, "wrong shape"),
     ]:
         with pytest.raises(ValueError, match=match):
-            b.pack(acc, packs, fill, stride, keys)
+            Packing(b, stride).pack(acc, packs, fill, keys)
     with pytest.raises(ValueError, match="special prime"):
-        basis(ONE).pack(np.zeros((0, 1, 256, 1, 2, 16, 8)), 1, 4, 16, np.zeros((4, 0, 2, 1, 4096)))
+        Packing(basis(ONE), 16)
