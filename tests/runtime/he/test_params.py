@@ -1,5 +1,7 @@
 """Parameter sets are secure, with the margin that they state."""
 
+from pathlib import Path
+
 import pytest
 import seal
 
@@ -27,6 +29,13 @@ def test_every_set_is_secure_by_both_tables(params):
     total = sum(params.chain)
     assert total <= seal.CoeffModulus.MaxBitCount(params.degree, SECURITY) - 1
     assert params.margin == MOST_BITS[params.degree] - total >= 2
+
+
+def test_the_threat_model_states_every_margin():
+    text = (Path(__file__).parents[3] / "docs/threat-model.md").read_text()
+    for params in SETS:
+        q, special = " + ".join(map(str, params.data_bits)), params.special_bits or "–"
+        assert f"| {params.degree} | {q} | {special} | {sum(params.chain)} | {params.margin} |" in text
 
 
 def test_the_table_is_stricter_than_seals_own():
