@@ -26,8 +26,9 @@ FAILURE_BITS = 42
 _ERROR_VARIANCE = 10.5
 """Of SEAL's centred binomial of 2·21 bits; as a sum of 42 centred bits its proxy is its variance."""
 _ERROR_MAX = 21
-_ROUNDING_PROXY = 0.25
-"""A rounding error lies in an interval of length 1 (Hoeffding's lemma)."""
+_ROUNDING_PROXY = 1 / 12
+"""What is rounded looks uniform by RLWE, so that the error is uniform in an interval of length 1; the proxy of a
+uniform variable is its variance (it is strictly sub-Gaussian)."""
 _SWITCH_ROUNDING = 0.5 + 2.0**-8
 """One rounding to the answer's modulus, with what the 64-bit fractions of the switch add."""
 _SHARING = 1.0
@@ -64,7 +65,7 @@ def noise_bound(params: HeParams, ell: int, meeting: Meeting, drop: int = 0) -> 
     A plaintext u = h - k is uniform mod 2^ell, and its ciphertext holds round(q·h/2^ell) - round(q·k/2^ell)
     in q·u/2^ell's place, so each coefficient has error e + f + f', independent; and d more, uniform in an
     interval of length 2^drop, where bits are dropped. The product has Σ wᵢ·(eᵢ + fᵢ + f'ᵢ + dᵢ): proxy
-    (10.5 + 2/4 + 4^drop/4)·|w|²; the means, 2^-ell and 1/2 at most, add √terms·|w| times as much. The fresh
+    (10.5 + 2/12 + 4^drop/12)·|w|²; the means, 2^-ell and 1/2 at most, add √terms·|w| times as much. The fresh
     encryption of zero adds e_pk·u + e·s with u, s ternary (proxy 1 a coefficient) and |e_pk| <= 21: proxies
     21²·N and 10.5·N. Wrapping mod 2^ell adds multiples of q and nothing else.
     """
@@ -103,7 +104,7 @@ def packing_noise(params: HeParams, fill: int, coefficients: int) -> float:
     if fill == 1:
         return 0.0
     sigmas = tail(coefficients * 64)  # two terms a level, at most 32 levels
-    rounding = 0.5 * (1 + sigmas * sqrt(params.degree))
+    rounding = 0.5 + sigmas * sqrt(_ROUNDING_PROXY * params.degree)
     digits = sum(4.0 ** (bits - 1) for bits in params.data_bits)
     special = params.all_primes[-1]
     switching = sigmas * sqrt(_ERROR_VARIANCE * params.degree * digits) / special
@@ -120,24 +121,33 @@ def room(spare: int) -> float:
     return 2.0**spare - _SHARING
 
 
-def answer_bits(params: HeParams, ell: int, left: float, coefficients: int) -> tuple[int, int] | None:
+def answer_bits(
+    params: HeParams, ell: int, left: float, coefficients: int, kept: float
+) -> tuple[int, int] | None:
     """The bits b of c1 and r of c0 in an answer whose switch may err by ``left`` units; None if none do.
 
     c1 is rounded to 2^b and c0 to 2^r values: r1·2^(ell-b)·s + r0·2^(ell-r) units, the first a sum of N
-    terms of one rounding each. No key multiplies r0, so what b leaves of the room makes c0 coarser.
+    terms of one rounding each. No key multiplies r0, so c0 may be coarser. Of the pairs that do, the one of
+    fewest bits, where ``kept`` coefficients of c0 are sent for each of c1.
     """
     if left <= 0:
         return None
-    first = _SWITCH_ROUNDING * tail(coefficients) * sqrt(params.degree)
-    bits = max(1, ceil(ell + log2((first + _SWITCH_ROUNDING) / left) + 1e-9))
-    if bits > MOST_ANSWER_BITS:
-        return None
-    rest = left - first * 2.0 ** (ell - bits)
-    return bits, min(bits, max(1, ceil(ell + log2(_SWITCH_ROUNDING / rest) + 1e-9)))
+    first = _turned_rounding(params, coefficients)
+    least = max(1, ceil(ell + log2((first + _SWITCH_ROUNDING) / left) + 1e-9))
+    offers = []
+    for bits in range(least, min(least + 3, MOST_ANSWER_BITS + 1)):
+        rest = left - first * 2.0 ** (ell - bits)
+        offers.append((bits, min(bits, max(1, ceil(ell + log2(_SWITCH_ROUNDING / rest) + 1e-9)))))
+    return min(offers, key=lambda offer: offer[0] + kept * offer[1], default=None)
+
+
+def _turned_rounding(params: HeParams, coefficients: int) -> float:
+    """|r1·s| for the rounding of c1 and a ternary s, in units of the modulus to which it is rounded."""
+    return 2 * _SWITCH_ROUNDING * tail(coefficients) * sqrt(_ROUNDING_PROXY * params.degree)
 
 
 def error_bound(params: HeParams, ell: int, noise: float, sizes: tuple[int, int], coefficients: int) -> float:
     """What all of them add up to, in units of the product; ``noise`` modulo q, packing included."""
     bits, result_bits = sizes
-    first = _SWITCH_ROUNDING * tail(coefficients) * sqrt(params.degree) * 2.0 ** (ell - bits)
+    first = _turned_rounding(params, coefficients) * 2.0 ** (ell - bits)
     return units(params, ell, noise) + first + _SWITCH_ROUNDING * 2.0 ** (ell - result_bits) + _SHARING

@@ -185,7 +185,8 @@ class Product(MatrixProduct):
     @cached_property
     def _answer_sizes(self) -> tuple[int, int] | None:
         left = room(self.spare) - units(self.params, self.ell, self.noise)
-        return answer_bits(self.params, self.ell, left, self._results)
+        kept = self._results / (self.answer_ciphertexts * self.params.degree)
+        return answer_bits(self.params, self.ell, left, self._results, kept)
 
     @property
     def _results(self) -> int:

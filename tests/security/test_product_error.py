@@ -67,10 +67,10 @@ def deviation(product: Product, norm: float) -> float:
     """A standard deviation that the error of a share has at most, in units, its bounded parts left out."""
     degree, meets = product.params.degree, product.tile.cols
     unit = prod(int(p) for p in product.params.primes) / 2.0**product.ell
-    errors = (BINOMIAL + 0.5 + (4.0**product.drop / 12 if product.drop else 0)) * norm**2 * meets
+    errors = (BINOMIAL + 1 / 6 + (4.0**product.drop / 12 if product.drop else 0)) * norm**2 * meets
     zero = (21**2 + BINOMIAL) * degree
-    packing = (product.fill - 1) ** 2 * (degree + 1) / 4
-    switch = degree / 4 * 4.0 ** (product.ell - product.answer_bits)
+    packing = (product.fill - 1) ** 2 * (degree + 1) / 12
+    switch = degree / 12 * 4.0 ** (product.ell - product.answer_bits)
     return sqrt(errors + zero + packing) / unit + sqrt(switch)
 
 

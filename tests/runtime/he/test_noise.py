@@ -56,25 +56,30 @@ def test_packing_adds_a_key_switch_a_level():
     once = packing_noise(packing, 2, RESULTS)
     assert packing_noise(packing, 32, RESULTS) == pytest.approx(31 * once)
     sigmas = tail(RESULTS * 64)
-    rounding = 0.5 * (1 + sigmas * 64)
+    rounding = 0.5 + sigmas * 64 / 12**0.5
     switching = sigmas * sqrt(10.5 * 4096) * 2.0**47 / packing.all_primes[-1]
     assert once == pytest.approx(rounding + switching)
 
 
+@pytest.mark.parametrize("kept", [0.01, 1.0])
 @pytest.mark.parametrize("spare", [1, 2, 8, 12])
-def test_an_answer_has_no_bit_too_many_or_too_few(spare):
+def test_an_answer_has_no_bit_too_many_or_too_few(spare, kept):
     noise = noise_bound(ONE, 28, Meeting(2.0**13, 384, RESULTS))
     left = room(spare) - units(ONE, 28, noise)
-    sizes = answer_bits(ONE, 28, left, RESULTS)
+    sizes = answer_bits(ONE, 28, left, RESULTS, kept)
     assert sizes is not None
-    bits, c0 = sizes
-    assert error_bound(ONE, 28, noise, sizes, RESULTS) <= 2.0**spare
-    assert error_bound(ONE, 28, noise, (bits, c0 - 1), RESULTS) > 2.0**spare
-    assert error_bound(ONE, 28, noise, (bits - 1, bits - 1), RESULTS) > 2.0**spare
+    fits = [
+        (b, r)
+        for b in range(1, 54)
+        for r in range(1, b + 1)
+        if error_bound(ONE, 28, noise, (b, r), RESULTS) <= 2.0**spare
+    ]
+    assert sizes in fits
+    assert sizes[0] + kept * sizes[1] == min(b + kept * r for b, r in fits)
 
 
 def test_no_room_means_no_modulus():
-    assert answer_bits(ONE, 28, 0.0, 1000) is None
-    assert answer_bits(ONE, 28, -1.0, 1000) is None
-    assert answer_bits(ONE, 28, 0.5, 1000) is not None
-    assert answer_bits(ONE, 48, 0.5, 1000) is None  # the rounding alone would need 2^58
+    assert answer_bits(ONE, 28, 0.0, 1000, 1.0) is None
+    assert answer_bits(ONE, 28, -1.0, 1000, 1.0) is None
+    assert answer_bits(ONE, 28, 0.5, 1000, 1.0) is not None
+    assert answer_bits(ONE, 48, 0.5, 1000, 1.0) is None  # the rounding alone would need 2^57
