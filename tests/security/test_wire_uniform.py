@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import scipy
 from evenness import SURE, evenness, uneven
-from frames import Frame, session, succeeded, unpacked, watched
+from frames import SPREAD, Frame, session, spread, succeeded, unpacked, upload_words, watched
 from nacl import bindings as group
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
@@ -30,7 +30,7 @@ HANDSHAKE = "handshake"
 MESSAGES = {
     "base.base_ots": "points of a prime-order group",
     "extension.extend": "masked columns",
-    "engine.plan": "public keys: a seed and c0 by primes",
+    "engine.plan": "the server's seed; public keys: c0 by primes, and a seed",
     "engine.begin": "a seed and c0 by primes",
     "engine.finish": "c1 and c0 modulo a power of two",
     "gilboa.gilboa_chosen": "corrected choices",
@@ -111,14 +111,9 @@ def test_words_of_uploads_fill_their_range(runs):
     uploads = [frame for run in runs for frame in run if frame.kind == "engine.begin"]
     assert uploads
     for frame in uploads:
-        product, at = frame.known["product"], 16
-        (inner,) = product.upload_steps()
-        for _, _, bits, size in product.part_words(inner):
-            words = unpacked(frame.payload[at : at + size], bits)[: 8 * size // bits]
-            at += size
-            counts = np.histogram(words / 2.0**bits, bins=min(8, 2**bits), range=(0, 1))[0]
+        for words in upload_words(frame):
+            counts = np.histogram(spread(words) / 2**SPREAD, bins=8, range=(0, 1))[0]
             assert scipy.stats.chisquare(counts).pvalue > SURE
-        assert at == len(frame.payload)
 
 
 def test_base_ots_say_points_of_the_group(runs):

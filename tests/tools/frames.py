@@ -15,6 +15,7 @@ from unittest import mock
 import numpy as np
 from sides import infer, serve_one
 
+from ppc.runtime.base.prg import SEED_BYTES
 from ppc.runtime.net.channel import Channel
 from ppc.runtime.party.ledger import Ledger
 from ppc.runtime.party.party import Party
@@ -40,10 +41,61 @@ class Frame:
     known: Mapping[str, Any] = field(default_factory=dict)
 
     def elements(self) -> np.ndarray:
-        """The payload's ``count`` ring elements, ``bits`` bits each; its bits where that is not known."""
+        """The payload's ``count`` ring elements, ``bits`` bits each; its bits where that is not known.
+
+        What is uniform below another number than a power of two is spread over 16 bits first.
+        """
+        if self.kind == "engine.begin":
+            return np.concatenate([unpacked(self.payload[:SEED_BYTES], 1), *map(_bits_of, upload_words(self))])
+        if self.kind == "engine.plan" and self.role is Role.CLIENT:
+            return np.concatenate([_bits_of(words) for words in key_words(self)])
         if self.bits is None:
             return unpacked(self.payload, 1)
         return unpacked(self.payload, self.bits, self.count)
+
+
+SPREAD = 16
+
+Words = tuple[np.ndarray, float, int]
+"""Numbers, what they are below, and the low bits that were rounded off beforehand."""
+
+
+def upload_words(frame: Frame) -> Iterator[Words]:
+    """What an upload of one part says of its coefficients, those with plaintext first."""
+    product, at = frame.known["product"], SEED_BYTES
+    (inner,) = product.upload_steps()
+    for masked, word, bits, size in product.part_words(inner):
+        assert word == 0, "a test that spreads numbers takes them whole"
+        below = product.params.q >> product.ell if masked else product.params.q
+        yield unpacked(frame.payload[at : at + size], bits, 8 * size // bits), below, product.drop
+        at += size
+    assert at == len(frame.payload)
+
+
+def key_words(frame: Frame) -> Iterator[Words]:
+    """The polynomials of public keys, prime by prime, and the bits of their seeds."""
+    at = 0
+    for params in frame.known["new"]:
+        parts = [(p, params.degree) for p in params.primes]
+        if params.pack_keys:
+            parts += [(0, 0), *((p, params.degree * params.pack_keys) for p in params.all_primes)]
+        for p, count in parts:
+            size = count * p.bit_length() // 8 if p else SEED_BYTES
+            data = frame.payload[at : at + size]
+            yield (unpacked(data, p.bit_length()), p, 0) if p else (unpacked(data, 16), 1 << 16, 0)
+            at += size
+    assert at == len(frame.payload)
+
+
+def spread(words: Words) -> np.ndarray:
+    """Numbers uniform below any bound as numbers uniform below 2^16, by a fresh uniform fraction each."""
+    x, below, drop = words
+    low = np.random.default_rng().random(len(x)) - (0.5 if drop else 0.0)
+    return ((x.astype(float) + low) * 2.0**drop % below / below * 2**SPREAD).astype(np.uint64)
+
+
+def _bits_of(words: Words) -> np.ndarray:
+    return ((spread(words)[:, None] >> np.arange(SPREAD, dtype=np.uint64)) & np.uint64(1)).ravel()
 
 
 def unpacked(data: bytes, bits: int, count: int | None = None) -> np.ndarray:
@@ -83,7 +135,7 @@ def _frame(payload: bytes, here: FrameType) -> Frame:
     phase, step = _where(party.ledger)
     kind = f"{at.f_globals['__name__'].rsplit('.', 1)[-1]}.{at.f_code.co_name}"
     kind = "handshake" if kind.startswith("handshake.") else kind
-    known = {k: v for k, v in at.f_locals.items() if isinstance(v, int) or k == "product"}
+    known = {k: v for k, v in at.f_locals.items() if isinstance(v, int) or k in ("product", "new")}
     return Frame(party.role, phase, step, kind, packing.get("bits"), packing.get("count"), payload, known)
 
 

@@ -109,7 +109,7 @@ def disagreement(seen: Trace, index: int) -> str | None:
             return _spline(seen, index, seen.made[x], seen.plan.forms[x].num, spec)
         case steps.Maximum(x=x, drop=drop):
             return _maximum(seen.made[x], seen.made[index], drop)
-    return _beyond(error, 0)
+    return _beyond(error, sum(2**product.spare for product in step.products()))
 
 
 def _beyond(error: Ints, bound: float) -> str | None:
