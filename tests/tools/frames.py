@@ -46,7 +46,9 @@ class Frame:
         What is uniform below another number than a power of two is spread over 16 bits first.
         """
         if self.kind == "engine.begin":
-            return np.concatenate([unpacked(self.payload[:SEED_BYTES], 1), *map(_bits_of, upload_words(self))])
+            return np.concatenate(
+                [unpacked(self.payload[:SEED_BYTES], 1), *map(_bits_of, upload_words(self))]
+            )
         if self.kind == "engine.plan" and self.role is Role.CLIENT:
             return np.concatenate([_bits_of(words) for words in key_words(self)])
         if self.bits is None:

@@ -77,6 +77,21 @@ def test_keys_are_sent_once_for_each_parameter_set():
     }
 
 
+def test_every_answer_has_a_mask_of_its_own():
+    """The server's shares of equal products are unrelated, within a connection and between two."""
+
+    def program(p: Party) -> list[Ring | None]:
+        p.linear.plan([PRODUCT])
+        return [p.linear.begin(PRODUCT, lambda: np.ones((1, 8, 4), np.int64)).finish() for _ in range(40)]
+
+    shares = [share for _ in range(2) for share in together(program, standard)[0]]
+    words = np.stack(shares).reshape(len(shares), -1)
+    assert len(np.unique(words[:, 0])) == len(shares)
+    bits = np.unpackbits((words & np.uint64(2**16 - 1)).astype(np.uint16).view(np.uint8), axis=1)
+    assert abs(bits.mean() - 0.5) < 0.02
+    assert np.abs(bits.mean(axis=0) - 0.5).max() < 0.3
+
+
 @pytest.mark.parametrize(
     ("change", "fault", "message"),
     [
