@@ -21,6 +21,10 @@ class Transport(Protocol):
     """Ordered bytes both ways. ``send`` must not wait for the peer to read, ``flush`` may."""
 
     def send(self, data: Buffer) -> None: ...
+    def expect(self, size: int) -> None:
+        """A message of ``size`` bytes is waited for from now on; `recv_into` reads its parts."""
+        ...
+
     def recv_into(self, view: memoryview) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
@@ -45,6 +49,7 @@ class Channel:
 
     def recv(self, size: int) -> bytearray:
         """The next frame, which must have ``size`` bytes."""
+        self._transport.expect(HEADER.size + size)
         got = self._header()
         if got != size:
             raise PeerMismatch(
@@ -88,6 +93,9 @@ class _Pipe:
 
     def send(self, data: Buffer) -> None:
         self._out.put(bytes(data))
+
+    def expect(self, size: int) -> None:
+        """In memory nothing is late."""
 
     def recv_into(self, view: memoryview) -> None:
         at = 0

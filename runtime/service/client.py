@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from ..net.tcp import Stream, connect
+from ..net.stream import Stream
+from ..net.tcp import connect
 from ..net.tls import ClientTls, TlsStream
 from ..party.role import CLIENT
 from ..plan.file import Plan
@@ -81,6 +83,8 @@ class Client:
     def _session(self, address: tuple[str, int], store: Store | None) -> Session:
         return Session(CLIENT, self._connect(address), self.plan, store=store, options=self._options)
 
-    def _connect(self, address: tuple[str, int]) -> Stream:
+    def _connect(self, address: tuple[str, int]) -> socket.socket | Stream:
         connection = connect(address, self._patience)
-        return TlsStream(connection, self._context, address[0]) if self._context else connection
+        if self._context is None:
+            return connection
+        return TlsStream(connection, self._context, address[0], self._options.timeout)

@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from ..base.errors import RuntimeFault
-from ..net.tcp import Stream, listen
+from ..net.stream import Stream
+from ..net.tcp import listen
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
 from ..plan.file import Plan, Weights
@@ -105,5 +106,7 @@ class Server:
         with session:
             return session.prepare(count)
 
-    def _stream(self, connection: socket.socket) -> Stream:
-        return TlsStream(connection, self._context) if self._context else connection
+    def _stream(self, connection: socket.socket) -> socket.socket | Stream:
+        if self._context is None:
+            return connection
+        return TlsStream(connection, self._context, timeout=self._options.timeout)
