@@ -13,7 +13,7 @@ from ..net.stream import Stream
 from ..net.tcp import listen
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
-from ..plan.file import Plan, Weights
+from ..plan.file import Plan, Weights, check_promises, check_weights
 from .options import ADDRESS, SessionOptions
 from .report import Outcome, Report
 from .session import Session
@@ -28,6 +28,9 @@ class Server:
     Args:
         store: where prepared material is; it is used where the client holds the other half.
         tls: certificate and key; without them whoever sits on the path can read and change what travels.
+
+    Raises:
+        BadPlan, RangeFault: weights that are not what the plan says, or beyond a bound that it announces.
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class Server:
         store: Path | None = None,
         tls: ServerTls | None = None,
     ) -> None:
+        check_weights(weights, plan)
+        check_promises(weights, plan)
         self.plan = plan
         self._weights = weights
         self._options = options or SessionOptions()

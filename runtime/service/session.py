@@ -81,9 +81,11 @@ class Session:
         if given is not None and given.plan.hash != plan.hash:
             plan, store = given.plan, None  # material is prepared for the greatest length
         terms = InferenceTerms(store)
-        local = None if given is None else given.local
+        encoded = None if given is None else given.encoded
         with self._program() as progress:
-            done = self._connection.infer(plan, terms, weights=self._weights, local=local, progress=progress)
+            done = self._connection.infer(
+                plan, terms, weights=self._weights, encoded=encoded, progress=progress
+            )
         return self._outcome(done)
 
     def prepare(self, count: int) -> Outcome:
