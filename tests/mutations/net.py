@@ -42,6 +42,14 @@ MUTATIONS = (
         (f"{DEADLINE}::test_strangers_hold_a_server_no_longer_than_its_opening_takes[plain]",),
     ),
     Mutation(
+        "opening-of-tls-as-long-as-all",
+        "nor does one who trickles a handshake of TLS",
+        "runtime/net/tls.py",
+        "        deadline = Deadline(0, timeout if waits else opening)\n",
+        "        deadline = Deadline(0, timeout)\n",
+        (f"{DEADLINE}::test_strangers_hold_a_server_no_longer_than_its_opening_takes[tls]",),
+    ),
+    Mutation(
         "inputs-encoded-late",
         "what does not fit is refused before the server is called",
         "runtime/service/client.py",

@@ -327,7 +327,7 @@ def test_strangers_hold_a_server_no_longer_than_its_opening_takes(wire, monkeypa
     """A client that waits behind them meanwhile is patient, and is served."""
     for module in ("service.session", "net.tls"):
         monkeypatch.setattr(f"ppc.runtime.{module}.OPENING_SECONDS", 2 * SHORT)
-    patient = SessionOptions(timeout=60)
+    patient = SessionOptions(timeout=25)
     server = Server(tiny_plan(), tiny_weights(), patient, tls=wire.server)
     # what may well become a ClientHello, or ours
     begins = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" if wire.server else HEADER.pack(HELLO.size, 0)
