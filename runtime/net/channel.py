@@ -15,6 +15,8 @@ from ..base.wire import Buffer
 
 HEADER = struct.Struct("<II")
 MAX_PAYLOAD = 2**32 - 1
+SHORT = 1 << 14
+"""Bytes that are sent together with their header: a copy costs less than a second packet."""
 
 
 class Transport(Protocol):
@@ -42,8 +44,11 @@ class Channel:
         size = memoryview(payload).nbytes
         if size > MAX_PAYLOAD:
             raise ValueError(f"a frame holds at most {MAX_PAYLOAD} bytes, not {size}")
-        self._transport.send(HEADER.pack(size, self._sent & 0xFFFFFFFF))
-        if size:
+        header = HEADER.pack(size, self._sent & 0xFFFFFFFF)
+        if size <= SHORT:
+            self._transport.send(header + bytes(payload))
+        else:
+            self._transport.send(header)
             self._transport.send(payload)
         self._sent += 1
 

@@ -43,6 +43,10 @@ class SocketStream:
         with contextlib.suppress(OSError):  # a socket of another kind than TCP has no such delay
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
+        self._polls: dict[int, select.poll] = {}
+        for event in (select.POLLIN, select.POLLOUT):
+            self._polls[event] = select.poll()
+            self._polls[event].register(sock, event)
 
     def sendall(self, data: Buffer, deadline: Deadline, /) -> None:
         view, at = memoryview(data).cast("B"), 0
@@ -85,11 +89,9 @@ class SocketStream:
         self.sock.close()
 
     def _wait(self, event: int, deadline: Deadline) -> None:
-        left, fd = deadline.left(), self.sock.fileno()
-        if fd < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        left = deadline.left()
         if not left:
             raise TimeoutError
-        ready = select.poll()
-        ready.register(fd, event)
-        ready.poll(ceil(min(left, LONGEST_WAIT) * 1000))
+        if self.sock.fileno() < 0:  # closed meanwhile; what has its number now is no concern of ours
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._polls[event].poll(ceil(min(left, LONGEST_WAIT) * 1000))
