@@ -89,7 +89,7 @@ class TcpTransport:
         self._check()
 
     def close(self) -> None:
-        """Send what is queued, but wait no longer than `CLOSING_SECONDS` for it; then close."""
+        """Send what is queued, waiting no longer than `CLOSING_SECONDS` or the timeout; then close."""
         self._queue.put(None)
         self._thread.join(timeout=min(self._timeout, CLOSING_SECONDS))
         if self._thread.is_alive():

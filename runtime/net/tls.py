@@ -80,7 +80,7 @@ class TlsStream:
         self._state = threading.Lock()
         self._into = bytearray(PIECE)
         try:
-            self._shake(timeout, waits=hostname is not None)
+            self._shake(timeout, min(timeout, OPENING_SECONDS))
         except OSError as error:
             sock.close()
             raise NetworkFault(f"no TLS with the peer: {_reason(error)}") from None
@@ -120,23 +120,30 @@ class TlsStream:
             self._raw.sock.send(farewell)
         self._raw.close()
 
-    def _shake(self, timeout: float, *, waits: bool) -> None:
-        opening = min(timeout, OPENING_SECONDS)
-        deadline = Deadline(0, timeout if waits else opening)
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self._send(self._outgoing.read(), deadline)
-                self._more(deadline)
-                if waits:
-                    waits, deadline = False, Deadline(0, opening)
-            except ssl.SSLError:
-                with contextlib.suppress(OSError):  # the alert that tells the peer why
-                    self._send(self._outgoing.read(), deadline)
-                raise
-        self._send(self._outgoing.read(), deadline)
+    def _shake(self, timeout: float, opening: float) -> None:
+        due = Deadline(0, opening if self._tls.server_side else timeout)
+        try:
+            while not self._shaken(due):
+                self._more(due)
+                if due.timeout != opening:  # the client's turn has come
+                    due = Deadline(0, opening)
+        except TimeoutError:
+            raise TimeoutError(f"no handshake within {due.timeout:g} seconds; does it use TLS?") from None
+
+    def _shaken(self, due: Deadline) -> bool:
+        """Say what is to be said by now; whether that is all."""
+        done = False
+        try:
+            self._tls.do_handshake()
+            done = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            with contextlib.suppress(OSError):  # the alert that tells the peer why
+                self._send(self._outgoing.read(), due)
+            raise
+        self._send(self._outgoing.read(), due)
+        return done
 
     def _send(self, records: bytes, deadline: Deadline) -> None:
         view, at = memoryview(records), 0
@@ -163,8 +170,6 @@ def _reason(error: Exception) -> str:
             return "the peer closed the connection; does it use TLS?"
         case ssl.SSLError():
             return (error.reason or str(error).partition(" (_ssl.c")[0]).replace("_", " ").lower()
-        case TimeoutError():
-            return "the peer is silent; does it use TLS?"
         case OSError():
             return error.strerror or str(error)
     return str(error)

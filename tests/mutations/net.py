@@ -45,8 +45,8 @@ MUTATIONS = (
         "opening-of-tls-as-long-as-all",
         "nor does one who trickles a handshake of TLS",
         "runtime/net/tls.py",
-        "        deadline = Deadline(0, timeout if waits else opening)\n",
-        "        deadline = Deadline(0, timeout)\n",
+        "            self._shake(timeout, min(timeout, OPENING_SECONDS))\n",
+        "            self._shake(timeout, timeout)\n",
         (f"{DEADLINE}::test_strangers_hold_a_server_no_longer_than_its_opening_takes[tls]",),
     ),
     Mutation(
