@@ -69,8 +69,8 @@ lint: $(READY) types
 	$(BIN)/ruff format --check .
 	cd $(TYPES) && $(MYPY) -p ppc
 	cd $(TYPES) && $(MYPY) ../../models/*.py ../../benchmarks/*.py
-	cd $(TYPES) && MYPYPATH=../../tests/tools:../../tests:../.. $(MYPY) --explicit-package-bases \
-	    ../../tests/tools/*.py ../../tests/conftest.py ../../tests/*/conftest.py
+	cd $(TYPES) && MYPYPATH=../../tests/tools:../../tests/mutations:../../tests:../.. $(MYPY) --explicit-package-bases \
+	    ../../tests/tools/*.py ../../tests/mutations/*.py ../../tests/conftest.py ../../tests/*/conftest.py
 
 # The package as it is installed, rooms inside, made of links: what mypy can follow.
 types:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ppc.frontend.read.run import all_values
 from ppc.runtime.plan.file import Plan, Weights
-from ppc.runtime.session.inputs import fit
-from ppc.runtime.session.simulate import Simulator, naming
+from ppc.runtime.session.inputs import fit, naming
+from ppc.runtime.session.simulate import Simulator
 
 Array = NDArray[Any]
 

@@ -34,7 +34,9 @@ Listen = Annotated[str, typer.Option(help="server: where to listen")]
 Connect = Annotated[str, typer.Option(help="client: where the server is")]
 Weights = Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")]
 Report = Annotated[Path | None, typer.Option(help="Write what it cost, as JSON.")]
-Timeout = Annotated[float, typer.Option(min=1, help="Give up when the peer is silent this long.")]
+Timeout = Annotated[
+    float, typer.Option(min=1, help="Give up when the peer is silent this long, or a message this late.")
+]
 StoreAt = Annotated[Path | None, typer.Option("--store", help="Prepared material; default PLAN.prepared")]
 ShapeAs = Annotated[
     str | None, typer.Option("--shape", help="Send as slowly as lan, wan or BANDWIDTH,RTT; give it to both.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +21,16 @@ LONG = ("e2e", "fuzz", "models")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests take minutes; they run with ``-m slow`` or PPC_SLOW=1."""
+    asked = "slow" in (config.option.markexpr or "") or os.environ.get("PPC_SLOW")
     for item in items:
         if item.path.relative_to(HERE).parts[0] in LONG:
             item.add_marker(pytest.mark.long)
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(3600))
+            if not asked:
+                item.add_marker(pytest.mark.skip(reason="slow; run with -m slow"))
 
 
 def pytest_unconfigure() -> None:

@@ -39,9 +39,9 @@ from ..party.party import Party
 from ..party.ports import Engines
 from ..party.role import CLIENT, SERVER, Role
 from ..plan.file import Plan
-from ..plan.local import run_local
 from ..session.executor import offline, online
 from ..session.facts import Facts
+from ..session.inputs import ClientInput
 from .meter import Units, metered
 from .rates import Rates
 from .sample_plan import sample_plans, sample_weights
@@ -206,8 +206,8 @@ def _side(role: Role, sock: socket.socket) -> tuple[Times, tuple[float, float]]:
 def _walk(p: Party, plan: Plan) -> None:
     p.linear.plan(plan.products)
     weights = sample_weights(plan) if p.role is SERVER else None
-    local = run_local(plan.local, {}) if p.role is CLIENT else None
-    online(p, plan, offline(p, plan, weights), weights, local)
+    encoded = ClientInput.of(plan, {}).encoded if p.role is CLIENT else None
+    online(p, plan, offline(p, plan, weights), weights, encoded)
 
 
 class _StagedServer(HeServer):

@@ -15,12 +15,18 @@ from ..base.wire import Buffer
 
 HEADER = struct.Struct("<II")
 MAX_PAYLOAD = 2**32 - 1
+SHORT = 1 << 14
+"""Bytes that are sent together with their header: a copy costs less than a second packet."""
 
 
 class Transport(Protocol):
     """Ordered bytes both ways. ``send`` must not wait for the peer to read, ``flush`` may."""
 
     def send(self, data: Buffer) -> None: ...
+    def expect(self, size: int) -> None:
+        """A message of ``size`` bytes is waited for from now on; `recv_into` reads its parts."""
+        ...
+
     def recv_into(self, view: memoryview) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
@@ -38,13 +44,17 @@ class Channel:
         size = memoryview(payload).nbytes
         if size > MAX_PAYLOAD:
             raise ValueError(f"a frame holds at most {MAX_PAYLOAD} bytes, not {size}")
-        self._transport.send(HEADER.pack(size, self._sent & 0xFFFFFFFF))
-        if size:
+        header = HEADER.pack(size, self._sent & 0xFFFFFFFF)
+        if size <= SHORT:
+            self._transport.send(header + bytes(payload))
+        else:
+            self._transport.send(header)
             self._transport.send(payload)
         self._sent += 1
 
     def recv(self, size: int) -> bytearray:
         """The next frame, which must have ``size`` bytes."""
+        self._transport.expect(HEADER.size + size)
         got = self._header()
         if got != size:
             raise PeerMismatch(
@@ -88,6 +98,9 @@ class _Pipe:
 
     def send(self, data: Buffer) -> None:
         self._out.put(bytes(data))
+
+    def expect(self, size: int) -> None:
+        """In memory nothing is late."""
 
     def recv_into(self, view: memoryview) -> None:
         at = 0

@@ -8,56 +8,73 @@ import socket
 import threading
 import time
 from dataclasses import replace
-from typing import Protocol
 
 from ..base.errors import NetworkFault, PeerLeft
 from ..base.wire import Buffer
+from .deadline import SLOWEST, Deadline
 from .network import LAN, LOOPBACK, Network
 from .shaping import Pace
+from .stream import SocketStream, Stream
 
-
-class Stream(Protocol):
-    """What is used of a connected socket."""
-
-    def setsockopt(self, level: int, name: int, value: int, /) -> None: ...
-    def settimeout(self, seconds: float | None, /) -> None: ...
-    def sendall(self, data: Buffer, /) -> None: ...
-    def recv_into(self, view: memoryview, /) -> int: ...
-    def close(self) -> None: ...
+CLOSING_SECONDS = 10.0
 
 
 class TcpTransport:
-    """A connected socket with a sending thread, so that two large messages may cross.
+    """A connected stream with a sending thread, so that two large messages may cross.
 
-    With ``shape`` that thread sends as slowly as the network it stands for; the protocol does not wait.
+    What is late, either way, is a fault (`deadline`): a peer that says nothing, or does not read. While this
+    side's own messages are still on their way, the peer's answer is not waited for yet.
+
+    Args:
+        timeout: seconds of silence after which the peer is given up.
+        shape: the network that the sending thread is as slow as; the protocol does not wait.
+        opening: seconds for the whole of the peer's first message, where that is due at once.
     """
 
-    def __init__(self, sock: Stream, timeout: float = 600.0, shape: Network | None = None) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.settimeout(timeout)
-        self._sock = sock
+    def __init__(
+        self,
+        sock: socket.socket | Stream,
+        timeout: float = 600.0,
+        shape: Network | None = None,
+        opening: float | None = None,
+    ) -> None:
+        self._stream = SocketStream(sock) if isinstance(sock, socket.socket) else sock
         self._timeout = timeout
+        self._opening = opening
         self._pace = Pace(shape) if shape else None
+        # a network that this one stands for may be slower than any that is expected
+        self._slowest = min(SLOWEST, shape.bandwidth / 2) if shape else SLOWEST
+        self._due = Deadline(0, timeout)
         self._queue: queue.SimpleQueue[tuple[float, Buffer] | threading.Event | None] = queue.SimpleQueue()
-        self._broken: OSError | None = None
+        self._queued = self._written = 0  # messages; each counted by one thread alone
+        self._wrote = 0.0  # when the last of them was written
+        self._broken: str | None = None
         self._thread = threading.Thread(target=self._pump, name="ppc-send", daemon=True)
         self._thread.start()
 
     def send(self, data: Buffer) -> None:
         self._check()
+        self._queued += 1
         self._queue.put((time.monotonic(), data))
+
+    def expect(self, size: int) -> None:
+        timeout, self._opening = self._opening or self._timeout, None
+        self._due = Deadline(size, timeout, self._slowest)
 
     def recv_into(self, view: memoryview) -> None:
         at = 0
         while at < len(view):
             try:
-                got = self._sock.recv_into(view[at:])
+                got = self._stream.recv_into(view[at:], self._due)
             except TimeoutError:
-                fault = NetworkFault if at else PeerLeft
-                raise fault(f"the peer has been silent for {self._timeout:g} seconds") from None
+                if self._still_sending():
+                    continue
+                raise self._late() from None
             except OSError as error:
-                raise NetworkFault(f"the connection to the peer broke: {error}") from None
-            if got == 0 and at:
+                raise NetworkFault(self._broken or f"the connection to the peer broke: {error}") from None
+            if got == 0 and self._broken:
+                raise NetworkFault(self._broken)
+            if got == 0 and self._due.passed:
                 raise NetworkFault("the peer closed the connection in the middle of a message")
             if got == 0:
                 raise PeerLeft("the peer closed the connection")
@@ -72,14 +89,30 @@ class TcpTransport:
         self._check()
 
     def close(self) -> None:
-        """Send what is queued, but wait no longer than ten seconds for it; then close."""
+        """Send what is queued, waiting no longer than `CLOSING_SECONDS` or the timeout; then close."""
         self._queue.put(None)
-        self._thread.join(timeout=10)
-        self._sock.close()
+        self._thread.join(timeout=min(self._timeout, CLOSING_SECONDS))
+        if self._thread.is_alive():
+            self._stream.hang_up()
+            self._thread.join(timeout=1)
+        self._stream.close()
 
     def _check(self) -> None:
         if self._broken is not None:
-            raise NetworkFault(f"the connection to the peer broke: {self._broken}")
+            raise NetworkFault(self._broken)
+
+    def _late(self) -> NetworkFault:
+        if self._broken is not None:
+            return NetworkFault(self._broken)
+        why = self._due.why("the peer has been silent", "the peer's message comes too slowly")
+        return NetworkFault(why) if self._due.begun else PeerLeft(why)
+
+    def _still_sending(self) -> bool:
+        """Whether the peer cannot be blamed yet: what it has to answer is not sent yet, or only just."""
+        if self._broken is None:
+            sending = self._queued != self._written
+            self._due.postpone(time.monotonic() if sending else self._wrote)
+        return self._due.left() > 0
 
     def _pump(self) -> None:
         while (item := self._queue.get()) is not None:
@@ -87,12 +120,19 @@ class TcpTransport:
                 item.set()
                 continue
             queued, data = item
+            due = Deadline(memoryview(data).nbytes, self._timeout, self._slowest)
             try:
                 for piece in self._pace.pieces(queued, data) if self._pace else (data,):
-                    self._sock.sendall(piece)
-            except OSError as error:
-                self._broken = error
+                    self._stream.sendall(piece, due)
+            except TimeoutError:
+                self._broken = due.why("the peer has read nothing", "the peer reads too slowly")
+                self._stream.hang_up()
                 return
+            except OSError as error:
+                self._broken = f"the connection to the peer broke: {error}"
+                return
+            self._wrote = time.monotonic()
+            self._written += 1
 
 
 def listen(address: tuple[str, int]) -> socket.socket:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ..base.errors import BadInput, NetworkFault
 from ..base.wire import Buffer
+from .deadline import OPENING_SECONDS, Deadline
+from .stream import SocketStream
 
 PIECE = 1 << 18
-HANDSHAKE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -57,47 +58,58 @@ class ClientTls:
 
 
 class TlsStream:
-    """A handshaken connection with the face of a socket. NetworkFault where the handshake fails."""
+    """A handshaken connection with the face of a socket's. NetworkFault where the handshake fails."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, hostname: str | None = None) -> None:
-        """``hostname`` is the server's, at the client; None at the server. Closes the socket on failure."""
-        self._sock = sock
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: ssl.SSLContext,
+        hostname: str | None = None,
+        timeout: float = 600.0,
+    ) -> None:
+        """``hostname`` is the server's, at the client; None at the server. Closes the socket on failure.
+
+        The handshake is over in `OPENING_SECONDS`, or ``timeout`` where that is less. A client may first wait
+        ``timeout`` for the server, which answers one at a time.
+        """
+        self._raw = SocketStream(sock)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=hostname is None, server_hostname=hostname
         )
         self._state = threading.Lock()
-        sock.settimeout(HANDSHAKE_SECONDS)
+        self._into = bytearray(PIECE)
         try:
-            self._shake()
+            self._shake(timeout, min(timeout, OPENING_SECONDS))
         except OSError as error:
             sock.close()
             raise NetworkFault(f"no TLS with the peer: {_reason(error)}") from None
 
-    def setsockopt(self, level: int, name: int, value: int, /) -> None:
-        self._sock.setsockopt(level, name, value)
-
-    def settimeout(self, seconds: float | None, /) -> None:
-        self._sock.settimeout(seconds)
-
-    def sendall(self, data: Buffer, /) -> None:
+    def sendall(self, data: Buffer, deadline: Deadline, /) -> None:
         view, at = memoryview(data).cast("B"), 0
         while at < len(view):
             with self._state:
-                at += self._tls.write(view[at : at + PIECE])
+                taken = self._tls.write(view[at : at + PIECE])
                 records = self._outgoing.read()
-            self._sock.sendall(records)
+            self._send(records, deadline)
+            deadline.passed += taken
+            at += taken
 
-    def recv_into(self, view: memoryview, /) -> int:
+    def recv_into(self, view: memoryview, deadline: Deadline, /) -> int:
         while True:
             with self._state:
                 try:
-                    return int(self._tls.read(len(view), view))
+                    got = int(self._tls.read(len(view), view))
+                    deadline.passed += got
+                    return got
                 except ssl.SSLWantReadError:
                     pass
                 except ssl.SSLEOFError:
                     return 0
-            self._more()
+            self._more(deadline)
+
+    def hang_up(self) -> None:
+        self._raw.hang_up()
 
     def close(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -105,32 +117,48 @@ class TlsStream:
                 with contextlib.suppress(ssl.SSLWantReadError):
                     self._tls.unwrap()
                 farewell = self._outgoing.read()
-            self._sock.setblocking(False)
-            self._sock.send(farewell)
-        self._sock.close()
+            self._raw.sock.send(farewell)
+        self._raw.close()
 
-    def _shake(self) -> None:
-        while True:
-            try:
-                self._tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self._sock.sendall(self._outgoing.read())
-                self._more()
-            except ssl.SSLError:
-                with contextlib.suppress(OSError):  # the alert that tells the peer why
-                    self._sock.sendall(self._outgoing.read())
-                raise
-        self._sock.sendall(self._outgoing.read())
+    def _shake(self, timeout: float, opening: float) -> None:
+        due = Deadline(0, opening if self._tls.server_side else timeout)
+        try:
+            while not self._shaken(due):
+                self._more(due)
+                if due.timeout != opening:  # the client's turn has come
+                    due = Deadline(0, opening)
+        except TimeoutError:
+            raise TimeoutError(f"no handshake within {due.timeout:g} seconds; does it use TLS?") from None
 
-    def _more(self) -> None:
+    def _shaken(self, due: Deadline) -> bool:
+        """Say what is to be said by now; whether that is all."""
+        done = False
+        try:
+            self._tls.do_handshake()
+            done = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            with contextlib.suppress(OSError):  # the alert that tells the peer why
+                self._send(self._outgoing.read(), due)
+            raise
+        self._send(self._outgoing.read(), due)
+        return done
+
+    def _send(self, records: bytes, deadline: Deadline) -> None:
+        view, at = memoryview(records), 0
+        while at < len(view):
+            at += self._raw.send_some(view[at:], deadline)
+
+    def _more(self, deadline: Deadline) -> None:
         """Read what has arrived; the end of the stream too."""
-        data = self._sock.recv(PIECE)
-        with self._state:
-            if data:
-                self._incoming.write(data)
-            else:
-                self._incoming.write_eof()
+        with memoryview(self._into) as into:
+            got = self._raw.recv_some(into, deadline)
+            with self._state:
+                if got:
+                    self._incoming.write(into[:got])
+                else:
+                    self._incoming.write_eof()
 
 
 def _reason(error: Exception) -> str:
@@ -142,8 +170,6 @@ def _reason(error: Exception) -> str:
             return "the peer closed the connection; does it use TLS?"
         case ssl.SSLError():
             return (error.reason or str(error).partition(" (_ssl.c")[0]).replace("_", " ").lower()
-        case TimeoutError():
-            return "the peer is silent; does it use TLS?"
         case OSError():
             return error.strerror or str(error)
     return str(error)

@@ -8,6 +8,7 @@ typed records and nothing else. It may come from a stranger: every step is check
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from math import inf
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
 from .local import LocalOp, infer_local
-from .steps import AnyStep, Form, fits
+from .steps import AnyStep, Form, Step, fits
 
 MAGIC = b"PPCPLAN1"
 VERSION = 4
@@ -261,22 +262,38 @@ def load_weights(path: Path, plan: Plan) -> Weights:
                     f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…"
                 )
             names = set(file.keys())
-            missing = [w.name for w in all_weights(plan) if w.name not in names]
-            if missing:
-                raise BadPlan(f"{path}: weight {missing[0]!r} is missing")
-            weights = {w.name: file.get_tensor(w.name) for w in all_weights(plan)}
+            weights = {w.name: file.get_tensor(w.name) for w in all_weights(plan) if w.name in names}
     except FileNotFoundError:
         raise BadInput(
             f"{path}: no such file; the server needs the weights that `ppc compile` wrote"
         ) from None
     except (SafetensorError, OSError, TypeError, AttributeError) as error:  # types that numpy does not have
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
+    check_weights(weights, plan, str(path))
+    return weights
+
+
+def check_weights(weights: Weights, plan: Plan, source: str = "weights") -> None:
+    """Raises BadPlan, naming it, where a tensor is missing or not what the plan says of it."""
     for w in all_weights(plan):
+        if w.name not in weights:
+            raise BadPlan(f"{source}: weight {w.name!r} is missing")
         held = weights[w.name]
         if held.dtype.kind != "i":
-            raise BadPlan(f"{path}: weight {w.name!r} holds {held.dtype}, not integers")
+            raise BadPlan(f"{source}: weight {w.name!r} holds {held.dtype}, not integers")
         if held.shape != w.shape:
-            raise BadPlan(f"{path}: weight {w.name!r} has shape {held.shape}, the plan says {w.shape}")
+            raise BadPlan(f"{source}: weight {w.name!r} has shape {held.shape}, the plan says {w.shape}")
         if held.size and max(int(held.max()), -int(held.min())) > 1 << (w.bits - 1):
-            raise BadPlan(f"{path}: weight {w.name!r} does not fit the {w.bits} bits that the plan says")
-    return weights
+            raise BadPlan(f"{source}: weight {w.name!r} does not fit the {w.bits} bits that the plan says")
+
+
+def check_promises(weights: Weights, plan: Plan) -> None:
+    """Raises RangeFault where a tensor of the server's passes the bound that a step relies on."""
+    seen: set[object] = set()
+    for each in plan.lengths:
+        steps: Sequence[Step] = each.steps
+        for step in steps:
+            said = (type(step), step.promised(), *step.weights())
+            if step.promised() is not None and said not in seen:
+                seen.add(said)
+                step.check(*(weights[name] for name in step.weights()))

@@ -21,6 +21,9 @@ from .step import Binary, Form, Plain, Shape, Step, Unary
 
 Number = TypeVar("Number", bound=np.generic)
 
+Encoded = Ring | OneHotRows
+"""A value of the client's in its format."""
+
 
 class Encode(Step, frozen=True, kw_only=True, tag=True):
     """A value that the client computes alone enters the computation: its share is the value."""
@@ -36,8 +39,10 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
     def infer(self) -> Form:
         return Form(self.num, self.shape)
 
-    def encoded(self, local: Local) -> Ring:
+    def encoded(self, local: Local) -> Encoded:
         """The client's ring elements. Raises BadPlan for another shape, RangeFault for what does not fit."""
+        if isinstance(local, OneHotRows) and local.shape == self.shape:
+            return self._rows(local)
         try:
             value = np.broadcast_to(local, self.shape)
         except ValueError:
@@ -47,24 +52,28 @@ class Encode(Step, frozen=True, kw_only=True, tag=True):
             ) from None
         return self._encoded(value)
 
+    def _rows(self, local: OneHotRows) -> OneHotRows:
+        """Rows of a look-up, which are not written out."""
+        return replace(local, value=int(self.num.signed(self._encoded(1.0))))
+
     def _encoded(self, value: ArrayLike) -> Ring:
         try:
             return self.num.encode(value)
         except OverflowError as error:
             raise RangeFault(f"the client's value {self.name!r}: {error}") from None
 
-    def online(self, p: Party, out: Form, made: None, local: Local | None) -> Share:
+    def online(self, p: Party, out: Form, made: None, encoded: Encoded | None) -> Share:
         def mine() -> Ring:
-            assert local is not None
-            return self.encoded(local)
+            assert encoded is not None
+            return self.num.wrap(np.asarray(encoded))
 
         data = p.each(client=mine, server=lambda: np.zeros(self.shape, np.uint64))
         return Share(self.num, self.shape, data)
 
     def clear(self, local: Local) -> Signed | OneHotRows:
         if isinstance(local, OneHotRows) and local.shape[1:] == self.shape:
-            return replace(local, value=int(self.num.signed(self._encoded(1.0))))
-        return np.stack([self.num.signed(self.encoded(each)) for each in np.asarray(local)])
+            return self._rows(local)
+        return np.stack([self.num.signed(np.asarray(self.encoded(each))) for each in np.asarray(local)])
 
 
 class Weight(Step, frozen=True, kw_only=True, tag=True):

@@ -9,8 +9,9 @@ A kind of step is a class whose methods are functions of its operands. It says w
     online(p, out, made, *shares, …)        this party's share of the value, whose form is ``out``
     clear(*plain, …)                        the integer meaning of several samples at once, without wrapping
 
-where … are the server's tensors, then the client's own values: None at the other party, and while pricing.
-In the clear a tensor is a `Factor`, which keeps what products need of it.
+where … are the server's tensors, then the client's own values, encoded: None at the other party, and while
+pricing. In the clear a tensor is a `Factor`, which keeps what products need of it, and the client's values
+are as it computes them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import msgspec
 import numpy as np
 
 from ..base.one_hot import OneHotRows
-from ..base.ring import MAX_RANK, Fixed, Signed
+from ..base.ring import MAX_RANK, Fixed, Integers, Signed
 from ..base.share import Share
 from ..he.product import Product
 
@@ -95,6 +96,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     def weights(self) -> Mapping[str, Shape]:
         """The server's tensors that it takes besides, and their shapes."""
         return {}
+
+    def promised(self) -> int | None:
+        """Bits of the bound that the plan announces for those, where the protocol relies on one."""
+        return None
+
+    def check(self, *weights: Integers) -> None:
+        """Raises RangeFault where the tensors pass that bound."""
 
     def locals(self) -> tuple[int, ...]:
         """The client's own values that it takes besides."""

@@ -69,6 +69,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+ROWS = 4096
+"""Of a matrix that are squared at once: a table of words is large."""
+
+
 class Linear(Unary, frozen=True, kw_only=True, tag=True):
     """x @ W, W at the server: (…, k) by (k, n), under HE."""
 
@@ -81,6 +85,20 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
 
     def products(self) -> tuple[Product, ...]:
         return (self.product,)
+
+    def promised(self) -> int:
+        return self.product.norm_bits
+
+    def check(self, *weights: Integers) -> None:
+        (w,) = weights
+        squares = sum(
+            np.square(w[at : at + ROWS].astype(np.float64)).sum(axis=0) for at in range(0, len(w), ROWS)
+        )
+        if np.max(squares) > 4.0 ** self.promised() * (1 + 1e-9):
+            raise RangeFault(
+                f"the server's matrix {self.weight!r} has a norm above 2^{self.promised()}, which the plan "
+                "announced; compile it again"
+            )
 
     def infer(self, x: Form) -> Form:
         made, rows = self.product, prod(x.shape[:-1])
@@ -179,6 +197,18 @@ class Scaled(Unary, frozen=True, kw_only=True, tag=True):
 
     def weights(self) -> Mapping[str, Shape]:
         return {self.weight: self.shape}
+
+    def promised(self) -> int:
+        return self.weight_bits
+
+    def check(self, *weights: Integers) -> None:
+        (w,) = weights
+        limit = 1 << (self.weight_bits - 1)
+        if w.size and not -limit <= int(w.min()) <= int(w.max()) < limit:
+            raise RangeFault(
+                f"the server's weight {self.weight!r} does not fit the {self.weight_bits} bits that the plan "
+                "announced; compile it again"
+            )
 
     def infer(self, x: Form) -> Form:
         Rows(x.shape, self.shape)

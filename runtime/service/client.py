@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from ..net.tcp import Stream, connect
+from ..net.stream import Stream
+from ..net.tcp import connect
 from ..net.tls import ClientTls, TlsStream
 from ..party.role import CLIENT
 from ..plan.file import Plan
-from ..session.inputs import ClientInput
+from ..session.facts import facts
+from ..session.inputs import ClientInput, naming
 from ..session.material import Store
 from .options import ADDRESS, SessionOptions
 from .report import Outcome
@@ -53,34 +56,50 @@ class Client:
 
         Raises:
             BadInput: an input of the wrong name, shape, type or range, before anything is sent.
+            RangeFault: a value that its fixed-point format cannot hold, before anything is sent.
             PeerMismatch, NetworkFault: as the handshake or the connection has it.
         """
-        given = ClientInput.of(self.plan, feeds)
+        given = self._given(feeds)
         with self._session(address, self._shelf.there()) as session:
             return session.infer(given)
 
     def run_all(
         self, samples: Iterable[Mapping[str, ArrayLike]], address: tuple[str, int] = ADDRESS
     ) -> Iterator[Outcome]:
-        """Inferences over one connection, so that all but the first pay no setup; otherwise as `run`."""
-        session: Session | None = None
-        try:
-            for feeds in samples:
-                given = ClientInput.of(self.plan, feeds)
-                session = session or self._session(address, self._shelf.there())
-                yield session.infer(given)
-        finally:
-            if session is not None:
-                session.close()
+        """Inferences over one connection, so that all but the first pay no setup; otherwise as `run`.
+
+        All ``samples`` are taken, and checked, before the first is asked for: a bad one is raised here, with
+        its place, and nothing is sent.
+        """
+        given, every = [], list(samples)
+        for i, feeds in enumerate(every):
+            with naming(i, len(every)):
+                given.append(self._given(feeds))
+        return self._asked(given, address)
+
+    def _asked(self, given: Sequence[ClientInput], address: tuple[str, int]) -> Iterator[Outcome]:
+        if not given:
+            return
+        with self._session(address, self._shelf.there()) as session:
+            for each in given:
+                yield session.infer(each)
 
     def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
         """Setup and ``count`` offline phases, or as many as the server agrees to."""
         with self._session(address, self._shelf.made()) as session:
             return session.prepare(count)
 
+    def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
+        """What a server hears from now on is heard without delay: all that takes time is done before."""
+        given = ClientInput.of(self.plan, feeds)
+        _ = facts(given.plan).digest
+        return given
+
     def _session(self, address: tuple[str, int], store: Store | None) -> Session:
         return Session(CLIENT, self._connect(address), self.plan, store=store, options=self._options)
 
-    def _connect(self, address: tuple[str, int]) -> Stream:
+    def _connect(self, address: tuple[str, int]) -> socket.socket | Stream:
         connection = connect(address, self._patience)
-        return TlsStream(connection, self._context, address[0]) if self._context else connection
+        if self._context is None:
+            return connection
+        return TlsStream(connection, self._context, address[0], self._options.timeout)

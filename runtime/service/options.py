@@ -17,7 +17,8 @@ ADDRESS = ("127.0.0.1", 7766)
 class SessionOptions:
     """
     Attributes:
-        timeout: seconds of silence after which the peer is given up.
+        timeout: seconds of silence after which the peer is given up; and what a message may take beyond the
+            time that a link of `net.deadline.SLOWEST` takes for it.
         shape: a slower network to stand for, at this side's sending end.
         progress: opens a view of an inference's progress; what it gives is called with (phase, steps done,
             steps in all).

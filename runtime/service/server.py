@@ -9,10 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 from ..base.errors import RuntimeFault
-from ..net.tcp import Stream, listen
+from ..net.stream import Stream
+from ..net.tcp import listen
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
-from ..plan.file import Plan, Weights
+from ..plan.file import Plan, Weights, check_promises, check_weights
 from .options import ADDRESS, SessionOptions
 from .report import Outcome, Report
 from .session import Session
@@ -27,6 +28,9 @@ class Server:
     Args:
         store: where prepared material is; it is used where the client holds the other half.
         tls: certificate and key; without them whoever sits on the path can read and change what travels.
+
+    Raises:
+        BadPlan, RangeFault: weights that are not what the plan says, or beyond a bound that it announces.
     """
 
     def __init__(
@@ -38,6 +42,8 @@ class Server:
         store: Path | None = None,
         tls: ServerTls | None = None,
     ) -> None:
+        check_weights(weights, plan)
+        check_promises(weights, plan)
         self.plan = plan
         self._weights = weights
         self._options = options or SessionOptions()
@@ -105,5 +111,7 @@ class Server:
         with session:
             return session.prepare(count)
 
-    def _stream(self, connection: socket.socket) -> Stream:
-        return TlsStream(connection, self._context) if self._context else connection
+    def _stream(self, connection: socket.socket) -> socket.socket | Stream:
+        if self._context is None:
+            return connection
+        return TlsStream(connection, self._context, timeout=self._options.timeout)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
 
 from ..base.errors import PeerLeft
 from ..net.channel import Channel
-from ..net.tcp import Stream, TcpTransport, link
+from ..net.deadline import OPENING_SECONDS
+from ..net.stream import Stream
+from ..net.tcp import TcpTransport, link
 from ..party.party import Party
-from ..party.role import Role
+from ..party.role import SERVER, Role
 from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
 from ..session.engines import checked, standard
@@ -35,7 +38,7 @@ class Session:
     def __init__(
         self,
         role: Role,
-        sock: Stream,
+        sock: socket.socket | Stream,
         plan: Plan,
         *,
         weights: Weights | None = None,
@@ -43,11 +46,14 @@ class Session:
         options: SessionOptions | None = None,
     ) -> None:
         self._options = options or SessionOptions()
+        timeout, shape = self._options.timeout, self._options.shape
+        # a client speaks first, and at once; it waits where the server still answers another
+        opening = min(timeout, OPENING_SECONDS) if role is SERVER else None
         self._plan = plan
         self._weights = weights
         self._store = store
-        self._network = link(sock, self._options.shape)
-        self._channel = Channel(TcpTransport(sock, self._options.timeout, self._options.shape))
+        self._network = link(sock, shape)
+        self._channel = Channel(TcpTransport(sock, timeout, shape, opening))
         self._party = Party(role, self._channel, checked if self._options.check_ot else standard)
         self._connection = Connection(self._party)
         self._programs = 0
@@ -75,9 +81,11 @@ class Session:
         if given is not None and given.plan.hash != plan.hash:
             plan, store = given.plan, None  # material is prepared for the greatest length
         terms = InferenceTerms(store)
-        local = None if given is None else given.local
+        encoded = None if given is None else given.encoded
         with self._program() as progress:
-            done = self._connection.infer(plan, terms, weights=self._weights, local=local, progress=progress)
+            done = self._connection.infer(
+                plan, terms, weights=self._weights, encoded=encoded, progress=progress
+            )
         return self._outcome(done)
 
     def prepare(self, count: int) -> Outcome:

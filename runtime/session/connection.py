@@ -9,7 +9,7 @@ party without a role runs it for its price (`predict_cost`), one that counts wor
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -19,7 +19,7 @@ import numpy as np
 from ..party.ledger import Ledger, Place
 from ..party.party import Party
 from ..plan.file import Plan, Weights
-from ..plan.local import Local
+from ..plan.free import Encoded
 from .engines import NOTHING, Ready, checks_ot, resumed
 from .executor import Floats, Progress, offline, online, setup
 from .facts import facts
@@ -92,10 +92,10 @@ class Connection:
         terms: InferenceTerms,
         *,
         weights: Weights | None = None,
-        local: Sequence[Local] | None = None,
+        encoded: Mapping[int, Encoded] | None = None,
         progress: Progress | None = None,
     ) -> Done:
-        """One inference: ``weights`` are the server's, ``local`` what the client computes alone of its input.
+        """One inference: ``weights`` are the server's, ``encoded`` the client's own values (`ClientInput`).
 
         Raises PeerMismatch, NetworkFault, RangeFault; the connection is of no use then.
         """
@@ -108,7 +108,7 @@ class Connection:
         if made is None:
             setup(self.party, facts(plan).cots, plan)
             made = offline(self.party, plan, weights, progress)
-        outputs = online(self.party, plan, made, weights, local, progress)
+        outputs = online(self.party, plan, made, weights, encoded, progress)
         self.party.flush()
         used = () if terms.id is None else (terms.id.hex(),)
         program = Program(prepared=prepared, further=further, ready=ready, check_ot=checks_ot(self.party))

@@ -17,7 +17,7 @@ from ..party.ledger import Place
 from ..party.party import Party
 from ..party.role import CLIENT, Role
 from ..plan.file import Plan, Weights
-from ..plan.local import Local
+from ..plan.free import Encoded
 from ..plan.steps import Form, Step
 
 Floats = NDArray[np.float64]
@@ -86,21 +86,21 @@ def online(
     plan: Plan,
     made: list[object],
     weights: Weights | None = None,
-    local: Sequence[Local] | None = None,
+    encoded: Mapping[int, Encoded] | None = None,
     progress: Progress | None = None,
     values: Values[Share] | None = None,
 ) -> dict[str, Floats] | None:
     """The outputs by name, at the client. ``made`` is used up.
 
-    ``weights`` are the server's, ``local`` the values that the client computes alone; ``values`` is for who
-    wants to see what is put there.
+    ``weights`` are the server's, ``encoded`` the client's own values by the step at which they enter;
+    ``values`` is for who wants to see what is put there.
     """
     steps: Sequence[Step] = plan.steps
     values = Values(plan) if values is None else values
     revealed: dict[int, Floats] = {}
     for i, step in enumerate(steps):
         with p.ledger.at(plan.place("online", i)):
-            own = [None if local is None else local[j] for j in step.locals()]
+            own = [None if encoded is None else encoded[i] for _ in step.locals()]
             operands = (*values.read(i), *_tensors(step, weights), *own)
             value = step.online(p, plan.forms[i], made[i], *operands)
             made[i] = None

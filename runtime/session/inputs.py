@@ -1,16 +1,22 @@
-"""The client's inputs: which of a plan's lengths they run at, the padding up to it, and whether they fit."""
+"""The client's inputs: which of a plan's lengths they run at, the padding up to it, and whether they fit.
+
+All of it, up to the ring elements that enter the computation, is done before a server hears anything: what
+does not fit costs no material, and nobody but the client can tell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..base.errors import BadInput
+from ..base.errors import BadInput, RuntimeFault
 from ..plan.file import INPUT_KINDS, InputSpec, Plan
+from ..plan.free import Encode, Encoded
 from ..plan.local import Local, run_local
 
 Array = NDArray[Any]
@@ -18,19 +24,31 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, repr=False)
 class ClientInput:
-    """An input that fits: the length it runs at, and all that the client computes alone of it."""
+    """An input that fits: the length it runs at, and what enters the computation, by step."""
 
     plan: Plan
-    local: list[Local]
+    encoded: dict[int, Encoded]
 
     def __repr__(self) -> str:
         return f"ClientInput(plan {self.plan.hash[:12]}, <secret>)"
 
     @staticmethod
     def of(plan: Plan, feeds: Mapping[str, ArrayLike]) -> ClientInput:
-        """Raises BadInput, naming the input, before anything is sent."""
+        """Raises BadInput, naming the input, RangeFault for a value that its format cannot hold."""
         length, fitted = fit(plan, {name: np.asarray(value) for name, value in feeds.items()})
-        return ClientInput(length, run_local(length.local, check_inputs(length, fitted)))
+        return ClientInput(length, enter(length, computed_alone(length, fitted)))
+
+
+def computed_alone(plan: Plan, feeds: Mapping[str, ArrayLike]) -> list[Local]:
+    """What the client computes alone, of an input of the plan's length. Raises BadInput, naming the input."""
+    return run_local(plan.local, check_inputs(plan, feeds))
+
+
+def enter(plan: Plan, local: Sequence[Local]) -> dict[int, Encoded]:
+    """What enters the computation, by step. Raises RangeFault where a format cannot hold it."""
+    return {
+        i: step.encoded(local[step.local]) for i, step in enumerate(plan.steps) if isinstance(step, Encode)
+    }
 
 
 def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]:
@@ -94,3 +112,14 @@ def check_inputs(plan: Plan, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]
                 raise BadInput(f"input {spec.name!r} holds {where}, outside [{spec.low}, {spec.high}]")
         checked[spec.name] = value
     return checked
+
+
+@contextmanager
+def naming(sample: int, of: int) -> Iterator[None]:
+    """A fault says which of ``of`` samples it is about, where those are several."""
+    try:
+        yield
+    except RuntimeFault as fault:
+        if of == 1:
+            raise
+        raise type(fault)(f"samples[{sample}]: {fault}") from None

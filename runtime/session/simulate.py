@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..plan.file import Plan, Weights
 from ..plan.local import Local
 from ..plan.steps import Plain, Step
 from .executor import Values
-from .inputs import ClientInput, fit
+from .inputs import computed_alone, fit, naming
 
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
@@ -73,7 +72,7 @@ class Simulator:
 
     def _walk(self, plan: Plan, samples: Sequence[Feeds], keep: bool) -> list[Simulated]:
         """Samples of one length together."""
-        local = [ClientInput.of(plan, feeds).local for feeds in samples]
+        local = [computed_alone(plan, feeds) for feeds in samples]
         steps: Sequence[Step] = plan.steps
         values: Values[Plain] = Values(plan)
         found: list[dict[int, Floats]] = [{} for _ in samples]
@@ -100,14 +99,3 @@ def _stacked(samples: Sequence[Local]) -> Local:
     if len(rows) == len(samples):
         return OneHotRows(np.stack([each.ids for each in rows]), rows[0].depth)
     return np.stack([np.asarray(each) for each in samples])
-
-
-@contextmanager
-def naming(sample: int, of: int) -> Iterator[None]:
-    """A fault says which of ``of`` samples it is about, where those are several."""
-    try:
-        yield
-    except RuntimeFault as fault:
-        if of == 1:
-            raise
-        raise type(fault)(f"samples[{sample}]: {fault}") from None

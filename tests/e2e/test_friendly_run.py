@@ -57,7 +57,7 @@ def test_two_parties_compute_the_emitted_model_at_the_price_foretold(friendly):
     clear = ppc.simulate(plan, weights, feeds)
 
     given = ClientInput.of(plan, feeds)
-    _, private, ledger = together(lambda p: both(p, plan, weights, given.local), standard)
+    _, private, ledger = together(lambda p: both(p, plan, weights, given.encoded), standard)
     for name in clear:
         assert cosine(clear[name], plain[name]) > 0.9999
         assert cosine(private[name], clear[name]) > 0.9999

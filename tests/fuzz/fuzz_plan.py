@@ -160,7 +160,7 @@ def _execute(plan: Plan, both: bool) -> None:
     simulate(plan, weights, feeds)
     if both:
         given = ClientInput.of(plan, feeds)
-        together(lambda p: stepwise.both(p, plan, weights, given.local), standard)
+        together(lambda p: stepwise.both(p, plan, weights, given.encoded), standard)
 
 
 def expected(fault: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What a party gains that deviates where nothing is checked: docs/threat-model.md says so, and this is why."""
+"""What a party gains that deviates where nothing is checked, as docs/threat-model.md has it."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def everything() -> Everything:
         setup(p, facts(plan).cots, plan)
         made = offline(p, plan, weights)
         kept.append(list(made))
-        outputs = online(p, plan, made, weights, given.local if given else None, values=values)
+        outputs = online(p, plan, made, weights, given.encoded if given else None, values=values)
         kept.extend([p, given, values, values.kept, p.linear, p.prg, *p.cots.values(), p.ledger])
         kept.append(Connection(p))
         return outputs
@@ -336,12 +336,18 @@ def test_a_fault_at_one_side_tells_the_other_nothing():
 
 
 def test_a_value_out_of_range_is_told_to_its_owner_alone():
+    """The server is not even asked (`tests/runtime/service/test_refused.py`)."""
     huge = [np.zeros(1), np.full((1, 4, 11), 7.7e9)]
-    with mock.patch("ppc.runtime.session.inputs.run_local", return_value=huge):
+    with (
+        mock.patch("ppc.runtime.session.inputs.run_local", return_value=huge),
+        watched() as frames,
+    ):
         results = session(tiny_plan(), tiny_weights(), tiny_feeds(), timeout=5)
     assert isinstance(results[CLIENT], RangeFault)
-    assert isinstance(results[SERVER], (NetworkFault, PeerMismatch))
+    assert "7.7e+09" in str(results[CLIENT])
+    assert isinstance(results[SERVER], NetworkFault)
     assert "7.7" not in str(results[SERVER])
+    assert frames == []
 
 
 def test_weights_that_break_their_promise_are_not_shown():

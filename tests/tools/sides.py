@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from numpy.typing import ArrayLike
 
 from ppc.runtime.net.network import Network
-from ppc.runtime.net.tcp import Stream
+from ppc.runtime.net.stream import Stream
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.service.options import SessionOptions
@@ -23,7 +24,7 @@ from ppc.runtime.session.material import Store
 
 
 def serve_one(
-    sock: Stream,
+    sock: socket.socket | Stream,
     plan: Plan,
     weights: Weights,
     *,
@@ -38,7 +39,7 @@ def serve_one(
 
 
 def infer(
-    sock: Stream,
+    sock: socket.socket | Stream,
     plan: Plan,
     feeds: Mapping[str, ArrayLike],
     *,
@@ -53,7 +54,12 @@ def infer(
 
 
 def prepare(
-    sock: Stream, plan: Plan, store: Store, count: int, weights: Weights | None = None, timeout: float = 600.0
+    sock: socket.socket | Stream,
+    plan: Plan,
+    store: Store,
+    count: int,
+    weights: Weights | None = None,
+    timeout: float = 600.0,
 ) -> Outcome:
     """One side's setup and ``count`` offline phases, left in ``store``."""
     role, options = store.binding.role, SessionOptions(timeout=timeout)

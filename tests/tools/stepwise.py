@@ -16,12 +16,12 @@ from ppc.runtime.party.party import Party, reveal, together
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Plan, Weights
-from ppc.runtime.plan.local import Local, run_local
+from ppc.runtime.plan.free import Encoded
 from ppc.runtime.protocols.spline import SplineSpec, spline_clear
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.executor import Values, offline, online, setup
 from ppc.runtime.session.facts import facts
-from ppc.runtime.session.inputs import check_inputs
+from ppc.runtime.session.inputs import computed_alone, enter
 
 Ints = np.ndarray
 
@@ -55,12 +55,12 @@ class Trace:
 
 def trace(plan: Plan, weights: Weights, feeds: Mapping[str, np.ndarray]) -> Trace:
     """Run both roles in this process and keep every value."""
-    local = run_local(plan.local, check_inputs(plan, feeds))
+    local = computed_alone(plan, feeds)
     steps_of: Sequence[steps.Step] = plan.steps
 
     def program(p: Party) -> list[Share]:
         values = Keeping(plan)
-        both(p, plan, weights, local, values)
+        both(p, plan, weights, enter(plan, local), values)
         return values.kept
 
     server, client, _ = together(program, standard)
@@ -83,14 +83,14 @@ def both(
     p: Party,
     plan: Plan,
     weights: Weights,
-    local: Sequence[Local],
+    encoded: Mapping[int, Encoded],
     values: Values[Share] | None = None,
 ) -> dict[str, np.ndarray] | None:
     """Setup, offline and online in one go, without a handshake: what the client learns."""
     own = weights if p.role is SERVER else None
     setup(p, facts(plan).cots, plan)
     made = offline(p, plan, own)
-    return online(p, plan, made, own, local if p.role is CLIENT else None, values=values)
+    return online(p, plan, made, own, encoded if p.role is CLIENT else None, values=values)
 
 
 def opened(num: Fixed, server: Share, client: Share) -> Ints:

@@ -19,6 +19,7 @@ from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch, RuntimeFault
 from ppc.runtime.net.channel import Channel
+from ppc.runtime.net.deadline import Deadline
 from ppc.runtime.net.tcp import TcpTransport
 from ppc.runtime.net.tls import ClientTls, ServerTls, TlsStream
 from ppc.runtime.service.client import Client
@@ -144,7 +145,7 @@ def test_the_wire_shows_nothing(files):
 
     def client() -> None:
         found[1] = TlsStream(taps[1][1], files.client.context(), "127.0.0.1")
-        found[1].sendall(b"the secret of the client" * 10)
+        found[1].sendall(b"the secret of the client" * 10, Deadline(240, 20))
 
     thread = threading.Thread(target=client)
     thread.start()
@@ -152,7 +153,7 @@ def test_the_wire_shows_nothing(files):
     got = bytearray(240)
     at = 0
     while at < len(got):
-        at += stream.recv_into(memoryview(got)[at:])
+        at += stream.recv_into(memoryview(got)[at:], Deadline(240, 20))
     thread.join(timeout=10)
     assert got == b"the secret of the client" * 10
     assert b"secret" not in seen
@@ -203,12 +204,11 @@ def test_a_server_without_tls_is_refused(files):
     assert "no TLS with the peer" in str(client)
 
 
-def test_a_stranger_who_says_nothing_is_given_up(files, monkeypatch):
-    monkeypatch.setattr("ppc.runtime.net.tls.HANDSHAKE_SECONDS", 0.2)
+def test_a_stranger_who_says_nothing_is_given_up(files):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         quiet = socket.create_connection(listener.getsockname()[:2])
-        with pytest.raises(NetworkFault, match="silent; does it use TLS"):
-            TlsStream(listener.accept()[0], files.server.context())
+        with pytest.raises(NetworkFault, match=r"no handshake within 0\.2 seconds; does it use TLS"):
+            TlsStream(listener.accept()[0], files.server.context(), timeout=0.2)
         quiet.close()
 
 
@@ -218,7 +218,7 @@ def test_a_peer_that_hangs_up_is_one_clear_fault(files):
         if farewell:
             client.close()
         else:
-            client._sock.close()
+            client._raw.close()
         with pytest.raises(NetworkFault, match="closed the connection"):
             Channel(TcpTransport(server, 5)).recv(4)
         server.close()
@@ -226,7 +226,7 @@ def test_a_peer_that_hangs_up_is_one_clear_fault(files):
 
 def test_changed_bytes_are_one_clear_fault(files):
     server, client = streams(files.server, files.client)
-    client._sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+    client._raw.sock.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
     with pytest.raises(NetworkFault, match="broke"):
         Channel(TcpTransport(server, 5)).recv(4)
     client.close()

@@ -125,9 +125,9 @@ def test_a_shorter_length_on_the_same_connection_brings_only_its_own_keys():
     plan, weights = merge_lengths([(short, tiny_weights()), (long, tiny_weights())])
 
     def client(session: Session) -> list[Outcome]:
-        local = given().local  # both lengths are as long, so that the choice is the test's
+        same = given().encoded  # both lengths are as long, so that the choice is the test's
         order = (plan, plan.shorter[0], plan, plan.shorter[0])
-        return [session.infer(ClientInput(each, local)) for each in order]
+        return [session.infer(ClientInput(each, same)) for each in order]
 
     served, asked = talk(all_asked, client, plan, weights)
     assert all(as_foretold(outcome) for outcome in (*served, *asked))
@@ -194,17 +194,20 @@ def test_prepared_material_needs_no_keys_and_leaves_them_to_the_next(tmp_path):
 
 
 def test_a_fault_ends_the_connection_for_good():
-    def client(session: Session) -> None:
-        with pytest.raises(RangeFault):
-            session.infer(ClientInput(tiny_plan(), [np.zeros(1), np.full((1, 4, 11), 7.7e9)]))
-        with pytest.raises(NetworkFault):
-            session.infer(given())
+    """At once, and not because two sides out of step wait for each other until they give up."""
 
     def server(session: Session) -> None:
-        with pytest.raises(NetworkFault):
-            all_asked(session)
+        with pytest.raises(RangeFault):
+            session.infer()
+        with pytest.raises(NetworkFault, match=r"closed|broke"):
+            session.infer()
 
-    talk(server, client)
+    def client(session: Session) -> None:
+        for _ in range(2):
+            with pytest.raises(NetworkFault, match=r"closed|broke"):
+                session.infer(given())
+
+    talk(server, client, weights={**tiny_weights(), "table": np.full((11, 6), 77777)})
 
 
 def test_a_client_that_leaves_in_the_middle_is_a_fault_and_one_that_is_done_is_none():

@@ -1,0 +1,58 @@
+"""Prepared material: claimed once, before a byte is read, and for its owner's eyes alone."""
+
+from mutation import Mutation
+
+FILE = "runtime/session/material.py"
+TESTS = "tests/runtime/session/test_material.py"
+
+MUTATIONS = (
+    Mutation(
+        "material-claimed-twice",
+        "what is claimed is gone",
+        FILE,
+        "                os.rename(ready, claimed)\n",
+        "                os.link(ready, claimed)\n",
+        (f"{TESTS}::test_what_is_put_is_claimed_once",),
+    ),
+    Mutation(
+        "material-read-before-claim",
+        "the name is gone for good before a byte is read",
+        FILE,
+        "                    self.sync()\n                    return self._load(file, id)\n",
+        "                    made = self._load(file, id)\n                    self.sync()\n"
+        "                    return made\n",
+        (f"{TESTS}::test_a_claim_lasts_before_a_byte_is_read",),
+    ),
+    Mutation(
+        "material-for-all-eyes",
+        "only the owner can read material",
+        FILE,
+        "os.O_EXCL | os.O_CLOEXEC, 0o600)",
+        "os.O_EXCL | os.O_CLOEXEC, 0o644)",
+        (f"{TESTS}::test_only_the_owner_can_read",),
+    ),
+    Mutation(
+        "material-damaged",
+        "material that was changed on disk is not used",
+        FILE,
+        "        if file.read(DIGEST) != state.digest():\n",
+        "        if len(file.read(DIGEST)) != DIGEST:\n",
+        (f"{TESTS}::test_a_flipped_bit_is_found",),
+    ),
+    Mutation(
+        "material-of-other-weights",
+        "material that was made with other weights is not used",
+        FILE,
+        '            (head.weights, here.weights, "of other weights"),\n',
+        "",
+        (f"{TESTS}::test_material_of_another_is_passed_over_and_left",),
+    ),
+    Mutation(
+        "material-not-offered",
+        "a server picks none but the material that it was offered",
+        "runtime/session/handshake.py",
+        "        if body not in self._offered:\n",
+        "        if not body:\n",
+        ("tests/runtime/session/test_prepare.py::test_a_server_cannot_pick_what_was_not_offered",),
+    ),
+)

@@ -1,0 +1,100 @@
+"""Protocols: what is opened is masked, by a mask that is random."""
+
+from mutation import Mutation
+
+UNIFORM = "tests/runtime/protocols/test_shares_uniform.py"
+MASKED = "tests/security/test_messages_masked.py"
+
+MUTATIONS = (
+    Mutation(
+        "linear-input-bare",
+        "what a linear layer opens is masked",
+        "runtime/protocols/matmul.py",
+        "lambda: num.wrap(x.ring - known(made.r)))\n    mine",
+        "lambda: num.wrap(x.ring))\n    mine",
+        (f"{UNIFORM}::test_shares_and_messages_of_a_linear_layer_are_uniform",),
+    ),
+    Mutation(
+        "product-mask-zero",
+        "what a product of shares opens is masked; with a mask of zeros its result is right all the same",
+        "runtime/protocols/multiply.py",
+        "    u = p.random(bits, (g, n))\n",
+        "    u = p.both(lambda: np.zeros((g, n), np.uint64))\n",
+        (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
+    ),
+    Mutation(
+        "matmul-mask-zero",
+        "the server's masks of a product of shared matrices are random; with zeros the result is right",
+        "runtime/protocols/matmul.py",
+        "    a = p.each(server=lambda: p.prg.ring(left.ell, (left.batch, left.m, left.k)))\n",
+        "    a = p.each(server=lambda: np.zeros((left.batch, left.m, left.k), np.uint64))\n",
+        (f"{UNIFORM}::test_shares_and_messages_of_a_product_of_shares_are_uniform",),
+    ),
+    Mutation(
+        "truncation-sign-bare",
+        "a truncation tells no bit of its operand",
+        "runtime/protocols/truncate.py",
+        "lambda: msb() ^ known(ot.choice))",
+        "msb)",
+        (
+            f"{UNIFORM}::test_messages_of_a_truncation_are_uniform",
+            f"{MASKED}::test_messages_hide_fixed_shares",
+        ),
+    ),
+    Mutation(
+        "scaled-mask-zero",
+        "what a product with the server's factors opens is masked",
+        "runtime/protocols/multiply.py",
+        "    r = p.each(client=lambda: p.prg.ring(num.bits, (rows.groups, rows.length)))\n",
+        "    r = p.each(client=lambda: np.zeros((rows.groups, rows.length), np.uint64))\n",
+        (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
+    ),
+    Mutation(
+        "and-opening-bare",
+        "what an AND of shared bits opens is masked",
+        "runtime/protocols/booleans.py",
+        "flat += [known(x)[here] ^ known(m.u), ",
+        "flat += [known(x)[here], ",
+        (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
+    ),
+    Mutation(
+        "selection-bit-bare",
+        "a selection tells neither its bit",
+        "runtime/protocols/booleans.py",
+        "lambda: bit.ring ^ known(made.got.choice))",
+        "lambda: bit.ring)",
+        (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
+    ),
+    Mutation(
+        "selection-value-bare",
+        "nor its value",
+        "runtime/protocols/booleans.py",
+        "        return num.wrap(t0 - t1 + (np.uint64(1)",
+        "        return num.wrap((np.uint64(1)",
+        (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
+    ),
+    Mutation(
+        "look-up-index-bare",
+        "a look-up in the peer's table hides the place",
+        "runtime/protocols/one_of_n.py",
+        "lambda: (index() ^ known(made.r)).astype(np.uint64)",
+        "lambda: index().astype(np.uint64)",
+        (f"{MASKED}::test_messages_hide_fixed_shares[look-up]",),
+    ),
+    Mutation(
+        "crossing-choice-bare",
+        "the bits that choose in a product by OTs are masked",
+        "runtime/protocols/gilboa.py",
+        "            out |= (bit ^ known(ot.choice)) << np.uint64(i)\n",
+        "            out |= bit << np.uint64(i)\n",
+        (f"{MASKED}::test_messages_hide_fixed_shares[cross]",),
+    ),
+    Mutation(
+        "square-mask-zero",
+        "the server's mask of a square is random; with zeros the result is right",
+        "runtime/protocols/multiply.py",
+        "    r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))\n",
+        "    r = p.each(server=lambda: np.zeros(n, np.uint64))\n",
+        (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
+    ),
+)
