@@ -27,8 +27,8 @@ _ERROR_VARIANCE = 10.5
 """Of SEAL's centred binomial of 2·21 bits; as a sum of 42 centred bits its proxy is its variance."""
 _ERROR_MAX = 21
 _ROUNDING_PROXY = 1 / 12
-"""What is rounded looks uniform by RLWE, so that the error is uniform in an interval of length 1; the proxy of
-a uniform variable is its variance (it is strictly sub-Gaussian)."""
+"""What is rounded looks uniform by RLWE, so that the error is uniform in an interval of length 1; the proxy
+of a uniform variable is its variance (it is strictly sub-Gaussian)."""
 _SWITCH_ROUNDING = 0.5 + 2.0**-8
 """One rounding to the answer's modulus, with what the 64-bit fractions of the switch add."""
 _SHARING = 1.0
