@@ -1,4 +1,4 @@
-"""Products under encryption: what hides answers, uploads and keys, and that errors stay where nothing is kept."""
+"""Products under encryption: what hides answers, uploads and keys, and that errors reach no kept bit."""
 
 from mutation import Mutation
 
