@@ -93,11 +93,13 @@ def spread(words: Words) -> np.ndarray:
     """Numbers uniform below any bound as numbers uniform below 2^16, by a fresh uniform fraction each."""
     x, below, drop = words
     low = np.random.default_rng().random(len(x)) - (0.5 if drop else 0.0)
-    return ((x.astype(float) + low) * 2.0**drop % below / below * 2**SPREAD).astype(np.uint64)
+    share = (x.astype(float) + low) * 2.0**drop % below / below
+    return np.asarray(share * 2**SPREAD, np.uint64)
 
 
 def _bits_of(words: Words) -> np.ndarray:
-    return ((spread(words)[:, None] >> np.arange(SPREAD, dtype=np.uint64)) & np.uint64(1)).ravel()
+    bits: np.ndarray = (spread(words)[:, None] >> np.arange(SPREAD, dtype=np.uint64)) & np.uint64(1)
+    return bits.ravel()
 
 
 def unpacked(data: bytes, bits: int, count: int | None = None) -> np.ndarray:
