@@ -33,6 +33,7 @@ from ..he.product import Product, parameter_sets
 from ..net.channel import Channel
 from ..net.tcp import TcpTransport
 from ..ot.extension import COLUMNS, Iknp
+from ..ot.keys import hash_tweak
 from ..ot.silent import B12, Silent
 from ..party.ledger import Cost, Ledger, Place
 from ..party.party import Party
@@ -163,6 +164,7 @@ class _Stock:
 
     ready = True
     checked = False
+    tweak = hash_tweak(b"")
 
     def __init__(self, p: Party, sender: Role) -> None:
         self.sender = sender

@@ -3,7 +3,7 @@
 //   AesKey           a key schedule
 //   aes_blocks       encrypt n independent blocks (ECB), the work-horse of everything below
 //   aes_counters     the counter blocks 0^64 || be64(counter), as CTR mode with a zero nonce counts
-//   fixed_key        the schedule of the public permutation pi used by the hashes
+//   aes_keys         eight key schedules at once
 #pragma once
 
 #if !defined(__x86_64__)
@@ -64,6 +64,26 @@ PPC_AES inline AesKey aes_key(const void* key) {
     return k;
 }
 
+constexpr size_t kSchedules = 8;
+
+// The schedules of kSchedules keys. SubWord is aesenclast of a word that stands in all four columns, where ShiftRows
+// changes nothing: unlike aeskeygenassist it is pipelined, and eight keys hide its latency.
+PPC_AES inline void aes_keys(const block* keys, AesKey* out) {
+    static constexpr int kRcon[10] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x20, 0x40, 0x80, 0x1b, 0x36};
+    const block rotated = _mm_set1_epi32(0x0c0f0e0d);  // RotWord of the last column
+    block x[kSchedules];
+    for (size_t k = 0; k < kSchedules; ++k) out[k].round[0] = x[k] = _mm_loadu_si128(keys + k);
+    for (int r = 0; r < 10; ++r) {
+        const block rcon = _mm_set1_epi32(kRcon[r]);
+        for (size_t k = 0; k < kSchedules; ++k) {
+            const block word = _mm_aesenclast_si128(_mm_shuffle_epi8(x[k], rotated), rcon);
+            x[k] = _mm_xor_si128(x[k], _mm_slli_si128(x[k], 4));
+            x[k] = _mm_xor_si128(x[k], _mm_slli_si128(x[k], 8));
+            out[k].round[r + 1] = x[k] = _mm_xor_si128(x[k], word);
+        }
+    }
+}
+
 // Eight blocks in flight hide the latency of one round.
 PPC_AES inline void aes_blocks_ni(const AesKey& k, const block* in, block* out, size_t n) {
     size_t i = 0;
@@ -118,14 +138,6 @@ inline void aes_counters(uint64_t first, block* out, size_t n) {
 inline void aes_ctr(const AesKey& k, uint64_t first, block* out, size_t n) {
     aes_counters(first, out, n);
     aes_blocks(k, out, out, n);
-}
-
-// The public permutation pi: AES under the first 128 fractional bits of the number pi.
-inline const AesKey& fixed_key() {
-    static const uint8_t digits[16] = {0x24, 0x3f, 0x6a, 0x88, 0x85, 0xa3, 0x08, 0xd3,
-                                       0x13, 0x19, 0x8a, 0x2e, 0x03, 0x70, 0x73, 0x44};
-    static const AesKey key = aes_key(digits);
-    return key;
 }
 
 }  // namespace ppc

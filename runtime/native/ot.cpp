@@ -116,26 +116,28 @@ static OutBlocks iknp_send(Bytes seeds, Blocks delta, uint64_t counter, Bytes me
     return as_blocks(out, 128 * words);
 }
 
-static OutRows hash_keys(const block* blocks, size_t n, block offset, uint64_t first, size_t nbytes) {
+static OutRows hash_keys(block tweak, const block* blocks, size_t n, block offset, uint64_t first, size_t nbytes) {
     need(nbytes >= 1 && nbytes <= 1 << 26, "a key has 1 to 2^26 bytes");
     need(first + n >= first, "the index of a COT must stay below 2^64");
     auto* out = static_cast<uint8_t*>(allocate(n * nbytes + 16));
     {
         nb::gil_scoped_release release;
-        ppc::hash_keys(blocks, offset, first, n, nbytes, out);
+        ppc::hash_keys(ppc::aes_key(&tweak), blocks, offset, first, n, nbytes, out);
     }
     return OutRows(out, {n, nbytes}, owner_of(out));
 }
 
-static std::pair<OutRows, OutRows> sender_keys(Blocks blocks, Blocks delta, uint64_t first, size_t nbytes) {
+static std::pair<OutRows, OutRows> sender_keys(Blocks blocks, Blocks delta, Bytes tweak, uint64_t first,
+                                               size_t nbytes) {
     const block* q = blocks_of(blocks);
-    const block d = delta_of(delta);
-    return {hash_keys(q, blocks.shape(0), _mm_setzero_si128(), first, nbytes),
-            hash_keys(q, blocks.shape(0), d, first, nbytes)};
+    const block d = delta_of(delta), w = one_block(tweak);
+    return {hash_keys(w, q, blocks.shape(0), _mm_setzero_si128(), first, nbytes),
+            hash_keys(w, q, blocks.shape(0), d, first, nbytes)};
 }
 
-static OutRows receiver_keys(Blocks blocks, uint64_t first, size_t nbytes) {
-    return hash_keys(blocks_of(blocks), blocks.shape(0), _mm_setzero_si128(), first, nbytes);
+static OutRows receiver_keys(Blocks blocks, Bytes tweak, uint64_t first, size_t nbytes) {
+    const block* t = blocks_of(blocks);
+    return hash_keys(one_block(tweak), t, blocks.shape(0), _mm_setzero_si128(), first, nbytes);
 }
 
 static OutBytes choice_bits(Blocks blocks) {
@@ -242,8 +244,9 @@ NB_MODULE(_ot, m) {
     m.def("iknp_receive", &iknp_receive, nb::arg("seeds0"), nb::arg("seeds1"), nb::arg("counter"),
           nb::arg("choices"));
     m.def("iknp_send", &iknp_send, nb::arg("seeds"), nb::arg("delta"), nb::arg("counter"), nb::arg("message"));
-    m.def("sender_keys", &sender_keys, nb::arg("blocks"), nb::arg("delta"), nb::arg("first"), nb::arg("nbytes"));
-    m.def("receiver_keys", &receiver_keys, nb::arg("blocks"), nb::arg("first"), nb::arg("nbytes"));
+    m.def("sender_keys", &sender_keys, nb::arg("blocks"), nb::arg("delta"), nb::arg("tweak"), nb::arg("first"),
+          nb::arg("nbytes"));
+    m.def("receiver_keys", &receiver_keys, nb::arg("blocks"), nb::arg("tweak"), nb::arg("first"), nb::arg("nbytes"));
     m.def("choice_bits", &choice_bits, nb::arg("blocks"));
     m.def("ggm_send", &ggm_send, nb::arg("seed"), nb::arg("tweak"), nb::arg("delta"), nb::arg("cots"),
           nb::arg("trees"), nb::arg("depth"));

@@ -53,7 +53,8 @@ void iknp_send(const uint8_t* seeds, block delta, uint64_t counter, const block*
 void transpose128(block* square);
 
 // ot_hash.cpp: out has n * nbytes bytes and 16 of slack.
-void hash_keys(const block* blocks, block offset, uint64_t first, size_t n, size_t nbytes, uint8_t* out);
+void hash_keys(const AesKey& tweak, const block* blocks, block offset, uint64_t first, size_t n, size_t nbytes,
+               uint8_t* out);
 
 // ot_silent.cpp
 void ggm_send(const AesKey& roots, const AesKey& tweak, block delta, const block* q, size_t trees, int depth,

@@ -13,6 +13,7 @@ from ..base.ring import Ring
 from ..party.party import Party
 from ..party.role import Role
 from .extension import Iknp, message_size
+from .keys import Keys, hash_tweak
 from .silent import B10, B11, B12, SETS, Lpn, Silent
 
 Schedule = tuple[tuple[str, int], ...]
@@ -48,6 +49,7 @@ class Pool:
         self._check = check
         self._iknp = Iknp(sender, check=check)
         self._silent: Silent | None = None
+        self._tweak: Keys | None = None
         if ready:
             self._iknp.assume_set_up()
             self._silent = Silent(sender, None, None, check=check)
@@ -65,6 +67,11 @@ class Pool:
     def delta(self) -> Ring | None:
         """The sender's correlation, uint64 (1, 2) with the lowest bit set; None at the receiver."""
         return self._iknp.delta
+
+    @property
+    def tweak(self) -> Keys | None:
+        """What the hash of these COTs is under, uint8 (16,); None while pricing and before base OTs."""
+        return self._tweak
 
     @property
     def ready(self) -> bool:
@@ -97,7 +104,9 @@ class Pool:
         self._todo = list(_steps(schedule(count, self._check)))
         if count and self._silent is None:
             self._iknp.setup(self._p)
-            self._silent = Silent(self._sender, self._iknp.delta, self._iknp.tag, check=self._check)
+            tag = self._iknp.tag
+            self._silent = Silent(self._sender, self._iknp.delta, tag, check=self._check)
+            self._tweak = None if tag is None else hash_tweak(tag)
 
     def take(self, count: int) -> tuple[int, Ring | None]:
         """The next ``count`` COTs: the index of the first, and the blocks, uint64 (count, 2).

@@ -11,6 +11,9 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..base.ring import Ring, Signed
 from .role import Role
 
@@ -42,6 +45,13 @@ class CotSource(Protocol):
     @property
     def delta(self) -> Ring | None:
         """Delta, uint64 (1, 2), at the sender; None at the receiver and while pricing."""
+
+    @property
+    def tweak(self) -> NDArray[np.uint8] | None:
+        """What `ot.keys` hashes these COTs under; None while pricing.
+
+        16 public bytes, alike at both roles, that no other session and direction has.
+        """
 
     @property
     def ready(self) -> bool:

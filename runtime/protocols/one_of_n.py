@@ -2,7 +2,9 @@
 
 The sender holds a table of 2^k entries of ``width`` bits, the receiver an index. Every entry is
 masked by pads of which the receiver knows the one at a random index r, so the table turned by
-(index xor r) opens at the index alone.
+(index xor r) opens at the index alone. A pad is the XOR of parts of the OTs' keys and hashes nothing
+itself: who knows an entry that it did not choose has a part of an OT's key at most, and `ot.keys` says
+what that is worth.
 
     receiver -> sender   index xor r                k bits
     sender -> receiver   table xor turned pads      2^k · width bits

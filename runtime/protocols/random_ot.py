@@ -50,9 +50,10 @@ def keyed_ot(p: Party, sender: Role, count: int, size: int) -> KeyedOt:
     if blocks is None:
         return KeyedOt()
     if p.role is sender:
-        k0, k1 = keys.sender_keys(blocks, known(source.delta), first, size)
+        k0, k1 = keys.sender_keys(blocks, known(source.delta), known(source.tweak), first, size)
         return KeyedOt(k0=k0, k1=k1)
-    return KeyedOt(choice=keys.choice_bits(blocks), k=keys.receiver_keys(blocks, first, size))
+    k = keys.receiver_keys(blocks, known(source.tweak), first, size)
+    return KeyedOt(choice=keys.choice_bits(blocks), k=k)
 
 
 def random_ot(p: Party, sender: Role, bits: int, shape: tuple[int, ...], vector: int = 1) -> RandomOt:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..base.ring import Ring
 from ..he.engine import HeEngine
 from ..he.params import HeParams
@@ -63,6 +66,7 @@ class CountingSource:
     sender: Role
     taken: int = 0
     delta: Ring | None = field(default=None, init=False)
+    tweak: NDArray[np.uint8] | None = field(default=None, init=False)
     ready: bool = field(default=True, init=False)
     checked: bool = field(default=False, init=False)
 

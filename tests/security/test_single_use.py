@@ -12,6 +12,7 @@ import pytest
 from tiny import tiny_plan, tiny_weights
 
 from ppc.runtime.ot import keys
+from ppc.runtime.ot.keys import hash_tweak
 from ppc.runtime.ot.pool import Pool
 from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.role import CLIENT, SERVER, Role
@@ -36,7 +37,7 @@ class Recorded:
         self.party: dict[Role, Party] = {}
         self.takes: dict[tuple[Role, Role], list[tuple[int, int]]] = defaultdict(list)
         self.blocks: dict[tuple[Role, Role], list[np.ndarray]] = defaultdict(list)
-        self.hashed: list[tuple[str, int, int]] = []
+        self.hashed: list[tuple[str, bytes, int, int]] = []
 
 
 def record(monkeypatch: pytest.MonkeyPatch) -> Recorded:
@@ -55,7 +56,8 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     def watched_keys(name, real):
         def hashed(blocks, *rest):
             with lock:
-                seen.hashed.append((name, rest[-2], len(blocks)))
+                tweak, first, _ = rest[-3:]
+                seen.hashed.append((name, tweak.tobytes(), first, len(blocks)))
             return real(blocks, *rest)
 
         return hashed
@@ -145,11 +147,14 @@ def test_every_ot_is_taken_once(runs, role, sender):
 
 
 def test_every_hash_is_tweaked_by_the_index_of_its_ot(runs):
-    """What is hashed is what was taken, under the same running indices and in no other way."""
+    """What is hashed is what was taken, under its direction's tweak and running indices, in no other way."""
     for run in runs:
         for name, side in (("sender", lambda sender: sender), ("receiver", lambda sender: sender.other)):
-            hashed = Counter((first, n) for kind, first, n in run.hashed if kind == name)
-            taken = Counter(take for sender in Role for take in run.takes[side(sender), sender])
+            hashed = Counter((tweak, first, n) for kind, tweak, first, n in run.hashed if kind == name)
+            taken = Counter()
+            for sender in Role:
+                own = hash_tweak(run.party[sender].cots[sender]._iknp.tag).tobytes()
+                taken.update((own, *take) for take in run.takes[side(sender), sender])
             assert hashed == taken
 
 
@@ -163,7 +168,7 @@ def test_no_cot_block_is_handed_out_twice(runs, role, sender):
 def test_correlations_and_tags_are_new_in_every_run_and_direction(runs):
     pools = [run.party[sender].cots[sender] for run in runs for sender in Role]
     assert len({pool.delta.tobytes() for pool in pools}) == len(pools) == 4
-    assert len({pool._iknp.tag for pool in pools}) == 4
+    assert len({pool._iknp.tag for pool in pools}) == len({pool.tweak.tobytes() for pool in pools}) == 4
     for run in runs:
         assert all(run.party[sender.other].cots[sender].delta is None for sender in Role)
 

@@ -15,7 +15,7 @@ from ppc.runtime.ot import check as check_module
 from ppc.runtime.ot import extension, silent
 from ppc.runtime.ot.check import GROUP
 from ppc.runtime.ot.extension import COLUMNS, Iknp, message_size
-from ppc.runtime.ot.keys import choice_bits, receiver_keys, sender_keys
+from ppc.runtime.ot.keys import choice_bits, hash_tweak, receiver_keys, sender_keys
 from ppc.runtime.ot.pool import Pool, schedule, schedule_bytes
 from ppc.runtime.ot.silent import B10, SETS, Lpn, Silent
 from ppc.runtime.party.ledger import Place
@@ -98,13 +98,13 @@ def test_without_the_check_127_rows_tell_all_of_delta(monkeypatch: pytest.Monkey
     """Where a receiver can tell which key fits, each row whose column it has changed is a bit of Delta."""
     _deviate(monkeypatch, [(row, row + 1) for row in range(COLUMNS)])
     (iknp, (q,)), (_, (t,)), _ = together(_iknp(SERVER, (600,), check=False))
-    found = 1
+    found, tweak = 1, hash_tweak(iknp.tag)
     for row in range(COLUMNS):
-        zero, one = sender_keys(q[row : row + 1], iknp.delta, row, 16)
+        zero, one = sender_keys(q[row : row + 1], iknp.delta, tweak, row, 16)
         used = one if t[row, 0] & ONE else zero  # the key of a message that the receiver knows
         changed = t[row : row + 1].copy()
         changed[0, (row + 1) // 64] ^= ONE << np.uint64((row + 1) % 64)
-        as_it_was, other = (receiver_keys(x, row, 16).tobytes() for x in (t[row : row + 1], changed))
+        as_it_was, other = (receiver_keys(x, tweak, row, 16).tobytes() for x in (t[row : row + 1], changed))
         assert used.tobytes() in (as_it_was, other)
         found |= (used.tobytes() == other) << (row + 1)
     assert found == int.from_bytes(iknp.delta.tobytes(), "little")

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.long
 
 BOTH = pytest.mark.parametrize("sender", [SERVER, CLIENT])
 ONE = np.uint64(1)
+TWEAK = np.arange(16, dtype=np.uint8)
 SMALL = (1, 0, 500, 128, 371)
 SILENT = (1, 300_000, 0, 520_000, 179_999)
 
@@ -47,8 +48,8 @@ def test_taken_cots_are_correlated_and_numbered_once(sender: Role, takes: tuple[
         at += n
         assert q.shape == t.shape == (n, 2)
         assert (t == q ^ (t[:, :1] & ONE) * delta).all()
-        k0, k1 = sender_keys(q, delta, i, 2)
-        assert (receiver_keys(t, j, 2) == np.where(t[:, :1] & ONE, k1, k0)).all()
+        k0, k1 = sender_keys(q, delta, TWEAK, i, 2)
+        assert (receiver_keys(t, TWEAK, j, 2) == np.where(t[:, :1] & ONE, k1, k0)).all()
     blocks = np.concatenate([q for _, q in sent]).view("V16")
     assert len(np.unique(blocks)) == sum(takes)
     choice = np.concatenate([t[:, 0] & ONE for _, t in got])
