@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from ppc.frontend.read.axes import fixed_inputs
 from ppc.frontend.read.model import read_model
 from ppc.frontend.read.needed import needed, not_stray
 from ppc.frontend.read.reader import Reader, Surveyed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ def load(
         raise UnsupportedModel(reader.unsupported)
     graph = reader.graph(reader.chosen, explicit=outputs is not None)
     _check_finite(graph)
+    for each in reader.opening.found(graph):
+        log.info(str(each))
     return graph
 
 
