@@ -104,6 +104,8 @@ def compile_(
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
+    from ppc.backend.public import groups
+
     inputs.check_folders(output, emit_onnx)
     begun = time.perf_counter()
     asked: dict[str, Any] = {
@@ -132,6 +134,8 @@ def compile_(
         _print_json({**summary, **files, "replaced": [asdict(each) for each in compiled.applied]})
         return
     _show_replaced(compiled.applied)
+    for group in groups(summary["public"]):
+        _say(f"public: {group}")
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
     for phase, cost in summary["predicted"].items():
