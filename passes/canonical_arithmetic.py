@@ -38,7 +38,7 @@ def subtraction(op: Op, uses: Uses) -> Op | None:
             return x
         case ops.Neg(x=ops.Sub(a=a, b=b) as difference) if uses[difference] == 1:
             return ops.Sub(b, a)
-        case ops.Mul(a=x, b=c) if scalar(c) == -1 and x.type == op.type:
+        case ops.Mul(a=x, b=c) if public(c) == -1 and x.type == op.type:
             return ops.Neg(x)
     return None
 

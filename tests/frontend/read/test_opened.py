@@ -1,0 +1,128 @@
+"""Whole numbers of the model that meet the client's: opened where nothing else will do, told; never a float."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import model, tensor
+
+from ppc.frontend.errors import UnsupportedModel
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import Graph, Owner, walk
+from ppc.frontend.read.load import load
+from ppc.passes.owners import owners
+
+N, B, X = np.array([[5, 0, 2]]), np.array([[True, False, True]]), np.float32([[0.5, 1, 2]])
+HELD = {
+    "n": np.array([[700, 3, 1]]),
+    "b": np.array([[True, True, False]]),
+    "w": np.float32([[0.37, -0.2, 1.1]]),
+    "table": np.array([4, 9, 2, 7, 1, 3]),
+    "places": np.array([0, 0, 0]),
+    "low": np.float32(-1e9),
+    "high": np.float32(0.37),
+}
+
+
+def net(*nodes: tuple[str, str, str, dict[str, Any]]) -> onnx.ModelProto:
+    """Operators on the client's ids, bits and x, and on ``HELD``; the last one's result is the output."""
+    made = [
+        helper.make_node(kind, given.split(), [out], name=out, **more) for kind, given, out, more in nodes
+    ]
+    read = {name for each in made for name in each.input}
+    feeds = {k: v for k, v in {"ids": N, "bits": B, "x": X}.items() if k in read}
+    held = [tensor(k, v) for k, v in HELD.items() if k in read]
+    return model(made, feeds, [nodes[-1][2]], held, opset=18)
+
+
+def one(kind: str, given: str, **more: Any) -> onnx.ModelProto:
+    return net((kind, given, "out", more))
+
+
+def secrets(graph: Graph) -> dict[str, bool]:
+    return {op.name: op.secret for op in walk(graph) if isinstance(op, ops.Const)}
+
+
+@pytest.mark.parametrize(
+    ("proto", "name"),
+    [
+        (one("And", "bits b"), "b"),
+        (one("Equal", "ids n"), "n"),
+        (one("Mul", "ids n"), "n"),
+        (one("Mod", "ids n"), "n"),
+        (one("Xor", "bits b"), "b"),
+        (one("Concat", "ids n", axis=1), "n"),
+        (one("Gather", "x places"), "places"),
+        (one("Gather", "table ids"), "table"),
+        (one("BitwiseAnd", "ids n"), "n"),
+        (one("Where", "b x low"), "b"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.graph.node[0].op_type,
+)
+def test_what_no_protocol_computes_is_opened_and_told(
+    proto: onnx.ModelProto, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        graph = load(proto)
+    assert secrets(graph)[name] is False
+    assert owners(graph)[graph.outputs["out"]] is Owner.CLIENT
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert line.startswith(f"public: {name} {list(HELD[name].shape)} of the model, which ")
+    assert line.endswith(" needs in the open")
+
+
+@pytest.mark.parametrize(
+    "proto",
+    [
+        one("Where", "b x high"),
+        net(("Cast", "b", "f", {"to": TensorProto.FLOAT}), ("Mul", "x f", "out", {})),
+        net(("Cast", "n", "f", {"to": TensorProto.FLOAT}), ("Add", "x f", "out", {})),
+        one("Mul", "x w"),
+    ],
+    ids=["a choice", "bits that multiply", "whole numbers that are added", "a float"],
+)
+def test_what_a_protocol_computes_stays_secret(
+    proto: onnx.ModelProto, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        graph = load(proto)
+    assert {v for k, v in secrets(graph).items() if k != "high"} == {True}
+    assert owners(graph)[graph.outputs["out"]] is Owner.SHARED
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("of", ["w", "high"])
+def test_what_derives_from_a_float_is_never_opened(of: str) -> None:
+    """Which of the weights are above 0, for one."""
+    made = load(net(("Greater", f"{of} low", "sign", {}), ("And", "bits sign", "out", {})))
+    assert owners(made)[made.outputs["out"]] is Owner.SHARED
+    assert all(secrets(made).values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "what"),
+    [("Reshape", "x at", "the shape"), ("Slice", "x at at", "the starts"), ("Expand", "x at", "the shape")],
+)
+def test_a_graph_that_would_tell_a_weight_is_refused(kind: str, given: str, what: str) -> None:
+    whole = ("Cast", "w", "at", {"to": TensorProto.INT64})
+    with pytest.raises(UnsupportedModel, match=f"{what} must not depend on a weight's values"):
+        load(net(whole, (kind, given, "out", {})))
+
+
+def test_a_tensor_opened_for_one_reader_is_opened_once(caplog: pytest.LogCaptureFixture) -> None:
+    proto = net(("And", "bits b", "p", {}), ("Or", "bits b", "q", {}), ("Xor", "p q", "out", {}))
+    with caplog.at_level(logging.INFO):
+        graph = load(proto)
+    assert [op.name for op in walk(graph) if isinstance(op, ops.Const)] == ["b"]
+    assert len(caplog.records) == 1
+
+
+def test_what_the_server_computes_alone_is_not_opened() -> None:
+    """Whole numbers of the server's with each other, and the floats that come of them."""
+    squared = ("Mul", "n n", "square", {}), ("Cast", "square", "f", {"to": TensorProto.FLOAT})
+    assert all(secrets(load(net(*squared, ("Add", "x f", "out", {})))).values())
