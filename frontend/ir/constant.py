@@ -15,7 +15,7 @@ from ppc.frontend.ir.graph import BOOL, FLOAT, INT, IRError, Num, Op, TensorType
 @dataclass(frozen=True, eq=False)
 class Const(Op):
     """A tensor known at compile time. ``secret``: it derives from what the model holds, the server's alone;
-    ``may_open``: of whole numbers or truth values alone, which an operator may ask for in the open.
+    ``may_open``: it comes of whole numbers alone, which an operator may ask for in the open.
 
     ``value`` is held read-only; floats stay in the width they came in and mean reals. ``num`` set to a Fixed
     says in which format the value is to be encoded; the value itself stays real.

@@ -33,7 +33,7 @@ def fold(
         return None
     said = [kept(each) for each in attributes(node).values() if isinstance(each, np.ndarray)]
     secrecy = max([Kept.PUBLIC, *said, *_read(node, inputs)])
-    return [Known(value, secrecy) for value in values]
+    return [Known(value, secrecy.of(value)) for value in values]
 
 
 _STRUCTURE: dict[str, tuple[int, ...]] = {

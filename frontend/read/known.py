@@ -24,8 +24,15 @@ class Kept(IntEnum):
     WHOLE = 1
     """64-bit integers and truth values: the server's, unless an operator needs them in the open."""
 
-    SECRET = 2
+    NUMBER = 2
+    """A single float: the server's alone, but whole numbers made of it, a size for one, are `WHOLE`."""
+
+    SECRET = 3
     """The server's alone, whatever becomes of it."""
+
+    def of(self, value: Array) -> Kept:
+        """How a result of what is kept so is kept."""
+        return Kept.WHOLE if self is Kept.NUMBER and value.dtype.kind in "iub" else self
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,9 @@ def kept(value: Array) -> Kept:
     """How a tensor of the model is kept, in whatever node or list of the file it stands."""
     if of_a_formula(value):
         return Kept.PUBLIC
-    return Kept.WHOLE if value.dtype in (np.int64, np.bool_) else Kept.SECRET
+    if value.dtype in (np.int64, np.bool_):
+        return Kept.WHOLE
+    return Kept.NUMBER if value.size == 1 and value.dtype.kind == "f" else Kept.SECRET
 
 
 OWN_DOMAINS = ("", "ai.onnx")

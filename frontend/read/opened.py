@@ -4,8 +4,9 @@
     Gather, OneHot                                               places, and a table of whole numbers
     Where                                                        the condition over a mask of the client's
 
-Only what the file holds as 64-bit integers or truth values is ever opened (``Const.may_open``), never a float
-nor what derives from one. All that is opened is told: in the log, and by what lists the plan.
+Only whole numbers and truth values are ever opened, which the file holds as such or which come of single
+numbers (``Const.may_open``); never a float, nor what derives from a tensor of floats. All that is opened is
+told: in the log, and by the list of what a plan makes public.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Opening:
                 yield from (each for each in op.operands if each.type.num in (INT, BOOL))
 
     def public(self, op: Op, operator: str) -> Op:
-        """``op`` in the open, or itself where something of it may not be."""
+        """``op`` in the open, or itself where it or something of it may not be."""
+        if op.type.num not in (INT, BOOL):
+            return op
         held = [each for each in walk_from(op) if not each.operands]
         if not all(isinstance(each, ops.Const) and (each.may_open or not each.secret) for each in held):
             return op

@@ -1,4 +1,4 @@
-"""Whole numbers of the model that meet the client's: opened where nothing else will do, told; never a float."""
+"""Whole numbers of the model that meet the client's: opened where nothing else will do, and told."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ HELD = {
     "places": np.array([0, 0, 0]),
     "low": np.float32(-1e9),
     "high": np.float32(0.37),
+    "three": np.float32(3.17),
+    "one": np.array([1]),
 }
 
 
@@ -96,12 +98,18 @@ def test_what_a_protocol_computes_stays_secret(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("of", ["w", "high"])
-def test_what_derives_from_a_float_is_never_opened(of: str) -> None:
+def test_what_derives_from_a_tensor_of_floats_is_never_opened() -> None:
     """Which of the weights are above 0, for one."""
-    made = load(net(("Greater", f"{of} low", "sign", {}), ("And", "bits sign", "out", {})))
+    made = load(net(("Greater", "w low", "sign", {}), ("And", "bits sign", "out", {})))
     assert owners(made)[made.outputs["out"]] is Owner.SHARED
     assert all(secrets(made).values())
+
+
+def test_a_size_may_come_of_a_single_number() -> None:
+    """As where a grid of positions is laid out anew."""
+    whole = ("Cast", "three", "whole", {"to": TensorProto.INT64})
+    made = load(net(whole, ("Reshape", "whole one", "row", {}), ("Reshape", "x row", "out", {})))
+    assert made.outputs["out"].type.shape == (3,)
 
 
 @pytest.mark.parametrize(
