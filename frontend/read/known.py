@@ -22,7 +22,8 @@ class Kept(IntEnum):
     """Shapes, and what belongs to a formula (`formula.py`)."""
 
     WHOLE = 1
-    """64-bit integers and truth values: the server's, unless an operator needs them in the open."""
+    """Truth values and integers of 64 and 32 bits, the kinds that places and shapes have: the server's,
+    unless an operator needs them in the open."""
 
     NUMBER = 2
     """A single float: the server's alone, but whole numbers made of it, a size for one, are `WHOLE`."""
@@ -69,7 +70,7 @@ def kept(value: Array) -> Kept:
     """How a tensor of the model is kept, in whatever node or list of the file it stands."""
     if of_a_formula(value):
         return Kept.PUBLIC
-    if value.dtype in (np.int64, np.bool_):
+    if value.dtype in (np.int64, np.int32, np.bool_):
         return Kept.WHOLE
     return Kept.NUMBER if value.size == 1 and value.dtype.kind == "f" else Kept.SECRET
 

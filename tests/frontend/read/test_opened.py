@@ -24,10 +24,13 @@ HELD = {
     "w": np.float32([[0.37, -0.2, 1.1]]),
     "table": np.array([4, 9, 2, 7, 1, 3]),
     "places": np.array([0, 0, 0]),
+    "narrow": np.array([0, 0], np.int32),
     "low": np.float32(-1e9),
     "high": np.float32(0.37),
     "three": np.float32(3.17),
     "one": np.array([1]),
+    "short": np.array([300, 1], np.int32),
+    "codes": np.array([[3, -9, 70], [5, 8, -2]], np.int8),
 }
 
 
@@ -60,6 +63,7 @@ def secrets(graph: Graph) -> dict[str, bool]:
         (one("Xor", "bits b"), "b"),
         (one("Concat", "ids n", axis=1), "n"),
         (one("Gather", "x places"), "places"),
+        (one("Gather", "x narrow"), "narrow"),
         (one("Gather", "table ids"), "table"),
         (one("BitwiseAnd", "ids n"), "n"),
         (one("Where", "b x low"), "b"),
@@ -103,6 +107,15 @@ def test_what_derives_from_a_tensor_of_floats_is_never_opened() -> None:
     made = load(net(("Greater", "w low", "sign", {}), ("And", "bits sign", "out", {})))
     assert owners(made)[made.outputs["out"]] is Owner.SHARED
     assert all(secrets(made).values())
+
+
+def test_codes_of_a_quantized_table_are_never_opened() -> None:
+    made = load(net(("Gather", "codes ids", "rows", {}), ("Cast", "rows", "out", {"to": TensorProto.FLOAT})))
+    assert all(secrets(made).values())
+
+
+def test_structure_may_be_narrow() -> None:
+    assert load(one("Slice", "x narrow short")).outputs["out"].type.shape == (1, 1)
 
 
 def test_a_size_may_come_of_a_single_number() -> None:
