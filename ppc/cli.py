@@ -128,14 +128,16 @@ def compile_(
     weights = output.with_suffix(".weights")
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
+    for group in groups(summary["public"]):
+        _say(f"public: {group}")
     seconds = round(time.perf_counter() - begun, 3)
     if as_json:
         files = {"file": str(output), "weights_file": str(weights), "seconds": seconds}
-        _print_json({**summary, **files, "replaced": [asdict(each) for each in compiled.applied]})
+        told = {"replaced": compiled.applied, "opened": compiled.opened}
+        listed = {key: [asdict(each) for each in several] for key, several in told.items()}
+        _print_json({**summary, **files, **listed})
         return
     _show_replaced(compiled.applied)
-    for group in groups(summary["public"]):
-        _say(f"public: {group}")
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
     for phase, cost in summary["predicted"].items():

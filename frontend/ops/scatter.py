@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,7 @@ def _places(indices: Op, sizes: tuple[int, ...]) -> Op:
     if isinstance(indices, Const):
         _check_places(indices.value, np.array(sizes))
         wrapped = np.mod(indices.value, sizes)
-        return Const(
-            np.asarray(wrapped @ np.array(strides), np.int64), indices.secret, may_open=indices.may_open
-        )
+        return replace(indices, value=np.asarray(wrapped @ np.array(strides), np.int64))
     steps = ops.Mul(ops.Mod(indices, Const(np.array(sizes))), Const(np.array(strides)))
     return ops.ReduceSum(steps, (indices.type.rank - 1,), False)
 
@@ -70,7 +69,7 @@ def _along(x: Op, indices: Op, axis: int) -> Op:
     if isinstance(indices, Const):
         _check_places(indices.value, np.array(shape[axis]))
         places = np.mod(indices.value, shape[axis]) * strides[axis] + others
-        return Const(places, indices.secret, may_open=indices.may_open)
+        return replace(indices, value=places)
     wrapped = ops.Mod(indices, Const(np.array(shape[axis])))
     return ops.Add(ops.Mul(wrapped, Const(np.array(strides[axis]))), Const(others))
 

@@ -7,7 +7,7 @@ makes no difference: what decides is the number.
                    fills up masks: a decimal of two digits from 10,000 on, a float type's largest number; the
                    constants of GELU; 127.5 of pixels, and 1/n of it and of 255; all with either sign
     more numbers   a causal mask of such a number; n, n + 1, n + 2, …; the frequencies of a rotary embedding:
-                   1, r, r², … with r = θ^(−1/n), θ a decimal of one digit or a power of two
+                   1, r, r², … with r = θ^(−1/n), θ a decimal of two digits or a power of two
 
 The list is short on purpose: a learned number that happens to be on it is told. Of the float32 between ½ and
 1 these are a dozen in eight million, of the float16 six in a thousand.
@@ -106,8 +106,8 @@ def _is_geometric(value: Array) -> bool:
     ):
         return False
     base = row[-1] ** (-n / (n - 1))
-    digits = 10.0 ** math.floor(math.log10(base))
-    near = [round(base / digits) * digits, 2.0 ** round(math.log2(base))]
+    unit = 10.0 ** (math.floor(math.log10(base)) - 1)
+    near = [round(base / unit) * unit, 2.0 ** round(math.log2(base))]
     return any(np.allclose(row, each ** (-np.arange(n) / n), rtol=1e-3, atol=0) for each in near)
 
 

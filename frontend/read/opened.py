@@ -11,7 +11,8 @@ told: in the log, and by the list of what a plan makes public.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,10 +30,6 @@ class Opened:
     name: str
     shape: tuple[int, ...]
     operator: str
-
-    def __str__(self) -> str:
-        name = self.name or "a constant"
-        return f"public: {name} {list(self.shape)} of the model, which {self.operator} needs in the open"
 
 
 class Opening:
@@ -88,6 +85,20 @@ class Opening:
             else:
                 new[each] = each.replace(new[operand] for operand in each.operands)
         return new[op]
+
+
+_FEW = 3
+
+
+def told(found: Sequence[Opened]) -> Iterator[str]:
+    """The same for people, a line for each operator."""
+    by: dict[str, list[Opened]] = {}
+    for each in found:
+        by.setdefault(each.operator, []).append(each)
+    for operator, several in by.items():
+        numbers = sum(math.prod(each.shape) for each in several)
+        names = [each.name or "a constant" for each in several[:_FEW]] + ["…"] * (len(several) > _FEW)
+        yield f"public: {numbers:,} whole numbers of the model, in the open for {operator}: {', '.join(names)}"
 
 
 def _fills(constant: ops.Const) -> bool:

@@ -118,6 +118,7 @@ NUMBERS += [(np.sqrt(32), True), (4.6052, True), (0.3, True), (2.75, True)]
         (np.eye(2, dtype=np.float32), True),
         ((1e4 ** -(np.arange(8) / 8)).astype(np.float32)[None, :, None], False),
         ((5e5 ** -(np.arange(8) / 8)).astype(np.float16), False),
+        ((1.6e5 ** -(np.arange(4) / 4)).astype(np.float32), False),
         ((1e4 ** -(np.arange(8) / 8) * 1.01).astype(np.float32), True),
         ((12345.0 ** -(np.arange(8) / 8)).astype(np.float32), True),
         (np.ones(8, np.float32), True),

@@ -15,6 +15,7 @@ from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Owner, walk
 from ppc.frontend.read.load import load
+from ppc.frontend.read.opened import Opened, told
 from ppc.passes.owners import owners
 
 N, B, X = np.array([[5, 0, 2]]), np.array([[True, False, True]]), np.float32([[0.5, 1, 2]])
@@ -78,8 +79,8 @@ def test_what_no_protocol_computes_is_opened_and_told(
     assert secrets(graph)[name] is False
     assert owners(graph)[graph.outputs["out"]] is Owner.CLIENT
     (line,) = [each.getMessage() for each in caplog.records]
-    assert line.startswith(f"public: {name} {list(HELD[name].shape)} of the model, which ")
-    assert line.endswith(" needs in the open")
+    assert line.startswith(f"public: {HELD[name].size} whole numbers of the model, in the open for ")
+    assert line.endswith(f": {name}")
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,14 @@ def test_a_tensor_opened_for_one_reader_is_opened_once(caplog: pytest.LogCapture
         graph = load(proto)
     assert [op.name for op in walk(graph) if isinstance(op, ops.Const)] == ["b"]
     assert len(caplog.records) == 1
+
+
+def test_a_line_tells_of_all_that_one_operator_needs() -> None:
+    found = [Opened(f"t{i}", (2, 600), "Gather") for i in range(4)] + [Opened("", (), "And")]
+    assert list(told(found)) == [
+        "public: 4,800 whole numbers of the model, in the open for Gather: t0, t1, t2, …",
+        "public: 1 whole numbers of the model, in the open for And: a constant",
+    ]
 
 
 def test_what_the_server_computes_alone_is_not_opened() -> None:
