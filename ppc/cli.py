@@ -133,9 +133,8 @@ def compile_(
     seconds = round(time.perf_counter() - begun, 3)
     if as_json:
         files = {"file": str(output), "weights_file": str(weights), "seconds": seconds}
-        told = {"replaced": compiled.applied, "opened": compiled.opened}
-        listed = {key: [asdict(each) for each in several] for key, several in told.items()}
-        _print_json({**summary, **files, **listed})
+        replaced, opened = map(_listed, (compiled.applied, compiled.opened))
+        _print_json({**summary, **files, "replaced": replaced, "opened": opened})
         return
     _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
@@ -156,6 +155,10 @@ def _emit(model: Path, emit_onnx: Path | None, asked: dict[str, Any], as_json: b
         return
     print(f"{emit_onnx}  {emit_onnx.stat().st_size:,} bytes")
     _show_replaced(applied)
+
+
+def _listed(records: Sequence[Any]) -> list[dict[str, Any]]:
+    return [asdict(each) for each in records]
 
 
 def _show_replaced(applied: Sequence[Any]) -> None:

@@ -31,6 +31,8 @@ def fold(
     values = _evaluate(node, inputs, opsets)
     if values is None:
         return None
+    if node.op_type == "Constant":  # of a sparse tensor, for one
+        return [Known(value, kept(value)) for value in values]
     said = [kept(each) for each in attributes(node).values() if isinstance(each, np.ndarray)]
     secrecy = max([Kept.PUBLIC, *said, *_read(node, inputs)])
     return [Known(value, secrecy.of(value)) for value in values]

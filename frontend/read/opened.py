@@ -98,7 +98,8 @@ def told(found: Sequence[Opened]) -> Iterator[str]:
     for operator, several in by.items():
         numbers = sum(math.prod(each.shape) for each in several)
         names = [each.name or "a constant" for each in several[:_FEW]] + ["…"] * (len(several) > _FEW)
-        yield f"public: {numbers:,} whole numbers of the model, in the open for {operator}: {', '.join(names)}"
+        what = f"{numbers:,} whole numbers of the model, in the open for {operator}"
+        yield f"public: {what}: {', '.join(names)}"
 
 
 def _fills(constant: ops.Const) -> bool:
