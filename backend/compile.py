@@ -21,7 +21,8 @@ from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
-from ppc.frontend.read.load import load
+from ppc.frontend.read.load import load, load_told
+from ppc.frontend.read.opened import Opened
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
@@ -37,11 +38,13 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True, repr=False)
 class Compiled:
-    """The public plan, the server's weights, and what the profile replaced."""
+    """The public plan, the server's weights, what the profile replaced, and the whole numbers of the model
+    that are public because an operator needs them so."""
 
     plan: Plan
     weights: Weights
     applied: tuple[passes.Applied, ...] = ()
+    opened: tuple[Opened, ...] = ()
 
     def __repr__(self) -> str:
         return f"Compiled(plan {self.plan.hash[:12]}, {len(self.weights)} weights)"
@@ -84,11 +87,13 @@ def compile_model(
         [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
     )
     compiled, applied = [], None
+    opened: list[Opened] = []
     wanted = passes.Options(profile=profile, max_error=max_error)
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
-        graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        graph, told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        opened += told
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         log.info("choosing approximations, scales and rings")
         state = _passed(graph, wanted, _cut(graph, calibrate), "", again)
@@ -104,7 +109,7 @@ def compile_model(
             compiled.append(
                 lower(state.graph, model=Path(model).name, profile=state.profile.name, options=options)
             )
-    return Compiled(*merge_lengths(compiled[::-1]), applied or ())
+    return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)))
 
 
 def emit_model(

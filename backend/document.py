@@ -119,6 +119,18 @@ class Seen(TypedDict):
     seen_by: str
 
 
+class PublicNumbers(TypedDict):
+    """A constant of the model in the plan: the step that holds it, the tensor that it goes into, and why it
+    is there. ``values`` of up to 64 numbers, in reals; infinities as words."""
+
+    where: str
+    name: str
+    shape: tuple[int, ...]
+    numbers: int
+    why: str
+    values: list[float | str]
+
+
 class Summary(TypedDict):
     """A plan: cost, formats, and who sees what."""
 
@@ -136,3 +148,4 @@ class Summary(TypedDict):
     steps: list[StepRow]
     why: Why
     who_sees_what: list[Seen]
+    public: list[PublicNumbers]

@@ -9,6 +9,7 @@ import msgspec
 from ppc.backend.cost import Prediction, predict_seconds
 from ppc.backend.critical_path import critical_path
 from ppc.backend.document import PhaseCost, ProductUsed, Seen, StepCost, StepRow, Summary
+from ppc.backend.public import groups, names, public_numbers
 from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import Product
 from ppc.runtime.net.network import LAN, Network
@@ -39,6 +40,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "steps": [_row(plan, i, step, cost.rows) for i, step in enumerate(plan.steps)],
         "why": reasons(plan),
         "who_sees_what": who_sees_what(plan),
+        "public": public_numbers(plan),
     }
 
 
@@ -49,6 +51,10 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     rows: list[Seen] = [
         {"value": "graph, operators, shapes, formats, knots of splines", "seen_by": "both"},
         {"value": f"size of the noise: {norms}", "seen_by": "both"},
+        {"value": f"names of {len(names(plan)):,} tensors", "seen_by": "both"},
+    ]
+    rows += [{"value": f"of the model: {each}", "seen_by": "both"} for each in groups(public_numbers(plan))]
+    rows += [
         {
             "value": f"{secret:,} weights in {len(plan.weights)} tensors, look-up tables included",
             "seen_by": "server",

@@ -32,6 +32,7 @@ from ppc.passes.merge_equal import merge_equal
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
+from ppc.passes.publish_scale import publish_scale
 from ppc.passes.refine import refine
 from ppc.passes.substitute import approximate, decompose
 
@@ -130,8 +131,8 @@ PIPELINE: tuple[Stage, ...] = (
     ),
     Stage(
         "fold_scale",
-        "1/√d costs nothing inside a weight",
-        lambda s: replace(s, graph=fold_scale(s.graph).graph),
+        "1/√d costs nothing inside a weight, and is no secret outside",
+        lambda s: replace(s, graph=publish_scale(fold_scale(s.graph).graph).graph),
     ),
     Stage(
         "hoist_mask",

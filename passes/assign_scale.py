@@ -159,7 +159,9 @@ class _Formats:
             bits = self.precision.value if table else self.precision.weight
             if isinstance(user, ops.Mul):
                 bits = self.precision.scalar if op.value.size == 1 else self.precision.channel
-            return _exact_scale(op.value, self.constant(op, bits))
+            most = self.constant(op, bits)
+            # how many bits a secret number ends in would tell of it what its size does not
+            return most if op.secret and op.value.size == 1 else _exact_scale(op.value, most)
         return self.natural(op, self.precision.weight + 2)
 
     def constant(self, op: ops.Const, bits: int) -> int:

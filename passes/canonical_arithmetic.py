@@ -10,7 +10,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Op
 from ppc.frontend.ir.ops import Const, scalar
 from ppc.passes.fold_constants import folded
-from ppc.passes.pattern import is_all
+from ppc.passes.pattern import is_all, public
 from ppc.passes.rewrite import Refuse, Rule, Uses
 
 _COMMUTATIVE = (ops.Add, ops.Mul, ops.Max, ops.Min, ops.Equal, ops.And, ops.Or)
@@ -38,7 +38,7 @@ def subtraction(op: Op, uses: Uses) -> Op | None:
             return x
         case ops.Neg(x=ops.Sub(a=a, b=b) as difference) if uses[difference] == 1:
             return ops.Sub(b, a)
-        case ops.Mul(a=x, b=c) if scalar(c) == -1 and x.type == op.type:
+        case ops.Mul(a=x, b=c) if public(c) == -1 and x.type == op.type:
             return ops.Neg(x)
     return None
 
@@ -76,7 +76,7 @@ def powers(op: Op, uses: Uses) -> Op | None:
         case ops.Mul(a=a, b=ops.Square(x=x)) if a is x:
             return ops.Mul(op.b, a)
         case ops.Pow(a=x, b=exponent):
-            power = _power(x, scalar(exponent))
+            power = _power(x, public(exponent))
             if power.type.num != op.type.num:
                 raise Refuse(f"a power of {x.type} is no {op.type.num}")
             return power if power.type == op.type else ops.Broadcast(power, op.type.shape)
@@ -98,7 +98,9 @@ def _power(x: Op, exponent: float | None) -> Op:
         return ops.Reciprocal(ops.Sqrt(x))
     if exponent == -1:
         return ops.Reciprocal(x)
-    raise Refuse("the exponent depends on data" if exponent is None else f"the exponent is {exponent:g}")
+    raise Refuse(
+        "the exponent depends on data or a weight" if exponent is None else f"the exponent is {exponent:g}"
+    )
 
 
 def gather_constants(op: Op, uses: Uses) -> Op | None:
@@ -144,27 +146,29 @@ def factor_of_product(op: Op, uses: Uses) -> Op | None:
 def neutral(op: Op, uses: Uses) -> Op | None:
     """x + 0, x · 1, where a constant changes no shape -> x;  x ∧ true, x ∨ false -> x"""
     match op:
-        case ops.And(a=x, b=Const(value=value)) if value.all():
+        case ops.And(a=x, b=Const(value=value, secret=False)) if value.all():
             return ops.Broadcast(x, op.type.shape)
-        case ops.Or(a=x, b=Const(value=value)) if not value.any():
+        case ops.Or(a=x, b=Const(value=value, secret=False)) if not value.any():
             return ops.Broadcast(x, op.type.shape)
         case ops.Add(a=x, b=c) if is_all(c, 0) and x.type == op.type:
             return x
         case ops.Mul(a=x, b=c) if is_all(c, 1) and x.type == op.type:
             return x
-        case ops.Where(condition=Const(value=value), a=a) if value.all() and a.type == op.type:
+        case ops.Where(condition=Const(value=value, secret=False), a=a) if value.all() and a.type == op.type:
             return a
-        case ops.Where(condition=Const(value=value), b=b) if not value.any() and b.type == op.type:
+        case ops.Where(condition=Const(value=value, secret=False), b=b) if (
+            not value.any() and b.type == op.type
+        ):
             return b
     return None
 
 
 def bounds(op: Op, uses: Uses) -> Op | None:
-    """max(x, 0) and clip to [0, ∞) -> relu x;  max(x, c), min(x, c) -> clip x"""
+    """max(x, 0) and clip to [0, ∞) -> relu x;  max(x, c), min(x, c) -> clip x, for a public number c"""
     match op:
-        case ops.Max(a=x, b=c) if (lo := scalar(c)) is not None and x.type == op.type:
+        case ops.Max(a=x, b=c) if (lo := public(c)) is not None and x.type == op.type:
             return ops.Relu(x) if lo == 0 else ops.Clip(x, lo, None)
-        case ops.Min(a=x, b=c) if (hi := scalar(c)) is not None and x.type == op.type:
+        case ops.Min(a=x, b=c) if (hi := public(c)) is not None and x.type == op.type:
             return ops.Clip(x, None, hi)
         case ops.Clip(x=x, lo=lo_, hi=None) if lo_ == 0:
             return ops.Relu(x)

@@ -93,8 +93,8 @@ def repeated(op: Op, uses: Uses) -> Op | None:
 def known_places(op: Op, uses: Uses) -> Op | None:
     """x at known, evenly spaced indices -> slice x, reshaped where the indices are no row"""
     match op:
-        case ops.Gather(x=x, indices=Const(value=value), axis=axis) if value.size and not isinstance(
-            x, Const
+        case ops.Gather(x=x, indices=Const(value=value, secret=False), axis=axis) if (
+            value.size and not isinstance(x, Const)
         ):
             n = x.type.shape[axis]
             at = np.where(value < 0, value + n, value).ravel()

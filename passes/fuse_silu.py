@@ -14,7 +14,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op
 from ppc.frontend.ir.ops import Const, scalar
-from ppc.passes.pattern import polynomial
+from ppc.passes.pattern import beyond, polynomial
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply_all
 
 
@@ -48,4 +48,5 @@ def silu(op: Op, uses: Uses) -> Op | None:
         raise Refuse("the sigmoid has another user")
     if found[1] == 1:
         return ops.Silu(x)
-    return ops.Mul(ops.Silu(u), Const(np.asarray(1 / found[1], np.float64)))
+    learned = any(isinstance(each, Const) and each.secret for each in beyond(u, x))
+    return ops.Mul(ops.Silu(u), Const(np.asarray(1 / found[1], np.float64), learned))

@@ -79,6 +79,10 @@ class Legal:
         return ""
 
 
+def _at_public_places(op: ops.Gather) -> bool:
+    return isinstance(op.indices, ops.Const) and not op.indices.secret
+
+
 _CANONICAL = Legal(REAL, {ops.Softmax: lambda op: op.axis == -1})
 _KNOWN = LAYOUT | SUMS | PRODUCTS | {ops.ReduceMax}
 _LEGAL = Legal(
@@ -89,7 +93,7 @@ _LEGAL = Legal(
         ops.Slice: lambda op: min(op.steps, default=1) > 0,
     },
 )
-_SPLIT = Legal(_KNOWN | FUNCTIONS, {**_LEGAL.forms, ops.Gather: lambda op: isinstance(op.indices, ops.Const)})
+_SPLIT = Legal(_KNOWN | FUNCTIONS, {**_LEGAL.forms, ops.Gather: _at_public_places})
 _APPROXIMATE = Legal(_KNOWN | {ops.Spline}, _SPLIT.forms)
 _FIXED = Legal(
     _KNOWN | {ops.Spline, ops.Rescale},

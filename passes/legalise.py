@@ -2,7 +2,8 @@
 
     where(c, a, b)     -> b + c·(a − b), a·c + b·(1 − c) where a or b is not shared    c known to one party
     max(a, b)          -> b + relu(a − b)             min(a, b) -> a − relu(a − b)
-    x[i]               -> onehot(i) @ x               i the client's; also in a table of more or fewer axes
+    x[i]               -> onehot(i) @ x               i the client's, or secret; also in a table of more or
+                                                      fewer axes
     x[9:2:-1]          -> x[9, 8, 7, …]
     cumsum x           -> x @ a triangle of ones
     max over axes      -> over the last one, the axes moved there
@@ -54,7 +55,7 @@ def legalise(graph: Graph) -> Rewritten:
 
     def picked(op: Op, uses: Uses) -> Op | None:
         match op:
-            case ops.Gather(indices=Const()):
+            case ops.Gather(indices=Const(secret=False)):
                 return None
             case ops.Gather(x=Const(value=value), axis=0) if value.ndim == 2 and op.indices.type.rank:
                 return None  # an embedding
@@ -111,7 +112,8 @@ def _selected(op: ops.Gather) -> Op:
     n, width = x.type.shape[axis], x.type.size // x.type.shape[axis]
     table = _known(ops.Reshape(_known(ops.Transpose(x, (axis, *others))), (n, width)))
     count = indices.type.size
-    rows = ops.MatMul(ops.OneHot(ops.Reshape(indices, (count,)), n), table)
+    places = _known(ops.OneHot(_known(ops.Reshape(indices, (count,))), n))
+    rows = ops.MatMul(places, table)
     inner = tuple(x.type.shape[i] for i in others)
     apart = ops.Reshape(rows, (*indices.type.shape, *inner))
     rank = indices.type.rank

@@ -21,13 +21,20 @@ Polynomial = dict[int, float]
 """Coefficients by power; zero ones are left out."""
 
 
+def public(op: Op) -> float | None:
+    """The number in a constant of one element that is public, and so may become part of an op."""
+    return None if isinstance(op, ops.Const) and op.secret else scalar(op)
+
+
 def close(a: float | None, b: float) -> bool:
     return a is not None and math.isclose(a, b, rel_tol=TOLERANCE)
 
 
 def is_all(op: Op, value: float) -> bool:
-    """Whether op is a constant with ``value`` in every place."""
-    return isinstance(op, ops.Const) and op.value.dtype.kind in "fi" and bool(np.all(op.value == value))
+    """Whether op is a constant with ``value`` in every place, and not one that nobody may know of."""
+    if not isinstance(op, ops.Const) or op.secret or op.value.dtype.kind not in "fi":
+        return False
+    return bool(np.all(op.value == value))
 
 
 def scaled(op: Op) -> Iterator[tuple[float, Op]]:
@@ -65,6 +72,17 @@ def polynomial(op: Op, x: Op, depth: int = _DEEPEST) -> Polynomial | None:
         case ops.Neg(), [dict(p)]:
             return _sum({}, p, -1.0)
     return None
+
+
+def beyond(op: Op, x: Op) -> Iterator[Op]:
+    """What op is made of, but for x and what that is made of."""
+    stack, seen = [op], {x}
+    while stack:
+        each = stack.pop()
+        if each not in seen:
+            seen.add(each)
+            yield each
+            stack += each.operands
 
 
 def _sum(p: Polynomial, q: Polynomial, sign: float) -> Polynomial:

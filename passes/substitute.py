@@ -22,6 +22,7 @@ from ppc.passes import functions
 from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.owners import Owners
+from ppc.passes.pattern import public
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _embedding(op: ops.Gather) -> Op | None:
 
 def _pick(op: ops.Gather) -> Op | None:
     """One place of an axis, known to both: a slice (the first token, for one)."""
-    at = ops.scalar(op.indices)
+    at = public(op.indices)
     if at is None:
         return None
     axis, place = op.axis % op.x.type.rank, int(at) % op.x.type.shape[op.axis]

@@ -112,6 +112,8 @@ def compile_(
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
+    from ppc.backend.public import groups
+
     inputs.check_folders(output, emit_onnx)
     begun = time.perf_counter()
     asked: dict[str, Any] = {
@@ -134,10 +136,13 @@ def compile_(
     weights = output.with_suffix(".weights")
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
+    for group in groups(summary["public"]):
+        _say(f"public: {group}")
     seconds = round(time.perf_counter() - begun, 3)
     if as_json:
         files = {"file": str(output), "weights_file": str(weights), "seconds": seconds}
-        _print_json({**summary, **files, "replaced": [asdict(each) for each in compiled.applied]})
+        replaced, opened = map(_listed, (compiled.applied, compiled.opened))
+        _print_json({**summary, **files, "replaced": replaced, "opened": opened})
         return
     _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
@@ -158,6 +163,10 @@ def _emit(model: Path, emit_onnx: Path | None, asked: dict[str, Any], as_json: b
         return
     print(f"{emit_onnx}  {emit_onnx.stat().st_size:,} bytes")
     _show_replaced(applied)
+
+
+def _listed(records: Sequence[Any]) -> list[dict[str, Any]]:
+    return [asdict(each) for each in records]
 
 
 def _show_replaced(applied: Sequence[Any]) -> None:

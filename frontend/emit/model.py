@@ -1,8 +1,9 @@
 """IR -> ONNX: a graph of plain functions as a model that any runtime runs and the compiler takes again.
 
-Opset 17, in single precision. Weights become initializers, numbers of formulas Constant nodes, so that what
-the loader holds for secret stays what it was. Functions that ONNX lacks (GELU, SiLU, RMSNorm) are written in
-pieces, which the compiler recognises. What only two parties compute with, splines and the like, is refused.
+Opset 17, in single precision. What is secret is so for the loader too; of what is public the numbers of
+formulas stay public, and any other, an attribute's for one, becomes the server's. Functions that ONNX lacks
+(GELU, SiLU, RMSNorm) are written in pieces, which the compiler recognises. What only two parties compute
+with, splines and the like, is refused.
 """
 
 from __future__ import annotations

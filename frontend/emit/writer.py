@@ -20,9 +20,6 @@ OPSET = 17
 Final = tuple[str, list[str], Mapping[str, object]]
 """The node whose output is the op's value: operator, inputs, attributes."""
 
-_FEW = 64
-"""Different values that a public table may have and be written so that it stays public."""
-
 _DTYPES: dict[Num, DTypeLike] = {FLOAT: np.float32, INT: np.int64, BOOL: np.bool_}
 
 
@@ -90,25 +87,15 @@ class Writer:
         return self.kept(np.array(values, np.int64), "integers")
 
     def constant(self, op: ops.Const) -> str:
+        """The loader tells by the numbers what is public, of a tensor of one number by that number."""
         with np.errstate(over="ignore"):  # a mask of −10³⁹ is −∞ in single precision
             value = op.value.astype(_DTYPES[num_of(op)])
-        if op.secret or value.dtype != np.float32:
+        if op.secret or value.dtype != np.float32 or not value.size or np.any(value != value.flat[0]):
             return self.kept(value, op.name or "constant")
         if value.size == 1:
             return self.number(value)
-        return self.public_table(value, op.name)
-
-    def public_table(self, value: NDArray[Any], name: str) -> str:
-        """A mask, for one. The loader takes tensors of floats for weights, but not what it computes from
-        integers and numbers."""
-        different, indices = np.unique(value, return_inverse=True)
-        if len(different) > _FEW:
-            return self.kept(value, name or "constant")
-        shape = self.integers((1,))
-        numbers = [self.node("Reshape", self.number(each), shape) for each in different]
-        table = self.node("Concat", *numbers, axis=0)
-        places = self.kept(indices.reshape(value.shape).astype(np.int64), "places")
-        return self.node("Gather", table, places, axis=0)
+        tensor = numpy_helper.from_array(value.reshape(-1)[:1])
+        return self.node("ConstantOfShape", self.integers(value.shape), value=tensor)
 
     def of(self, op: Op, num: Num) -> str:
         """The operand as another kind of number."""

@@ -14,7 +14,8 @@ from ppc.frontend.ir.graph import BOOL, FLOAT, INT, IRError, Num, Op, TensorType
 
 @dataclass(frozen=True, eq=False)
 class Const(Op):
-    """A tensor known at compile time. ``secret``: it derives from the model's weights, the server's alone.
+    """A tensor known at compile time. ``secret``: it derives from what the model holds, the server's alone;
+    ``may_open``: it comes of whole numbers alone, which an operator may ask for in the open.
 
     ``value`` is held read-only; floats stay in the width they came in and mean reals. ``num`` set to a Fixed
     says in which format the value is to be encoded; the value itself stays real.
@@ -22,6 +23,7 @@ class Const(Op):
 
     value: NDArray[Any]
     secret: bool = False
+    may_open: bool = field(default=False, kw_only=True)
     num: Num | None = field(default=None, kw_only=True)
     most: ClassVar[float] = math.inf  # it is there already
 

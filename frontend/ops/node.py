@@ -65,10 +65,18 @@ def axes_of(rank: int, axes: Sequence[int]) -> tuple[int, ...]:
 
 
 def integers(op: Op | None, what: str) -> tuple[int, ...]:
-    """The value of an operand that has to be known when compiling: axes, a shape, ends of a slice."""
+    """The value of an operand that has to be known when compiling, and is as public as the graph: axes, a
+    shape, ends of a slice."""
     if not isinstance(op, Const):
         raise Unsupported(f"{what} must not depend on the input's values; fix the model's shapes")
+    check_open(op, what)
     return tuple(int(n) for n in op.value.ravel().tolist())
+
+
+def check_open(op: Const, what: str) -> None:
+    """Raises Unsupported for a part of the graph that would tell what a weight is."""
+    if op.secret and not op.may_open:
+        raise Unsupported(f"{what} must not depend on a weight's values; they would be public")
 
 
 def integer(op: Op | None, what: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
-from ppc.frontend.ops.node import Node, Unsupported, axis_of, like
+from ppc.frontend.ops.node import Node, Unsupported, axis_of, check_open, like
 from ppc.frontend.ops.structure import reshaped
 
 
@@ -40,7 +41,7 @@ def _places(indices: Op, sizes: tuple[int, ...]) -> Op:
     if isinstance(indices, Const):
         _check_places(indices.value, np.array(sizes))
         wrapped = np.mod(indices.value, sizes)
-        return Const(np.asarray(wrapped @ np.array(strides), np.int64), indices.secret)
+        return replace(indices, value=np.asarray(wrapped @ np.array(strides), np.int64))
     steps = ops.Mul(ops.Mod(indices, Const(np.array(sizes))), Const(np.array(strides)))
     return ops.ReduceSum(steps, (indices.type.rank - 1,), False)
 
@@ -67,7 +68,8 @@ def _along(x: Op, indices: Op, axis: int) -> Op:
     others = np.tensordot(strides, at, 1)
     if isinstance(indices, Const):
         _check_places(indices.value, np.array(shape[axis]))
-        return Const(np.mod(indices.value, shape[axis]) * strides[axis] + others, indices.secret)
+        places = np.mod(indices.value, shape[axis]) * strides[axis] + others
+        return replace(indices, value=places)
     wrapped = ops.Mod(indices, Const(np.array(shape[axis])))
     return ops.Add(ops.Mul(wrapped, Const(np.array(strides[axis]))), Const(others))
 
@@ -94,6 +96,7 @@ def scatter_elements(node: Node, x: Op, indices: Op, updates: Op) -> Op:
 def _known(node: Node, places: Op) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     if not isinstance(places, Const):
         raise Unsupported("writes to places that depend on the input's values; rewrite it with Where")
+    check_open(places, "the places it writes to")
     reduction = node.get("reduction", "none")
     if reduction not in ("none", "add"):
         raise Unsupported(f"writes by {reduction}; only none and add are compiled")

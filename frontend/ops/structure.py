@@ -10,7 +10,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
-from ppc.frontend.ops.node import Node, Unsupported, axes_of, axis_of, integer, integers, like, number
+from ppc.frontend.ops.node import Node, Unsupported, axes_of, axis_of, integer, integers, like
 
 
 def reshaped(x: Op, shape: tuple[int, ...]) -> Op:
@@ -142,7 +142,8 @@ def one_hot(node: Node, ids: Op, depth: Op, values: Op) -> Op:
     off, on = values.value.ravel().tolist()
     rows: Op = ops.OneHot(ids, integer(depth, "the depth"))
     if (off, on) != (0, 1):
-        rows = ops.Add(ops.Mul(rows, number(on - off)), number(off))
+        step, first = (Const(np.asarray(each, np.float64), values.secret) for each in (on - off, off))
+        rows = ops.Add(ops.Mul(rows, step), first)
     axis = axis_of(rows, node.get("axis", -1))
     perm = list(range(rows.type.rank - 1))
     perm.insert(axis, rows.type.rank - 1)

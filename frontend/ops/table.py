@@ -135,7 +135,7 @@ def _clip(node: Node, x: Op, lo: Op | None = None, hi: Op | None = None) -> Op:
     for i, end in enumerate((lo, hi)):
         if end is None:
             continue
-        ends[i] = scalar(end)
+        ends[i] = None if isinstance(end, Const) and end.secret else scalar(end)
         if ends[i] is None:
             x = ops.Min(x, end) if i else ops.Max(x, end)
     low, high = ((None if end is None or abs(end) > 1e38 else end) for end in ends)

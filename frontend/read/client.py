@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, FLOAT, INT, MAX_ELEMENTS, Num, Op, walk_from
 from ppc.frontend.read.known import OWN_DOMAINS, attributes, operator
+from ppc.frontend.read.opened import Opening
 from ppc.frontend.read.sandbox import evaluate
 from ppc.runtime.base.function import Kind, Onnx, Value
 from ppc.runtime.base.onnx_node import KINDS, RUNTIMES, model_of
@@ -27,9 +28,11 @@ _A = onnx.AttributeProto
 _PLAIN = (_A.INT, _A.FLOAT, _A.STRING, _A.INTS, _A.FLOATS, _A.STRINGS)
 
 
-def left_to_client(node: onnx.NodeProto, operands: Sequence[Op | None], opset: int) -> list[Op | None] | None:
+def left_to_client(
+    node: onnx.NodeProto, operands: Sequence[Op | None], opset: int, opening: Opening
+) -> list[Op | None] | None:
     """The node's outputs, or None where a weight enters it, or ONNX Runtime does not run it on ones."""
-    xs = tuple(each for each in operands if each is not None)
+    xs = tuple(opening.public(each, operator(node)) for each in operands if each is not None)
     if sum(x.type.size for x in xs) > MOST or not _is_plain(node):
         return None
     if not any(_asks_client(x) for x in xs) or any(map(has_weight, xs)):

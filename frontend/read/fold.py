@@ -6,14 +6,15 @@ quantized weights. ONNX Runtime gives the values, so every operator and element 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import onnx
 from onnx import helper
 
 from ppc.frontend.ir.graph import MAX_ELEMENTS
 from ppc.frontend.ops.node import Unsupported
-from ppc.frontend.read.known import Known
+from ppc.frontend.read.known import Kept, Known, attributes, kept
 from ppc.frontend.read.sandbox import evaluate
 from ppc.frontend.read.worker import Array
 
@@ -27,9 +28,32 @@ def fold(
     """The node's outputs, None where it cannot be evaluated."""
     if node.op_type in _NOT_FOLDED:
         return None
-    secret = any(each.secret for each in inputs if each is not None)
     values = _evaluate(node, inputs, opsets)
-    return None if values is None else [Known(value, secret) for value in values]
+    if values is None:
+        return None
+    if node.op_type == "Constant":  # of a sparse tensor, for one
+        return [Known(value, kept(value)) for value in values]
+    said = [kept(each) for each in attributes(node).values() if isinstance(each, np.ndarray)]
+    secrecy = max([Kept.PUBLIC, *said, *_read(node, inputs)])
+    return [Known(value, secrecy.of(value)) for value in values]
+
+
+_STRUCTURE: dict[str, tuple[int, ...]] = {
+    "ConstantOfShape": (0,), "Expand": (1,), "OneHot": (1,), "Pad": (1, 3), "Range": (0, 1, 2),
+    "Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,),
+    "Trilu": (1,), "Unsqueeze": (1,), "CumSum": (1,), "TopK": (1,),
+    **{f"Reduce{name}": (1,) for name in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare")},
+}  # fmt: skip
+"""Operands that say where and how far, not what: shapes, axes, ends. Whole numbers there are as public as the
+graph, and make no secret of what is computed."""
+
+
+def _read(node: onnx.NodeProto, inputs: Sequence[Known | None]) -> Iterator[Kept]:
+    """How each operand is kept, as far as that goes over to the result."""
+    structure = _STRUCTURE.get(node.op_type, ())
+    for i, each in enumerate(inputs):
+        if each is not None:
+            yield Kept.PUBLIC if i in structure and each.kept is Kept.WHOLE else each.kept
 
 
 def _evaluate(

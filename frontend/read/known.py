@@ -1,23 +1,54 @@
-"""What a file says outright: tensors, and which of them are weights; a node's operator and attributes."""
+"""What a file says outright: tensors, and who may know them; a node's operator and attributes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from ppc.frontend.ir.ops import Const
+from ppc.frontend.read.formula import of_a_formula
 from ppc.frontend.read.worker import Array, plain
+
+
+class Kept(IntEnum):
+    """Who may know a tensor of the model; what derives from several is kept as the most secret of them."""
+
+    PUBLIC = 0
+    """Shapes, and what belongs to a formula (`formula.py`)."""
+
+    WHOLE = 1
+    """Truth values and integers of 64 and 32 bits, the kinds that places and shapes have: the server's,
+    unless an operator needs them in the open."""
+
+    NUMBER = 2
+    """A single float: the server's alone, but whole numbers made of it, a size for one, are `WHOLE`."""
+
+    SECRET = 3
+    """The server's alone, whatever becomes of it."""
+
+    def of(self, value: Array) -> Kept:
+        """How a result of what is kept so is kept."""
+        return Kept.WHOLE if self is Kept.NUMBER and value.dtype.kind in "iub" else self
 
 
 @dataclass(frozen=True)
 class Known:
-    """A tensor known when the model is read; ``secret`` where it derives from a weight."""
+    """A tensor known when the model is read."""
 
     value: Array
-    secret: bool
+    kept: Kept
+
+    @property
+    def secret(self) -> bool:
+        return self.kept is not Kept.PUBLIC
+
+    def const(self, name: str) -> Const:
+        return Const(self.value, self.secret, may_open=self.kept is Kept.WHOLE, name=name)
 
     def __repr__(self) -> str:
         return f"<Known {self.value.dtype}{list(self.value.shape)}>"
@@ -35,55 +66,13 @@ def read_tensor(tensor: onnx.TensorProto) -> Array:
     return plain(np.asarray(numpy_helper.to_array(tensor)))
 
 
-def is_weight(value: Array) -> bool:
-    """Whether an initializer is to be kept secret.
-
-    All are, but for 64-bit integers and bools (positions, token types, masks, shapes), which are no weights,
-    and for what belongs to a formula: single numbers of it, causal masks, counted places, the frequencies of
-    rotary embeddings. Simplifiers turn every Constant node into an initializer, and a mask scaled by a secret
-    −10000 would no longer be the client's alone, nor its positions times secret frequencies.
-    """
-    if value.dtype in (np.int64, np.bool_):
-        return False
-    if value.ndim == 0:
-        return value.dtype.kind != "f" or not _belongs_to_a_formula(float(value))
-    return not _is_causal(value) and not _is_geometric(value) and not _counts(value)
-
-
-def _is_causal(value: Array) -> bool:
-    """0 on and below the diagonal and one other number above it, or the other way round."""
-    if value.ndim < 2 or min(value.shape[-2:]) < 2 or math.prod(value.shape[:-2]) != 1:
-        return False
-    matrix = value.reshape(value.shape[-2:])
-    rows, columns = value.shape[-2:]
-    below = np.tri(rows, columns, dtype=np.bool_)
-    low, high = matrix[-1, 0], matrix[0, -1]
-    return bool((low == 0) != (high == 0) and np.array_equal(matrix, np.where(below, low, high)))
-
-
-def _is_geometric(value: Array) -> bool:
-    """1, r, r², … with r < 1: θ^(−2i/d) of a rotary embedding."""
-    row = value.reshape(-1).astype(np.float64)
-    if value.dtype.kind != "f" or not 3 <= row.size == max(value.shape) or row[0] != 1 or not 0 < row[1] < 1:
-        return False
-    return bool(np.allclose(row, row[1] ** np.arange(row.size), rtol=1e-4, atol=0))
-
-
-def _counts(value: Array) -> bool:
-    """n, n + 1, n + 2, …"""
-    if value.dtype.kind not in "iu" or not 3 <= value.size == max(value.shape):
-        return False
-    return bool((np.diff(value.reshape(-1).astype(np.int64)) == 1).all())
-
-
-def _belongs_to_a_formula(x: float) -> bool:
-    """Epsilons, mask fillers, √n, ⁴√n and their inverses, eighths, the constants of GELU."""
-    if abs(x) <= 1e-5 or abs(x) >= 1e4 or x != x:
-        return True
-    if any(abs(abs(x) / c - 1) < 1e-6 for c in (0.044715, 0.79788456, 1.702)):
-        return True
-    scaled = (8 * abs(x), x**2, x**-2, x**4, x**-4)
-    return any(0.5 < y < 2**16 and abs(round(y) / y - 1) < 1e-6 for y in scaled)
+def kept(value: Array) -> Kept:
+    """How a tensor of the model is kept, in whatever node or list of the file it stands."""
+    if of_a_formula(value):
+        return Kept.PUBLIC
+    if value.dtype in (np.int64, np.int32, np.bool_):
+        return Kept.WHOLE
+    return Kept.NUMBER if value.size == 1 and value.dtype.kind == "f" else Kept.SECRET
 
 
 OWN_DOMAINS = ("", "ai.onnx")
@@ -108,14 +97,15 @@ def attributes(node: onnx.NodeProto) -> dict[str, object]:
 
 
 def constant_node(node: onnx.NodeProto) -> Known | None:
-    """The value of a Constant node: public where it is one number, else a weight like an initializer, because
-    some exporters write every weight so."""
+    """The value of a Constant node, kept like an initializer: some exporters write every weight so."""
+    kinds = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
     for key, value in attributes(node).items():
-        if isinstance(value, np.ndarray):
-            return Known(value, secret=value.size > 1 and is_weight(value))
-        if key in ("value_float", "value_floats"):
-            numbers = np.asarray(value, np.float32)
-            return Known(numbers, secret=numbers.size > 1)
-        if key in ("value_int", "value_ints"):
-            return Known(np.asarray(value, np.int64), secret=False)
+        if isinstance(value, np.ndarray) or key in kinds:
+            array = value if isinstance(value, np.ndarray) else np.asarray(value, kinds[key])
+            return Known(array, kept(array))
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,10 @@ from ppc.frontend.ir.ops import Const
 from ppc.frontend.read.axes import fixed_inputs
 from ppc.frontend.read.model import read_model
 from ppc.frontend.read.needed import needed, not_stray
+from ppc.frontend.read.opened import Opened, told
 from ppc.frontend.read.reader import Reader, Surveyed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,26 @@ def load(
     Raises a FrontendError: UsageError for what the caller can put right by asking differently,
     UnsupportedModel with all operators that cannot be compiled, NotFinite for broken weights.
     """
+    return load_told(path_or_model, seq_len=seq_len, dims=dims, outputs=outputs)[0]
+
+
+def load_told(
+    path_or_model: str | Path | onnx.ModelProto,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> tuple[Graph, list[Opened]]:
+    """The same, and what of the model is public in it because an operator needs it so; the log tells that."""
     reader = _read(path_or_model, seq_len, dims or {}, outputs)
     if reader.unsupported:
         raise UnsupportedModel(reader.unsupported)
     graph = reader.graph(reader.chosen, explicit=outputs is not None)
     _check_finite(graph)
-    return graph
+    opened = reader.opening.found(graph)
+    for line in told(opened):
+        log.info(line)
+    return graph, opened
 
 
 def survey(

@@ -20,14 +20,16 @@ from ppc.frontend.read.damage import DAMAGE, check_attributes, ill_formed
 from ppc.frontend.read.fold import fold
 from ppc.frontend.read.known import (
     OWN_DOMAINS,
+    Kept,
     Known,
     attributes,
     constant_node,
-    is_weight,
+    kept,
     operator,
     read_tensor,
 )
 from ppc.frontend.read.needed import needed
+from ppc.frontend.read.opened import Opening
 
 OPSETS = range(11, 24)
 """The versions of ONNX's own operators that are understood."""
@@ -67,6 +69,7 @@ class Reader:
         self.unmade: dict[str, str] = {}
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
         self.constants: dict[str, Const] = {}
+        self.opening = Opening()
         self.unsupported: list[UnsupportedOp] = []
         self.nodes: list[Surveyed] = []
         self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
@@ -86,7 +89,7 @@ class Reader:
                 value = read_tensor(tensor)
             except DAMAGE as error:
                 raise NotOnnx(f"the tensor {tensor.name} is damaged: {error}") from None
-            self.define(tensor.name, Known(value, is_weight(value)))
+            self.define(tensor.name, Known(value, kept(value)))
 
     def run(self, nodes: Sequence[onnx.NodeProto], needed: set[int]) -> None:
         for i, node in enumerate(nodes):
@@ -145,7 +148,7 @@ class Reader:
             return None
         try:
             operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
-            return left_to_client(node, operands, self.opset)
+            return left_to_client(node, operands, self.opset, self.opening)
         except (Unsupported, *DAMAGE):
             return None
 
@@ -212,7 +215,7 @@ class Reader:
         except TypeError:
             raise Unsupported(f"{len(operands)} inputs are not what opset {version} gives it") from None
         out = builder(context, *operands)
-        return out if isinstance(out, tuple) else (out,)
+        return tuple(map(self.opening.of, out if isinstance(out, tuple) else (out,)))
 
     def op(self, name: str, value: Op | Known | None) -> Op | None:
         if not isinstance(value, Known):
@@ -220,22 +223,24 @@ class Reader:
         if name not in self.constants:
             if value.value.dtype.kind not in "fiub":
                 raise Unsupported(f"{name} holds no numbers")
-            self.constants[name] = Const(value.value, value.secret, name=name)
+            self.constants[name] = value.const(name)
         return self.constants[name]
 
     def shape(self, node: onnx.NodeProto, x: Op | Known) -> Known:
         """Shapes are public even where the values are not."""
         shape = x.value.shape if isinstance(x, Known) else x.type.shape
         if node.op_type == "Size":
-            return Known(np.asarray(int(np.prod(shape)), np.int64), secret=False)
+            return Known(np.asarray(int(np.prod(shape)), np.int64), Kept.PUBLIC)
         given = {each.name: each.i for each in node.attribute}
         cut = slice(given.get("start"), given.get("end"))
-        return Known(np.asarray(shape[cut], np.int64), secret=False)
+        return Known(np.asarray(shape[cut], np.int64), Kept.PUBLIC)
 
     def branch(self, node: onnx.NodeProto, condition: Op | Known | None) -> list[Op | Known | None]:
         """An If whose condition is known is its branch."""
         if not isinstance(condition, Known):
             raise Unsupported("the branch depends on the input's values; rewrite it with Where")
+        if condition.kept is Kept.SECRET:
+            raise Unsupported("the branch depends on a weight's values; rewrite it with Where")
         graphs = {each.name: each.g for each in node.attribute}
         graph = graphs["then_branch" if bool(condition.value) else "else_branch"]
         results = [each.name for each in graph.output]
@@ -266,4 +271,4 @@ class Reader:
 
 def _empty(given: Input) -> Known:
     """What an input without elements holds: a cache of no tokens."""
-    return Known(np.zeros(given.shape, np.float32 if given.type.num == FLOAT else np.int64), secret=False)
+    return Known(np.zeros(given.shape, np.float32 if given.type.num == FLOAT else np.int64), Kept.PUBLIC)

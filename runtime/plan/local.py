@@ -98,7 +98,7 @@ def _value(op: LocalOp, feeds: Mapping[str, Array], values: Sequence[Local]) -> 
         case Const():
             return np.array(op.values, np.float64).reshape(op.shape)
         case Packed():
-            return _unpacked(op)
+            return unpacked(op)
         case Apply(function=function):
             operands = [np.asarray(values[a], np.float64) for a in op.args]
             if isinstance(function, OneHot):
@@ -111,7 +111,8 @@ def _called(op: LocalOp) -> str:
     return op.function.key if isinstance(op, Apply) else type(op).__name__
 
 
-def _unpacked(op: Packed) -> Array:
+def unpacked(op: Packed) -> Array:
+    """The constant itself."""
     count = math.prod(op.shape)
     if op.kind == "bits":
         return np.unpackbits(np.frombuffer(op.data, np.uint8), count=count).reshape(op.shape)

@@ -58,6 +58,8 @@ def errors(document):
 def test_a_page_is_well_formed_and_says_what_the_plan_says(document, errors):
     reader = Reader(page(document, errors))
     text = " ".join(reader.text)
+    assert all(row["value"] in text for row in document["who_sees_what"])
+    assert "of the model: 5 numbers that are places of a look-up" in text
     for word in (document["plan"], "exact", "i26f8", "wan", "100 Mbit/s", "Maximum", "revealed", "4.000 %"):
         assert word in text
     for row in document["steps"]:

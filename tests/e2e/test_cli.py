@@ -73,6 +73,9 @@ def test_compile_tells_what_it_made(place, tmp_path):
     assert Path(done.json["file"]).is_file()
     assert Path(done.json["weights_file"]).is_file()
     assert all(done.json["predicted"][phase]["client"] > 0 for phase in PHASES)
+    assert done.json["opened"] == []
+    assert {row["why"].split()[0] for row in done.json["public"]} >= {"added", "that"}
+    assert "public: " in done.err
 
 
 def test_inspect_for_people_and_machines(place):
@@ -84,6 +87,9 @@ def test_inspect_for_people_and_machines(place):
     assert [who for what, who in seen.items() if "weights in" in what] == ["server"]
     assert {who for what, who in seen.items() if what.startswith("input ")} == {"client"}
     assert sum("revealed" in what for what in seen) == 2
+    told = [what for what, who in seen.items() if what.startswith("of the model: ") and who == "both"]
+    assert len(told) == len({row["why"] for row in document["public"]}) >= 4
+    assert all(what in text.out for what in told)
 
 
 def test_simulate_beside_onnx_runtime(place):

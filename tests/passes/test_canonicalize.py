@@ -174,6 +174,29 @@ def test_what_is_not_always_true_stays() -> None:
     refuses(canonicalize, graph(ops.And(TRUTH, ops.Const(np.array([True, False, True])))))
 
 
+SECRET = [
+    ops.Add(X, row(0, 0, 0)),
+    ops.Mul(X, row(1, 1, 1)),
+    ops.Max(X, ops.Const(np.float32(0.37), True)),
+    ops.Min(X, ops.Const(np.float32(0.37), True)),
+    ops.Mul(X, ops.Const(np.float32(-1), True)),
+    ops.Where(ops.Const(np.array([True] * 3), True), X, Z),
+    ops.Where(ops.Const(np.array([False] * 3), True), X, Z),
+    ops.And(TRUTH, ops.Const(np.array([True] * 3), True)),
+    ops.Or(TRUTH, ops.Const(np.array([False] * 3), True)),
+    ops.Gather(X, ops.Const(np.array([0, 1]), True), 1),
+]
+
+
+@pytest.mark.parametrize("op", SECRET, ids=lambda op: type(op).__name__)
+def test_the_graph_does_not_tell_what_a_secret_is(op: Op) -> None:
+    refuses(canonicalize, graph(op))
+
+
+def test_a_secret_exponent_is_none() -> None:
+    refuses(canonicalize, graph(ops.Pow(X, ops.Const(np.float32(2), True))), "depends on data or a weight")
+
+
 def test_integers_divide_as_integers() -> None:
     refuses(canonicalize, graph(ops.Div(IDS, ops.Const(np.int64(2)))))
 

@@ -1,4 +1,4 @@
-from rewriting import becomes, graph, inp, num, refuses
+from rewriting import becomes, graph, inp, num, refuses, row
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph
@@ -39,6 +39,12 @@ def test_silu_from_all_its_pieces() -> None:
 def test_quick_gelu() -> None:
     expected = "%0 = Input(x)\n%1 = Const(1.702)\n%2 = Mul(%0, %1)\n%3 = Silu(%2)\n%4 = Const(0.5875441)"
     becomes(fused, graph(ops.Mul(X, ops.Sigmoid(ops.Mul(X, num(1.702))))), f"{expected}\n%5 = Mul(%3, %4)")
+
+
+def test_a_learned_factor_stays_secret() -> None:
+    learned = ops.Const(row(1.3).value, True)
+    expected = "%0 = Input(x)\n%1 = Const(secret)\n%2 = Mul(%0, %1)\n%3 = Silu(%2)\n%4 = Const(secret)"
+    becomes(fused, graph(ops.Mul(X, ops.Sigmoid(ops.Mul(X, learned)))), f"{expected}\n%5 = Mul(%3, %4)")
 
 
 def test_a_sigmoid_of_another_value() -> None:

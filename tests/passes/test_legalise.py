@@ -152,3 +152,15 @@ def test_running_sums(axis, exclusive, reverse):
 def test_bool_inputs_choose_too():
     before = graph(ops.Where(ops.Input((2,), BOOL, name="flag"), shared(2), num(2)))
     same_value(before, legalise(before).graph)
+
+
+def test_a_look_up_at_secret_places():
+    """A product with one-hot rows, which are the server's."""
+    places = ops.Const(np.array([[2, 0, 1, 1]]), True)
+    op = ops.Gather(shared(2, 3), places, 1)
+    after = legalise(graph(op)).graph
+    same_value(graph(op), after)
+    assert not [each for each in walk(after) if isinstance(each, ops.Gather)]
+    (product,) = [each for each in walk(after) if isinstance(each, ops.MatMul)]
+    assert isinstance(product.a, ops.Const)
+    assert product.a.secret

@@ -90,44 +90,67 @@ def test_a_shape_is_public_though_the_weight_is_not() -> None:
     assert constant.value.tolist() == [4, 5]
 
 
+NUMBERS = [(0.5, False), (-1e4, False), (1e-12, False), (1.702, False), (3.0, False), (-np.inf, False)]
+NUMBERS += [(np.sqrt(32), True), (4.6052, True), (0.3, True), (2.75, True)]
+
+
+@pytest.mark.parametrize("as_node", [False, True], ids=["an initializer", "a Constant node"])
 @pytest.mark.parametrize(
     ("value", "secret"),
     [
-        (W, True),
-        (W[:1, 0], True),
-        (np.float32(4.6052), True),
+        *(
+            (np.full(shape, x, kind), secret)
+            for x, secret in NUMBERS
+            for shape in ((), (1,))
+            for kind in "fe"
+        ),
+        (W[:1, 1], True),
+        (W * 1.1, True),
         (np.int8([1, 2]), True),
-        (np.float32(0.5), False),
-        (np.float32(np.sqrt(32)), False),
-        (np.float32(64**-0.25), False),
-        (np.float32(-1e4), False),
-        (np.float32(1e-12), False),
-        (np.int64([1, 2]), False),
+        (np.int64([1, 2]), True),
+        (np.int64(5), False),
+        (np.int64(5000), True),
         (np.tri(4, dtype=np.uint8)[None, None], False),
+        (np.tri(4, k=1, dtype=np.bool_), True),
         (np.triu(np.full((4, 4), -np.inf, np.float32), 1), False),
+        (np.triu(np.full((4, 4), 0.37, np.float32), 1), True),
         (np.triu(np.full((4, 4), -1e4, np.float32), 2), True),
         (np.eye(2, dtype=np.float32), True),
         ((1e4 ** -(np.arange(8) / 8)).astype(np.float32)[None, :, None], False),
+        ((5e5 ** -(np.arange(8) / 8)).astype(np.float16), False),
+        ((1.6e5 ** -(np.arange(4) / 4)).astype(np.float32), False),
         ((1e4 ** -(np.arange(8) / 8) * 1.01).astype(np.float32), True),
+        ((12345.0 ** -(np.arange(8) / 8)).astype(np.float32), True),
         (np.ones(8, np.float32), True),
         (np.arange(2, 9, dtype=np.int32)[None], False),
         (np.int32([1, 2, 4]), True),
         (np.array([True]), False),
+        (np.array([True, False]), True),
     ],
     ids=str,
 )
-def test_initializers_are_secret_but_for_numbers_of_a_formula(value: np.ndarray, secret: bool) -> None:
-    proto = one_node("Cast", {}, [value], to=TensorProto.FLOAT)
-    (constant,) = [op for op in walk(load(proto)) if isinstance(op, ops.Const)]
+def test_all_is_secret_but_what_belongs_to_a_formula(value: np.ndarray, secret: bool, as_node: bool) -> None:
+    """Whatever node an exporter put it in, and whatever its width."""
+    cast, held = node("Cast", "c", "y", to=TensorProto.FLOAT), tensor("c", value)
+    nodes = [node("Constant", "", "c", value=held), cast] if as_node else [cast]
+    made = model(nodes, {}, ["y"], [] if as_node else [held])
+    (constant,) = [op for op in walk(load(made)) if isinstance(op, ops.Const)]
     assert constant.secret is secret
 
 
-@pytest.mark.parametrize(("value", "secret"), [(W, True), (np.float32(4.6052), False), (W[:1, 0], False)])
-def test_a_number_in_a_constant_node_is_public_and_a_tensor_is_not(value: np.ndarray, secret: bool) -> None:
-    """Some exporters write every weight as a Constant node."""
-    constant = node("Constant", "", "c", value=tensor("v", value))
-    graph = load(model([constant, node("Mul" if value.ndim < 2 else "MatMul", "x c", "y")], {"x": X}, ["y"]))
-    assert next(op for op in walk(graph) if isinstance(op, ops.Const)).secret is secret
+@pytest.mark.parametrize("value", [0.37, [0.37, 0.1]], ids=str)
+def test_numbers_in_attributes_of_a_constant_node_are_no_less_secret(value: float | list[float]) -> None:
+    key = "value_floats" if isinstance(value, list) else "value_float"
+    constant = node("Constant", "", "c", **{key: value})
+    graph = load(model([constant, node("Add", "x c", "y")], {"x": X[:, :2]}, ["y"]))
+    assert next(op for op in walk(graph) if isinstance(op, ops.Const)).secret
+
+
+@pytest.mark.parametrize(("number", "secret"), [(0.37, True), (-np.inf, False)])
+def test_a_tensor_of_one_number_is_as_secret_as_the_number(number: float, secret: bool) -> None:
+    filled = node("ConstantOfShape", "shape", "c", value=tensor("v", np.float32([number])))
+    proto = model([filled, node("Add", "x c", "y")], {"x": X}, ["y"], [tensor("shape", np.array([3, 4]))])
+    assert next(op for op in walk(load(proto)) if isinstance(op, ops.Const)).secret is secret
 
 
 def test_what_is_folded_from_a_weight_stays_secret() -> None:
