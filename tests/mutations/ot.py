@@ -7,8 +7,8 @@ MUTATIONS = (
         "ot-hash-untweaked",
         "keys of two OTs with equal blocks differ",
         "runtime/native/ot_hash.cpp",
-        "_mm_set_epi64x(static_cast<long long>(j), index)",
-        "_mm_set_epi64x(static_cast<long long>(j), index & 0)",
+        "_mm_set_epi64x(static_cast<long long>(part), tweak)",
+        "_mm_set_epi64x(static_cast<long long>(part), tweak & 0)",
         ("tests/runtime/ot/test_ot_keys.py::test_the_index_enters_the_hash",),
     ),
     Mutation(

@@ -74,8 +74,8 @@ MUTATIONS = (
         "biases-public",
         "every tensor of the model is the server's, small ones too",
         "frontend/read/known.py",
-        "    return not _is_causal(value) and not _is_geometric(value) and not _counts(value)\n",
-        "    return value.ndim > 1\n",
+        '    return Kept.NUMBER if value.size == 1 and value.dtype.kind == "f" else Kept.SECRET\n',
+        "    return Kept.SECRET if value.ndim > 1 else Kept.PUBLIC\n",
         (
             "tests/security/test_plan_public.py::test_other_weights_of_the_same_ranges_give_the_same_plan",
             "tests/frontend/read/test_load.py::test_initializers_are_secret_but_for_numbers_of_a_formula",
