@@ -78,7 +78,7 @@ MUTATIONS = (
         "    return Kept.SECRET if value.ndim > 1 else Kept.PUBLIC\n",
         (
             "tests/security/test_plan_public.py::test_other_weights_of_the_same_ranges_give_the_same_plan",
-            "tests/frontend/read/test_load.py::test_initializers_are_secret_but_for_numbers_of_a_formula",
+            "tests/frontend/read/test_load.py::test_all_is_secret_but_what_belongs_to_a_formula",
         ),
     ),
 )
