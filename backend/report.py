@@ -50,7 +50,7 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     norms = "the largest column norm of each weight matrix to a power of two, and each weight's bits"
     rows: list[Seen] = [
         {"value": "graph, operators, shapes, formats, knots of splines", "seen_by": "both"},
-        {"value": f"size of the noise: {norms}", "seen_by": "both"},
+        {"value": f"size of the errors: {norms}", "seen_by": "both"},
         {"value": f"names of {len(names(plan)):,} tensors", "seen_by": "both"},
     ]
     rows += [{"value": f"of the model: {each}", "seen_by": "both"} for each in groups(public_numbers(plan))]
