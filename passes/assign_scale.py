@@ -27,6 +27,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
 from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
+from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
 from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
@@ -34,6 +35,9 @@ from ppc.runtime.base.ring import MAX_BITS, Fixed
 
 _FINEST = 24
 """No value is kept finer than this, however small it is."""
+
+_FINEST_OF_OCTAVES = 36
+"""The same for what spans octaves, of which the smallest keep their digits too."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,16 @@ class _Formats:
     # ---- scales
 
     def natural(self, op: Op, bits: int | None = None) -> int:
-        """The scale at which ``bits`` of a typical value are kept."""
-        typical = self.ranges[op].rms or self.ranges[op].magnitude or 1.0
+        """The scale at which ``bits`` of a typical value are kept; of the least, where values span octaves."""
+        if isinstance(op, ops.Spline) and is_octave(op):
+            return max(0, -min(math.floor(math.log2(c0)) for c0, _, _ in op.spline.pieces))
+        reached = self.ranges[op]
+        least = reached.lo if scaled_by_octave(op) else 0.0
+        typical = least or reached.rms or reached.magnitude or 1.0
         if not math.isfinite(typical):
-            raise _too_wide(op, 0, self.ranges[op])
+            raise _too_wide(op, 0, reached)
         scale = (self.precision.value if bits is None else bits) - math.ceil(math.log2(typical))
-        return min(max(0, scale), _FINEST)
+        return min(max(0, scale), _FINEST_OF_OCTAVES if least else _FINEST)
 
     def _want(self, op: Op) -> None:
         demands = [self.natural(op)] if op in self.results else []
@@ -364,11 +372,16 @@ def _whole(op: Op) -> bool:
 
 def _exact_scale(value: NDArray[np.generic], most: int) -> int:
     """The least scale at which ``value`` is exact, or ``most``."""
-    for scale in range(most):
-        scaled = value.astype(np.float64) * 2.0**scale
-        if np.array_equal(scaled, np.rint(scaled)):
-            return scale
-    return most
+    few = value.ravel()[:_FEW]  # a weight's first numbers tell that it is none
+    return next((scale for scale in range(most) if _is_whole(few, scale) and _is_whole(value, scale)), most)
+
+
+_FEW = 64
+
+
+def _is_whole(value: NDArray[np.generic], scale: int) -> bool:
+    scaled = value.astype(np.float64) * 2.0**scale
+    return np.array_equal(scaled, np.rint(scaled))
 
 
 def _shrinks(op: Op) -> bool:

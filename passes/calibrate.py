@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import INT, Graph, Input, Op, walk
-from ppc.frontend.ir.reference import evaluate_all
+from ppc.frontend.ir.reference import evaluate_in
+from ppc.passes import octaves
 from ppc.passes.errors import RangeError, place
+from ppc.runtime.base.namespace import NUMPY
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
@@ -61,10 +63,13 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     """
     if not feeds:
         raise ValueError("calibration needs at least one set of inputs")
-    seen: dict[Op, list[Range]] = {}
+    constants = {op: np.asarray(op.value) for op in walk(graph) if isinstance(op, ops.Const)}
+    constants = {op: x.astype(np.float64) if x.dtype.kind == "f" else x for op, x in constants.items()}
+    seen: dict[Op, list[Range]] = {op: [_observe(op, value)] for op, value in constants.items()}
     for each in feeds:
-        for op, value in evaluate_all(graph, each).items():
-            seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
+        for op, value in evaluate_in(NUMPY, graph, each, constants).items():
+            if op not in constants:
+                seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
     ranges: Ranges = {}
     for op in walk(graph):
         several = seen[op]
@@ -146,6 +151,8 @@ def bounds(op: Op, known: Ranges) -> tuple[float, float]:
         case ops.Clip(x=x, lo=lo, hi=hi):
             least = known[x].lo if lo is None else max(lo, known[x].lo)
             return least, known[x].hi if hi is None else min(hi, known[x].hi)
+        case ops.Mul() if octaves.is_reduced(op):
+            return 1 - octaves.SLACK, 4 * (1 + octaves.SLACK)
         case ops.Mul(a=a, b=ops.Spline(x=ops.Add(a=ops.ReduceSum(x=ops.Square(x=x))), spline=spline)) if (
             a is x
         ):

@@ -15,6 +15,7 @@ import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes.calibrate import Range
+from ppc.passes.octaves import OCTAVES
 
 _MOST = 60
 _TOLERANCE = 0.4
@@ -52,6 +53,8 @@ def quantise(spline: SplineSpec, scale: int, x: Range) -> Quantised:
         for (a, b), piece in zip(pairwise(edges), spline.pieces, strict=True):
             allowed = _TOLERANCE * spline.max_error * _size(spline, piece, a, b)
             found = _rounded(piece, a, b, bits, scale)
+            if spline.function == OCTAVES and found != piece:  # a power of two is exact or nothing
+                break
             if abs(found[2] - piece[2]) * (b - a) ** 2 / 8 > allowed:
                 break
             pieces.append(found)

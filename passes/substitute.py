@@ -18,7 +18,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, rebuild, walk
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.passes import functions
+from ppc.passes import functions, octaves
 from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.owners import Owners
@@ -129,8 +129,16 @@ def _is_rsqrt(op: Op) -> bool:
 
 
 def _reciprocal(op: ops.Reciprocal, x: Range) -> SplineSpec:
-    fit = functions.rsqrt if _is_rsqrt(op) else functions.reciprocal
-    return fit(*_positive(op, x))
+    return functions.reciprocal(*_positive(op, x))
+
+
+def _rsqrt(x: Op, lo: float, hi: float, name: str) -> Op:
+    """1/√x, relative error: one fit, or where x spans too many octaves p·f(p²·x) (`octaves`)."""
+    if hi < lo * octaves.WIDE:
+        return ops.Spline(x, functions.rsqrt(lo, hi), name=name)
+    p = ops.Spline(x, octaves.octaves(lo, hi), name=f"{name} octave" if name else "")
+    fit = functions.rsqrt(1 - octaves.SLACK, 4 * (1 + octaves.SLACK))
+    return ops.Mul(ops.Spline(ops.Mul(ops.Mul(x, p), p), fit), p, name=name)
 
 
 def _sqrt(op: ops.Sqrt, x: Range) -> SplineSpec:
@@ -285,9 +293,12 @@ def approximate(graph: Graph, ranges: Ranges) -> Graph:
     new: dict[Op, Op] = {}
     for op in walk(graph):
         if type(op) in table and owners.shared(op):
-            under = op.operands[0].operands[0] if _is_rsqrt(op) else op.operands[0]
-            spline = table[type(op)].spline(op, ranges[under])
-            new[op] = ops.Spline(new[under], spline, name=op.name)
+            if _is_rsqrt(op):
+                under = op.operands[0].operands[0]
+                new[op] = _rsqrt(new[under], *_positive(op, ranges[under]), op.name)
+                continue
+            spline = table[type(op)].spline(op, ranges[op.operands[0]])
+            new[op] = ops.Spline(new[op.operands[0]], spline, name=op.name)
         else:
             new[op] = op.replace(new[each] for each in op.operands)
     return graph.mapped(new)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import inf
 
+from .noise import Meeting, noise_bound, room, units
 from .packing import Tile, tiles
 from .params import PARAMETER_SETS, HeParams
 from .product import Product, answer_bytes, uniform_norm_bits, upload_bytes
@@ -52,6 +53,8 @@ def plan_product(
     least = inf
     refusal: ValueError | None = None
     for chosen in params:
+        if not could_carry(chosen, batch, m, k, n, ell, norm_bits, spare):
+            continue
         for tile in _tiles(m, k, n, chosen.degree, chosen.pack_levels > 0):
             for fill in _fills(tile, n, chosen):
                 try:
@@ -65,10 +68,34 @@ def plan_product(
                 price = wire * byte_price + seconds(product)
                 least = min(least, price)
                 offers.append((price, wire, product))
+    if not offers and refusal is None:
+        refusal = _refusal(batch, m, k, n, ell, norm_bits, spare, params)
     if not offers:
         raise refusal or ValueError("no parameter set was given to choose from")
     alike = [offer for offer in offers if offer[0] <= (1 + TOSS) * least]
     return min(alike, key=lambda offer: offer[1])[2]
+
+
+def could_carry(
+    params: HeParams, batch: int, m: int, k: int, n: int, ell: int, norm_bits: int, spare: int
+) -> bool:
+    """Whether a set can carry the product in some tile, as far as the noise of its uploads says: soon told."""
+    meeting = Meeting(2.0 ** min(norm_bits, 64), max(k, 1), max(1, batch * m * n))
+    return units(params, ell, noise_bound(params, ell, meeting)) < room(spare)
+
+
+def _refusal(
+    batch: int, m: int, k: int, n: int, ell: int, norm_bits: int, spare: int, params: tuple[HeParams, ...]
+) -> ValueError | None:
+    """Why the widest set does not carry the product."""
+    if not params:
+        return None
+    try:
+        widest = max(params, key=lambda each: each.q)
+        Product(batch, m, k, n, ell, norm_bits, spare, Tile(1, 1, 1), widest)
+    except ValueError as fault:
+        return fault
+    return None
 
 
 def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> Iterator[Tile]:
