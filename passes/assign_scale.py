@@ -27,8 +27,8 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
 from ppc.passes.calibrate import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
-from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
+from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.runtime.base.ring import MAX_BITS, Fixed
@@ -111,7 +111,7 @@ class _Formats:
     # ---- scales
 
     def natural(self, op: Op, bits: int | None = None) -> int:
-        """The scale at which ``bits`` of a typical value are kept; of the least, where values span octaves."""
+        """The scale at which ``bits`` of a typical value are kept; of the least, where they span octaves."""
         if isinstance(op, ops.Spline) and is_octave(op):
             return max(0, -min(math.floor(math.log2(c0)) for c0, _, _ in op.spline.pieces))
         reached = self.ranges[op]

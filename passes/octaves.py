@@ -1,4 +1,4 @@
-"""1/√x for x that spans many octaves, as sums of squares do where single channels are thousands of times the rest.
+"""1/√x for x that spans many octaves: sums of squares where single channels are thousands of times the rest.
 
     1/√x = p·f(p²·x),    p = 2^-k for x in [4^k, 4^(k+1)),    f = 1/√ on [1, 4)
 

@@ -79,7 +79,7 @@ def plan_product(
 def could_carry(
     params: HeParams, batch: int, m: int, k: int, n: int, ell: int, norm_bits: int, spare: int
 ) -> bool:
-    """Whether a set can carry the product in some tile, as far as the noise of its uploads says: soon told."""
+    """Whether a set can carry the product in some tile, as far as the noise of its uploads says."""
     meeting = Meeting(2.0 ** min(norm_bits, 64), max(k, 1), max(1, batch * m * n))
     return units(params, ell, noise_bound(params, ell, meeting)) < room(spare)
 
