@@ -63,8 +63,7 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     """
     if not feeds:
         raise ValueError("calibration needs at least one set of inputs")
-    constants = {op: np.asarray(op.value) for op in walk(graph) if isinstance(op, ops.Const)}
-    constants = {op: x.astype(np.float64) if x.dtype.kind == "f" else x for op, x in constants.items()}
+    constants: dict[Op, Array] = {op: _real(op.value) for op in walk(graph) if isinstance(op, ops.Const)}
     seen: dict[Op, list[Range]] = {op: [_observe(op, value)] for op, value in constants.items()}
     for each in feeds:
         for op, value in evaluate_in(NUMPY, graph, each, constants).items():
@@ -77,6 +76,10 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
         rms = math.sqrt(sum(r.rms**2 for r in several) / len(several))
         ranges[op] = _bounded(op, lo, hi, rms, 1.0 if isinstance(op, ops.Const) else margin, ranges)
     return ranges
+
+
+def _real(value: Array) -> Array:
+    return value.astype(np.float64) if value.dtype.kind == "f" else value
 
 
 def _observe(op: Op, value: Array) -> Range:
