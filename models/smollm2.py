@@ -80,7 +80,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def weight(self, name: str, value: NDArray[Any]) -> str:
+    def weight(self, name: str, value: NDArray[Any] | np.float32) -> str:
         self.weights.append(numpy_helper.from_array(np.asarray(value), name))
         return name
 
@@ -102,15 +102,8 @@ def build(path: Path, tokens: int, layers: int | None = None) -> onnx.ModelProto
     g.weight("two", np.float32(2))
     g.weight("epsilon", np.float32(shape.epsilon))
     g.weight("scale", np.float32(shape.head**-0.5))
-    numbers = {
-        "zero": 0,
-        "half": half,
-        "last": -1,
-        "end": np.iinfo(np.int64).max,
-        "positions": 1,
-        "columns": 3,
-    }
-    for name, value in numbers.items():
+    places = {"zero": 0, "half": half, "last": -1, "end": np.iinfo(np.int64).max}
+    for name, value in (places | {"positions": 1, "columns": 3}).items():
         g.weight(name, np.array([value], np.int64))
     table = file("token_embd.weight")
     x = g.add("Gather", g.weight("embed_tokens", table), "input_ids", name="embed")
