@@ -6,6 +6,7 @@ that follow, not by the functions that made the plan.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import log, log2, prod, sqrt
 
 import msgspec
@@ -128,3 +129,14 @@ def test_a_plan_whose_errors_are_too_large_is_refused(small):
     document["steps"][at]["product"]["norm_bits"] = 60
     with pytest.raises(BadPlan, match="cannot carry a product"):
         decode(msgspec.msgpack.encode(document))
+
+
+def test_the_sum_of_statistical_distances_is_small(products):
+    """Ternary numbers, cut from words of 64 bits, are all that is not exactly as the proofs take it."""
+    edges = [-(-(i << 64) // 3) for i in range(4)]  # words from one edge to the next become -1, 0, 1
+    assert [(word * 3 >> 64) - 1 for edge in edges[1:3] for word in (edge - 1, edge)] == [-1, 0, 0, 1]
+    distance = sum(abs(3 * (b - a) - 2**64) for a, b in pairwise(edges)) / 6 / 2.0**64
+    assert 0 < distance <= 2.0**-64
+    answers = sum(product.answer_ciphertexts * product.params.degree for product, _ in products)
+    assert answers * distance <= 2.0**-40
+    assert 4400 * 4096 * distance <= 2.0**-39  # of BERT-base, as docs/threat-model.md says
