@@ -130,14 +130,14 @@ PIPELINE: tuple[Stage, ...] = (
         lambda s: replace(s, graph=pool(s.graph).graph),
     ),
     Stage(
+        "hoist_mask",
+        "only the last term under a softmax, a ReLU or a maximum can be cut",
+        lambda s: replace(s, graph=hoist_mask(s.graph).graph),
+    ),
+    Stage(
         "fold_scale",
         "1/√d costs nothing inside a weight, and is no secret outside",
         lambda s: replace(s, graph=publish_scale(fold_scale(s.graph).graph).graph),
-    ),
-    Stage(
-        "hoist_mask",
-        "only the last term under a softmax can be cut",
-        lambda s: replace(s, graph=hoist_mask(s.graph).graph),
     ),
     Stage(
         "apply_profile",
