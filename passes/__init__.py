@@ -14,6 +14,7 @@ from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
 from ppc.passes.canonicalize import canonicalize
+from ppc.passes.check_mask import check_mask
 from ppc.passes.check_range import check_range
 from ppc.passes.clamp_mask import clamp_mask, cuts
 from ppc.passes.delay_division import delay_division
@@ -146,6 +147,12 @@ PIPELINE: tuple[Stage, ...] = (
         data=True,
     ),
     Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate, data=True),
+    Stage(
+        "check_mask",
+        "an error that a mask multiplies is seen",
+        lambda s: replace(s, graph=check_mask(s.graph, s.ranges)),
+        data=True,
+    ),
     Stage(
         "clamp_mask",
         "minus infinity has no fixed-point format",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import INT, Graph, Input, Op, walk
 from ppc.frontend.ir.reference import evaluate_all
 from ppc.passes.errors import RangeError, place
+from ppc.passes.masked import contents
 
 Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
@@ -57,19 +58,23 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     """The range of every op of ``graph`` over all ``feeds``; raises ValueError where a value is not a number.
 
     ``feeds`` are inputs by name, shapes as in the graph. A range that stays on one side of zero is widened on
-    that side only by the same factor (a variance stays positive). Constants get no margin.
+    that side only by the same factor (a variance stays positive). Constants get no margin. What is typical of
+    a masked value is what is so without the mask.
     """
     if not feeds:
         raise ValueError("calibration needs at least one set of inputs")
+    bare = contents(graph)
+    beside = {f" {i}": op for i, op in enumerate(bare.values())}
+    whole = replace(graph, outputs={**graph.outputs, **beside})
     seen: dict[Op, list[Range]] = {}
     for each in feeds:
-        for op, value in evaluate_all(graph, each).items():
+        for op, value in evaluate_all(whole, each).items():
             seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
     ranges: Ranges = {}
     for op in walk(graph):
-        several = seen[op]
+        several, typical = seen[op], seen[bare.get(op, op)]
         lo, hi = min(r.lo for r in several), max(r.hi for r in several)
-        rms = math.sqrt(sum(r.rms**2 for r in several) / len(several))
+        rms = math.sqrt(sum(r.rms**2 for r in typical) / len(typical))
         ranges[op] = _bounded(op, lo, hi, rms, 1.0 if isinstance(op, ops.Const) else margin, ranges)
     return ranges
 

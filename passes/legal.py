@@ -109,6 +109,7 @@ LEGAL: dict[str, Legal] = {
     "fold_scale": _CANONICAL,
     "apply_profile": _CANONICAL,
     "calibrate": _CANONICAL,
+    "check_mask": _CANONICAL,
     "clamp_mask": _CANONICAL,
     "legalise": _LEGAL,
     "decompose": _SPLIT,

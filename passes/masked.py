@@ -25,7 +25,7 @@ from functools import partial
 import numpy as np
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import FLOAT, Op, Owner
+from ppc.frontend.ir.graph import FLOAT, Graph, Op, Owner, walk
 from ppc.frontend.ir.ops import Const
 from ppc.passes import masked_layout as layout
 from ppc.passes.fold_constants import settled
@@ -248,6 +248,27 @@ class Masked:
             return None
         moved = tuple(mask.moved(partial(beside, i)) for i, mask in masks)
         return Parts(op.replace(contents), moved)
+
+
+_FILLED = (
+    *(ops.Add, ops.Sub, ops.Neg, ops.Mul, ops.Max, ops.Clip),
+    *(ops.Reshape, ops.Transpose, ops.Broadcast, ops.Slice, ops.Gather, ops.Concat),
+)
+"""What of a masked value is still full of the mask's numbers."""
+
+
+def contents(graph: Graph) -> dict[Op, Op]:
+    """Of every shared value that deep masks fill, the same value without them."""
+    masked = Masked()
+    found: dict[Op, Op] = {}
+    for op in walk(graph):
+        layer = masked.layer(op)
+        if layer is not None and layer.masks[0].sure:
+            bare = found.get(layer.content, layer.content)
+            found[op] = layout.wide(bare, op.type.shape)
+        elif isinstance(op, _FILLED) and any(each in found for each in op.operands):
+            found[op] = op.replace(found.get(each, each) for each in op.operands)
+    return found
 
 
 def _negated(masks: tuple[Mask, ...]) -> tuple[Mask, ...]:
