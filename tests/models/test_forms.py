@@ -143,7 +143,7 @@ def einsum_by_heads(n: Net) -> str:
 
 @form
 def split_of_one_product(n: Net) -> str:
-    a, b, c = n.op("Split", n.linear(width=3 * WIDTH), np.array([WIDTH] * 3), axis=-1, outputs=3)
+    a, b, c = n.several(3, "Split", n.linear(width=3 * WIDTH), np.array([WIDTH] * 3), axis=-1)
     return n.op("Mul", n.op("Add", a, b), c)
 
 

@@ -35,11 +35,14 @@ class Net:
     weights: list[onnx.TensorProto] = field(default_factory=list)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def op(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+    def op(self, kind: str, *inputs: Any, **attributes: Any) -> str:
+        return self.several(1, kind, *inputs, **attributes)[0]
+
+    def several(self, outputs: int, kind: str, *inputs: Any, **attributes: Any) -> list[str]:
         names = [each if isinstance(each, str) else self.const(each) for each in inputs]
         made = [f"{kind}{len(self.nodes)}{i or ''}" for i in range(outputs)]
         self.nodes.append(helper.make_node(kind, names, made, name=made[0], **attributes))
-        return made[0] if outputs == 1 else made
+        return made
 
     def const(self, value: Any) -> str:
         array = np.asarray(value)
