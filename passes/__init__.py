@@ -14,6 +14,7 @@ from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
 from ppc.passes.canonicalize import canonicalize
+from ppc.passes.check_mask import check_mask
 from ppc.passes.check_range import check_range
 from ppc.passes.clamp_mask import clamp_mask, cuts
 from ppc.passes.delay_division import delay_division
@@ -29,6 +30,7 @@ from ppc.passes.hoist_mask import hoist_mask
 from ppc.passes.legal import check_legal
 from ppc.passes.legalise import legalise
 from ppc.passes.merge_equal import merge_equal
+from ppc.passes.pad_feeds import pad_feeds
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
@@ -97,6 +99,11 @@ def _fused(graph: Graph) -> Graph:
     return graph
 
 
+def _hoisted(s: State) -> State:
+    graph = hoist_mask(s.graph).graph
+    return replace(s, graph=graph, feeds=pad_feeds(graph, s.feeds))
+
+
 def _profiled(s: State) -> State:
     done = apply_profile(s.graph, s.profile, s.feeds, s.options.fitted)
     return replace(s, graph=done.graph, plain=done.graph, applied=done.applied, fitted=done.fitted)
@@ -130,14 +137,14 @@ PIPELINE: tuple[Stage, ...] = (
         lambda s: replace(s, graph=pool(s.graph).graph),
     ),
     Stage(
+        "hoist_mask",
+        "only the last term under a softmax, a ReLU or a maximum can be cut",
+        _hoisted,
+    ),
+    Stage(
         "fold_scale",
         "1/√d costs nothing inside a weight, and is no secret outside",
         lambda s: replace(s, graph=publish_scale(fold_scale(s.graph).graph).graph),
-    ),
-    Stage(
-        "hoist_mask",
-        "only the last term under a softmax can be cut",
-        lambda s: replace(s, graph=hoist_mask(s.graph).graph),
     ),
     Stage(
         "apply_profile",
@@ -146,6 +153,12 @@ PIPELINE: tuple[Stage, ...] = (
         data=True,
     ),
     Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate, data=True),
+    Stage(
+        "check_mask",
+        "an error that a mask multiplies is seen",
+        lambda s: replace(s, graph=check_mask(s.graph, s.ranges)),
+        data=True,
+    ),
     Stage(
         "clamp_mask",
         "minus infinity has no fixed-point format",

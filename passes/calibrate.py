@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from ppc.frontend.ir.graph import INT, Graph, Input, Op, walk
 from ppc.frontend.ir.reference import evaluate_in
 from ppc.passes import octaves
 from ppc.passes.errors import RangeError, place
+from ppc.passes.masked import contents
 from ppc.runtime.base.namespace import NUMPY
 
 Array = NDArray[np.generic]
@@ -59,21 +60,25 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     """The range of every op of ``graph`` over all ``feeds``; raises ValueError where a value is not a number.
 
     ``feeds`` are inputs by name, shapes as in the graph. A range that stays on one side of zero is widened on
-    that side only by the same factor (a variance stays positive). Constants get no margin.
+    that side only by the same factor (a variance stays positive). Constants get no margin. What is typical of
+    a masked value is what is so without the mask.
     """
     if not feeds:
         raise ValueError("calibration needs at least one set of inputs")
-    constants: dict[Op, Array] = {op: _real(op.value) for op in walk(graph) if isinstance(op, ops.Const)}
+    bare = contents(graph)
+    beside = {f" {i}": op for i, op in enumerate(bare.values())}
+    whole = replace(graph, outputs={**graph.outputs, **beside})
+    constants: dict[Op, Array] = {op: _real(op.value) for op in walk(whole) if isinstance(op, ops.Const)}
     seen: dict[Op, list[Range]] = {op: [_observe(op, value)] for op, value in constants.items()}
     for each in feeds:
-        for op, value in evaluate_in(NUMPY, graph, each, constants).items():
+        for op, value in evaluate_in(NUMPY, whole, each, constants).items():
             if op not in constants:
                 seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
     ranges: Ranges = {}
     for op in walk(graph):
-        several = seen[op]
+        several, typical = seen[op], seen[bare.get(op, op)]
         lo, hi = min(r.lo for r in several), max(r.hi for r in several)
-        rms = math.sqrt(sum(r.rms**2 for r in several) / len(several))
+        rms = math.sqrt(sum(r.rms**2 for r in typical) / len(typical))
         ranges[op] = _bounded(op, lo, hi, rms, 1.0 if isinstance(op, ops.Const) else margin, ranges)
     return ranges
 

@@ -38,3 +38,8 @@ def folded(op: Op) -> Const:
     if value.dtype == np.float64 and value.size > 1 and widths and max(widths) <= 4:
         value = value.astype(np.float32)
     return Const(value, any(each.secret for each in operands), name=op.name)
+
+
+def settled(op: Op) -> Op:
+    """The op, or its value where that is known."""
+    return folded(op) if op.operands and all(isinstance(each, Const) for each in op.operands) else op

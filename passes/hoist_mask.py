@@ -1,55 +1,42 @@
-"""A mask that a bias has swallowed comes out, to be the last term under its softmax, where it can be cut.
+"""Masks come out of the values they are in, to be the last terms under the op that they act on.
 
-    s + where(kept, b, −∞)   -> where(kept, s + b, −∞)     b the server's (T5's positions) or shared
-    s + (b + m)              -> (s + b) + m                m the client's or public
-    s − m                    -> s + (−m)
+    softmax(reshape(s + m))          -> softmax(reshape s + reshape m)
+    softmax((s + m)·c)               -> softmax(s·c + m·c)
+    softmax(s + where(kept, b, −∞))  -> softmax(where(kept, s + b, −∞))       b T5's positions
+    max over rows of −where(…)       -> the same
 
-What is masked is 0 after a softmax, whatever was added to it before.
+where they can be cut (`passes/clamp_mask.py`); `passes/masked.py` says what they come through. What is masked
+is 0 after a softmax or a ReLU, and no maximum, whatever was added to it or multiplied with it before.
 """
 
 from __future__ import annotations
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import Graph, Op, Owner
-from ppc.passes.clamp_mask import DEEP
-from ppc.passes.owners import Owners
-from ppc.passes.rewrite import Rewritten, Uses, apply
+from ppc.frontend.ir.graph import Graph, Op, rebuild
+from ppc.passes.masked import Masked
+from ppc.passes.rewrite import Rewritten
 
-_KNOWN = (Owner.CLIENT, Owner.PUBLIC)
+READERS = (ops.Softmax, ops.Relu, ops.ReduceMax)
+"""What takes a mask for minus infinity."""
 
 
 def hoist_mask(graph: Graph) -> Rewritten:
-    """The graph with every mask outermost under its softmax."""
-    owners = Owners()
+    """The graph with every mask outermost under what it acts on.
 
-    def rule(op: Op, uses: Uses) -> Op | None:
-        if not isinstance(op, ops.Softmax) or not owners.shared(op.x):
-            return None
-        match op.x:
-            case ops.Sub(a=s, b=m) if owners[m] in _KNOWN:
-                new: Op | None = ops.Add(s, ops.Neg(m))
-            case ops.Add(a=a, b=b) if owners.shared(a) and owners.shared(b):
-                new = outside(a, b) or outside(b, a)
-            case _:
-                return None
-        return None if new is None else op.replace((new.named(op.x.name),))
+    Under a softmax that is whatever the client adds, elsewhere what shows itself to be a mask by its numbers.
+    """
+    masked = Masked()
+    count = 0
 
-    def outside(s: Op, term: Op) -> Op | None:
-        """s + term with the mask in ``term`` outermost."""
-        match term:
-            case ops.Where(condition=kept, a=b, b=low) if _deep(low) and owners[kept] in _KNOWN:
-                return ops.Where(kept, ops.Add(s, b), low)
-            case ops.Where(condition=kept, a=low, b=b) if _deep(low) and owners[kept] in _KNOWN:
-                return ops.Where(kept, low, ops.Add(s, b))
-            case ops.Add(a=b, b=m) if owners[m] in _KNOWN:
-                return ops.Add(ops.Add(s, b), m)
-            case ops.Add(a=m, b=b) if owners[m] in _KNOWN:
-                return ops.Add(ops.Add(s, b), m)
-        return None
+    def step(op: Op) -> Op:
+        nonlocal count
+        if isinstance(op, READERS) and masked.owners.shared(op):
+            parts = masked[op.x]
+            acts = isinstance(op, ops.Softmax) or all(mask.sure for mask in parts.masks)
+            if parts.masks and acts and parts.content is not masked.outermost(op.x).content:
+                count += 1
+                op = op.replace((parts.whole().named(op.x.name),))
+        masked.visit(op)
+        return op
 
-    return apply(rule, graph)
-
-
-def _deep(low: Op) -> bool:
-    value = ops.scalar(low)
-    return value is not None and value <= DEEP
+    return Rewritten(rebuild(graph, step), count)

@@ -20,7 +20,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Op
 from ppc.frontend.ir.ops import Const
-from ppc.passes.fold_constants import folded
+from ppc.passes.fold_constants import settled
 from ppc.passes.owners import Owners
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply_all
 
@@ -34,13 +34,13 @@ def legalise(graph: Graph) -> Rewritten:
             return None
         if owners.shared(op.condition):
             raise Refuse("the condition is known to neither side")
-        kept = _known(ops.Cast(op.condition, FLOAT))
+        kept = settled(ops.Cast(op.condition, FLOAT))
         if owners.shared(op.a) and owners.shared(op.b):
             return _shaped(ops.Add(op.b, ops.Mul(ops.Sub(op.a, op.b), kept)), op)
         if any(isinstance(each, Const) and not np.isfinite(each.value).all() for each in (op.a, op.b)):
             raise Refuse("one of its values is infinite")
-        rest = _known(ops.Sub(Const(np.array(1.0)), kept))
-        parts = [_known(ops.Mul(x, c)) for x, c in ((op.a, kept), (op.b, rest)) if not _is_zero(x)]
+        rest = settled(ops.Sub(Const(np.array(1.0)), kept))
+        parts = [settled(ops.Mul(x, c)) for x, c in ((op.a, kept), (op.b, rest)) if not _is_zero(x)]
         return _shaped(parts[0] if len(parts) == 1 else ops.Add(parts[0], parts[1]), op)
 
     def extreme(op: Op, uses: Uses) -> Op | None:
@@ -83,11 +83,6 @@ def legalise(graph: Graph) -> Rewritten:
     return apply_all((where, extreme, picked, running_sum), graph)
 
 
-def _known(op: Op) -> Op:
-    """The op, or its value where that is known."""
-    return folded(op) if all(isinstance(each, Const) for each in op.operands) else op
-
-
 def _is_zero(op: Op) -> bool:
     return isinstance(op, Const) and not op.value.any()
 
@@ -110,9 +105,9 @@ def _selected(op: ops.Gather) -> Op:
     x, indices, axis = op.x, op.indices, op.axis % op.x.type.rank
     others = [i for i in range(x.type.rank) if i != axis]
     n, width = x.type.shape[axis], x.type.size // x.type.shape[axis]
-    table = _known(ops.Reshape(_known(ops.Transpose(x, (axis, *others))), (n, width)))
+    table = settled(ops.Reshape(settled(ops.Transpose(x, (axis, *others))), (n, width)))
     count = indices.type.size
-    places = _known(ops.OneHot(_known(ops.Reshape(indices, (count,))), n))
+    places = settled(ops.OneHot(settled(ops.Reshape(indices, (count,))), n))
     rows = ops.MatMul(places, table)
     inner = tuple(x.type.shape[i] for i in others)
     apart = ops.Reshape(rows, (*indices.type.shape, *inner))

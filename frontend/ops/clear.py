@@ -9,6 +9,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Num, Op
 from ppc.frontend.ops.node import Node, Unsupported, axis_of, integer
+from ppc.frontend.ops.structure import over_rows
 from ppc.runtime.base import function as f
 
 Builder = Callable[..., "Op | tuple[Op, ...]"]
@@ -44,10 +45,7 @@ def _is_inf(node: Node, x: Op) -> Op:
 
 
 def _log_softmax(node: Node, x: Op) -> Op:
-    axis = axis_of(x, node.get("axis", -1 if node.opset >= 13 else 1))
-    if node.opset < 13 and axis != x.type.rank - 1:
-        raise Unsupported("flattens its axes, as it did before opset 13; export with opset 13 or later")
-    return ops.Clear(f.LogSoftmax(axis), (x,), x.type.shape)
+    return over_rows(node, x, lambda rows, axis: ops.Clear(f.LogSoftmax(axis), (rows,), rows.type.shape))
 
 
 def over_axes(function: type[f.Product | f.LogSumExp]) -> Callable[[Op, tuple[int, ...], bool], Op]:

@@ -27,6 +27,15 @@ def reshape(node: Node, x: Op, shape: Op) -> Op:
     return reshaped(x, tuple(wanted))
 
 
+def over_rows(node: Node, x: Op, f: Callable[[Op, int], Op]) -> Op:
+    """f of x and an axis; before opset 13 over the node's axis and all that follow, laid flat."""
+    axis = axis_of(x, node.get("axis", -1 if node.opset >= 13 else 1))
+    if node.opset >= 13:
+        return f(x, axis)
+    rows = reshaped(x, (*x.type.shape[:axis], math.prod(x.type.shape[axis:])))
+    return reshaped(f(rows, axis), x.type.shape)
+
+
 def flatten(node: Node, x: Op) -> Op:
     axis = node.get("axis", 1)
     if not -x.type.rank <= axis <= x.type.rank:

@@ -34,6 +34,7 @@ from ppc.frontend.ops.structure import (
     lp_normalization,
     minimum,
     one_hot,
+    over_rows,
     pad,
     reduction,
     reshape,
@@ -143,10 +144,7 @@ def _clip(node: Node, x: Op, lo: Op | None = None, hi: Op | None = None) -> Op:
 
 
 def _softmax(node: Node, x: Op) -> Op:
-    axis = axis_of(x, node.get("axis", -1 if node.opset >= 13 else 1))
-    if node.opset < 13 and axis != x.type.rank - 1:
-        raise Unsupported("flattens its axes, as it did before opset 13; export with opset 13 or later")
-    return ops.Softmax(x, axis - x.type.rank)
+    return over_rows(node, x, lambda rows, axis: ops.Softmax(rows, axis - rows.type.rank))
 
 
 def _gelu(node: Node, x: Op) -> Op:

@@ -1,71 +1,13 @@
-"""What exporters write for one thing, form by form: compiled, and the plan simulated against ONNX Runtime.
-
-Batches of two; what is shared comes out of a product of the client's x with the server's w.
-"""
+"""What exporters write for one thing, form by form: compiled, and the plan simulated against ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper
-from onnx_models import DOMAIN, model, tensor
-from whole import simulated_errors
-
-import ppc
-
-ALLOWED = 0.01
-"""Of the output's standard deviation."""
-
-BATCH, TOKENS, WIDTH = 2, 6, 8
-LOW = float(np.finfo(np.float32).min)
-
-
-@dataclass
-class Net:
-    """A model that grows node by node; every call names its result."""
-
-    opset: int = 17
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    weights: list[onnx.TensorProto] = field(default_factory=list)
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-
-    def op(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        names = [each if isinstance(each, str) else self.const(each) for each in inputs]
-        made = [f"{kind}{len(self.nodes)}{i or ''}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, names, made, name=made[0], **attributes))
-        return made[0] if outputs == 1 else made
-
-    def const(self, value: Any) -> str:
-        array = np.asarray(value)
-        name = f"c{len(self.weights)}"
-        self.weights.append(tensor(name, array.astype(np.float32) if array.dtype == np.float64 else array))
-        return name
-
-    def linear(self, x: str = "x", width: int = WIDTH) -> str:
-        return self.op("MatMul", x, self.rng.normal(size=(WIDTH, width)) / np.sqrt(WIDTH))
-
-    def scores(self) -> str:
-        """[batch, 1, tokens, tokens]"""
-        q, k = (self.op("Unsqueeze", self.linear(), np.array([1])) for _ in range(2))
-        return self.op("MatMul", q, self.op("Transpose", k, perm=[0, 1, 3, 2]))
-
-    def attended(self, probabilities: str) -> str:
-        values = self.op("Unsqueeze", self.linear(), np.array([1]))
-        return self.op("MatMul", probabilities, values)
-
-    def kept(self) -> str:
-        """mask as floats, [batch, 1, 1, tokens]"""
-        return self.op("Unsqueeze", self.op("Cast", "mask", to=1), np.array([1, 2]))
-
-    def kept_bits(self) -> str:
-        return self.op("Unsqueeze", self.op("Cast", "mask", to=9), np.array([1, 2]))
-
+from nets import ALLOWED, BATCH, TOKENS, WIDTH, Net, worst_error
 
 Form = Callable[[Net], str]
 FORMS: dict[str, Form | tuple[Form, int]] = {}
@@ -77,71 +19,7 @@ def form(build: Form) -> Form:
     return build
 
 
-# ---- masks
-
-
-def _causal(value: float) -> np.ndarray:
-    return np.where(np.tri(TOKENS, dtype=bool), 0.0, value)
-
-
-@form
-def mask_of_minus_a_lot_times_what_is_not_kept(n: Net) -> str:
-    mask = n.op("Mul", n.op("Sub", 1.0, n.kept()), LOW)
-    return n.attended(n.op("Softmax", n.op("Add", n.scores(), mask)))
-
-
-@form
-def mask_of_minus_infinity_added(n: Net) -> str:
-    mask = n.op("Where", n.kept_bits(), 0.0, -np.inf)
-    return n.attended(n.op("Softmax", n.op("Add", n.scores(), mask)))
-
-
-@form
-def mask_chosen_by_where(n: Net) -> str:
-    return n.attended(n.op("Softmax", n.op("Where", n.kept_bits(), n.scores(), LOW)))
-
-
-@form
-def mask_chosen_where_it_is_not_kept(n: Net) -> str:
-    return n.attended(n.op("Softmax", n.op("Where", n.op("Not", n.kept_bits()), -1e9, n.scores())))
-
-
-@form
-def mask_of_bits_joined_with_a_causal_one(n: Net) -> str:
-    both = n.op("And", n.kept_bits(), np.tri(TOKENS, dtype=bool))
-    return n.attended(n.op("Softmax", n.op("Where", both, n.scores(), -np.inf)))
-
-
-@form
-def mask_expanded_to_every_row_first(n: Net) -> str:
-    wide = n.op("Expand", n.kept(), np.array([BATCH, 1, TOKENS, TOKENS]))
-    left = n.op("Sub", 1.0, wide)
-    mask = n.op("Where", n.op("Cast", left, to=9), LOW, left)
-    return n.attended(n.op("Softmax", n.op("Add", n.scores(), mask)))
-
-
-@form
-def mask_swallowed_by_a_bias(n: Net) -> str:
-    bias = n.const(n.rng.normal(size=(1, 1, TOKENS, TOKENS)))
-    return n.attended(n.op("Softmax", n.op("Add", n.scores(), n.op("Where", n.kept_bits(), bias, LOW))))
-
-
-@form
-def masks_causal_and_of_padding_added_one_after_the_other(n: Net) -> str:
-    causal = n.op("Add", n.scores(), _causal(-1e4))
-    return n.attended(n.op("Softmax", n.op("Add", causal, n.op("Mul", n.op("Sub", 1.0, n.kept()), -1e4))))
-
-
-@form
-def mask_causal_made_by_trilu(n: Net) -> str:
-    upper = n.op("Trilu", np.full((TOKENS, TOKENS), LOW), np.array(1), upper=1)
-    return n.attended(n.op("Softmax", n.op("Add", n.scores(), upper)))
-
-
-@form
-def nan_guard_after_the_softmax(n: Net) -> str:
-    p = n.op("Softmax", n.op("Add", n.scores(), n.op("Where", n.kept_bits(), 0.0, -np.inf)))
-    return n.attended(n.op("Where", n.op("IsNaN", p), 0.0, p))
+# ---- softmax
 
 
 @form
@@ -265,7 +143,7 @@ def einsum_by_heads(n: Net) -> str:
 
 @form
 def split_of_one_product(n: Net) -> str:
-    a, b, c = n.op("Split", n.linear(width=3 * WIDTH), np.array([WIDTH] * 3), axis=-1, outputs=3)
+    a, b, c = n.several(3, "Split", n.linear(width=3 * WIDTH), np.array([WIDTH] * 3), axis=-1)
     return n.op("Mul", n.op("Add", a, b), c)
 
 
@@ -368,25 +246,8 @@ FORMS |= {
 }
 
 
-def feeds(seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    kept = np.arange(TOKENS) < np.array([[TOKENS], [2 + seed % 4]])
-    return {"x": rng.normal(size=(BATCH, TOKENS, WIDTH)).astype(np.float32), "mask": kept.astype(np.int64)}
-
-
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_computes_what_onnx_runtime_does(tmp_path: Path, name: str) -> None:
     given = FORMS[name]
     build, opset = given if isinstance(given, tuple) else (given, 17)
-    net = Net(opset)
-    y = build(net)
-    read = {each for node in net.nodes for each in node.input}
-    samples = [{k: v for k, v in feeds(seed).items() if k in read} for seed in range(40)]
-    proto = model(net.nodes, samples[0], [y], net.weights, opset=opset)
-    del proto.opset_import[1:]
-    assert DOMAIN not in {each.domain for each in proto.opset_import}
-    path = tmp_path / "m.onnx"
-    onnx.save(proto, path)
-    made = ppc.compile(path, calibrate=samples[8:], max_error=ALLOWED)
-    (error,) = simulated_errors(path, made, samples[:8]).values()
-    assert error.worst < ALLOWED
+    assert worst_error(tmp_path, build, opset) < ALLOWED

@@ -173,7 +173,7 @@ def test_ranges_that_fit_no_ring(compiling: Compiles) -> None:
 def test_a_mask_that_no_ring_holds_is_cut_and_said_to_be(compiling: Compiles) -> None:
     done = compiling(tiny_bert(Shape(layers=1, width=16)), "--seq-len", 8)
     assert done.status == 0
-    assert "attention masks reach below -" in done.err
+    assert "masks reach below -" in done.err
     assert "are cut there, which acts the same" in done.err
 
 

@@ -129,3 +129,16 @@ def test_other_sums_keep_the_range_that_was_seen():
     found = calibrate(Graph((X,), {"y": ops.Reciprocal(total), "z": ops.Reciprocal(bare)}), FEEDS)
     assert found[total].lo > 1
     assert found[bare].lo > 1
+
+
+def test_what_is_typical_of_a_masked_value_is_what_is_so_without_the_mask():
+    x, mask = Input((2, 4), FLOAT, name="x"), Input((1, 4), FLOAT, name="mask")
+    scores = ops.MatMul(x, ops.Const(np.eye(4, dtype=np.float32), True))
+    masked = ops.Add(scores, ops.Mul(mask, ops.Const(np.array(-1e4))))
+    scaled = ops.Mul(ops.Reshape(masked, (4, 2)), ops.Const(np.array(0.5), True))
+    mild = ops.Add(scores, ops.Mul(mask, ops.Const(np.array(-100.0))))
+    feeds = {"x": np.ones((2, 4)), "mask": np.array([[0.0, 0, 0, 1]])}
+    ranges = calibrate(Graph((x, mask), {"y": scaled, "z": mild}), [feeds], margin=1.0)
+    assert (ranges[masked].lo, ranges[masked].hi, ranges[masked].rms) == (-9999.0, 1.0, 1.0)
+    assert (ranges[scaled].lo, ranges[scaled].rms) == (-9999.0 / 2, 0.5)
+    assert ranges[mild].rms > 40

@@ -7,7 +7,7 @@ from ppc.frontend.ir.graph import BOOL, FLOAT, Graph, Input, Owner, walk_from
 from ppc.frontend.ir.reference import evaluate, evaluate_all
 from ppc.frontend.ir.text import show
 from ppc.passes.calibrate import Range, calibrate
-from ppc.passes.clamp_mask import clamp_mask, floor_of, relu_floor_of
+from ppc.passes.clamp_mask import clamp_mask, cuts, floor_of, maximum_floor_of, relu_floor_of
 from ppc.passes.owners import owners
 
 X = Input((2, 4), FLOAT, name="x")
@@ -131,3 +131,69 @@ def test_two_masks_that_softmax_reads():
     after = clamp_mask(before, calibrate(before, [feeds]))
     assert "Where" not in show(after)
     assert_allclose(evaluate(before, feeds)["y"], evaluate(after, feeds)["y"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda x: ops.Add(x, MASK),
+        lambda x: ops.Where(KEPT, x, ops.Const(-np.inf)),
+        lambda x: ops.Where(ops.Not(KEPT), LOW, x),
+    ],
+)
+def test_masks_under_a_maximum_end_just_below_all_that_is_there(layer):
+    x = layer(ops.MatMul(X, WEIGHT))
+    used = {op.name for op in walk_from(x) if isinstance(op, Input)}
+    before = Graph(tuple(i for i in (X, MASK, KEPT) if i.name in used), {"y": ops.ReduceMax(x, (1,), False)})
+    after, y, lowest = bounded(before)
+    assert "Where(" not in show(after) or ": f32[1,4]" in show(after)
+    assert np.isfinite(y).all()
+    assert -100 < lowest < 0
+
+
+def test_a_maximum_s_mask_puts_what_it_masks_below_the_rest_and_below_zero():
+    assert maximum_floor_of(Range(-8, 8, 1)) == -17
+    assert maximum_floor_of(Range(8, 16, 1)) == -17
+    assert maximum_floor_of(Range(-16, -8, 1)) == -8.5
+    assert maximum_floor_of(Range(0, 0, 0)) == -1
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        lambda deep, scale: ops.Mul(ops.Reshape(deep, (1, 4)), scale),
+        lambda deep, scale: ops.Neg(
+            ops.Transpose(ops.Mul(ops.Reshape(ops.Neg(deep), (4, 1)), scale), (1, 0))
+        ),
+        lambda deep, scale: ops.Mul(ops.Neg(deep), ops.Const(-scale.value, True)),
+    ],
+)
+def test_a_mask_times_a_number_of_the_servers_is_cut_by_the_client(term):
+    """At a power of two, which says no more of the number than its size."""
+    scores, scale = ops.MatMul(X, WEIGHT), ops.Const(np.array(0.37), True)
+    deep = ops.Mul(MASK, ops.Const(np.array(1e4)))
+    feeds = {"x": FEEDS["x"], "mask": np.array([[0, 0, -1.0, -1.0]])}
+    before = masked(scores, term(deep, scale))
+    ranges = calibrate(before, [feeds])
+    after = clamp_mask(before, ranges)
+    (cut,) = (op for op in walk_from(after.outputs["y"]) if isinstance(op, ops.Clip))
+    assert owners(after)[cut] is Owner.CLIENT
+    (end,) = (abs(each) for each in (cut.lo, cut.hi) if each is not None)
+    assert np.log2(end) == round(np.log2(end))
+    assert 2 * floor_of(ranges[scores]) < -end * 0.37 <= floor_of(ranges[scores])
+    assert_allclose(evaluate(before, feeds)["y"], evaluate(after, feeds)["y"], atol=1e-3)
+    assert "masks reach below -" in str(cuts(before, ranges)[0])
+
+
+@pytest.mark.parametrize(
+    "bound", [lambda x, low: ops.Clip(x, low, None), lambda x, low: ops.Max(x, ops.Const(np.array(low)))]
+)
+def test_a_bound_that_no_value_reaches_goes(bound):
+    def left(low):
+        before = Graph((X,), {"y": ops.Softmax(bound(ops.MatMul(X, WEIGHT), low))})
+        after = clamp_mask(before, calibrate(before, [{"x": FEEDS["x"]}]))
+        return {"Clip", "Max"} & {type(op).__name__ for op in walk_from(after.outputs["y"])}
+
+    assert not left(-1e4)
+    assert left(-900.0)
+    assert left(-2.0)
