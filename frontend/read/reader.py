@@ -190,6 +190,8 @@ class Reader:
         for name in node.input:
             if name in self.unmade:
                 raise Unsupported(f"{name} is a further output of {self.unmade[name]}, which is not compiled")
+        if (parts := self.sequences.meaning(node, inputs)) is not None:
+            return parts
         if any(name and value is None for name, value in zip(node.input, inputs, strict=True)):
             return [None] * len(node.output)  # behind an unsupported node, which has been reported
         if node.op_type == "If":
@@ -198,8 +200,6 @@ class Reader:
             raise Unsupported("loops are not compiled; unroll it when exporting")
         if node.op_type in ("Shape", "Size") and inputs[0] is not None:
             return [self.shape(node, inputs[0])]
-        if (parts := self.sequences.meaning(node, inputs)) is not None:
-            return parts
         known = [each for each in inputs if each is None or isinstance(each, Known)]
         opsets = understood(node, self.model.opset_import)
         if len(known) == len(inputs):

@@ -24,7 +24,11 @@ class Sequences:
 
     def meaning(self, node: onnx.NodeProto, inputs: Sequence[Value]) -> list[Value] | None:
         """What a node makes that makes a sequence, or takes one apart; None where it does neither."""
-        if node.domain not in OWN_DOMAINS:
+        unknown = any(
+            value is None and name and name not in self.members
+            for name, value in zip(node.input, inputs, strict=True)
+        )
+        if node.domain not in OWN_DOMAINS or unknown:
             return None
         match node.op_type:
             case "SplitToSequence":
