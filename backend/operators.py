@@ -73,6 +73,8 @@ ON_SHARES: dict[str, str] = {
     "com.microsoft.FastGelu": "a spline",
     "com.microsoft.QuickGelu": "a spline",
     "com.microsoft.FusedMatMul": PRODUCT,
+    "com.microsoft.FusedGemm": "a product under HE, and the function",
+    "com.microsoft.FusedConv": "a product of patches under HE, and the function",
     **dict.fromkeys(
         (
             "SimplifiedLayerNormalization",
@@ -97,11 +99,11 @@ ON_SHARES: dict[str, str] = {
     "com.microsoft.QAttention": "as MatMul and Softmax, of the floats",
     **dict.fromkeys(
         ("QuantizeLinear", "com.microsoft.QuantizeLinear"),
-        "a product by the scale; nothing before DequantizeLinear",
+        "a clip; a product by the scale where no DequantizeLinear follows",
     ),
     **dict.fromkeys(
         ("DequantizeLinear", "com.microsoft.DequantizeLinear"),
-        "a product by the scale; nothing behind QuantizeLinear",
+        "a product by the scale; nothing behind a QuantizeLinear",
     ),
 }
 """Operators that two parties compute on what neither knows; the rest of the loader's table is ``ALONE``."""

@@ -1,12 +1,13 @@
 """Activations in 8 bits, as the floats that they stand for.
 
-What rounds them is left out: a plan computes in more bits than these, and `ppc compile` says how far ONNX
-Runtime's own rounding lies from that. An activation whose scale ONNX Runtime finds as it runs stands for
-itself, with the scale 1 and the zero point 0; `read/scales.py` sees that it is never read without its scale.
+What rounds them is left out, not what saturates them: ReLU and clip are merged into that. A plan computes in
+more bits than these, and `ppc compile` says how far ONNX Runtime's own rounding lies from that. An activation
+whose scale ONNX Runtime finds as it runs stands for itself, with the scale 1 and the zero point 0;
+`read/scales.py` sees that it is never read without its scale.
 
     DynamicQuantizeLinear(x) = x, 1, 0
     MatMulInteger(a, b, z, y) = (a − z) @ (b − y)
-    QuantizeLinear(x, s, z) = x/s + z          DequantizeLinear(q, s, z) = (q − z)·s
+    QuantizeLinear(x, s, z) = clip(x)/s + z      DequantizeLinear(q, s, z) = (q − z)·s
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ def dynamic(node: Node, x: Op) -> tuple[Op, ...]:
     return x, number(1.0), like(0, INT)
 
 
-def quantise(node: Node, x: Op, scale: Op, zero: Op | None = None) -> Op:
+def quantise(node: Node, x: Op, scale: Op, zero: Op | None, low: Op, high: Op) -> Op:
+    """``low`` and ``high`` are what the least and the greatest integer stand for."""
     along = _along(node, x, scale)
-    scaled = ops.Div(x, along(scale))
+    scaled = ops.Div(ops.Min(ops.Max(x, along(low)), along(high)), along(scale))
     return scaled if zero is None else ops.Add(scaled, along(_float(zero)))
 
 
@@ -65,13 +67,23 @@ def conv_integer(node: Node, x: Op, w: Op, x_zero: Op | None = None, w_zero: Op 
 
 
 def qlinear_matmul(
-    node: Node, a: Op, a_scale: Op, a_zero: Op, b: Op, b_scale: Op, b_zero: Op, y_scale: Op, y_zero: Op
+    node: Node,
+    a: Op,
+    a_scale: Op,
+    a_zero: Op,
+    b: Op,
+    b_scale: Op,
+    b_zero: Op,
+    y_scale: Op,
+    y_zero: Op,
+    low: Op,
+    high: Op,
 ) -> Op:
     if a_scale.type.size > 1 or y_scale.type.size > 1:
         raise Unsupported("has one scale a row; quantize activations with one scale")
     columns = Node("", node.opset, {"axis": -1}, ())
     product = ops.MatMul(dequantise(node, a, a_scale, a_zero), dequantise(columns, b, b_scale, b_zero))
-    return quantise(node, product, y_scale, y_zero)
+    return quantise(node, product, y_scale, y_zero, low, high)
 
 
 def product(node: Node, x: Op, weight: Op, bias: Op | None = None) -> Op:
@@ -136,10 +148,15 @@ def _float(x: Op) -> Op:
 
 
 def _is_zero(zero: Op) -> bool:
-    return isinstance(zero, Const) and not zero.value.any()
+    """A public 0; what a secret number is must not be seen in the graph."""
+    return isinstance(zero, Const) and not zero.secret and not zero.value.any()
 
 
 def _same(a: Op, b: Op) -> bool:
+    """Whether two scales or zero points are one tensor of the model; or equal, where they are public."""
     if isinstance(a, ops.Reshape) and isinstance(b, ops.Reshape):
         return a.type == b.type and _same(a.x, b.x)
-    return a is b or (isinstance(a, Const) and isinstance(b, Const) and np.array_equal(a.value, b.value))
+    if not isinstance(a, Const) or not isinstance(b, Const):
+        return a is b
+    may_be_compared = not (a.secret or b.secret) or bool(a.name and a.name == b.name)
+    return a is b or (may_be_compared and np.array_equal(a.value, b.value))

@@ -109,12 +109,39 @@ def _gemm(node: Node, a: Op, b: Op, c: Op | None = None) -> Op:
     return out if c is None else ops.Add(out, _times(c, node.get("beta", 1.0)))
 
 
+_ACTIVATIONS: dict[str, Callable[[Op], Op]] = {
+    "Relu": ops.Relu,
+    "Sigmoid": ops.Sigmoid,
+    "Tanh": ops.Tanh,
+}
+
+
+def _activated(make: Builder) -> Builder:
+    """An operator with a function joined to it."""
+
+    def build(node: Node, *xs: Op) -> Op:
+        name = node.get("activation", "")
+        if name not in _ACTIVATIONS:
+            raise Unsupported(f"ends in {name}; save the model without ONNX Runtime's optimization")
+        made = make(node, *xs)
+        assert isinstance(made, Op)
+        return _ACTIVATIONS[name](made)
+
+    return build
+
+
 def _fused_matmul(node: Node, a: Op, b: Op) -> Op:
-    if node.get("transBatchA", 0) or node.get("transBatchB", 0):
-        raise Unsupported("transposes batch axes; save the model without ONNX Runtime's optimization")
+    """alpha·A·B; where batch axes are transposed the first of them comes behind the others."""
+    a = _first_inside(a) if node.get("transBatchA", 0) else a
+    b = _first_inside(b) if node.get("transBatchB", 0) else b
     a = _swapped(a) if node.get("transA", 0) else a
     b = _swapped(b) if node.get("transB", 0) else b
     return _times(_matmul(node, a, b), node.get("alpha", 1.0))
+
+
+def _first_inside(x: Op) -> Op:
+    rank = x.type.rank
+    return ops.Transpose(x, (*range(1, rank - 1), 0, rank - 1))
 
 
 def _swapped(x: Op) -> Op:
@@ -316,6 +343,8 @@ TABLE: dict[str, Builder] = {
     "com.microsoft.FastGelu": _fast_gelu,
     "com.microsoft.QuickGelu": _quick_gelu,
     "com.microsoft.FusedMatMul": _fused_matmul,
+    "com.microsoft.FusedGemm": _activated(_gemm),
+    "com.microsoft.FusedConv": _activated(conv),
     "com.microsoft.SkipLayerNormalization": norm.skip_layer_norm,
     "com.microsoft.SkipSimplifiedLayerNormalization": norm.skip_rms_norm,
     "com.microsoft.EmbedLayerNormalization": norm.embed_layer_norm,

@@ -113,8 +113,10 @@ def constant_node(node: onnx.NodeProto) -> Known | None:
         "value_int": np.int64,
         "value_ints": np.int64,
     }
-    for key, value in attributes(node).items():
-        if isinstance(value, np.ndarray) or key in kinds:
-            array = value if isinstance(value, np.ndarray) else np.asarray(value, kinds[key])
-            return Known(array, kept(array))
+    for each in node.attribute:
+        if each.HasField("t"):
+            return held(each.t)
+        if each.name in kinds:
+            value = np.asarray(helper.get_attribute_value(each), kinds[each.name])
+            return Known(value, kept(value))
     return None

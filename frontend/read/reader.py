@@ -154,6 +154,8 @@ class Reader:
         values = [self.values[name] if name else None for name in node.input]
         if any(name and value is None for name, value in zip(node.input, values, strict=True)):
             return None
+        if any(name in self.scales.powers for name in node.input):
+            return None  # the client has the float, not the integers
         try:
             operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
             return left_to_client(node, operands, self.opset, self.opening)
@@ -265,12 +267,16 @@ class Reader:
         graph = graphs["then_branch" if bool(condition.value) else "else_branch"]
         results = [each.name for each in graph.output]
         outside = dict(self.values), dict(self.constants), dict(self.unmade)
+        marks = dict(self.lookups.found), dict(self.scales.powers), dict(self.sequences.members)
         try:
             self.read_initializers(graph.initializer)
             self.run(graph.node, needed(graph.node, results))
+            if any(self.scales.powers.get(name) for name in results):
+                raise Unsupported("the branch gives integers of 8 bits without their scale")
             return [self.values[name] for name in results]
         finally:
             self.values, self.constants, self.unmade = outside  # another branch may give the same names
+            self.lookups.found, self.scales.powers, self.sequences.members = marks
 
     def version(self, node: onnx.NodeProto) -> int:
         if node.domain in OWN_DOMAINS:

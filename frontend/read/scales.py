@@ -40,6 +40,9 @@ _MOVED = (
     "Gather",
     "Split",
 )
+_INTEGERS = ("QuantizeLinear", "com.microsoft.QuantizeLinear", "QLinearMatMul")
+"""What these give is rounded, in a plan it is not."""
+
 _LINEAR_NOT = ("com.microsoft.QAttention",)
 """What these multiply must be plain floats at once."""
 
@@ -62,8 +65,10 @@ class Scales:
             self.powers[scale] = Counter({(scale, False): 1})
             self.powers[y] = self.powers[zero] = Counter({(scale, True): 1})
             if {y, scale, zero} & set(self.outputs):
-                raise Unsupported("gives the model's outputs in 8 bits; quantize weights alone")
+                raise Unsupported("gives an output of the model in 8 bits; quantize weights alone")
             return
+        if key in _INTEGERS and set(node.output) & set(self.outputs):
+            raise Unsupported("gives an output of the model in 8 bits; quantize weights alone")
         given = [self.powers.get(name, Counter()) for name in node.input]
         if not any(given) or key in ("Shape", "Size"):
             return

@@ -3,6 +3,7 @@
     x @ W     MatMulNBits, MatMulBnb4            W is the node's value for the unit matrix
     T[ids]    GatherBlockQuantized               T is its value for all places in their order
     q, s, z   DynamicQuantizeMatMul, QAttention  a weight beside its scale and zero point: DequantizeLinear's
+    s, z      QuantizeLinear, QLinearMatMul      (least − z)·s and (greatest − z)·s, where integers end
 
 All are evaluated as any node of constants, by ONNX Runtime in a process of its own, so that the floats are
 those that it computes with. The builders of `ops/` then get the operands of the plain operator.
@@ -57,7 +58,37 @@ def unpacked(node: onnx.NodeProto, inputs: Sequence[Value], opsets: Opsets) -> l
         given = list(zip(node.input, inputs, strict=True))
         given[places[0]] = (_name(node, places[0]), _dequantised([held.get(i) for i in places], opsets))
         return [given[i] for i in left if i < len(given)]
+    if key in _ENDS:
+        return [*zip(node.input, inputs, strict=True), *_ends(node, inputs, _ENDS[key])]
     return None
+
+
+_ENDS = {"QuantizeLinear": 1, "com.microsoft.QuantizeLinear": 1, "QLinearMatMul": 6}
+"""Where the scale of the result stands, and the zero point behind it."""
+
+
+def _ends(node: onnx.NodeProto, inputs: Sequence[Value], at: int) -> list[Given]:
+    """What the least and the greatest integer of the result stand for."""
+    held = _held(node, inputs, range(at, min(at + 2, len(inputs))))
+    scale, zero = held[at], held.get(at + 1)
+    if zero is None:
+        kind = np.dtype(
+            helper.tensor_dtype_to_np_dtype(int(str(attributes(node).get("output_dtype", 0) or 2)))
+        )
+        zero = Known(np.zeros((), kind), Kept.PUBLIC)
+    elif zero.element:
+        raise Unsupported("quantizes activations to fewer than 8 bits")
+    if zero.value.dtype.kind not in "iu":
+        raise Unsupported("quantizes activations to what is no integer")
+    limits = np.iinfo(zero.value.dtype)
+    ends: list[Given] = [("", None)] * (at + 2 - len(inputs))  # a zero point that is missing
+    for name, end in (("least", limits.min), ("greatest", limits.max)):
+        steps = np.asarray(end - zero.value.astype(np.int64))
+        sure = zero.kept is Kept.PUBLIC and not steps.any()  # 0, whatever the scale
+        value = np.asarray(steps * scale.value, np.float32)
+        known = Known(value, Kept.PUBLIC if sure else max(scale.kept, zero.kept))
+        ends.append((f"{node.output[0]}/{name}", known))
+    return ends
 
 
 def _name(node: onnx.NodeProto, at: int) -> str:

@@ -146,6 +146,17 @@ MODELS: dict[str, Rounded] = {
         ],
         s=np.float32(0.031), z=np.uint8(125), w=W, ws=SCALE, t=np.float32(0.15), u=np.uint8(128),
     ),
+    "static, a scale a column, moved between": built(
+        {"x": X},
+        [
+            node("QuantizeLinear", "x s z", "q", "com.microsoft", axis=2),
+            node("DequantizeLinear", "q s z", "d", "com.microsoft", axis=2),
+            node("QuantizeLinear", "d t", "r"),
+            node("Transpose", "r", "v"),
+            node("DequantizeLinear", "v t", "y"),
+        ],
+        s=np.linspace(0.03, 0.035, 16, dtype=np.float32), z=np.full(16, 127, np.uint8), t=np.float32(0.03),
+    ),
     "static, product in 8 bits": built(
         {"x": X},
         [
@@ -159,6 +170,8 @@ MODELS: dict[str, Rounded] = {
 }  # fmt: skip
 
 ROUNDED = (
+    "QuantizeLinear",
+    "com.microsoft.QuantizeLinear",
     "DynamicQuantizeLinear",
     "QLinearMatMul",
     "com.microsoft.DynamicQuantizeMatMul",

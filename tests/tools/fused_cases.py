@@ -155,10 +155,13 @@ FUSED: list[Case] = [
         [np.float32(0.3), np.int8(4)],
     ),
     case("DequantizeLinear", {"x": few(np.uint8, 3, 4)}, [np.float32(0.3)]),
-    case("QuantizeLinear", {"x": np.arange(-6, 6, dtype=np.float32) / 2}, [np.float32(0.5), np.uint8(9)]),
+    case("FusedMatMul", {"x": floats(2, 3, 5, 4), "y": floats(3, 5, 2, 6)}, [], transBatchA=1, transA=1),
+    case("FusedMatMul", {"x": floats(3, 5, 2), "y": floats(4, 3, 5)}, [], transBatchB=1, transA=1, transB=1),
+    case("FusedGemm", {"x": floats(3, 4)}, [floats(4, 5), floats(5)], activation="Relu", alpha=0.5),
+    case("FusedGemm", {"x": floats(3, 4)}, [floats(5, 4)], activation="Tanh", transB=1),
+    case("FusedConv", {"x": floats(1, 2, 5, 4)}, [floats(3, 2, 2, 2), floats(3)], activation="Relu"),
     ("DequantizeLinear", {"x": few(np.int8, 3, 4)}, [np.abs(floats(4)), few(np.int8, 4)], {}),
     ("DequantizeLinear", {"x": few(np.int8, 3, 4)}, [np.abs(floats(3)), few(np.int8, 3)], {"axis": 0}),
-    ("QuantizeLinear", {"x": np.arange(-6, 6, dtype=np.float32) / 4}, [np.float32(0.25), np.int8(-7)], {}),
     (
         "MatMulInteger",
         {"a": few(np.uint8, 2, 3, 4)},
@@ -184,7 +187,7 @@ FUSED: list[Case] = [
     ("TopK", {"x": X}, [np.array([2])], {"opset": 24, "outputs": 2}),
 ]
 
-AS_FLOATS = ("QuantizeLinear", "MatMulInteger", "ConvInteger")
+AS_FLOATS = ("MatMulInteger", "ConvInteger")
 """Operators whose integers are floats in a plan."""
 
 FUSED_REFUSED: list[tuple[Case, str]] = [
@@ -207,9 +210,11 @@ FUSED_REFUSED: list[tuple[Case, str]] = [
     (case("MatMulNBits", {"x": WIDE, "b": words(6, 3, 8)}, [SCALES], bits=4, **NBITS), "not the model's own"),
     (case("MatMulNBits", {"x": WIDE}, [words(6, 3, 8), SCALES], bits=3, **NBITS), "does not unpack"),
     (
-        ("QuantizeLinear", {"x": X}, [floats(2, 5, 1)], {"opset": 21, "block_size": 16}),
+        ("DequantizeLinear", {"x": few(np.int8, 2, 16)}, [floats(2, 1)], {"opset": 21, "block_size": 16}),
         "by blocks",
     ),
-    (("DynamicQuantizeLinear", {"x": X}, [], {"outputs": 3}), "outputs in 8 bits"),
+    (("DynamicQuantizeLinear", {"x": X}, [], {"outputs": 3}), "an output of the model in 8 bits"),
+    (("QuantizeLinear", {"x": X}, [np.float32(0.25), np.int8(-7)], {}), "an output of the model in 8 bits"),
+    (case("FusedGemm", {"x": floats(3, 4)}, [floats(4, 5)], activation="LeakyRelu"), "ends in LeakyRelu"),
     (("Attention", {"q": Q, "k": Q, "v": Q}, [None] * 3 + [LAST], {"opset": 24, **TWO}), "7 inputs"),
 ]
