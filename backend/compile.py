@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ppc import passes
-from ppc.backend import rounding
 from ppc.backend.check import Checked, check_model
 from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.lower import lower
@@ -22,6 +21,7 @@ from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
+from ppc.frontend.read import rounding
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
 from ppc.passes.calibrate import random_feeds

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import BOOL, Op
+from ppc.frontend.ir.graph import BOOL, MAX_ELEMENTS, Op
 from ppc.frontend.ir.ops import Const
 from ppc.frontend.ops.node import Node, Unsupported, number
 from ppc.frontend.ops.structure import broadcast_to, reshaped, sliced
@@ -61,13 +61,21 @@ def attended(
 def _masks(node: Node, q: Op, k: Op, mask: Op | None) -> list[Op]:
     """What is added to the scores; a causal mask and a boolean one are joined."""
     rows, columns = q.type.shape[2], k.type.shape[2]
-    causal = Const(np.tri(rows, columns, dtype=np.bool_)) if node.get("is_causal", 0) else None
+    causal = triangle(rows, columns) if node.get("is_causal", 0) else None
     if mask is not None and mask.type.shape[-1] != columns:
         raise Unsupported(f"has a mask {mask.type} for {columns} keys")
     if mask is not None and mask.type.num != BOOL:
         return [mask] if causal is None else [mask, additive(causal)]
     kept = causal if mask is None else mask if causal is None else ops.And(mask, causal)
     return [] if kept is None else [additive(kept)]
+
+
+def triangle(rows: int, columns: int, shift: int = 0, width: int = 0) -> Op:
+    """Which keys a query sees of those before it, ``width`` at most where that is not 0."""
+    if rows * columns > MAX_ELEMENTS:
+        raise Unsupported(f"has {rows:,} queries of {columns:,} keys")
+    kept = np.tri(rows, columns, shift, dtype=np.bool_)
+    return Const(kept & ~np.tri(rows, columns, shift - width, dtype=np.bool_) if width > 0 else kept)
 
 
 def additive(kept: Op, filler: float = -math.inf) -> Op:

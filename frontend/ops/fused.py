@@ -16,7 +16,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, Op
 from ppc.frontend.ir.ops import Const
-from ppc.frontend.ops.attention import additive, apart, attended, joined, rotary_embedding
+from ppc.frontend.ops.attention import additive, apart, attended, joined, rotary_embedding, triangle
 from ppc.frontend.ops.node import Node, Unsupported
 from ppc.frontend.ops.structure import reshaped, sliced
 
@@ -148,7 +148,7 @@ def group_query_attention(
         at = Const(np.arange(tokens)[None]) if places is None else places
         turning = Node("", node.opset, {"interleaved": node.get("rotary_interleaved", 0)}, ())
         q, k = (_turned(turning, each, at, cos, sin) for each in (q, k))
-    masks = [additive(Const(_window(tokens, node.get("local_window_size", -1))))]
+    masks = [additive(triangle(tokens, tokens, width=node.get("local_window_size", -1)))]
     if added is not None:
         masks.append(added)
     scale, cap = node.get("scale", 0.0), node.get("softcap", 0.0)
@@ -178,7 +178,7 @@ def _heads_attend(node: Node, q: Op, k: Op, v: Op, mask: Op | None, added: Op | 
     rows, columns = q.type.shape[2], k.type.shape[2]
     masks = [] if mask is None else [additive(_kept(mask, q.type.shape[0], rows, columns), filler)]
     if node.get("unidirectional", 0):
-        masks.append(additive(Const(np.tri(rows, columns, columns - rows, dtype=np.bool_))))
+        masks.append(additive(triangle(rows, columns, columns - rows)))
     if added is not None:
         masks.append(added)
     return joined(attended(q, k, v, masks, node.find("scale", float)))
@@ -204,12 +204,6 @@ def _kept(mask: Op, batch: int, rows: int, columns: int) -> Op:
 
 def _truth(mask: Op) -> Op:
     return mask if mask.type.num == BOOL else ops.Cast(mask, BOOL)
-
-
-def _window(tokens: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Each token and those before it, as far as the window goes."""
-    causal = np.tri(tokens, dtype=np.bool_)
-    return causal if width <= 0 else causal & ~np.tri(tokens, k=-width, dtype=np.bool_)
 
 
 def _parts(x: Op, sizes: tuple[int, ...]) -> tuple[Op, ...]:

@@ -15,6 +15,9 @@ from ppc.frontend.read.known import OWN_DOMAINS, Kept, Known, attributes
 
 Value = Op | Known | None
 
+MOST = 4096
+"""Members of a sequence."""
+
 
 class Sequences:
     """The members of each sequence, by its name, as far as a model is read."""
@@ -70,14 +73,12 @@ def _split(node: onnx.NodeProto, inputs: Sequence[Value]) -> list[Op | Known]:
     n = shape[axis]
     squeezed = False
     if len(inputs) < 2 or inputs[1] is None:
-        sizes: tuple[int, ...] = (1,) * n
+        sizes: Sequence[int] = _sizes(1, n)
         squeezed = not int(str(said.get("keepdims", 1)))
     else:
         sizes = integers(_operand(inputs[1]), "the sizes")
         if not _shape(inputs[1]):
-            if sizes[0] < 1:
-                raise Unsupported(f"splits into parts of {sizes[0]}")
-            sizes = tuple(min(sizes[0], n - start) for start in range(0, n, sizes[0]))
+            sizes = _sizes(sizes[0], n)
     if sum(sizes) != n or min(sizes, default=0) < 0:
         raise Unsupported(f"splits {n} into {list(sizes)}")
     parts, start = [], 0
@@ -85,6 +86,13 @@ def _split(node: onnx.NodeProto, inputs: Sequence[Value]) -> list[Op | Known]:
         parts.append(_part(x, axis, start, start + size, squeezed))
         start += size
     return parts
+
+
+def _sizes(each: int, n: int) -> list[int]:
+    """n in parts of one size, the last what is left."""
+    if each < 1 or n > each * MOST:
+        raise Unsupported(f"splits {n:,} into parts of {each}; at most {MOST:,} are taken")
+    return [min(each, n - start) for start in range(0, n, each)]
 
 
 def _part(x: Op | Known, axis: int, start: int, end: int, squeezed: bool) -> Op | Known:

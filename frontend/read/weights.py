@@ -28,6 +28,9 @@ Given = tuple[str, Value]
 
 Opsets = Sequence[onnx.OperatorSetIdProto]
 
+_A_BYTE = 4
+"""Weights in one, at most."""
+
 _AT_ONCE = 2**35
 """Multiplications of one question: seconds on one core."""
 
@@ -115,6 +118,8 @@ def _matrix(node: onnx.NodeProto, held: dict[int, Known], opsets: Opsets) -> Kno
     inner, columns = (int(str(said[key])) for key in ("K", "N"))
     if not said.get("transB", 1):
         inner, columns = columns, inner
+    if not 0 < inner * columns <= _A_BYTE * held[1].value.size:
+        raise Unsupported(f"says that {held[1].value.size:,} bytes are {inner:,} × {columns:,} weights")
     alone = onnx.NodeProto()
     alone.CopyFrom(node)
     del alone.input[5:]  # the bias

@@ -13,6 +13,7 @@ from eight_bits import node
 from onnx_models import DOMAIN, model, tensor
 
 import ppc
+from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import walk
 from ppc.frontend.ir.reference import evaluate
@@ -207,6 +208,19 @@ def test_rows_of_the_unit_matrix_are_asked_for_in_parts(monkeypatch: pytest.Monk
     at_once = evaluate(load(proto), feeds)["e"]
     monkeypatch.setattr(weights, "_AT_ONCE", 5 * WIDE * ROWS)
     np.testing.assert_array_equal(evaluate(load(proto), feeds)["e"], at_once)
+
+
+@pytest.mark.parametrize(("inner", "columns"), [(2**40, 9), (32, 2**40), (-32, 9), (0, 9)])
+@pytest.mark.usefixtures("a_weight_enters")
+def test_sizes_that_the_bytes_do_not_hold_are_refused(inner: int, columns: int) -> None:
+    """Before a matrix of them is made."""
+    said = {"domain": DOMAIN, "K": inner, "N": columns}
+    case = Packed(
+        [X, node("MatMulNBits", "x q s", "e", bits=4, block_size=16, **said)],
+        {"q": whole(np.uint8, ROWS, 2, 8), "s": scales(ROWS, 2), "table": TABLE},
+    )
+    with pytest.raises(UnsupportedModel, match="says that 144 bytes are"):
+        load(proto_of(case)[0])
 
 
 @pytest.mark.parametrize(
