@@ -92,6 +92,32 @@ TABLES: dict[str, Packed] = {
         {"q": whole(np.uint8, ROWS, WIDE), "s": scales(ROWS, 1), "z": whole(np.uint8, ROWS, 1)},
         17,
     ),
+    "two in a byte, spelled out by blocks": Packed(
+        [
+            LOOK,
+            node("BitwiseAnd", "g low", "a"),
+            node("BitShift", "g four", "b", direction="RIGHT"),
+            node("Unsqueeze", "a last", "a1"),
+            node("Unsqueeze", "b last", "b1"),
+            node("Concat", "a1 b1", "both", axis=-1),
+            node("Reshape", "both blocks", "r"),
+            node("Cast", "r", "f", to=1),
+            node("Gather", "s ids", "sg"),
+            node("Unsqueeze", "sg last", "s1"),
+            node("Mul", "f s1", "m"),
+            node("Reshape", "m rows", "e"),
+        ],
+        {
+            "q": whole(np.uint8, ROWS, WIDE // 2),
+            "low": np.uint8(15),
+            "four": np.uint8(4),
+            "last": np.array([-1]),
+            "blocks": np.array([2, 3, -1, 16]),
+            "s": scales(ROWS, 2),
+            "rows": np.array([0, 0, WIDE]),
+        },
+        18,
+    ),
     "GatherBlockQuantized, uint4": Packed(
         [
             node(
@@ -238,6 +264,14 @@ def test_what_differs_by_place_stays_behind_the_look_up(axis: int, shape: tuple[
     got = evaluate(load(proto), {"ids": IDS})["e"]
     np.testing.assert_allclose(got, run(proto, {"ids": IDS})["e"], rtol=1e-6)
     assert isinstance(load(proto).outputs["e"], ops.Gather) == (axis == 2)
+
+
+def test_a_reshape_that_joins_places_and_rows_stays_behind_the_look_up() -> None:
+    nodes = [LOOK, node("Cast", "g", "f", to=1), node("Reshape", "f flat", "e")]
+    held = [tensor("q", whole(np.int8, ROWS, WIDE)), tensor("flat", np.array([2, 3 * WIDE]))]
+    proto = model(nodes, {"ids": IDS}, ["e"], held)
+    assert isinstance(load(proto).outputs["e"], ops.Reshape)
+    np.testing.assert_array_equal(evaluate(load(proto), {"ids": IDS})["e"], run(proto, {"ids": IDS})["e"])
 
 
 def test_tables_at_other_places_stay_apart() -> None:
