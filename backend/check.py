@@ -22,10 +22,11 @@ from ppc.frontend.read.reader import Surveyed
 from ppc.passes import statically
 from ppc.passes.calibrate import Range, Ranges
 from ppc.passes.legal import LEGAL
-from ppc.passes.owners import owners
+from ppc.passes.owners import Owners, owners
 from ppc.runtime.base.function import ArgExtreme, LogSoftmax, Onnx, Top
 
 FOLDED = "computed when compiling"
+MOVED = "part of what reads it"
 ALONE = "in the clear, by its owner"
 UNSUPPORTED = "unsupported"
 BEHIND = "not looked at: it follows an unsupported operator"
@@ -218,6 +219,8 @@ class _Told:
         if isinstance(result, Known):
             return ("server" if result.secret else "public"), FOLDED
         owner = self.owner.get(result)
+        if owner is None and isinstance(result, ops.Gather) and Owners()[result] is Owner.SHARED:
+            return "shared", MOVED
         if owner is None:  # made on the way to what folds
             return "public", FOLDED
         if owner in (Owner.SERVER, Owner.PUBLIC):

@@ -21,8 +21,10 @@ from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
+from ppc.frontend.read import rounding
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
+from ppc.passes.calibrate import random_feeds
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
@@ -86,7 +88,8 @@ def compile_model(
     lengths: Sequence[int | None] = (
         [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
     )
-    compiled, applied = [], None
+    compiled: list[tuple[Plan, Weights]] = []
+    applied = None
     opened: list[Opened] = []
     wanted = passes.Options(profile=profile, max_error=max_error)
     for length in reversed(lengths):
@@ -94,9 +97,13 @@ def compile_model(
         chosen = tuple(outputs) if outputs else None
         graph, told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         opened += told
+        samples = _cut(graph, calibrate)
+        if not compiled:
+            for line in rounding.told(model, graph, samples or random_feeds(graph)):
+                log.info(line)
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         log.info("choosing approximations, scales and rings")
-        state = _passed(graph, wanted, _cut(graph, calibrate), "", again)
+        state = _passed(graph, wanted, samples, "", again)
         for note in state.notes:
             log.info(note)
         wanted = replace(wanted, precision=state.options.precision, max_error=None, fitted=state.fitted)

@@ -13,6 +13,7 @@ from ppc.passes.owners import Owners
 FREE = "on each share alone"
 FREELY = "each share alone"
 ALONE = "only where one party knows its operands"
+PRODUCT = "a product under HE"
 
 ON_SHARES: dict[str, str] = {
     **dict.fromkeys(("Add", "Sub", "Neg", "Sum", "ReduceSum", "Identity", "Dropout", "CastLike"), FREE),
@@ -38,6 +39,7 @@ ON_SHARES: dict[str, str] = {
     "PRelu": "two ReLUs and a product",
     "HardSigmoid": "a clip",
     "HardSwish": "a clip and a product",
+    "Swish": "a spline",
     "Gelu": "a spline",
     "Softmax": "maximum, a spline for exp, reciprocal and product",
     "LayerNormalization": "squares, a spline for 1/√x, products",
@@ -45,8 +47,8 @@ ON_SHARES: dict[str, str] = {
     "LpNormalization": "squares or absolute values, splines, products",
     "BatchNormalization": "a product with each channel's factor",
     "Where": "a product with the condition, which one party must know; nothing where it masks",
-    "MatMul": "a product under HE",
-    "Gemm": "a product under HE",
+    "MatMul": PRODUCT,
+    "Gemm": PRODUCT,
     "Einsum": "a product under HE, or by OT where no label is summed",
     "Conv": "a product of patches under HE",
     "Attention": "as MatMul and Softmax",
@@ -59,6 +61,7 @@ ON_SHARES: dict[str, str] = {
     "ReduceSumSquare": "squares",
     "GlobalAveragePool": f"{FREE}, and a truncation",
     "CumSum": "a product under HE with a triangle of ones",
+    "com.microsoft.GatherBlockQuantized": "as Gather in the table's floats",
     "Gather": "on each share alone at known places; a product under HE with one-hot rows at the client's",
     "GatherND": "as Gather",
     "GatherElements": "as Gather",
@@ -69,9 +72,39 @@ ON_SHARES: dict[str, str] = {
     "com.microsoft.BiasGelu": "a spline",
     "com.microsoft.FastGelu": "a spline",
     "com.microsoft.QuickGelu": "a spline",
-    "com.microsoft.FusedMatMul": "a product under HE",
-    "com.microsoft.SkipLayerNormalization": "squares, a spline for 1/√x, products",
-    "SimplifiedLayerNormalization": "squares, a spline for 1/√x, products",
+    "com.microsoft.FusedMatMul": PRODUCT,
+    "com.microsoft.FusedGemm": "a product under HE, and the function",
+    "com.microsoft.FusedConv": "a product of patches under HE, and the function",
+    **dict.fromkeys(
+        (
+            "SimplifiedLayerNormalization",
+            "com.microsoft.SkipLayerNormalization",
+            "com.microsoft.SkipSimplifiedLayerNormalization",
+        ),
+        "squares, a spline for 1/√x, products",
+    ),
+    "com.microsoft.EmbedLayerNormalization": "as Gather and LayerNormalization",
+    "com.microsoft.Attention": "as MatMul and Softmax",
+    "com.microsoft.MultiHeadAttention": "as MatMul and Softmax",
+    "com.microsoft.GroupQueryAttention": "as MatMul, RotaryEmbedding and Softmax",
+    "com.microsoft.RotaryEmbedding": "products by OT",
+    "com.microsoft.MatMulNBits": f"{PRODUCT}, with the weight's floats",
+    "com.microsoft.MatMulBnb4": f"{PRODUCT}, with the weight's floats",
+    "DynamicQuantizeLinear": f"{FREE}: activations stay as they are",
+    "MatMulInteger": f"{PRODUCT}, of the floats",
+    "ConvInteger": "a product of patches under HE, of the floats",
+    "QLinearMatMul": f"{PRODUCT}, of the floats",
+    "com.microsoft.DynamicQuantizeMatMul": f"{PRODUCT}, of the floats",
+    "com.microsoft.MatMulIntegerToFloat": f"{PRODUCT}, of the floats",
+    "com.microsoft.QAttention": "as MatMul and Softmax, of the floats",
+    **dict.fromkeys(
+        ("QuantizeLinear", "com.microsoft.QuantizeLinear"),
+        "a clip; a product by the scale where no DequantizeLinear follows",
+    ),
+    **dict.fromkeys(
+        ("DequantizeLinear", "com.microsoft.DequantizeLinear"),
+        "a product by the scale; nothing behind a QuantizeLinear",
+    ),
 }
 """Operators that two parties compute on what neither knows; the rest of the loader's table is ``ALONE``."""
 

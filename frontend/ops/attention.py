@@ -1,13 +1,17 @@
-"""Attention and rotary embedding as single operators, which opset 23 has, written out."""
+"""Attention and rotary embedding as single operators, which opset 23 has, written out.
+
+ONNX Runtime's own, of other operands and masks, are written out in `fused.py` with the parts that are here.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import BOOL, Op
+from ppc.frontend.ir.graph import BOOL, MAX_ELEMENTS, Op
 from ppc.frontend.ir.ops import Const
 from ppc.frontend.ops.node import Node, Unsupported, number
 from ppc.frontend.ops.structure import broadcast_to, reshaped, sliced
@@ -29,49 +33,67 @@ def attention(
         raise Unsupported("gives its scores as a further output")
     flat = q.type.rank == 3
     if flat:
-        q = _heads(q, node.get("q_num_heads", 0))
-        k, v = (_heads(each, node.get("kv_num_heads", 0)) for each in (k, v))
+        q = apart(q, node.get("q_num_heads", 0))
+        k, v = (apart(each, node.get("kv_num_heads", 0)) for each in (k, v))
     if q.type.rank != 4:
         raise Unsupported(f"of {q.type}; it has three axes or four")
+    out = attended(q, k, v, _masks(node, q, k, mask), node.find("scale", float), node.get("softcap", 0.0))
+    return joined(out) if flat else out
+
+
+def attended(
+    q: Op, k: Op, v: Op, masks: Sequence[Op], scale: float | None = None, cap: float | None = None
+) -> Op:
+    """softmax(cap(scale·q @ kᵀ) + masks) @ v, all [batch, heads, tokens, d]; queries may share keys."""
     groups, uneven = divmod(q.type.shape[1], k.type.shape[1])
     if uneven:
         raise Unsupported(f"has {q.type.shape[1]} heads that share {k.type.shape[1]} keys")
     k, v = (_repeated(each, groups) for each in (k, v))
-    scale = node.find("scale", float) or 1 / math.sqrt(q.type.shape[-1])
+    scale = scale or 1 / math.sqrt(q.type.shape[-1])
     scores: Op = ops.Mul(ops.MatMul(q, ops.Transpose(k, (0, 1, 3, 2))), number(scale))
-    if cap := node.get("softcap", 0.0):
+    if cap:
         scores = ops.Mul(ops.Tanh(ops.Mul(scores, number(1 / cap))), number(cap))
-    for each in _masks(node, scores, mask):
+    for each in masks:
         scores = ops.Add(scores, each)
-    out: Op = ops.MatMul(ops.Softmax(scores, -1), v)
-    if not flat:
-        return out
-    joined = ops.Transpose(out, (0, 2, 1, 3))
-    return reshaped(joined, (*joined.type.shape[:2], math.prod(joined.type.shape[2:])))
+    return ops.MatMul(ops.Softmax(scores, -1), v)
 
 
-def _masks(node: Node, scores: Op, mask: Op | None) -> list[Op]:
+def _masks(node: Node, q: Op, k: Op, mask: Op | None) -> list[Op]:
     """What is added to the scores; a causal mask and a boolean one are joined."""
-    rows, columns = scores.type.shape[-2:]
-    causal = Const(np.tri(rows, columns, dtype=np.bool_)) if node.get("is_causal", 0) else None
+    rows, columns = q.type.shape[2], k.type.shape[2]
+    causal = triangle(rows, columns) if node.get("is_causal", 0) else None
     if mask is not None and mask.type.shape[-1] != columns:
         raise Unsupported(f"has a mask {mask.type} for {columns} keys")
     if mask is not None and mask.type.num != BOOL:
-        return [mask] if causal is None else [mask, _additive(causal)]
+        return [mask] if causal is None else [mask, additive(causal)]
     kept = causal if mask is None else mask if causal is None else ops.And(mask, causal)
-    return [] if kept is None else [_additive(kept)]
+    return [] if kept is None else [additive(kept)]
 
 
-def _additive(kept: Op) -> Op:
-    return ops.Where(kept, number(0.0), number(-math.inf))
+def triangle(rows: int, columns: int, shift: int = 0, width: int = 0) -> Op:
+    """Which keys a query sees of those before it, ``width`` at most where that is not 0."""
+    if rows * columns > MAX_ELEMENTS:
+        raise Unsupported(f"has {rows:,} queries of {columns:,} keys")
+    kept = np.tri(rows, columns, shift, dtype=np.bool_)
+    return Const(kept & ~np.tri(rows, columns, shift - width, dtype=np.bool_) if width > 0 else kept)
 
 
-def _heads(x: Op, heads: int) -> Op:
+def additive(kept: Op, filler: float = -math.inf) -> Op:
+    return ops.Where(kept, number(0.0), number(filler))
+
+
+def apart(x: Op, heads: int) -> Op:
     """[batch, tokens, heads·d] to [batch, heads, tokens, d]"""
     if not heads or x.type.shape[-1] % heads:
         raise Unsupported(f"does not say how many heads {x.type} has")
     split = (*x.type.shape[:-1], heads, x.type.shape[-1] // heads)
     return ops.Transpose(reshaped(x, split), (0, 2, 1, 3))
+
+
+def joined(x: Op) -> Op:
+    """[batch, heads, tokens, d] to [batch, tokens, heads·d]"""
+    rows = ops.Transpose(x, (0, 2, 1, 3))
+    return reshaped(rows, (*rows.type.shape[:2], math.prod(rows.type.shape[2:])))
 
 
 def _repeated(x: Op, times: int) -> Op:
@@ -86,7 +108,7 @@ def _repeated(x: Op, times: int) -> Op:
 def rotary_embedding(node: Node, x: Op, cos: Op, sin: Op, positions: Op | None = None) -> Op:
     """Pairs of channels turned by the angle of their place."""
     flat = x.type.rank == 3
-    turned = x if not flat else _heads(x, node.get("num_heads", 0))
+    turned = x if not flat else apart(x, node.get("num_heads", 0))
     if positions is not None:
         cos, sin = (ops.Gather(each, positions, 0) for each in (cos, sin))
     if cos.type.rank == 2:
@@ -103,10 +125,10 @@ def rotary_embedding(node: Node, x: Op, cos: Op, sin: Op, positions: Op | None =
     real = ops.Sub(ops.Mul(a, cos), ops.Mul(b, sin))
     imaginary = ops.Add(ops.Mul(a, sin), ops.Mul(b, cos))
     if paired:
-        apart = tuple(reshaped(each, (*each.type.shape, 1)) for each in (real, imaginary))
-        out: Op = reshaped(ops.Concat(apart, 4), (*real.type.shape[:3], size))
+        pairs = tuple(reshaped(each, (*each.type.shape, 1)) for each in (real, imaginary))
+        out: Op = reshaped(ops.Concat(pairs, 4), (*real.type.shape[:3], size))
     else:
         out = ops.Concat((real, imaginary), 3)
     if size < d:
         out = ops.Concat((out, sliced(turned, (size,), (d,), (3,), (1,))), 3)
-    return out if not flat else reshaped(ops.Transpose(out, (0, 2, 1, 3)), x.type.shape)
+    return joined(out) if flat else out

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import reduce
 
-import numpy as np
-
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, INT, Op
 from ppc.frontend.ir.ops import Const, scalar
+from ppc.frontend.ops import fused, norm, quantised
 from ppc.frontend.ops.attention import attention, rotary_embedding
 from ppc.frontend.ops.clear import TABLE as CLEAR
 from ppc.frontend.ops.clear import log_of_sum, over_axes
@@ -50,7 +49,7 @@ from ppc.frontend.ops.structure import (
 )
 from ppc.runtime.base import function
 
-Built = Op | tuple[Op, ...]
+Built = Op | tuple[Op | None, ...]
 Builder = Callable[..., Built]
 
 
@@ -111,12 +110,39 @@ def _gemm(node: Node, a: Op, b: Op, c: Op | None = None) -> Op:
     return out if c is None else ops.Add(out, _times(c, node.get("beta", 1.0)))
 
 
+_ACTIVATIONS: dict[str, Callable[[Op], Op]] = {
+    "Relu": ops.Relu,
+    "Sigmoid": ops.Sigmoid,
+    "Tanh": ops.Tanh,
+}
+
+
+def _activated(make: Builder) -> Builder:
+    """An operator with a function joined to it."""
+
+    def build(node: Node, *xs: Op) -> Op:
+        name = node.get("activation", "")
+        if name not in _ACTIVATIONS:
+            raise Unsupported(f"ends in {name}; save the model without ONNX Runtime's optimization")
+        made = make(node, *xs)
+        assert isinstance(made, Op)
+        return _ACTIVATIONS[name](made)
+
+    return build
+
+
 def _fused_matmul(node: Node, a: Op, b: Op) -> Op:
-    if node.get("transBatchA", 0) or node.get("transBatchB", 0):
-        raise Unsupported("transposes batch axes; save the model without ONNX Runtime's optimization")
+    """alpha·A·B; where batch axes are transposed the first of them comes behind the others."""
+    a = _first_inside(a) if node.get("transBatchA", 0) else a
+    b = _first_inside(b) if node.get("transBatchB", 0) else b
     a = _swapped(a) if node.get("transA", 0) else a
     b = _swapped(b) if node.get("transB", 0) else b
     return _times(_matmul(node, a, b), node.get("alpha", 1.0))
+
+
+def _first_inside(x: Op) -> Op:
+    rank = x.type.rank
+    return ops.Transpose(x, (*range(1, rank - 1), 0, rank - 1))
 
 
 def _swapped(x: Op) -> Op:
@@ -179,6 +205,10 @@ def _hard_swish(node: Node, x: Op) -> Op:
     return ops.Mul(x, ops.Clip(ops.Add(ops.Mul(x, number(1 / 6)), number(0.5)), 0.0, 1.0))
 
 
+def _swish(node: Node, x: Op) -> Op:
+    return ops.Mul(x, ops.Sigmoid(_times(x, node.get("alpha", 1.0))))
+
+
 def _dropout(node: Node, x: Op, ratio: Op | None = None, training: Op | None = None) -> Op:
     if training is not None and (not isinstance(training, Const) or bool(training.value)):
         raise Unsupported("drops elements at random; export for inference (model.eval())")
@@ -193,40 +223,11 @@ def _xor(node: Node, a: Op, b: Op) -> Op:
     return ops.Not(ops.Equal(a, b))
 
 
-# ---- norms
+# ---- choices
 
 
-def _layer_norm(node: Node, x: Op, gamma: Op, beta: Op | None = None) -> Op:
-    rows, gamma, beta_ = _rows(node, x, gamma, beta)
-    out = ops.LayerNorm(rows, gamma, beta_, float(node.get("epsilon", 1e-5)))
-    return reshaped(out, x.type.shape)
-
-
-def _rms_norm(node: Node, x: Op, gamma: Op) -> Op:
-    rows, gamma, _ = _rows(node, x, gamma, None)
-    return reshaped(ops.RMSNorm(rows, gamma, float(node.get("epsilon", 1e-5))), x.type.shape)
-
-
-def _rows(node: Node, x: Op, gamma: Op, beta: Op | None) -> tuple[Op, Op, Op]:
-    """Several normalized axes as one last axis, with scale and shift as rows of it."""
-    axis = axis_of(x, node.get("axis", -1))
-    row = x.type.shape[axis:]
-    n = int(np.prod(row))
-    shift = Const(np.zeros(n, np.float32)) if beta is None else reshaped(_widened(beta, row), (n,))
-    return reshaped(x, (*x.type.shape[:axis], n)), reshaped(_widened(gamma, row), (n,)), shift
-
-
-def _widened(x: Op, shape: tuple[int, ...]) -> Op:
-    return x if x.type.size == int(np.prod(shape)) else ops.Broadcast(x, shape)
-
-
-def _skip_layer_norm(
-    node: Node, x: Op, skip: Op, gamma: Op, beta: Op | None = None, bias: Op | None = None
-) -> tuple[Op, ...]:
-    total: Op = ops.Add(x, skip)
-    total = total if bias is None else ops.Add(total, bias)
-    out = _layer_norm(Node("", node.opset, {"epsilon": node.get("epsilon", 1e-12)}, ()), total, gamma, beta)
-    return (out, total, total, total) if len(node.outputs) == 4 else (out,)
+def _gather_rows(node: Node, table: Op, ids: Op) -> Op:
+    return ops.Gather(table, ids, axis_of(table, node.get("gather_axis", 0)))
 
 
 def _where(node: Node, condition: Op, a: Op, b: Op) -> Op:
@@ -269,10 +270,11 @@ TABLE: dict[str, Builder] = {
     "PRelu": _prelu,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
+    "Swish": _swish,
     "Gelu": _gelu,
     "Softmax": _softmax,
-    "LayerNormalization": _layer_norm,
-    "RMSNormalization": _rms_norm,
+    "LayerNormalization": norm.layer_norm,
+    "RMSNormalization": norm.rms_norm,
     "LpNormalization": lp_normalization,
     "BatchNormalization": batch_norm,
     # truth
@@ -339,23 +341,39 @@ TABLE: dict[str, Builder] = {
     "com.microsoft.FastGelu": _fast_gelu,
     "com.microsoft.QuickGelu": _quick_gelu,
     "com.microsoft.FusedMatMul": _fused_matmul,
-    "com.microsoft.SkipLayerNormalization": _skip_layer_norm,
-    "SimplifiedLayerNormalization": _rms_norm,
+    "com.microsoft.FusedGemm": _activated(_gemm),
+    "com.microsoft.FusedConv": _activated(conv),
+    "com.microsoft.SkipLayerNormalization": norm.skip_layer_norm,
+    "com.microsoft.SkipSimplifiedLayerNormalization": norm.skip_rms_norm,
+    "com.microsoft.EmbedLayerNormalization": norm.embed_layer_norm,
+    "SimplifiedLayerNormalization": norm.rms_norm,
+    "com.microsoft.Attention": fused.attention,
+    "com.microsoft.MultiHeadAttention": fused.multi_head_attention,
+    "com.microsoft.GroupQueryAttention": fused.group_query_attention,
+    "com.microsoft.RotaryEmbedding": fused.rotary,
+    # weights in few bits, which `read/weights.py` unpacks
+    "com.microsoft.MatMulNBits": quantised.product,
+    "com.microsoft.MatMulBnb4": quantised.product,
+    "com.microsoft.GatherBlockQuantized": _gather_rows,
+    # activations in 8 bits
+    "DynamicQuantizeLinear": quantised.dynamic,
+    "QuantizeLinear": quantised.quantise,
+    "DequantizeLinear": quantised.dequantise,
+    "com.microsoft.QuantizeLinear": quantised.quantise,
+    "com.microsoft.DequantizeLinear": quantised.dequantise,
+    "MatMulInteger": quantised.matmul_integer,
+    "ConvInteger": quantised.conv_integer,
+    "QLinearMatMul": quantised.qlinear_matmul,
+    "com.microsoft.DynamicQuantizeMatMul": quantised.product,
+    "com.microsoft.MatMulIntegerToFloat": quantised.scaled_product,
+    "com.microsoft.QAttention": quantised.attention,
 }
 """By op_type, with the domain in front where it is not ONNX's own."""
 
 REMEDIES = {
-    "MatMulInteger": "quantized activations are not compiled; export the float model",
-    "DynamicQuantizeLinear": "quantized activations are not compiled; export the float model",
-    "QLinearMatMul": "quantized activations are not compiled; export the float model",
-    "QuantizeLinear": "quantized activations are not compiled; export the float model",
-    "DequantizeLinear": "quantized activations are not compiled; export the float model",
     "NonZero": "its output's shape depends on the input's values; rewrite it with masks",
     "Range": "its output's shape depends on the input's values; fix the model's shapes",
     "ConstantOfShape": "its output's shape depends on the input's values; fix the model's shapes",
-    "com.microsoft.Attention": "save the model without ONNX Runtime's optimization",
-    "com.microsoft.MultiHeadAttention": "save the model without ONNX Runtime's optimization",
-    "com.microsoft.EmbedLayerNormalization": "save the model without ONNX Runtime's optimization",
     "Resize": "resize the pixels before they become the model's input",
     "LSTM": "recurrent layers are not compiled",
     "GRU": "recurrent layers are not compiled",

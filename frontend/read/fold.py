@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from ppc.frontend.ir.graph import MAX_ELEMENTS
 from ppc.frontend.ops.node import Unsupported
@@ -19,7 +19,7 @@ from ppc.frontend.read.sandbox import evaluate
 from ppc.frontend.read.worker import Array
 
 _NOT_FOLDED = {"If", "Loop", "Scan", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike"}
-_NOT_FOLDED |= {"Bernoulli", "Multinomial"}
+_NOT_FOLDED |= {"Bernoulli", "Multinomial", "SplitToSequence", "SequenceConstruct"}
 
 
 def fold(
@@ -75,15 +75,23 @@ def _one_node(
     for each in alone.attribute:
         if alone.op_type == "Cast" and each.name == "to" and each.i == onnx.TensorProto.BFLOAT16:
             each.i = onnx.TensorProto.FLOAT
-    feeds = {
-        name: known.value
-        for name, known in zip(node.input, inputs, strict=True)
-        if name and known is not None
+    given = {
+        name: known for name, known in zip(node.input, inputs, strict=True) if name and known is not None
     }
+    narrow = [_narrow(name, known) for name, known in given.items() if known.element in _FOUR_BITS]
+    feeds = {name: known.value for name, known in given.items() if known.element not in _FOUR_BITS}
     declared = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in feeds.items()
     ]
     made = [onnx.ValueInfoProto(name=name) for name in node.output if name]
-    graph = helper.make_graph([alone], "one", declared, made)
+    graph = helper.make_graph([alone], "one", declared, made, narrow)
     return helper.make_model(graph, opset_imports=list(opsets), ir_version=10), feeds
+
+
+_FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+
+
+def _narrow(name: str, known: Known) -> onnx.TensorProto:
+    """Of elements that numpy does not have: as the model holds it, for operators that ask for that type."""
+    return numpy_helper.from_array(known.value.astype(helper.tensor_dtype_to_np_dtype(known.element)), name)

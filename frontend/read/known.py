@@ -42,6 +42,8 @@ class Known:
 
     value: Array
     kept: Kept
+    element: int = 0
+    """The ONNX type of elements that numpy does not have, and that were widened."""
 
     @property
     def secret(self) -> bool:
@@ -64,6 +66,13 @@ def read_tensor(tensor: onnx.TensorProto) -> Array:
     if min(tensor.dims, default=0) < 0 or math.prod(tensor.dims) > 2 * held:  # two of 4 bits in a byte
         raise ValueError(f"a shape of {list(tensor.dims)} with data for at most {2 * held} elements")
     return plain(np.asarray(numpy_helper.to_array(tensor)))
+
+
+def held(tensor: onnx.TensorProto) -> Known:
+    """A tensor that the model holds, as it holds it."""
+    value = read_tensor(tensor)
+    narrow = helper.tensor_dtype_to_np_dtype(tensor.data_type).kind == "V"
+    return Known(value, kept(value), tensor.data_type if narrow else 0)
 
 
 def kept(value: Array) -> Kept:
@@ -104,8 +113,10 @@ def constant_node(node: onnx.NodeProto) -> Known | None:
         "value_int": np.int64,
         "value_ints": np.int64,
     }
-    for key, value in attributes(node).items():
-        if isinstance(value, np.ndarray) or key in kinds:
-            array = value if isinstance(value, np.ndarray) else np.asarray(value, kinds[key])
-            return Known(array, kept(array))
+    for each in node.attribute:
+        if each.HasField("t"):
+            return held(each.t)
+        if each.name in kinds:
+            value = np.asarray(helper.get_attribute_value(each), kinds[each.name])
+            return Known(value, kept(value))
     return None

@@ -24,14 +24,18 @@ from ppc.frontend.read.known import (
     Known,
     attributes,
     constant_node,
-    kept,
+    held,
     operator,
-    read_tensor,
 )
+from ppc.frontend.read.lookups import LookUps
 from ppc.frontend.read.needed import needed
 from ppc.frontend.read.opened import Opening
+from ppc.frontend.read.scales import Scales
+from ppc.frontend.read.sequences import Sequences
+from ppc.frontend.read.versions import understood
+from ppc.frontend.read.weights import Given, unpacked
 
-OPSETS = range(11, 24)
+OPSETS = range(11, 29)
 """The versions of ONNX's own operators that are understood."""
 
 _CONTROL = ("If", "Loop", "Scan")
@@ -70,6 +74,9 @@ class Reader:
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
         self.constants: dict[str, Const] = {}
         self.opening = Opening()
+        self.scales = Scales(chosen)
+        self.lookups = LookUps()
+        self.sequences = Sequences()
         self.unsupported: list[UnsupportedOp] = []
         self.nodes: list[Surveyed] = []
         self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
@@ -86,10 +93,10 @@ class Reader:
     def read_initializers(self, tensors: Iterable[onnx.TensorProto]) -> None:
         for tensor in tensors:
             try:
-                value = read_tensor(tensor)
+                value = held(tensor)
             except DAMAGE as error:
                 raise NotOnnx(f"the tensor {tensor.name} is damaged: {error}") from None
-            self.define(tensor.name, Known(value, kept(value)))
+            self.define(tensor.name, value)
 
     def run(self, nodes: Sequence[onnx.NodeProto], needed: set[int]) -> None:
         for i, node in enumerate(nodes):
@@ -101,6 +108,7 @@ class Reader:
             if name and name not in self.values:
                 raise NotOnnx(f"node {node.name} reads {name}, which nothing before it makes")
         try:
+            self.scales.follow(node)
             self.bind(node, self.meaning(node))
         except Unsupported as reason:
             if (values := self.left_to_client(node)) is None:
@@ -146,6 +154,8 @@ class Reader:
         values = [self.values[name] if name else None for name in node.input]
         if any(name and value is None for name, value in zip(node.input, values, strict=True)):
             return None
+        if any(name in self.scales.powers for name in node.input):
+            return None  # the client has the float, not the integers
         try:
             operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
             return left_to_client(node, operands, self.opset, self.opening)
@@ -182,6 +192,8 @@ class Reader:
         for name in node.input:
             if name in self.unmade:
                 raise Unsupported(f"{name} is a further output of {self.unmade[name]}, which is not compiled")
+        if (parts := self.sequences.meaning(node, inputs)) is not None:
+            return parts
         if any(name and value is None for name, value in zip(node.input, inputs, strict=True)):
             return [None] * len(node.output)  # behind an unsupported node, which has been reported
         if node.op_type == "If":
@@ -191,13 +203,19 @@ class Reader:
         if node.op_type in ("Shape", "Size") and inputs[0] is not None:
             return [self.shape(node, inputs[0])]
         known = [each for each in inputs if each is None or isinstance(each, Known)]
+        opsets = understood(node, self.model.opset_import)
         if len(known) == len(inputs):
-            folded = fold(node, known, self.model.opset_import)
+            folded = fold(node, known, opsets)
             if folded is not None:
                 return folded
-        return self.build(node, inputs)
+        if (moved := self.lookups.moved(node, inputs, opsets)) is not None:
+            return [moved]
+        given = unpacked(node, inputs, opsets) or list(zip(node.input, inputs, strict=True))
+        built = self.build(node, given)
+        self.lookups.gathered(node, inputs)
+        return built
 
-    def build(self, node: onnx.NodeProto, inputs: Sequence[Op | Known | None]) -> tuple[Op, ...]:
+    def build(self, node: onnx.NodeProto, given: Sequence[Given]) -> tuple[Op | None, ...]:
         key = operator(node)
         builder = TABLE.get(key)
         if builder is None:
@@ -208,14 +226,18 @@ class Reader:
             )
         version = self.version(node)
         check_attributes(node, version)
-        operands = [self.op(name, each) for name, each in zip(node.input, inputs, strict=True)]
+        operands = [self.op(name, each) for name, each in given]
         context = Node(node.op_type, version, attributes(node), tuple(node.output))
         try:
             inspect.signature(builder).bind(context, *operands)
         except TypeError:
             raise Unsupported(f"{len(operands)} inputs are not what opset {version} gives it") from None
         out = builder(context, *operands)
-        return tuple(map(self.opening.of, out if isinstance(out, tuple) else (out,)))
+        made = out if isinstance(out, tuple) else (out,)
+        for name, each in zip(node.output, made, strict=False):
+            if name and each is None:
+                self.unmade[name] = node.op_type
+        return tuple(None if each is None else self.opening.of(each) for each in made)
 
     def op(self, name: str, value: Op | Known | None) -> Op | None:
         if not isinstance(value, Known):
@@ -245,12 +267,16 @@ class Reader:
         graph = graphs["then_branch" if bool(condition.value) else "else_branch"]
         results = [each.name for each in graph.output]
         outside = dict(self.values), dict(self.constants), dict(self.unmade)
+        marks = dict(self.lookups.found), dict(self.scales.powers), dict(self.sequences.members)
         try:
             self.read_initializers(graph.initializer)
             self.run(graph.node, needed(graph.node, results))
+            if any(self.scales.powers.get(name) for name in results):
+                raise Unsupported("the branch gives integers of 8 bits without their scale")
             return [self.values[name] for name in results]
         finally:
             self.values, self.constants, self.unmade = outside  # another branch may give the same names
+            self.lookups.found, self.scales.powers, self.sequences.members = marks
 
     def version(self, node: onnx.NodeProto) -> int:
         if node.domain in OWN_DOMAINS:

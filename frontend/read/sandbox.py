@@ -1,4 +1,4 @@
-"""Shape inference and ONNX Runtime in a process of their own.
+"""Shape inference, conversion and ONNX Runtime in a process of their own.
 
 A damaged model crashes native code, or keeps it busy for good, and that is no reason for ours to end.
 """
@@ -71,6 +71,12 @@ os.register_at_fork(after_in_child=_WORKER.forget)
 def infer(model: bytes) -> bytes | None:
     """The model with the types that shape inference can tell; None where it fails, in whatever way."""
     found: bytes | None = _WORKER.ask("infer", model)
+    return found
+
+
+def convert(model: bytes, opset: int) -> bytes | None:
+    """The model in another opset; None where ONNX's converter cannot."""
+    found: bytes | None = _WORKER.ask("convert", model, opset)
     return found
 
 

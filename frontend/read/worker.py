@@ -72,6 +72,15 @@ def infer(model: bytes) -> bytes:
     return bytes(found.SerializeToString())
 
 
+def convert(model: bytes, opset: int) -> bytes:
+    """The model in another opset."""
+    import onnx
+    from onnx import version_converter
+
+    found = version_converter.convert_version(onnx.ModelProto.FromString(model), opset)
+    return bytes(found.SerializeToString())
+
+
 def evaluate(model: bytes, feeds: dict[str, Packed], most: int) -> list[Packed] | int:
     """The outputs' values; or the elements of the largest output, where they are more than ``most``."""
     given = {name: unpack(value) for name, value in feeds.items()}
@@ -126,7 +135,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     seconds = int(sys.argv[1])
-    questions: dict[str, Callable[..., object]] = {"infer": infer, "evaluate": evaluate}
+    questions: dict[str, Callable[..., object]] = {"infer": infer, "convert": convert, "evaluate": evaluate}
     while True:
         try:
             function, arguments = cast("tuple[str, list[object]]", receive(sys.stdin.buffer))

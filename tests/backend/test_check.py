@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
-from onnx_models import model
+from onnx_models import model, tensor
 
 from models.tiny_bert import tiny_bert
 from ppc.backend.check import ALONE, BEHIND, FOLDED, UNSUPPORTED, Checked, Row, as_text, check_model
@@ -145,3 +145,17 @@ def test_what_the_user_must_say_first_is_still_an_error() -> None:
     table.CopyFrom(numpy_helper.from_array(values, "words"))
     with pytest.raises(NotFinite, match="words"):
         check_model(broken, seq_len=8)
+
+
+def test_a_table_in_few_bits_is_looked_up_by_what_unpacks_it() -> None:
+    nodes = [
+        helper.make_node("Gather", ["q", "ids"], ["g"], name="looks"),
+        helper.make_node("DequantizeLinear", ["g", "s"], ["y"], name="unpacks"),
+    ]
+    held = [tensor("q", np.arange(-20, 20, dtype=np.int8).reshape(8, 5)), tensor("s", np.float32(0.03))]
+    found = check_model(model(nodes, {"ids": np.array([[1, 2, 7]])}, ["y"], held))
+    told = {row.nodes[0]: (row.owner, row.how) for row in found.rows}
+    assert told == {
+        "looks": ("shared", "part of what reads it"),
+        "unpacks": ("shared", "product under HE, one-hot rows"),
+    }

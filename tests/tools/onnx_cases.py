@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from fused_cases import FUSED, FUSED_REFUSED
 from onnx import TensorProto
 from onnx_models import DOMAIN
 
@@ -241,6 +242,7 @@ CASES: list[Case] = [
     ("FusedMatMul", {"x": X, "y": Y}, [], {"domain": DOMAIN, "transB": 1, "alpha": 0.25}),
     ("FusedMatMul", {"x": X, "y": Y}, [], {"domain": DOMAIN, "transA": 1}),
     ("SkipLayerNormalization", {"x": X, "y": Y}, [ROW, ROW, ROW], {"domain": DOMAIN, "epsilon": 1e-3}),
+    *FUSED,
 ]
 
 LATER: list[Case] = [
@@ -277,10 +279,9 @@ REFUSED: list[tuple[Case, str]] = [
     (("BatchNormalization", {"x": IMAGE}, [SIX[:4]] * 4, {"training_mode": 1}), "model.eval"),
     (("TopK", {"x": X}, [i(7)], {"axis": 1, "outputs": 2}), "seeks 7 of 3"),
     (("NonZero", {"x": X}, [], {}), "masks"),
-    (("MatMulInteger", {"x": IDS.astype(np.int8)}, [IDS.T.astype(np.int8)], {}), "float model"),
     (("LSTM", {"x": X}, [X, X], {}), "recurrent"),
     (("Det", {"x": X}, [], {}), "no translation"),
-    (("Attention", {"x": X}, [W, ROW], {"domain": DOMAIN, "num_heads": 1}), "without ONNX Runtime"),
+    *FUSED_REFUSED,
     (("Exp", {"x": X, "y": Y}, [], {}), "2 inputs are not what opset 17 gives it"),
     (("Add", {"x": X, "y": W}, [], {}), "do not broadcast"),
 ]

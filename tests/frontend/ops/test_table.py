@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from eight_bits import ROUNDED
+from fused_cases import AS_FLOATS
 from onnx import TensorProto, helper
 from onnx_cases import CASES, REFUSED, ROW, Case, R, X, f
 from onnx_models import model, one_node, tensor
@@ -22,13 +24,18 @@ def test_agrees_with_onnx_runtime(case: Case) -> None:
     tolerance = 2e-3 if attributes.get("to") == TensorProto.FLOAT16 else 2e-5
     for name in names:
         assert ours[name].shape == theirs[name].shape
-        assert ours[name].dtype.kind == theirs[name].dtype.kind.replace("u", "i")
+        if op_type not in AS_FLOATS:
+            assert ours[name].dtype.kind == theirs[name].dtype.kind.replace("u", "i")
         np.testing.assert_allclose(ours[name], theirs[name], rtol=tolerance, atol=tolerance)
+
+
+ELSEWHERE = {*ROUNDED, "com.microsoft.GatherBlockQuantized"}
+"""Held against ONNX Runtime in `test_scales.py` and `test_weights.py`."""
 
 
 def test_every_entry_of_the_table_is_tested() -> None:
     tested = {(f"{case[3]['domain']}." if "domain" in case[3] else "") + case[0] for case in CASES}
-    assert set(TABLE) == tested
+    assert set(TABLE) == tested | ELSEWHERE
 
 
 @pytest.mark.parametrize(
