@@ -63,6 +63,7 @@ def compile_model(
     profile: str = "exact",
     calibrate: Sequence[Feeds] | None = None,
     max_error: float | None = None,
+    margin: float | None = None,
     byte_price: float = BYTE_PRICE,
     emit_onnx: str | Path | None = None,
 ) -> Compiled:
@@ -78,6 +79,7 @@ def compile_model(
             random ones by default.
         max_error: raise the precision until every output is within this part of its standard deviation,
             as measured on ``calibrate``; at the greatest length, and then the same for all.
+        margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
         byte_price: seconds that a byte costs on the network that choices are made for.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
 
@@ -88,7 +90,7 @@ def compile_model(
     )
     compiled, applied = [], None
     opened: list[Opened] = []
-    wanted = passes.Options(profile=profile, max_error=max_error)
+    wanted = passes.Options(profile=profile, max_error=max_error, margin=margin)
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
