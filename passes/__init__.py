@@ -12,7 +12,8 @@ from ppc.frontend.ir.graph import Graph
 from ppc.passes.accurate import AccuracyError, accurate
 from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
-from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
+from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate
+from ppc.passes.draw_inputs import Assumed, assumed, fill, random_feeds
 from ppc.passes.canonicalize import canonicalize
 from ppc.passes.check_range import check_range
 from ppc.passes.clamp_mask import clamp_mask, cuts

@@ -5,7 +5,8 @@ import tiny_bert
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, walk
 from ppc.passes import functions
-from ppc.passes.calibrate import Range, bounds, calibrate, random_feeds
+from ppc.passes.calibrate import Range, bounds, calibrate
+from ppc.passes.draw_inputs import random_feeds
 
 X = Input((2, 3), FLOAT, name="x")
 FEEDS = [
