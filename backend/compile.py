@@ -99,6 +99,8 @@ def compile_model(
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         log.info("choosing approximations, scales and rings")
         state = _passed(graph, wanted, _cut(graph, calibrate), "", again)
+        for each in state.inputs if applied is None else ():
+            log.info(each)
         for note in state.notes:
             log.info(note)
         wanted = replace(wanted, precision=state.options.precision, max_error=None, fitted=state.fitted)
@@ -109,7 +111,13 @@ def compile_model(
         options = Options(seq_len=length, dims=dict(sorted((dims or {}).items())), byte_price=byte_price)
         with _refusing(again):
             compiled.append(
-                lower(state.graph, model=Path(model).name, profile=state.profile.name, options=options)
+                lower(
+                    state.graph,
+                    model=Path(model).name,
+                    profile=state.profile.name,
+                    options=options,
+                    inputs=state.inputs,
+                )
             )
     return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)))
 

@@ -2,9 +2,10 @@
 
     python benchmarks/wraps.py [--model L3 L6] [--calibrate blind sst2:32 all:64] [--margin 2] [--texts 1000]
 
-Sentence models of the package index at 64 tokens, on SST-2 and MRPC (`--data`: a folder with sst2/train.tsv and
-so on, as GLUE has them). ``sst2:32`` calibrates on 32 texts of SST-2, ``all:64`` on as many of both in turn; what
-is tested are other texts, of both. The nearest place is the least headroom of any value over all texts, in bits.
+Sentence models of the package index at 64 tokens, on SST-2 and MRPC (`--data`: a folder with sst2/train.tsv
+and so on, as GLUE has them). ``sst2:32`` calibrates on 32 texts of SST-2, ``all:64`` on as many of both in
+turn; what is tested are other texts, of both. The nearest place is the least headroom of any value over all
+texts, in bits.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def texts(data: Path, name: str) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     if not path.is_file():
-        raise SystemExit(f"{path}: no such file; --data FOLDER wants sst2/train.tsv and so on, as GLUE has them")
+        raise SystemExit(
+            f"{path}: no such file; --data FOLDER wants sst2/train.tsv and so on, as GLUE has them"
+        )
     return path.read_text(encoding="utf-8").splitlines()[1:]
 
 

@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 as ONNX: BERT of 6 layers of 384, mean pooling, its sum of squares made 1.
 
-Its weights are a safetensors file in the package index (`models/requirements.txt`), written here into the nodes
-of `models/tiny_bert.py`.
+Its weights are a safetensors file in the package index (`models/requirements.txt`), written here into the
+nodes of `models/tiny_bert.py`.
 
     python models/minilm.py all-MiniLM-L6-v2.onnx
 """

@@ -29,8 +29,8 @@ Array = NDArray[np.generic]
 Feeds = Mapping[str, Array]
 
 MARGIN = 2.0
-"""Values may go this many times as far as on real data, sums of squares its square: an input that calibration has
-not met may go further, and a value that leaves its ring is lost altogether; this costs a bit."""
+"""Values may go this many times as far as on real data, sums of squares its square: an input that calibration
+has not met may go further, and a value that leaves its ring is lost altogether; this costs a bit."""
 
 BLIND_MARGIN = 3.0
 """The same for random inputs: on MiniLM's layers sentences reach up to 2.5 times as far as random tokens."""
@@ -42,8 +42,9 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     """The range of every op of ``graph`` over all ``feeds``; raises ValueError where a value is not a number.
 
     ``feeds`` are inputs by name, shapes as in the graph. A range that stays on one side of zero is widened on
-    that side only by the same factor (a variance stays positive). The margin is one of amplitudes: where a value
-    goes with the square of its operands, it is squared. Constants and whole inputs (masks, ids) get none.
+    that side only by the same factor (a variance stays positive). The margin is one of amplitudes: where a
+    value goes with the square of its operands, it is squared. Constants and whole inputs (masks, ids) get
+    none.
     """
     if not feeds:
         raise ValueError("calibration needs at least one set of inputs")

@@ -1,9 +1,9 @@
 """What is assumed of inputs: drawn where no data is given, and the range that the client is held to.
 
-    ids          look up a table             any row of it
-    mask         called a mask, or whole and looks up nothing    0 or 1
-    positions    called positions            0 … n − 1 along the last axis
-    numbers      anything else               as calibrated, or standard normal where nothing is known
+ids          look up a table             any row of it
+mask         called a mask, or whole and looks up nothing    0 or 1
+positions    called positions            0 … n − 1 along the last axis
+numbers      anything else               as calibrated, or standard normal where nothing is known
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
 Array = NDArray[np.generic]
 
 COUNT = 6
-"""Inputs that are drawn; the first four are the corners: all tokens, one, all of the longest rows, one of those."""
+"""Inputs that are drawn; the first four are the corners: all tokens, one, all of the longest rows, one of
+those."""
 
 _BITS = 3
 """A range is told to so many bits: it is the data's own."""
@@ -36,8 +37,8 @@ DRAWN = {
 
 @dataclass(frozen=True)
 class Assumed:
-    """Of one input: its ``kind`` of `DRAWN`, where its values may lie, and whether data say so; ``rows`` of the
-    smallest table that it looks up."""
+    """Of one input: its ``kind`` of `DRAWN`, where its values may lie, and whether data say so; ``rows`` of
+    the smallest table that it looks up."""
 
     name: str
     kind: str
@@ -48,7 +49,8 @@ class Assumed:
 
     def __str__(self) -> str:
         drawn = "as in the samples" if self.calibrated else "drawn " + DRAWN[self.kind].format(rows=self.rows)
-        line = f"input {self.name!r}: {self.kind}, {drawn}; the client refuses what leaves [{self.low:g}, {self.high:g}]"
+        line = f"input {self.name!r}: {self.kind}, {drawn}; "
+        line += f"the client refuses what leaves [{self.low:g}, {self.high:g}]"
         if self.kind == "numbers" and not self.calibrated:
             line += ". No table bounds it: give samples with --calibrate, or it is a guess"
         return line
@@ -65,14 +67,13 @@ def kind_of(each: Input, tables: Mapping[Input, Op]) -> str:
     return "ids" if each in tables else "mask"
 
 
-def assumed(
-    graph: Graph, feeds: Sequence[Mapping[str, Array]] | None, margin: float
-) -> tuple[Assumed, ...]:
+def assumed(graph: Graph, feeds: Sequence[Mapping[str, Array]] | None, margin: float) -> tuple[Assumed, ...]:
     """Of every input of ``graph``; ``feeds`` are the calibration data, None where inputs are drawn."""
     tables, found = _tables(graph), []
     given = random_feeds(graph) if feeds is None else feeds
     for each in graph.inputs:
-        kind, rows = kind_of(each, tables), _rows(tables.get(each))
+        kind = kind_of(each, tables)
+        rows = _rows(tables[each]) if kind in ("ids", "positions") and each in tables else 0
         if rows:
             low, high = 0.0, rows - 1.0
         else:
@@ -156,7 +157,7 @@ def _held(table: Op) -> Array | None:
     return None
 
 
-def _rows(table: Op | None) -> int:
+def _rows(table: Op) -> int:
     match table:
         case ops.Gather(x=x, axis=axis):
             return int(x.type.shape[axis])
@@ -175,14 +176,43 @@ def _tables(graph: Graph) -> dict[Input, Op]:
             at = op.ids
         else:
             continue
-        while len(at.operands) == 1:
-            (at,) = at.operands
+        while isinstance(at, ops.Reshape | ops.Cast | ops.Broadcast | ops.Transpose | ops.Slice):
+            at = at.x
         if isinstance(at, Input) and (at not in found or _rows(op) < _rows(found[at])):
             found[at] = op
     return found
 
 
-def fill(graph: Graph, feeds: Sequence[Mapping[str, Array]]) -> float | None:
+ENOUGH = 32
+"""Samples of a kind: with so many none of a thousand others left a ring (docs/accuracy.md)."""
+
+_FULL = 0.75
+"""The part of the length that the longest sample should fill."""
+
+
+def warnings(graph: Graph, feeds: Sequence[Mapping[str, Array]] | None) -> tuple[str, ...]:
+    """What is wrong with the calibration data, to be said loudly: a value that leaves its ring is lost."""
+    if feeds is None:
+        return (
+            "WARNING: calibrated on random inputs, which is for trying, not for serving: real ones may leave "
+            f"their rings, and are wrong then without a word. Give {ENOUGH} samples or more with --calibrate",
+        )
+    found = []
+    if len(feeds) < ENOUGH:
+        found.append(
+            f"WARNING: calibrated on {len(feeds)} samples: others may leave their rings, and are wrong then "
+            f"without a word. Give {ENOUGH} or more, of every kind that is to come"
+        )
+    part = _filled(graph, feeds)
+    if part is not None and part < _FULL:
+        found.append(
+            f"WARNING: the longest sample fills {part:.0%} of the compiled length; none longer was seen. "
+            "Add samples that fill it, or compile a shorter --seq-len"
+        )
+    return tuple(found)
+
+
+def _filled(graph: Graph, feeds: Sequence[Mapping[str, Array]]) -> float | None:
     """The largest part of a mask that a sample fills; None without a mask."""
     tables = _tables(graph)
     masks = [each.name for each in graph.inputs if kind_of(each, tables) == "mask" and each.type.shape]

@@ -45,8 +45,8 @@ Ranges = dict[Op, Range]
 def certain(op: Op, known: Ranges) -> tuple[float, float] | None:
     """Where the value lies, to be taken whatever was seen; None where data say it better.
 
-    These grow with what an input has more of than samples had (the tokens that a softmax sums over), or shrink
-    (a mean over few tokens is as large as one of them).
+    These grow with what an input has more of than samples had (the tokens that a softmax sums over), or
+    shrink (a mean over few tokens is as large as one of them).
     """
     match op:
         case ops.ReduceSum() if _is_sum_of_exp(op):
@@ -111,7 +111,9 @@ def norm(op: Op, known: Ranges) -> float:
         case ops.Mul(a=x, b=ops.Const(value=factor)) if x.type.shape == op.type.shape:
             return norm(x, known) * float(np.max(np.abs(factor)))
         case ops.Add(a=x, b=ops.Const(value=shift)) if x.type.shape == op.type.shape:
-            rows = np.broadcast_to(np.asarray(shift, np.float64), op.type.shape[-1:] if shift.ndim < 2 else shift.shape)
+            rows = np.broadcast_to(
+                np.asarray(shift, np.float64), op.type.shape[-1:] if shift.ndim < 2 else shift.shape
+            )
             return norm(x, known) + float(np.sqrt(np.square(rows).sum(axis=-1)).max())
         case ops.MatMul(a=weights, b=h) if known[weights].sums <= _EVEN:
             return _EVEN * norm(h, known)

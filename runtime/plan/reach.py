@@ -1,8 +1,8 @@
 """How far values go where a step reads them as numbers, and how far they may.
 
-Sums, products and layout are right modulo the ring whatever happens in between; so a value beyond its ring does
-harm only where its size counts: in a truncation whose carry survives, a comparison, a spline's quadratics, a
-gate, a maximum's differences, an output. Each such place is a `Reading`.
+Sums, products and layout are right modulo the ring whatever happens in between; so a value beyond its ring
+does harm only where its size counts: in a truncation whose carry survives, a comparison, a spline's
+quadratics, a gate, a maximum's differences, an output. Each such place is a `Reading`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _OCTAVES = 6
 
 @dataclass(frozen=True, repr=False)
 class Reading:
-    """``far`` (samples) in reals must stay below ``limit``; ``when`` says what reads it, after "reaches …"."""
+    """``far`` (samples) in reals must stay below ``limit``; ``when`` says what reads it, after "reaches
+    …"."""
 
     when: str
     far: Floats
@@ -67,14 +68,15 @@ class Reach:
     def __str__(self) -> str:
         if not self.wrapped:
             return f"{self.name} reaches {self.reached:g} {self.when}, of {self.limit:g}"
-        times = self.reached / self.limit
-        return f"{self.name} reaches {self.reached:g} {self.when}, {times:.3g} times the {self.limit:g} held there"
+        times = f"{self.reached / self.limit:.3g} times"
+        return f"{self.name} reaches {self.reached:g} {self.when}, {times} the {self.limit:g} held there"
 
 
 def most(x: Signed) -> Floats:
     """The largest magnitude of each sample (samples, …), in units."""
     rows = x.reshape(len(x), -1)
-    return np.maximum(rows.max(axis=1).astype(np.float64), -rows.min(axis=1).astype(np.float64))
+    found: Floats = np.maximum(rows.max(axis=1).astype(np.float64), -rows.min(axis=1).astype(np.float64))
+    return found
 
 
 def truncating(x: Signed, old: Fixed, new: Fixed) -> tuple[Reading, ...]:
@@ -92,7 +94,9 @@ def apart(x: Signed, num: Fixed) -> tuple[Reading, ...]:
     """Two values of a row are compared by their difference."""
     rows = x.max(axis=-1).astype(np.float64) - x.min(axis=-1)
     return (
-        Reading("between two values of a row", rows.reshape(len(x), -1).max(axis=1) * _unit(num), _held(num, 1)),
+        Reading(
+            "between two values of a row", rows.reshape(len(x), -1).max(axis=1) * _unit(num), _held(num, 1)
+        ),
     )
 
 

@@ -1,7 +1,8 @@
 """The plan's integer meaning in the clear, of any number of samples, and how near to its rings it comes.
 
-Values are kept as they are, not modulo their ring, up to where a step reads them as numbers (`runtime/plan/reach.py`):
-there what is beyond the ring is seen, however often it went around, and goes on as two parties would have it.
+Values are kept as they are, not modulo their ring, up to where a step reads them as numbers
+(`runtime/plan/reach.py`): there what is beyond the ring is seen, however often it went around, and goes on as
+two parties would have it.
 """
 
 from __future__ import annotations
@@ -58,14 +59,13 @@ class Simulator:
         self._plan = plan
         self._tensors = {name: Factor(ints) for name, ints in weights.items()}
 
-    def run(
-        self, samples: Sequence[Feeds], keep: bool = False, *, wrapping: bool = False
-    ) -> list[Simulated]:
+    def run(self, samples: Sequence[Feeds], keep: bool = False, *, wrapping: bool = False) -> list[Simulated]:
         """Each sample at the shortest length that holds it: its outputs, or with ``keep`` every value.
 
         A sample's values do not depend on the others. Raises BadInput for inputs that do not fit the plan and
         RangeFault for the first value beyond its ring, by how much; of several samples it says which. With
-        ``wrapping`` such a sample goes on as two parties would have it, and `Simulated.wraps` names the places.
+        ``wrapping`` such a sample goes on as two parties would have it, and `Simulated.wraps` names the
+        places.
         """
         fitted = []
         for i, feeds in enumerate(samples):
@@ -100,7 +100,7 @@ class Simulator:
         for i, step in enumerate(steps):
             operands = values.read(i)
             if readings := step.reads_as_number(*operands):
-                name = step.name or plan.steps[step.reads()[0]].name or plan.label(i)
+                name = plan.tensor(step.reads()[0]) or plan.label(i)
                 for at, each in enumerate(reaches):
                     each += (_reach(i, name, reading, at) for reading in readings)
                 if any(np.any(each.far >= each.limit) for each in readings):
