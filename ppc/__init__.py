@@ -35,7 +35,7 @@ from ppc.runtime.service.client import Client
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import tokenize
-from ppc.runtime.session.simulate import Simulator
+from ppc.runtime.session.simulate import Simulator, headroom
 
 DEFAULT_NETWORK = "50Mbit,40ms"
 """What plans are made for by default."""
@@ -93,7 +93,10 @@ def compile(
 
 
 def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """The plan's fixed-point meaning in the clear: outputs by name."""
+    """The plan's fixed-point meaning in the clear: outputs by name.
+
+    Raises RangeFault (exit status 6), naming the tensor and by how much, where a value leaves its ring.
+    """
     return simulate_many(plan, weights, [feeds])[0]
 
 
@@ -120,6 +123,7 @@ __all__ = [
     "Simulator",
     "Weights",
     "compile",
+    "headroom",
     "load_plan",
     "load_weights",
     "simulate",

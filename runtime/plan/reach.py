@@ -109,9 +109,10 @@ def through(x: Signed, num: Fixed, spec: SplineSpec, function: str) -> tuple[Rea
     compared = np.maximum(size, np.maximum(hi - knots[0], knots[-1] - lo))
     found = [Reading("beside a knot", compared * unit, _held(Fixed(spec.compare_bits, num.scale), 1))]
     if spec.jumps:
+        left, right = _outer(spec)
         ends = np.maximum(
-            np.where(lo < knots[0], _furthest(spec.pieces[0], lo, np.minimum(hi, knots[0])), 0.0),
-            np.where(hi > knots[-1], _furthest(spec.pieces[-1], np.maximum(lo, knots[-1]), hi), 0.0),
+            np.where(lo < knots[0], _furthest(left, lo - knots[0], np.minimum(hi - knots[0], 0.0)), 0.0),
+            np.where(hi > knots[-1], _furthest(right, np.maximum(lo - knots[-1], 0.0), hi - knots[-1]), 0.0),
         )
         spare = 2 if rescaling(spec.narrow, spec.out)[1] else 1
         found.append(Reading("as a quadratic's value", ends * _unit(spec.quad), _held(spec.quad, spare)))
@@ -134,32 +135,50 @@ def _held(num: Fixed, spare: int) -> float:
     return float(2.0 ** (num.bits - spare - num.scale))
 
 
-def _furthest(piece: tuple[int, int, int], a: Floats, b: Floats) -> Floats:
-    """The largest magnitude of a quadratic on [a, b]."""
+Piece = tuple[int, int, int]
+
+
+@lru_cache(maxsize=256)
+def _outer(spec: SplineSpec) -> tuple[Piece, Piece]:
+    """The outer pieces as quadratics of the distance to their knot.
+
+    A plan holds coefficients modulo the ring of the quadratics; what they add up to at a knot is in it.
+    """
+    half = 1 << (spec.quad.bits - 1)
+
+    def about(piece: Piece, knot: int) -> Piece:
+        c0, c1, c2 = piece
+        moved = (c0 + knot * (c1 + knot * c2), c1 + 2 * knot * c2, c2)
+        a, b, c = ((each + half) % (2 * half) - half for each in moved)
+        return a, b, c
+
+    knots = spec.thresholds.values
+    return about(spec.pieces[0], knots[0]), about(spec.pieces[-1], knots[-1])
+
+
+def _at(piece: Piece, x: Floats) -> Floats:
     c0, c1, c2 = map(float, piece)
+    return c0 + x * (c1 + x * c2)
 
-    def size(x: Floats) -> Floats:
-        return np.abs(c0 + x * (c1 + x * c2))
 
-    found = np.maximum(size(a), size(b))
+def _furthest(piece: Piece, a: Floats, b: Floats) -> Floats:
+    """The largest magnitude of a quadratic on [a, b]."""
+    _, c1, c2 = piece
+    found: Floats = np.maximum(np.abs(_at(piece, a)), np.abs(_at(piece, b)))
     if c2:
         vertex = np.full_like(a, -c1 / (2 * c2))
-        found = np.where((a < vertex) & (vertex < b), np.maximum(found, size(vertex)), found)
+        found = np.where((a < vertex) & (vertex < b), np.maximum(found, np.abs(_at(piece, vertex))), found)
     return found
 
 
 @lru_cache(maxsize=256)
 def reliable(spec: SplineSpec, num: Fixed, function: str) -> tuple[float, float]:
     """From where to where the outer pieces stay within `OFF` of the function, to a sixteenth of an octave."""
-    ends = []
-    for knot, piece, sign in (
-        (spec.thresholds.values[0], spec.pieces[0], -1),
-        (spec.thresholds.values[-1], spec.pieces[-1], 1),
-    ):
-        c0, c1, c2 = map(float, piece)
+    knots, ends = spec.thresholds.values, []
+    for knot, piece, sign in zip((knots[0], knots[-1]), _outer(spec), (-1, 1), strict=True):
         x = knot * 2.0 ** (sign * np.arange(_STEPS_AN_OCTAVE * _OCTAVES) / _STEPS_AN_OCTAVE)
-        value = (c0 + x * (c1 + x * c2)) * _unit(spec.quad)
         wanted = _RELATIVE[function](x * _unit(num))
-        good = np.abs(value - wanted) <= OFF * wanted
-        ends.append(float(x[max(0, int(np.argmin(good)) - 1) if not good.all() else -1]) * _unit(num))
+        off = np.abs(_at(piece, x - knot) * _unit(spec.quad) - wanted) > OFF * wanted
+        beyond = int(np.argmax(off)) if off.any() else len(x)
+        ends.append(float(x[max(0, beyond - 1)]) * _unit(num))
     return ends[0], ends[1]

@@ -26,6 +26,8 @@ from .inputs import computed_alone, fit, naming
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
 
+_REMEDY = "calibrate on samples that go as far, or compile with a larger --margin"
+
 AT_ONCE = 16
 """Samples that are walked together: enough to share what weights cost, few enough for the caches."""
 
@@ -83,12 +85,11 @@ class Simulator:
                         with naming(i, len(samples)):
                             self._walk(length, [fitted[i][1]], keep)
                     raise
-                for i, each in zip(some, walked, strict=True):
-                    if each.wraps and not wrapping:
-                        with naming(i, len(samples)):
-                            raise RangeFault(str(each.wraps[0]))
                 found |= zip(some, walked, strict=True)
-        return [found[i] for i in range(len(samples))]
+        simulated = [found[i] for i in range(len(samples))]
+        if not wrapping:
+            refuse_wraps(simulated)
+        return simulated
 
     def _walk(self, plan: Plan, samples: Sequence[Feeds], keep: bool) -> list[Simulated]:
         """Samples of one length together."""
@@ -119,6 +120,28 @@ class Simulator:
 def _reach(step: int, name: str, reading: Reading, sample: int) -> Reach:
     far = float(reading.far[sample if len(reading.far) > 1 else 0])
     return Reach(step, name, reading.when, far, reading.limit)
+
+
+def headroom(samples: Sequence[Simulated]) -> list[Reach]:
+    """How near each place came to its ring in the worst of all samples; the nearest place first."""
+    worst: dict[tuple[str, str], Reach] = {}
+    for sample in samples:
+        for each in sample.reaches:
+            key = (each.name, each.when)
+            if key not in worst or each.headroom < worst[key].headroom:
+                worst[key] = each
+    return sorted(worst.values(), key=lambda each: each.headroom)
+
+
+def refuse_wraps(samples: Sequence[Simulated]) -> None:
+    """Raises RangeFault where a sample left a ring: where the first did, and how many."""
+    left = [(i, each.wraps) for i, each in enumerate(samples) if each.wraps]
+    if not left:
+        return
+    first, wraps = left[0]
+    with naming(first, len(samples)):
+        most = f" ({len(left)} of {len(samples)} samples leave a ring)" if len(samples) > 1 else ""
+        raise RangeFault(f"{wraps[0]}{most}; {_REMEDY}")
 
 
 def simulate(plan: Plan, weights: Weights, feeds: Feeds, keep: bool = False) -> dict[int, Floats]:
