@@ -2,10 +2,9 @@
 
     python benchmarks/wraps.py [--model L3 L6] [--calibrate blind sst2:32 all:64] [--margin 2] [--texts 1000]
 
-Sentence models of the package index at 64 tokens, on SST-2 and MRPC (`--data`: a folder with sst2/train.tsv
-and so on, as GLUE has them). ``sst2:32`` calibrates on 32 texts of SST-2, ``all:64`` on as many of both in
-turn; what is tested are other texts, of both. The nearest place is the least headroom of any value over all
-texts, in bits.
+Sentence models of the package index at 64 tokens, on SST-2 and MRPC (`models/texts.py` says where those are
+looked for). ``sst2:32`` calibrates on 32 texts of SST-2, ``all:64`` on as many of both in turn; what is
+tested are other texts, of both. The nearest place is the least headroom of any value over all texts, in bits.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,42 +31,16 @@ sys.path.append(str(Path(__file__).parent.parent / "models"))
 
 from minilm import OUTPUT, minilm_l6
 from packaged import MINILM, MINILM_OUTPUT, TOKENIZER, packaged
+from texts import encoded, texts
 
 Feeds = dict[str, NDArray[np.int64]]
 
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "glue"
 HEAD = ("model", "calibrated on", "margin", "texts", "wrapped", "least headroom, bits", "where", "MB")
 
 
-def texts(data: Path, name: str) -> list[str]:
-    """Sentences of a set of GLUE, each once, in an order that is the same every time."""
-    lines = [line.split("\t") for part in ("train", "dev") for line in _lines(data / name / f"{part}.tsv")]
-    found = [cell for line in lines for cell in line if len(cell) > 2 and not cell.isdigit()]
-    unique = list(dict.fromkeys(found))
-    return [unique[i] for i in np.random.default_rng(0).permutation(len(unique))]
-
-
-def _lines(path: Path) -> list[str]:
-    if not path.is_file():
-        raise SystemExit(
-            f"{path}: no such file; --data FOLDER wants sst2/train.tsv and so on, as GLUE has them"
-        )
-    return path.read_text(encoding="utf-8").splitlines()[1:]
-
-
-def mixed(sets: Sequence[Sequence[str]]) -> Iterator[str]:
-    for each in zip(*sets, strict=False):
-        yield from each
-
-
-def encoded(tokenizer: Tokenizer, inputs: Sequence[str], text: str) -> Feeds:
-    found = tokenizer.encode(text)
-    given = {
-        "input_ids": found.ids,
-        "attention_mask": found.attention_mask,
-        "token_type_ids": found.type_ids,
-    }
-    return {name: np.array([given[name]], np.int64) for name in inputs}
+def mixed(sets: Sequence[Sequence[str]]) -> list[str]:
+    """From each in turn, as long as all have some."""
+    return [text for some in zip(*sets, strict=False) for text in some]
 
 
 def main() -> None:
@@ -77,17 +50,14 @@ def main() -> None:
     parser.add_argument("--margin", nargs="+", type=float, help="the compiler's default without it")
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--places", action="store_true", help="list where texts left their rings")
     parser.add_argument("--no-keep", action="store_true", help="leave RESULTS.md alone")
     args = parser.parse_args()
     busy, table = load(), [list(HEAD)]
-    sets = {name: texts(args.data, name) for name in ("sst2", "mrpc")}
-    sets["all"] = list(mixed(list(sets.values())))
+    sets = {name: texts(name) for name in ("sst2", "mrpc")}
+    sets["all"] = mixed(list(sets.values()))
     tested = sets["all"][-args.texts :]
     tokenizer = Tokenizer.from_file(str(packaged(TOKENIZER)))
-    tokenizer.enable_truncation(args.tokens)
-    tokenizer.enable_padding(length=args.tokens)
     with tempfile.TemporaryDirectory() as folder:
         for model in args.model:
             path, output = Path(folder) / f"{model}.onnx", MINILM_OUTPUT if model == "L3" else OUTPUT
@@ -101,13 +71,13 @@ def main() -> None:
                 shown = None
                 if count:
                     chosen = [text for text in sets[kind] if text not in tested][: int(count)]
-                    shown = [encoded(tokenizer, names, text) for text in chosen]
+                    shown = [encoded(tokenizer, names, text, args.tokens) for text in chosen]
                 for margin in args.margin or [None]:
                     begun = time.perf_counter()
                     made = ppc.compile(
                         path, seq_len=args.tokens, outputs=(output,), calibrate=shown, margin=margin
                     )
-                    feeds = [encoded(tokenizer, names, text) for text in tested]
+                    feeds = [encoded(tokenizer, names, text, args.tokens) for text in tested]
                     row = measured(made.plan, made.weights, feeds, args.places)
                     table.append([model, calibrated, "default" if margin is None else f"{margin:g}", *row])
                     print(*table[-1], f"{time.perf_counter() - begun:.0f} s", file=sys.stderr)

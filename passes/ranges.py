@@ -55,9 +55,16 @@ def certain(op: Op, known: Ranges) -> tuple[float, float] | None:
             # Σ e·v before it is divided by Σ e (passes/delay_division.py)
             most = op.a.type.shape[-1] * _UNIT * math.exp(SLACK)
             return min(0.0, most * known[v].lo), max(0.0, most * known[v].hi)
+        case ops.Mul(a=ops.MatMul(a=e, b=v), b=r) if _is_inverse_sum(r, e):
+            # and behind the division it is a mean of v's rows
+            return min(0.0, _UNIT * known[v].lo), max(0.0, _UNIT * known[v].hi)
         case ops.MatMul(a=weights, b=h) if known[weights].sums <= _EVEN:
             most = _EVEN * known[h].magnitude
             return -most, most
+        case ops.Reciprocal(x=x) if known[x].lo > 0:
+            return bounds(op, known)
+        case ops.Spline(x=x, spline=spline) if spline.function in ("reciprocal", "rsqrt", "sqrt"):
+            return bounds(op, known)
         case ops.ReduceSum(x=ops.Square(x=x)) if _over_rows(op) and _is_mean(x, known):
             return 0.0, norm(x, known) ** 2
     return None
@@ -75,6 +82,17 @@ def _is_exp_of_rows(op: Op) -> bool:
 
 def _is_sum_of_exp(op: ops.ReduceSum) -> bool:
     return _is_exp_of_rows(op.x) and _over_rows(op)
+
+
+def _is_inverse_sum(r: Op, e: Op) -> bool:
+    """1/Σe over the last axis."""
+    is_inverse = isinstance(r, ops.Reciprocal) or (
+        isinstance(r, ops.Spline) and r.spline.function == "reciprocal"
+    )
+    if not is_inverse:
+        return False
+    (total,) = r.operands
+    return isinstance(total, ops.ReduceSum) and total.x is e and _is_sum_of_exp(total)
 
 
 def _over_rows(op: ops.ReduceSum) -> bool:

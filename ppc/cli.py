@@ -272,8 +272,8 @@ def simulate(
     else:
         simulated, rows = ppc.Simulator(loaded, held).run(samples, wrapping=True), []
     near = ppc.headroom(simulated)
-    if not as_json:
-        _show_headroom(near)
+    if any(each.wraps for each in simulated):
+        _show_headroom(near, _say)
     refuse_wraps(simulated)
     found = [each.outputs for each in simulated]
     outputs = {name: np.stack([each[name] for each in found]) for name in found[0]} if stacked else found[0]
@@ -282,15 +282,16 @@ def simulate(
         places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
         _print_json({"outputs": _plain(outputs), "errors": rows, "headroom": places})
         return
+    _show_headroom(near, print)
     for row in rows:
         print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
     _show(outputs, output)
 
 
-def _show_headroom(near: Sequence[Reach]) -> None:
-    print("bits left     reached   of at most  nearest to their rings")
+def _show_headroom(near: Sequence[Reach], say: Callable[[str], None]) -> None:
+    say("bits left     reached   of at most  nearest to their rings")
     for each in near[:NEAREST]:
-        print(f"{each.headroom:9.2f} {each.reached:11.4g} {each.limit:12.4g}  {each.name} {each.when}")
+        say(f"{each.headroom:9.2f} {each.reached:11.4g} {each.limit:12.4g}  {each.name} {each.when}")
 
 
 @app.command()

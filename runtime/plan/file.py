@@ -244,6 +244,11 @@ def _check_tensors(plan: Plan, source: str) -> None:
     for spec in plan.inputs:
         if spec.kind not in INPUT_KINDS:
             raise BadPlan(f"{source}: input {spec.name!r} is of kind {spec.kind!r}, which is none")
+        low, high = (-inf if spec.low is None else spec.low), (inf if spec.high is None else spec.high)
+        if not low <= high or low == inf or high == -inf:
+            raise BadPlan(
+                f"{source}: input {spec.name!r} is in [{spec.low}, {spec.high}], which holds nothing"
+            )
     for weight in plan.weights:
         if not 1 <= weight.bits <= MAX_BITS:
             raise BadPlan(f"{source}: weight {weight.name!r} has {weight.bits} bits, not 1 to {MAX_BITS}")
