@@ -114,6 +114,7 @@ def through(x: Signed, num: Fixed, spec: SplineSpec, function: str) -> tuple[Rea
             np.where(lo < knots[0], _furthest(left, lo - knots[0], np.minimum(hi - knots[0], 0.0)), 0.0),
             np.where(hi > knots[-1], _furthest(right, np.maximum(lo - knots[-1], 0.0), hi - knots[-1]), 0.0),
         )
+        ends = np.maximum(ends - 1, 0.0)  # a tail of 1 is the power of two itself, and that is held
         spare = 2 if rescaling(spec.narrow, spec.out)[1] else 1
         found.append(Reading("as a quadratic's value", ends * _unit(spec.quad), _held(spec.quad, spare)))
     if spec.gates:
