@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from ppc.frontend.read.run import all_values
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.session.inputs import fit, naming
-from ppc.runtime.session.simulate import Simulator
+from ppc.runtime.session.simulate import Simulated, Simulator
 
 Array = NDArray[Any]
 
@@ -31,18 +32,18 @@ class LayerError(TypedDict):
 
 def error_by_layer(
     plan: Plan, weights: Weights, samples: Sequence[Mapping[str, Array]], model: str | Path
-) -> tuple[list[dict[str, Array]], list[LayerError]]:
-    """The outputs of each sample, and a row for each step that stands for a tensor of the model, in order.
+) -> tuple[list[Simulated], list[LayerError]]:
+    """Each sample simulated, and a row for each step that stands for a tensor of the model, in order.
 
-    Errors are those where the mask leaves anything to compare, and the worst of all samples. Raises
-    UsageError where ``samples`` do not fit the model.
+    A sample that leaves a ring goes on (`Simulated.wraps`). Errors are those where the mask leaves anything
+    to compare, and the worst of all samples. Raises UsageError where ``samples`` do not fit the model.
     """
     simulator = Simulator(plan, weights)
-    outputs, rows = [], dict[str, LayerError]()
+    simulated, rows = [], dict[str, LayerError]()
     for at, feeds in enumerate(samples):
         with naming(at, len(samples)):
             length, fitted = fit(plan, feeds)
-            (found,) = simulator.run([fitted], keep=True)
+            (found,) = simulator.run([fitted], keep=True, wrapping=True)
         named = {s.name: i for i, s in enumerate(length.steps) if s.name}  # of several steps, the last
         floats = all_values(model, fitted, list(named))
         for name, i in sorted(named.items(), key=lambda each: each[1]):
@@ -54,8 +55,9 @@ def error_by_layer(
                 row = rows.setdefault(name, unseen)
                 row["max_error"] = max(error, row["max_error"])
                 row["relative"] = max(relative, row["relative"])
-        outputs.append(found.outputs)
-    return outputs, list(rows.values())
+        kept = {each.value: found.values[each.value] for each in length.outputs}
+        simulated.append(replace(found, values=kept))
+    return simulated, list(rows.values())
 
 
 def _error(got: Array, expected: Array) -> tuple[float, float]:

@@ -65,6 +65,7 @@ def compile_model(
     profile: str = "exact",
     calibrate: Sequence[Feeds] | None = None,
     max_error: float | None = None,
+    margin: float | None = None,
     byte_price: float = BYTE_PRICE,
     emit_onnx: str | Path | None = None,
 ) -> Compiled:
@@ -80,6 +81,7 @@ def compile_model(
             random ones by default.
         max_error: raise the precision until every output is within this part of its standard deviation,
             as measured on ``calibrate``; at the greatest length, and then the same for all.
+        margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
         byte_price: seconds that a byte costs on the network that choices are made for.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
 
@@ -91,7 +93,7 @@ def compile_model(
     compiled: list[tuple[Plan, Weights]] = []
     applied = None
     opened: list[Opened] = []
-    wanted = passes.Options(profile=profile, max_error=max_error)
+    wanted = passes.Options(profile=profile, max_error=max_error, margin=margin)
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
@@ -104,6 +106,8 @@ def compile_model(
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         log.info("choosing approximations, scales and rings")
         state = _passed(graph, wanted, samples, "", again)
+        for each in state.inputs if applied is None else ():
+            log.info(each)
         for note in state.notes:
             log.info(note)
         wanted = replace(wanted, precision=state.options.precision, max_error=None, fitted=state.fitted)
@@ -114,7 +118,13 @@ def compile_model(
         options = Options(seq_len=length, dims=dict(sorted((dims or {}).items())), byte_price=byte_price)
         with _refusing(again):
             compiled.append(
-                lower(state.graph, model=Path(model).name, profile=state.profile.name, options=options)
+                lower(
+                    state.graph,
+                    model=Path(model).name,
+                    profile=state.profile.name,
+                    options=options,
+                    inputs=state.inputs,
+                )
             )
     return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)))
 

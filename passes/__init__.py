@@ -12,12 +12,13 @@ from ppc.frontend.ir.graph import Graph
 from ppc.passes.accurate import AccuracyError, accurate
 from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
-from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate, random_feeds
+from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate
 from ppc.passes.canonicalize import canonicalize
 from ppc.passes.check_mask import check_mask
 from ppc.passes.check_range import check_range
 from ppc.passes.clamp_mask import clamp_mask, cuts
 from ppc.passes.delay_division import delay_division
+from ppc.passes.draw_inputs import Assumed, assumed, random_feeds, warnings
 from ppc.passes.errors import RangeError
 from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
@@ -58,7 +59,7 @@ class State:
 
     ``notes`` are for the user to read. ``plain`` is the model as the profile wants it, still in operators
     that any runtime knows, ``applied`` what the profile changed to make it so, and ``fitted`` the constants
-    it found.
+    it found. ``inputs`` is what was assumed of each.
     """
 
     graph: Graph
@@ -70,6 +71,7 @@ class State:
     plain: Graph | None = None
     applied: tuple[Applied, ...] = ()
     fitted: tuple[Constants, ...] = ()
+    inputs: tuple[Assumed, ...] = ()
 
     @property
     def fixed(self) -> FixedGraph:
@@ -115,7 +117,7 @@ def _calibrate(s: State) -> State:
 
 def _clamped(s: State) -> State:
     fit = s.options.precision.fit
-    notes = tuple(dict.fromkeys(str(each) for each in cuts(s.graph, s.ranges, fit)))
+    notes = tuple(dict.fromkeys([*s.notes, *(str(each) for each in cuts(s.graph, s.ranges, fit))]))
     return replace(s, graph=clamp_mask(s.graph, s.ranges, fit), notes=notes)
 
 
@@ -235,7 +237,9 @@ def run(
         raise ValueError(f"no stage {stop_after!r}; there are {', '.join(stage.name for stage in PIPELINE)}")
     if options.margin is None:
         options = replace(options, margin=BLIND_MARGIN if feeds is None else MARGIN)
-    state = State(graph, options, random_feeds(graph) if feeds is None else feeds, profile)
+    given = random_feeds(graph) if feeds is None else feeds
+    inputs = assumed(graph, feeds, options.margin or MARGIN)
+    state = State(graph, options, given, profile, inputs=inputs, notes=warnings(graph, feeds))
     state = _staged(state, "", stop_after if stop_after in _BEFORE_PRECISION else _BEFORE_PRECISION[-1])
     if stop_after in _BEFORE_PRECISION:
         return state

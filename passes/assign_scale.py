@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
-from ppc.passes.calibrate import SLACK, Range, Ranges
+from ppc.passes.ranges import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
 from ppc.passes.octaves import is_octave, scaled_by_octave

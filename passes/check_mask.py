@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Owner
-from ppc.passes.calibrate import Ranges
+from ppc.passes.ranges import Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.masked import DEEP, contents
 from ppc.passes.owners import owners

@@ -21,7 +21,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, walk, walk_from
 from ppc.passes import functions
-from ppc.passes.calibrate import Range, Ranges
+from ppc.passes.ranges import Range, Ranges
 from ppc.passes.fold_constants import settled
 from ppc.passes.masked import DEEP, Mask, Masked
 

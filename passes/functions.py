@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.passes.calibrate import SLACK
+from ppc.passes.ranges import SLACK
 from ppc.passes.spline_fit import Function, Piece, error, fit, measured
 from ppc.runtime.base import function
 from ppc.runtime.base.function import Plain

@@ -53,3 +53,15 @@ def is_reduced(op: Op) -> bool:
         case ops.Mul(a=ops.Mul(a=x, b=p), b=again) if p is again and is_octave(p):
             return p.operands[0] is x
     return False
+
+
+def under_root(op: Op) -> Op | None:
+    """x where ``op`` is 1/√x: as functions, as one fit, or by octaves."""
+    match op:
+        case ops.Reciprocal(x=ops.Sqrt(x=x)):
+            return x
+        case ops.Spline(x=x, spline=spline) if spline.function == "rsqrt":
+            return x
+        case ops.Mul(a=ops.Spline(x=reduced), b=ops.Spline(x=x) as p) if is_octave(p) and is_reduced(reduced):
+            return x
+    return None

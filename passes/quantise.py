@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.passes.calibrate import Range
+from ppc.passes.ranges import Range
 from ppc.passes.octaves import OCTAVES
 
 _MOST = 60

@@ -35,7 +35,7 @@ from ppc.runtime.service.client import Client
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import tokenize
-from ppc.runtime.session.simulate import Simulator
+from ppc.runtime.session.simulate import Simulator, headroom
 
 DEFAULT_NETWORK = "50Mbit,40ms"
 """What plans are made for by default."""
@@ -54,6 +54,7 @@ def compile(
     profile: str = "exact",
     calibrate: Sequence[Mapping[str, ArrayLike]] | None = None,
     max_error: float | None = None,
+    margin: float | None = None,
     network: str = DEFAULT_NETWORK,
     emit_onnx: str | Path | None = None,
 ) -> Compiled:
@@ -68,6 +69,8 @@ def compile(
         calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded random
             ones by default.
         max_error: spend bits until every output is within this part of its standard deviation.
+        margin: inner values may go so many times as far as in ``calibrate`` before they leave their rings; by
+            default 2, and 3 without samples.
         network: what to choose for: ``lan``, ``wan`` or BANDWIDTH,RTT such as ``200Mbit,15ms``.
         emit_onnx: where to write the model as the profile makes it, as ONNX.
 
@@ -83,13 +86,17 @@ def compile(
         profile=profile,
         calibrate=calibrate,
         max_error=max_error,
+        margin=margin,
         byte_price=parse_network(network).byte_price,
         emit_onnx=emit_onnx,
     )
 
 
 def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """The plan's fixed-point meaning in the clear: outputs by name."""
+    """The plan's fixed-point meaning in the clear: outputs by name.
+
+    Raises RangeFault (exit status 6), naming the tensor and by how much, where a value leaves its ring.
+    """
     return simulate_many(plan, weights, [feeds])[0]
 
 
@@ -116,6 +123,7 @@ __all__ = [
     "Simulator",
     "Weights",
     "compile",
+    "headroom",
     "load_plan",
     "load_weights",
     "simulate",

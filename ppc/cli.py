@@ -23,7 +23,9 @@ from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
 from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.plan.reach import Reach
 from ppc.runtime.service import report as reports
+from ppc.runtime.session.simulate import refuse_wraps
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 log = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -53,6 +55,8 @@ TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; tu
 ADDRESS = "127.0.0.1:7766"
 PATIENCE = 30.0
 """Seconds for which a client waits for a server that does not listen yet; never longer than --timeout."""
+NEAREST = 8
+"""Places that `ppc simulate` lists of those that came near to their rings; all with --json."""
 PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
 
 
@@ -93,7 +97,10 @@ def compile_(
     ] = "exact",
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
     calibrate: Annotated[
-        Path | None, typer.Option(help="npz: sample inputs, stacked on a first axis.")
+        Path | None,
+        typer.Option(
+            help="npz: 32 inputs like those to come, or more, stacked on a first axis; ranges come of them."
+        ),
     ] = None,
     max_error: Annotated[
         float | None,
@@ -101,6 +108,13 @@ def compile_(
             min=1e-4,
             max=1.0,
             help="Spend bits until every output is within this part of its standard deviation; 0.01 for 1 %.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            help="Inner values may go so many times as far as in the samples; default 2, and 3 without any.",
         ),
     ] = None,
     network: Annotated[
@@ -130,6 +144,7 @@ def compile_(
         model,
         **asked,
         max_error=max_error,
+        margin=margin,
         network=network,
         emit_onnx=emit_onnx,
     )
@@ -242,7 +257,10 @@ def simulate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the plan's fixed-point meaning in the clear."""
+    """Run the plan's fixed-point meaning in the clear: outputs, and how near values came to their rings.
+
+    Exit status 6 where one left its ring: two parties would give nonsense for that input.
+    """
     inputs.check_folders(output)
     loaded = ppc.load_plan(plan)
     samples, stacked = inputs.one_or_more(loaded, input_)
@@ -250,17 +268,30 @@ def simulate(
     if against is not None:
         from ppc.backend.compare import error_by_layer
 
-        found, rows = error_by_layer(loaded, held, samples, against)
+        simulated, rows = error_by_layer(loaded, held, samples, against)
     else:
-        found, rows = ppc.simulate_many(loaded, held, samples), []
+        simulated, rows = ppc.Simulator(loaded, held).run(samples, wrapping=True), []
+    near = ppc.headroom(simulated)
+    if any(each.wraps for each in simulated):
+        _show_headroom(near, _say)
+    refuse_wraps(simulated)
+    found = [each.outputs for each in simulated]
     outputs = {name: np.stack([each[name] for each in found]) for name in found[0]} if stacked else found[0]
     _write(output, outputs)
     if as_json:
-        _print_json({"outputs": _plain(outputs), "errors": rows})
+        places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
+        _print_json({"outputs": _plain(outputs), "errors": rows, "headroom": places})
         return
+    _show_headroom(near, print)
     for row in rows:
         print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
     _show(outputs, output)
+
+
+def _show_headroom(near: Sequence[Reach], say: Callable[[str], None]) -> None:
+    say("bits left     reached   of at most  nearest to their rings")
+    for each in near[:NEAREST]:
+        say(f"{each.headroom:9.2f} {each.reached:11.4g} {each.limit:12.4g}  {each.name} {each.when}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from math import inf
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -49,14 +50,21 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(f"a byte that costs {self.byte_price} s")
 
 
+Bound = Literal["table", "samples", "assumed"]
+"""What an input's range is known by: the table that it looks up, the samples of calibration, or nothing
+better than what the compiler assumes of such inputs."""
+
+
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One input of the client's. Integers are checked against [low, high] where given."""
+    """One input of the client's, which is checked against [low, high] where given, before a server is
+    called."""
 
     name: str
     shape: tuple[int, ...]
     kind: str  # of INPUT_KINDS
-    low: int | None = None
-    high: int | None = None
+    low: int | float | None = None  # whole numbers as such: what is read and written again is the same
+    high: int | float | None = None
+    bound: Bound = "table"
 
 
 class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +133,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
         """Where a ledger books what a step does in a phase."""
         step = self.steps[index]
         return Place(phase, type(step).__name__, index, step.name)
+
+    @cached_property
+    def readers(self) -> list[list[int]]:
+        """Of every value the steps that read it."""
+        found: list[list[int]] = [[] for _ in self.steps]
+        for i, step in enumerate(self.steps):
+            for j in dict.fromkeys(step.reads()):
+                found[j].append(i)
+        return found
+
+    def tensor(self, index: int) -> str:
+        """The tensor that a step is there for: its own, or that of the first with a name to read it."""
+        queue = [index]
+        for i in queue:
+            if self.steps[i].name:
+                return self.steps[i].name
+            queue += [j for j in self.readers[i] if j not in queue]
+        return ""
 
     def label(self, index: int) -> str:
         """The step for people: its number, kind and name."""
@@ -218,6 +244,11 @@ def _check_tensors(plan: Plan, source: str) -> None:
     for spec in plan.inputs:
         if spec.kind not in INPUT_KINDS:
             raise BadPlan(f"{source}: input {spec.name!r} is of kind {spec.kind!r}, which is none")
+        low, high = (-inf if spec.low is None else spec.low), (inf if spec.high is None else spec.high)
+        if not low <= high or low == inf or high == -inf:
+            raise BadPlan(
+                f"{source}: input {spec.name!r} is in [{spec.low}, {spec.high}], which holds nothing"
+            )
     for weight in plan.weights:
         if not 1 <= weight.bits <= MAX_BITS:
             raise BadPlan(f"{source}: weight {weight.name!r} has {weight.bits} bits, not 1 to {MAX_BITS}")

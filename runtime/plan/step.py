@@ -8,6 +8,7 @@ A kind of step is a class whose methods are functions of its operands. It says w
     offline(p, begun, *forms, *weights)     material for one inference, made before any input exists
     online(p, out, made, *shares, …)        this party's share of the value, whose form is ``out``
     clear(*plain, …)                        the integer meaning of several samples at once, without wrapping
+    reads_as_number(*plain)                 how far those go where their size counts, and how far they may
 
 where … are the server's tensors, then the client's own values, encoded: None at the other party, and while
 pricing. In the clear a tensor is a `Factor`, which keeps what products need of it, and the client's values
@@ -28,6 +29,7 @@ from ..base.one_hot import OneHotRows
 from ..base.ring import MAX_RANK, Fixed, Integers, Signed
 from ..base.share import Share
 from ..he.product import Product
+from .reach import Reading
 
 Shape = tuple[int, ...]
 
@@ -88,6 +90,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     clear: ClassVar[Callable[..., Signed | OneHotRows]]
     wraps: ClassVar[bool] = True
     """Whether ``clear`` may leave the value's ring."""
+
+    def reads_as_number(self, *plain: Plain) -> tuple[Reading, ...]:
+        """Of operands whose size counts, not only what they are modulo the ring."""
+        return ()
 
     def reads(self) -> tuple[int, ...]:
         """Earlier values that it is a function of."""

@@ -60,6 +60,7 @@ from .free import (
     Transpose,
     Weight,
 )
+from .reach import Reading, apart, outgoing, through, truncating
 from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 
 __all__ = [
@@ -242,12 +243,11 @@ class Rescale(Unary, frozen=True, kw_only=True, tag=True):
         return truncate(p, x, self.num, made)
 
     def clear(self, x: Plain) -> Signed:
-        drop, carried = rescaling(x.num, self.num)
-        data = x.data
-        if carried and (reached := max(int(data.max()), -int(data.min()))) >= 2 ** (x.num.bits - 2):
-            worst = reached * 2.0**-x.num.scale
-            raise RangeFault(f"{self.name or 'a value'} reaches {worst:g}, beyond what {x.num} can truncate")
-        return rounded(data, drop)
+        return rounded(x.data, rescaling(x.num, self.num)[0])
+
+    def reads_as_number(self, *plain: Plain) -> tuple[Reading, ...]:
+        (x,) = plain
+        return truncating(x.data, x.num, self.num)
 
 
 class Spline(Unary, frozen=True, kw_only=True, tag=True):
@@ -268,6 +268,10 @@ class Spline(Unary, frozen=True, kw_only=True, tag=True):
 
     def clear(self, x: Plain) -> Signed:
         return spline_clear(x.data, x.num, self.spec)
+
+    def reads_as_number(self, *plain: Plain) -> tuple[Reading, ...]:
+        (x,) = plain
+        return through(x.data, x.num, self.spec, self.function)
 
 
 class Maximum(Unary, frozen=True, kw_only=True, tag=True):
@@ -290,6 +294,10 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
     def clear(self, x: Plain) -> Signed:
         return np.asarray(x.data.max(axis=-1, keepdims=True))
 
+    def reads_as_number(self, *plain: Plain) -> tuple[Reading, ...]:
+        (x,) = plain
+        return apart(x.data, x.num)
+
 
 class Output(Unary, frozen=True, kw_only=True, tag=True):
     """server -> client    the server's share: the one reveal of a plan"""
@@ -311,6 +319,10 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 
     def clear(self, x: Plain) -> Signed:
         return x.data
+
+    def reads_as_number(self, *plain: Plain) -> tuple[Reading, ...]:
+        (x,) = plain
+        return outgoing(x.data, x.num)
 
 
 AnyStep = (

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..base.errors import BadInput, RuntimeFault
+from ..base.errors import BadInput, RangeFault, RuntimeFault
 from ..plan.file import INPUT_KINDS, InputSpec, Plan
 from ..plan.free import Encode, Encoded
 from ..plan.local import Local, run_local
@@ -34,7 +34,7 @@ class ClientInput:
 
     @staticmethod
     def of(plan: Plan, feeds: Mapping[str, ArrayLike]) -> ClientInput:
-        """Raises BadInput, naming the input, RangeFault for a value that its format cannot hold."""
+        """Raises BadInput, naming the input, RangeFault for a value beyond its range or format."""
         length, fitted = fit(plan, {name: np.asarray(value) for name, value in feeds.items()})
         return ClientInput(length, enter(length, computed_alone(length, fitted)))
 
@@ -90,7 +90,10 @@ def _padded(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 def check_inputs(plan: Plan, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """The client's inputs as the plan wants them; BadInput names the first that is not."""
+    """The client's inputs as the plan wants them.
+
+    Raises BadInput, naming the first that is not, or RangeFault for one that goes further than calibration.
+    """
     wanted = [i.name for i in plan.inputs]
     for name in feeds:
         if name not in wanted:
@@ -106,12 +109,27 @@ def check_inputs(plan: Plan, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]
             raise BadInput(f"input {spec.name!r} has shape {value.shape}, the plan wants {spec.shape}")
         if value.dtype.kind == "f" and not np.isfinite(value).all():
             raise BadInput(f"input {spec.name!r} holds a value that is not finite")
-        for bound, bad in ((spec.low, np.less), (spec.high, np.greater)):
-            if bound is not None and bad(value, bound).any():
-                where = value[bad(value, bound)].ravel()[0]
-                raise BadInput(f"input {spec.name!r} holds {where}, outside [{spec.low}, {spec.high}]")
+        _check_range(spec, value)
         checked[spec.name] = value
     return checked
+
+
+_REMEDY = {
+    "samples": "all that the samples it was calibrated on allow for; calibrate on samples that go as far",
+    "assumed": "which was assumed for want of samples; compile again with --calibrate and samples like it",
+}
+
+
+def _check_range(spec: InputSpec, value: Array) -> None:
+    """Raises BadInput for what is no row of a table, RangeFault for what the rings inside were not made
+    for."""
+    for bound, bad in ((spec.low, np.less), (spec.high, np.greater)):
+        if bound is not None and bad(value, bound).any():
+            where = value[bad(value, bound)].ravel()[0]
+            said = f"input {spec.name!r} holds {where:g}, outside [{spec.low:g}, {spec.high:g}]"
+            if spec.bound == "table":
+                raise BadInput(said)
+            raise RangeFault(f"{said}, {_REMEDY[spec.bound]}")
 
 
 @contextmanager

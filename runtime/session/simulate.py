@@ -1,4 +1,9 @@
-"""The plan's integer meaning in the clear, of any number of samples."""
+"""The plan's integer meaning in the clear, of any number of samples, and how near to its rings it comes.
+
+Values are kept as they are, not modulo their ring, up to where a step reads them as numbers
+(`runtime/plan/reach.py`): there what is beyond the ring is seen, however often it went around, and goes on as
+two parties would have it.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..base.errors import RuntimeFault
+from ..base.errors import RangeFault, RuntimeFault
 from ..base.exact import Factor
 from ..base.one_hot import OneHotRows
 from ..plan.file import Plan, Weights
 from ..plan.local import Local
+from ..plan.reach import Reach, Reading
 from ..plan.steps import Plain, Step
 from .executor import Values
 from .inputs import computed_alone, fit, naming
@@ -20,20 +26,29 @@ from .inputs import computed_alone, fit, naming
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
 
+_REMEDY = "calibrate on samples that go as far, or compile with a larger --margin"
+
 AT_ONCE = 16
 """Samples that are walked together: enough to share what weights cost, few enough for the caches."""
 
 
 @dataclass(frozen=True, repr=False)
 class Simulated:
-    """One sample: the length of the plan that it ran at, and values by step, decoded."""
+    """One sample: the length of the plan that it ran at, values by step, decoded, and where it came how near
+    to a ring, by the steps that read a number."""
 
     length: Plan
     values: dict[int, Floats]
+    reaches: tuple[Reach, ...] = ()
 
     @property
     def outputs(self) -> dict[str, Floats]:
         return {o.name: self.values[o.value].reshape(o.shape) for o in self.length.outputs}
+
+    @property
+    def wraps(self) -> tuple[Reach, ...]:
+        """Where it left a ring: the outputs then mean nothing."""
+        return tuple(each for each in self.reaches if each.wrapped)
 
 
 class Simulator:
@@ -46,11 +61,13 @@ class Simulator:
         self._plan = plan
         self._tensors = {name: Factor(ints) for name, ints in weights.items()}
 
-    def run(self, samples: Sequence[Feeds], keep: bool = False) -> list[Simulated]:
+    def run(self, samples: Sequence[Feeds], keep: bool = False, *, wrapping: bool = False) -> list[Simulated]:
         """Each sample at the shortest length that holds it: its outputs, or with ``keep`` every value.
 
         A sample's values do not depend on the others. Raises BadInput for inputs that do not fit the plan and
-        RangeFault for a value beyond its ring where that is seen; of several samples it says which.
+        RangeFault for the first value beyond its ring, by how much; of several samples it says which. With
+        ``wrapping`` such a sample goes on as two parties would have it, and `Simulated.wraps` names the
+        places.
         """
         fitted = []
         for i, feeds in enumerate(samples):
@@ -62,13 +79,17 @@ class Simulator:
             for first in range(0, len(of_length), AT_ONCE):
                 some = of_length[first : first + AT_ONCE]
                 try:
-                    found |= zip(some, self._walk(length, [fitted[i][1] for i in some], keep), strict=True)
+                    walked = self._walk(length, [fitted[i][1] for i in some], keep)
                 except RuntimeFault:
                     for i in some if len(samples) > 1 else ():
                         with naming(i, len(samples)):
                             self._walk(length, [fitted[i][1]], keep)
                     raise
-        return [found[i] for i in range(len(samples))]
+                found |= zip(some, walked, strict=True)
+        simulated = [found[i] for i in range(len(samples))]
+        if not wrapping:
+            refuse_wraps(simulated)
+        return simulated
 
     def _walk(self, plan: Plan, samples: Sequence[Feeds], keep: bool) -> list[Simulated]:
         """Samples of one length together."""
@@ -76,17 +97,51 @@ class Simulator:
         steps: Sequence[Step] = plan.steps
         values: Values[Plain] = Values(plan)
         found: list[dict[int, Floats]] = [{} for _ in samples]
+        reaches: list[list[Reach]] = [[] for _ in samples]
         for i, step in enumerate(steps):
+            operands = values.read(i)
+            if readings := step.reads_as_number(*operands):
+                name = plan.tensor(step.reads()[0]) or plan.label(i)
+                for at, each in enumerate(reaches):
+                    each += (_reach(i, name, reading, at) for reading in readings)
+                if any(np.any(each.far >= each.limit) for each in readings):
+                    operands = [Plain(x.num, x.num.reduced(x.data)) for x in operands]
             tensors = [self._tensors[name] for name in step.weights()]
             own = [_stacked([each[j] for each in local]) for j in step.locals()]
-            num, value = plan.forms[i].num, step.clear(*values.read(i), *tensors, *own)
-            plain = Plain(num, num.reduced(np.asarray(value)) if step.wraps else value)
-            values.put(i, plain)
+            num, value = plan.forms[i].num, step.clear(*operands, *tensors, *own)
+            values.put(i, Plain(num, value))
             if keep or step.reveals():
-                decoded = plain.data.astype(np.float64) * 2.0**-num.scale
-                for at, each in enumerate(found):
-                    each[i] = decoded[at if len(decoded) > 1 else 0]
-        return [Simulated(plan, each) for each in found]
+                decoded = num.reduced(np.asarray(value)).astype(np.float64) * 2.0**-num.scale
+                for at, kept in enumerate(found):
+                    kept[i] = decoded[at if len(decoded) > 1 else 0]
+        return [Simulated(plan, each, tuple(near)) for each, near in zip(found, reaches, strict=True)]
+
+
+def _reach(step: int, name: str, reading: Reading, sample: int) -> Reach:
+    far = float(reading.far[sample if len(reading.far) > 1 else 0])
+    return Reach(step, name, reading.when, far, reading.limit)
+
+
+def headroom(samples: Sequence[Simulated]) -> list[Reach]:
+    """How near each place came to its ring in the worst of all samples; the nearest place first."""
+    worst: dict[tuple[str, str], Reach] = {}
+    for sample in samples:
+        for each in sample.reaches:
+            key = (each.name, each.when)
+            if key not in worst or each.headroom < worst[key].headroom:
+                worst[key] = each
+    return sorted(worst.values(), key=lambda each: each.headroom)
+
+
+def refuse_wraps(samples: Sequence[Simulated]) -> None:
+    """Raises RangeFault where a sample left a ring: where the first did, and how many."""
+    left = [(i, each.wraps) for i, each in enumerate(samples) if each.wraps]
+    if not left:
+        return
+    first, wraps = left[0]
+    with naming(first, len(samples)):
+        most = f" ({len(left)} of {len(samples)} samples leave a ring)" if len(samples) > 1 else ""
+        raise RangeFault(f"{wraps[0]}{most}; {_REMEDY}")
 
 
 def simulate(plan: Plan, weights: Weights, feeds: Feeds, keep: bool = False) -> dict[int, Floats]:

@@ -26,9 +26,9 @@ def feeds(compiled, kept: int) -> dict[str, np.ndarray]:
 
 def test_a_faithful_plan_is_close_at_every_layer(small):
     given = feeds(small.compiled, kept=5)
-    (outputs,), rows = error_by_layer(small.compiled.plan, small.compiled.weights, [given], small.model)
+    (found,), rows = error_by_layer(small.compiled.plan, small.compiled.weights, [given], small.model)
     plain = ppc.simulate(small.compiled.plan, small.compiled.weights, given)
-    assert all(np.array_equal(outputs[name], plain[name]) for name in plain)
+    assert all(np.array_equal(found.outputs[name], plain[name]) for name in plain)
     assert len(rows) > 10
     assert max(row["relative"] for row in rows) < 0.1
     steps = [row["step"] for row in rows]
@@ -61,9 +61,9 @@ def test_of_several_samples_the_worst_counts(small):
     plan, weights = small.compiled.plan, small.compiled.weights
     samples = [feeds(small.compiled, kept=kept) for kept in (8, 5, 1)]
     apart = [error_by_layer(plan, weights, [each], small.model) for each in samples]
-    outputs, rows = error_by_layer(plan, weights, samples, small.model)
-    for each, ((alone,), _) in zip(outputs, apart, strict=True):
-        assert all(np.array_equal(each[name], alone[name]) for name in alone)
+    found, rows = error_by_layer(plan, weights, samples, small.model)
+    for each, ((alone,), _) in zip(found, apart, strict=True):
+        assert all(np.array_equal(each.outputs[name], x) for name, x in alone.outputs.items())
     for row, *alone in zip(rows, *(rows for _, rows in apart), strict=True):
         assert {each["name"] for each in alone} == {row["name"]}
         for what in ("max_error", "relative"):

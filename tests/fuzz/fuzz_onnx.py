@@ -39,7 +39,7 @@ from ppc.frontend.ir.graph import FLOAT, INT, Graph, TensorType, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.read.load import load
 from ppc.frontend.read.run import run as run_onnx
-from ppc.passes import random_feeds
+from ppc.passes.draw_inputs import random_feeds
 from ppc.runtime.base.errors import BadPlan
 from ppc.runtime.plan.file import decode
 

@@ -3,9 +3,10 @@ import pytest
 import tiny_bert
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import FLOAT, Graph, Input, walk
+from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk
 from ppc.passes import functions
-from ppc.passes.calibrate import Range, bounds, calibrate, random_feeds
+from ppc.passes.calibrate import Range, bounds, calibrate
+from ppc.passes.draw_inputs import random_feeds
 
 X = Input((2, 3), FLOAT, name="x")
 FEEDS = [
@@ -71,6 +72,116 @@ def test_a_normalised_value_is_at_most_one():
     assert of(unit, 9.0).hi <= 1.01
     other = ops.Mul(ops.Neg(X), ops.Spline(total, functions.rsqrt(1.0, 40.0)))
     assert of(other, 9.0).lo < -2
+
+
+# ---- what holds for any input, whatever was seen
+
+
+def softmax(scores, v=None):
+    """e and Σe of scores − max, and e @ v."""
+    e = ops.Exp(ops.Sub(scores, ops.ReduceMax(scores, axes=(1,))))
+    return e, ops.ReduceSum(e, axes=(1,)), None if v is None else ops.MatMul(e, v)
+
+
+@pytest.mark.parametrize("splined", [False, True])
+def test_a_sum_of_exponentials_may_be_of_all_tokens_or_of_one(splined):
+    """Samples are peaked: their sums are near 1, and those of a flat row are n."""
+    x = Input((1, 40), FLOAT, name="x")
+    e, total, _ = softmax(x)
+    if splined:
+        e = ops.Spline(e.x, functions.exp())
+        total = ops.ReduceSum(e, axes=(1,))
+    peaked = {"x": np.where(np.arange(40) == 3, 0.0, -30.0)[None]}
+    found = calibrate(Graph((x,), {"y": total}), [peaked])[total]
+    assert 0.98 < found.lo <= 1
+    assert 40 * np.exp(0.5) <= found.hi < 41 * np.exp(0.5)
+    flat = calibrate(Graph((x,), {"y": total}), [{"x": np.zeros((1, 40))}])[total]
+    assert (flat.lo, flat.hi) == (found.lo, found.hi)
+
+
+def test_what_attention_yields_before_it_is_divided_may_be_of_all_tokens():
+    x, v = Input((40, 40), FLOAT, name="x"), Input((40, 2), FLOAT, name="v")
+    _, _, product = softmax(x, v)
+    values = np.tile([[5.0, -2.0]], (40, 1))
+    peaked = {"x": np.where(np.eye(40) > 0, 0.0, -30.0), "v": values}
+    found = calibrate(Graph((x, v), {"y": product}), [peaked], 2.0)[product]
+    assert found.hi >= 40 * np.exp(0.5) * 2 * 5
+    assert found.lo <= -40 * np.exp(0.5) * 2 * 2
+    divided = ops.Mul(product, ops.Reciprocal(ops.ReduceSum(product.a, axes=(1,), keepdims=True)))
+    mean = calibrate(Graph((x, v), {"y": divided}), [peaked], 2.0)[divided]
+    assert 2 * 5 <= mean.hi <= 2 * 5.1
+    other = ops.MatMul(ops.Exp(x), v)
+    assert calibrate(Graph((x, v), {"y": other}), [peaked], 2.0)[other].hi < 20 * 5
+
+
+def pooling():
+    mask, h = Input((1, 8), INT, name="mask"), Input((8, 3), FLOAT, name="h")
+    there = ops.Cast(mask, FLOAT)
+    weights = ops.Div(there, ops.ReduceSum(there, axes=(1,), keepdims=True))
+    return mask, h, weights, ops.MatMul(weights, ops.MatMul(h, ops.Const(np.eye(3, dtype=np.float32), True)))
+
+
+def test_a_mean_over_few_tokens_is_as_large_as_one_of_them():
+    mask, h, weights, mean = pooling()
+    token = mean.b
+    feeds = {"mask": np.ones((1, 8), np.int64), "h": np.array([[8.0, -8.0, 1.0], [-8.0, 8.0, 1.0]] * 4)}
+    graph = Graph((mask, h), {"y": mean})
+    ranges = calibrate(graph, [feeds], 2.0)
+    assert ranges[mean].hi >= ranges[token].hi == 16
+    assert ranges[mean].lo <= -16
+    twice = ops.MatMul(ops.Mul(weights, ops.Const(np.float32(2))), token)
+    assert calibrate(Graph((mask, h), {"y": twice}), [feeds], 2.0)[twice].hi == 4
+
+
+def test_the_norm_of_a_mean_is_that_of_one_token_at_most():
+    mask, h, weights, _ = pooling()
+    total = ops.Add(ops.ReduceSum(ops.Square(h), axes=(1,), keepdims=True), ops.Const(np.float32(1e-9)))
+    unit = ops.Mul(h, ops.Reciprocal(ops.Sqrt(total)))
+    gamma, beta = (ops.Const(np.array(x, np.float32), True) for x in ([2.0, 3.0, -5.0], [0.0, 3.0, 4.0]))
+    mean = ops.MatMul(weights, ops.Add(ops.Mul(unit, gamma), beta))
+    squares = ops.ReduceSum(ops.Square(mean), axes=(1,), keepdims=True)
+    feeds = {"mask": np.ones((1, 8), np.int64), "h": np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]] * 4)}
+    found = calibrate(Graph((mask, h), {"y": squares}), [feeds], 2.0)
+    assert 100 <= found[squares].hi <= 104  # (5 + 5)², of which β alone was seen
+    assert found[squares].lo == pytest.approx(25 / 4, rel=1e-3)
+
+
+# ---- a margin of amplitudes
+
+
+def test_sums_of_squares_get_the_square_of_the_margin():
+    mean = ops.Mul(ops.ReduceSum(ops.Square(X), axes=(1,), keepdims=True), ops.Const(np.float32(1 / 3)))
+    variance = ops.Add(mean, ops.Const(np.float32(1e-12)))
+    seen = [np.square(x["x"]).mean(axis=1) for x in FEEDS]
+    for margin in (1.5, 2.0, 3.0):
+        found = of(variance, margin)
+        assert found.hi == pytest.approx(max(map(np.max, seen)) * margin**2, rel=1e-6)
+        assert found.lo == pytest.approx(min(map(np.min, seen)) / margin**2, rel=1e-6)
+        root = of(ops.Sqrt(variance), margin)
+        assert root.hi == pytest.approx(np.sqrt(found.hi), rel=1e-6)
+        for inverse in (ops.Reciprocal(variance), ops.Spline(variance, functions.reciprocal(0.01, 99.0))):
+            reached = of(inverse, margin)
+            assert reached.lo == pytest.approx(1 / found.hi, rel=1e-3)
+            assert reached.hi == pytest.approx(1 / found.lo, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "op", [ops.Neg(X), ops.Mul(X, ops.Const(np.float32(3))), ops.ReduceSum(X, axes=(1,))]
+)
+def test_other_values_get_the_margin_itself(op):
+    seen = calibrate(Graph((X,), {"y": op}), FEEDS, 1.0)[op]
+    assert of(op, 2.0).magnitude == pytest.approx(2 * seen.magnitude)
+
+
+@pytest.mark.parametrize("op", [ops.Mul(X, X), ops.Reshape(ops.Square(X), (3, 2))])
+def test_a_square_however_it_is_spelt_gets_the_square(op):
+    assert of(op, 2.0).hi == 4 * 16
+
+
+def test_whole_inputs_get_no_margin():
+    ids = Input((3,), INT, name="ids")
+    found = calibrate(Graph((ids,), {"y": ops.Cast(ids, FLOAT)}), [{"ids": np.array([0, 1, 1])}])[ids]
+    assert (found.lo, found.hi) == (0, 1)
 
 
 def test_a_look_up_may_yield_any_row():

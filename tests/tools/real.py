@@ -9,6 +9,7 @@ import pytest
 
 import ppc
 from models.packaged import MINILM, MINILM_OUTPUT, TOKENIZER, packaged
+from models.texts import encoded, texts
 from ppc.backend.compile import Compiled
 from ppc.runtime.plan.file import Plan
 
@@ -34,15 +35,15 @@ def feeds_of(plan: Plan, text: str, tokens: int) -> dict[str, np.ndarray]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(needed(TOKENIZER))
-    tokenizer.enable_truncation(tokens)
-    tokenizer.enable_padding(length=tokens)
-    encoded = tokenizer.encode(text)
-    given = {
-        "input_ids": encoded.ids,
-        "attention_mask": encoded.attention_mask,
-        "token_type_ids": encoded.type_ids,
-    }
-    return {spec.name: np.array([given[spec.name]]) for spec in plan.inputs}
+    return encoded(tokenizer, [spec.name for spec in plan.inputs], text, tokens)
 
 
-__all__ = ["MINILM", "MINILM_OUTPUT", "SENTENCES", "TOKENIZER", "feeds_of", "minilm", "needed"]
+def sentences(name: str) -> list[str]:
+    """The sentences of a set of GLUE, or a skip that says where they are looked for."""
+    try:
+        return texts(name)
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
+
+
+__all__ = ["MINILM", "MINILM_OUTPUT", "SENTENCES", "TOKENIZER", "feeds_of", "minilm", "needed", "sentences"]

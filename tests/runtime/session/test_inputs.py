@@ -9,12 +9,12 @@ from sides import serving_here
 from tiny import tiny_plan, tiny_weights
 
 from ppc.backend.merge_lengths import merge_lengths
-from ppc.runtime.base.errors import BadInput, BadPlan
+from ppc.runtime.base.errors import BadInput, BadPlan, RangeFault
 from ppc.runtime.plan.file import InputSpec, Options, Plan, decode, load_weights, save_weights
 from ppc.runtime.service.client import Client
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
-from ppc.runtime.session.inputs import fit
+from ppc.runtime.session.inputs import check_inputs, fit
 
 
 def of_length(n: int, masked: bool = True) -> Plan:
@@ -67,6 +67,49 @@ def test_a_plan_of_one_length_takes_inputs_as_they_are():
     plan, feeds = fit(of_length(8), ids(3))
     assert feeds["ids"].shape == (1, 3)
     assert plan.options.seq_len == 8
+
+
+# ---- the range of each input
+
+
+def bounded(bound: str) -> Plan:
+    inputs = (InputSpec("pixels", (1, 3), "float", -2.5, 2.5, bound),)
+    return msgspec.structs.replace(tiny_plan(), inputs=inputs)
+
+
+@pytest.mark.parametrize("inside", [[0, 1, -1], [2.5, -2.5, 0]])
+def test_what_lies_in_the_range_is_taken(inside):
+    assert check_inputs(bounded("assumed"), {"pixels": [inside]})["pixels"].shape == (1, 3)
+
+
+@pytest.mark.parametrize("outside", [[0, 0, 255], [-2.51, 0, 0]])
+@pytest.mark.parametrize(
+    ("bound", "fault", "status", "remedy"),
+    [
+        ("assumed", RangeFault, 6, "was assumed for want of samples; compile again with --calibrate"),
+        ("samples", RangeFault, 6, "calibrate on samples that go as far"),
+        ("table", BadInput, 2, "]"),
+    ],
+)
+def test_what_lies_outside_is_refused_with_its_remedy(outside, bound, fault, status, remedy):
+    with pytest.raises(fault, match=r"input 'pixels' holds (255|-2.51), outside \[-2.5, 2.5\]") as caught:
+        check_inputs(bounded(bound), {"pixels": [outside]})
+    assert caught.value.exit_status == status
+    assert str(caught.value).endswith(remedy) or remedy in str(caught.value)
+
+
+def test_a_range_that_nobody_can_mean_is_no_plan():
+    for low, high in ((1.0, float("nan")), (float("inf"), None), (3, 2)):
+        inputs = (InputSpec("x", (1, 3), "float", low, high),)
+        with pytest.raises(BadPlan, match="'x' is in"):
+            decode(msgspec.structs.replace(tiny_plan(), inputs=inputs, local=()).body)
+
+
+def test_a_plan_is_the_same_when_it_is_read_and_written_again():
+    for low, high in ((0, 5), (-2.5, 2.0)):
+        inputs = (InputSpec("ids", (1, 4), "int", low, high),)
+        plan = msgspec.structs.replace(tiny_plan(), inputs=inputs)
+        assert decode(plan.body).hash == plan.hash
 
 
 def test_equal_weights_are_kept_once_and_unequal_ones_apart(tmp_path):

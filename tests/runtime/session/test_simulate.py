@@ -235,9 +235,13 @@ def test_a_ring_that_is_left_is_entered_at_its_other_end():
         steps.Output(name="y", x=2),
     )
     feeds = {"x": np.array([[1500.0, -1023.5]])}
-    found = simulate(plan, {}, feeds, keep=True)
-    assert found[1][0].tolist() == [-4500 + 4096, 3070.5 - 4096]
-    same(plan, {}, feeds, found)
+    (found,) = Simulator(plan, {}).run([feeds], keep=True, wrapping=True)
+    assert found.values[1][0].tolist() == [-4500 + 4096, 3070.5 - 4096]
+    same(plan, {}, feeds, found.values)
+    (left,) = found.wraps
+    assert (left.name, left.reached, left.limit) == ("y", 3000, 2048)
+    with pytest.raises(RangeFault, match=r"^y reaches 3000 as a result, 1.46 times the 2048 held there; "):
+        simulate(plan, {}, feeds)
 
 
 @pytest.mark.parametrize("worst", [1024.0, -1024.0])
@@ -245,10 +249,10 @@ def test_a_value_beyond_its_ring_in_one_sample_is_named(worst):
     samples = [{"x": np.full((1, 2), 1023.9375)} for _ in range(AT_ONCE + 9)]
     assert len(ppc.simulate_many(narrowing(), {}, samples)) == len(samples)
     samples[AT_ONCE + 4]["x"][0, 1] = worst
-    fault = rf"samples\[{AT_ONCE + 4}\]: /wide reaches 1024, beyond what i16f4 can truncate"
-    with pytest.raises(RangeFault, match=f"^{fault}$"):
+    fault = rf"samples\[{AT_ONCE + 4}\]: x reaches 1024 when it is truncated, 1 times the 1024 held there"
+    with pytest.raises(RangeFault, match=rf"^{fault} \(1 of {len(samples)} samples leave a ring\)"):
         ppc.simulate_many(narrowing(), {}, samples)
-    with pytest.raises(RangeFault, match=r"^/wide reaches 1024"):
+    with pytest.raises(RangeFault, match=r"^x reaches 1024"):
         ppc.simulate(narrowing(), {}, samples[AT_ONCE + 4])
 
 
