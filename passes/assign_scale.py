@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
-from ppc.passes.ranges import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
 from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
+from ppc.passes.ranges import SLACK, Range, Ranges
 from ppc.runtime.base.ring import MAX_BITS, Fixed
 
 _FINEST = 24

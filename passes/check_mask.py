@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Owner
-from ppc.passes.ranges import Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.masked import DEEP, contents
 from ppc.passes.owners import owners
+from ppc.passes.ranges import Ranges
 
 
 def check_mask(graph: Graph, ranges: Ranges) -> Graph:

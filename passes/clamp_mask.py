@@ -21,9 +21,9 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, walk, walk_from
 from ppc.passes import functions
-from ppc.passes.ranges import Range, Ranges
 from ppc.passes.fold_constants import settled
 from ppc.passes.masked import DEEP, Mask, Masked
+from ppc.passes.ranges import Range, Ranges
 
 _BEYOND = 17 / 16
 """How much further than any value a masked one is put, for a maximum."""

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.passes.ranges import Range
 from ppc.passes.octaves import OCTAVES
+from ppc.passes.ranges import Range
 
 _MOST = 60
 _TOLERANCE = 0.4

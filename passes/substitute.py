@@ -19,10 +19,10 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, rebuild, walk
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions, octaves
-from ppc.passes.ranges import SLACK, Range, Ranges
 from ppc.passes.errors import RangeError, place
 from ppc.passes.owners import Owners
 from ppc.passes.pattern import public
+from ppc.passes.ranges import SLACK, Range, Ranges
 
 
 @dataclass(frozen=True)
