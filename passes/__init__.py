@@ -30,6 +30,7 @@ from ppc.passes.hoist_mask import hoist_mask
 from ppc.passes.legal import check_legal
 from ppc.passes.legalise import legalise
 from ppc.passes.merge_equal import merge_equal
+from ppc.passes.pad_feeds import pad_feeds
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
@@ -98,6 +99,11 @@ def _fused(graph: Graph) -> Graph:
     return graph
 
 
+def _hoisted(s: State) -> State:
+    graph = hoist_mask(s.graph).graph
+    return replace(s, graph=graph, feeds=pad_feeds(graph, s.feeds))
+
+
 def _profiled(s: State) -> State:
     done = apply_profile(s.graph, s.profile, s.feeds, s.options.fitted)
     return replace(s, graph=done.graph, plain=done.graph, applied=done.applied, fitted=done.fitted)
@@ -133,7 +139,7 @@ PIPELINE: tuple[Stage, ...] = (
     Stage(
         "hoist_mask",
         "only the last term under a softmax, a ReLU or a maximum can be cut",
-        lambda s: replace(s, graph=hoist_mask(s.graph).graph),
+        _hoisted,
     ),
     Stage(
         "fold_scale",

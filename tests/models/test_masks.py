@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nets import ALLOWED, BATCH, TOKENS, WIDTH, Net, compiled, feeds, worst_error
-from whole import cost_as_predicted, two_parties
+from whole import cost_as_predicted, simulated_errors, two_parties
 
+import ppc
 from ppc.frontend.read.run import run
 from ppc.passes.errors import RangeError
 
@@ -342,6 +343,15 @@ def test_two_parties_mask_at_the_price_foretold(tmp_path: Path, build: Form) -> 
     (got,) = client.outputs.values()
     assert np.abs(got - wanted).max() < 2 * ALLOWED * wanted.std()
     assert cost_as_predicted(server, client)
+
+
+@pytest.mark.parametrize("build", [mask_chosen_by_where, scaled_by_a_number_of_the_servers])
+def test_data_without_padding_leaves_room_for_it(tmp_path: Path, build: Form) -> None:
+    path, _ = compiled(tmp_path, build)
+    seen = [{**feeds(seed), "mask": np.ones((BATCH, TOKENS), np.int64)} for seed in range(8, 24)]
+    made = ppc.compile(path, calibrate=seen)
+    (error,) = simulated_errors(path, made, [feeds(seed) for seed in range(4)]).values()
+    assert error.worst < 5 * ALLOWED
 
 
 def gated(n: Net) -> str:
