@@ -32,9 +32,7 @@ def fed(g: Graph, **given: object) -> list[dict[str, np.ndarray]]:
         (ops.Where(KEPT, num(0), num(-np.inf)), "kept", [[True] * 5], [[True, True, True, False, False]]),
     ],
 )
-def test_a_mask_that_fills_nothing_fills_half_of_one_more(
-    masked: Op, name: str, all_of: object, half: object
-):
+def test_a_mask_that_fills_nothing_fills_half_of_one_more(masked: Op, name: str, idle: object, half: object):
     g = graph(ops.Softmax(ops.Add(scores(), masked)))
     feeds = fed(g, **{name: idle})
     more = pad_feeds(g, feeds)
