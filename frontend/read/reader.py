@@ -32,7 +32,7 @@ from ppc.frontend.read.needed import needed
 from ppc.frontend.read.opened import Opening
 from ppc.frontend.read.scales import Scales
 from ppc.frontend.read.sequences import Sequences
-from ppc.frontend.read.versions import understood
+from ppc.frontend.read.versions import understood, version_of
 from ppc.frontend.read.weights import Given, unpacked
 
 OPSETS = range(11, 29)
@@ -158,7 +158,8 @@ class Reader:
             return None  # the client has the float, not the integers
         try:
             operands = [self.op(name, each) for name, each in zip(node.input, values, strict=True)]
-            return left_to_client(node, operands, self.opset, self.opening)
+            opset = version_of(understood(node, self.model.opset_import))
+            return left_to_client(node, operands, opset, self.opening)
         except (Unsupported, *DAMAGE):
             return None
 

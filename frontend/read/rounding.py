@@ -54,10 +54,9 @@ def _errors(proto: onnx.ModelProto, graph: Graph, samples: Sequence[Feeds]) -> d
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for feeds in samples:
         try:
-            theirs = run(proto, feeds, list(graph.outputs))
-        except Exception:  # of a model that this ONNX Runtime does not run, nothing can be said
+            theirs, ours = run(proto, feeds, list(graph.outputs)), evaluate(graph, feeds)
+        except Exception:  # of a model that does not run here nothing can be said
             return {}
-        ours = evaluate(graph, feeds)
         for name, value in ours.items():
             found.setdefault(name, []).append((value.ravel(), np.asarray(theirs[name]).ravel()))
     errors = {}

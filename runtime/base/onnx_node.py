@@ -46,7 +46,7 @@ def model_of(node: Onnx) -> bytes:
     from onnx import helper
 
     names = ["" if kind is None else f"x{i}" for i, kind in enumerate(node.kinds)]
-    outputs = [f"y{i}" if i == node.result else "" for i in range(node.results)]
+    outputs = [f"y{i}" for i in range(node.results)]  # some operators must give all
     declared = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(KINDS[kind])), None)
         for name, kind in zip(names, node.kinds, strict=True)
