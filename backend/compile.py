@@ -24,7 +24,7 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
 from ppc.frontend.read import rounding
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
-from ppc.passes.calibrate import random_feeds
+from ppc.passes.draw_inputs import random_feeds
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 

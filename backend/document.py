@@ -51,7 +51,12 @@ class Tensor(TypedDict):
 
 
 class Given(Tensor):
+    """The client refuses what leaves [low, high], which is known by ``bound`` (`runtime/plan/file.py`)."""
+
     kind: str
+    low: int | float | None
+    high: int | float | None
+    bound: str
 
 
 class NetworkUsed(TypedDict):

@@ -30,7 +30,17 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "model": plan.model,
         "profile": plan.profile,
         "options": msgspec.to_builtins(plan.options),
-        "inputs": [{"name": i.name, "shape": i.shape, "kind": i.kind} for i in plan.inputs],
+        "inputs": [
+            {
+                "name": i.name,
+                "shape": i.shape,
+                "kind": i.kind,
+                "low": i.low,
+                "high": i.high,
+                "bound": i.bound,
+            }
+            for i in plan.inputs
+        ],
         "outputs": [{"name": o.name, "shape": o.shape} for o in plan.outputs],
         "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
         "rates": {"machine": cost.rates.machine, "date": cost.rates.date},

@@ -170,6 +170,13 @@ def test_positions_as_in_the_samples_are_right(made, tmp_path):
     assert right(tmp_path, shifted)
 
 
+def test_the_summary_tells_each_range_and_how_it_is_known(made, tmp_path):
+    made(placed())
+    given = {each["name"]: each for each in called("inspect", tmp_path / "m.bin", "--json").json["inputs"]}
+    told = {name: (each["low"], each["high"], each["bound"]) for name, each in given.items()}
+    assert told == {"input_ids": (0, 39, "table"), "position_ids": (0, TOKENS - 1, "assumed")}
+
+
 def test_a_mask_of_other_numbers_is_refused(made, tmp_path):
     made(summed())
     client(tmp_path, {"input_ids": IDS, "attention_mask": 2 * np.ones_like(IDS)}).failed(6, "attention_mask")
