@@ -92,9 +92,10 @@ def compile_model(
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
-        graph, told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
-        opened += told
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        with _refusing(again):
+            graph, told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        opened += told
         log.info("choosing approximations, scales and rings")
         state = _passed(graph, wanted, _cut(graph, calibrate), "", again)
         for note in state.notes:
@@ -129,8 +130,9 @@ def emit_model(
     log.info("reading %s", model)
     length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
     chosen = tuple(outputs) if outputs else None
-    graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+    with _refusing(again):
+        graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile", again)
     _emitted(state, path)
     return state.applied
@@ -185,9 +187,9 @@ def _refusing(again: Callable[[], Checked]) -> Iterator[None]:
     """Refusals, which are of one op, as all that is in the way; where nothing is, as they are."""
     try:
         yield
-    except (ValueError, OverflowError) as error:
-        if unsupported := again().unsupported:
-            raise UnsupportedModel(unsupported) from None
+    except (ValueError, OverflowError, UnsupportedModel) as error:
+        if (found := again()).unsupported:
+            raise found.refusal() from None
         if hasattr(error, "exit_status"):
             raise
         raise Unsupported(str(error)) from None

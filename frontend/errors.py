@@ -81,8 +81,12 @@ class ControlFlow(UnsupportedOp):
 
 
 class UnsupportedModel(FrontendError):
-    def __init__(self, ops: Sequence[UnsupportedOp]) -> None:
-        self.ops = tuple(ops)
+    """``compiling``: the model's outputs in whose way nothing is."""
+
+    def __init__(self, ops: Sequence[UnsupportedOp], compiling: Sequence[str] = ()) -> None:
+        self.ops, self.compiling = tuple(ops), tuple(compiling)
         lines = "\n".join(f"  {each}" for each in ops)
+        if compiling:
+            lines += f"\n  these outputs compile: {', '.join(compiling)} (choose them with --output)"
         noun = "operator" if len(ops) == 1 else "operators"
         super().__init__(f"{len(ops)} unsupported {noun}:\n{lines}")

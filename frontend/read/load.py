@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ import onnx
 
 from ppc.frontend.errors import NotFinite, UnknownOutput, UnsupportedModel, UnsupportedOp
 from ppc.frontend.ir.graph import Graph, walk_from
-from ppc.frontend.ir.ops import Const
+from ppc.frontend.ir.ops import Const, Input
 from ppc.frontend.read.axes import fixed_inputs
 from ppc.frontend.read.model import read_model
-from ppc.frontend.read.needed import needed, not_stray
+from ppc.frontend.read.needed import needed, nodes_of, not_stray
 from ppc.frontend.read.opened import Opened, told
 from ppc.frontend.read.reader import Reader, Surveyed
 
@@ -27,14 +27,16 @@ log = logging.getLogger(__name__)
 class Survey:
     """What ``ppc check`` starts from: every node that the outputs are made of, and those without support.
 
-    In ``graph`` an `Opaque` stands for each of these. Outputs whose type is not known are not in it; it is
-    None where that is all of them.
+    In ``graph`` an `Opaque` stands for each of these. In place of outputs whose type is not known it has what
+    was known last of that they are made of; it is None where nothing was. ``outputs`` are those looked at,
+    each with the nodes that it is made of.
     """
 
     opset: int
     nodes: tuple[Surveyed, ...]
     unsupported: tuple[UnsupportedOp, ...]
     graph: Graph | None
+    outputs: Mapping[str, frozenset[str]]
 
 
 def load(
@@ -85,10 +87,18 @@ def survey(
     """All that ``load`` would compile, and all that it cannot; raises only UsageErrors and NotFinite."""
     reader = _read(path_or_model, seq_len, dims or {}, outputs)
     known = [name for name in reader.chosen if reader.values.get(name) is not None]
-    graph = reader.graph(known, explicit=outputs is not None) if known else None
-    if graph is not None:
-        _check_finite(graph)
-    return Survey(reader.opset, tuple(reader.nodes), tuple(reader.unsupported), graph)
+    graph = reader.graph(known, explicit=outputs is not None)
+    last = {
+        f"{name} before {i}": op
+        for name in reader.chosen
+        for i, op in enumerate(reader.sources.get(name, ()))
+        if not isinstance(op, Const | Input)
+    }
+    graph = replace(graph, outputs=graph.outputs | last)
+    _check_finite(graph)
+    made_of = {name: nodes_of(reader.model.graph, name) for name in reader.chosen}
+    found = graph if graph.outputs else None
+    return Survey(reader.opset, tuple(reader.nodes), tuple(reader.unsupported), found, made_of)
 
 
 def _read(

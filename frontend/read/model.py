@@ -30,7 +30,10 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         size = written_out(model)
         if size <= MOST_NODES:
-            return inliner.inline_local_functions(model)
+            try:
+                return inliner.inline_local_functions(model, convert_version=True)
+            except Exception:  # a function of another opset that ONNX cannot convert stays, and is named
+                return inliner.inline_local_functions(model)
     except Exception as error:  # the inliner raises what it likes
         raise NotOnnx(f"the model's local functions cannot be inlined: {error}") from None
     raise NotOnnx(f"the model's local functions come to {size:,} nodes, more than {MOST_NODES:,}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 
@@ -25,6 +25,28 @@ def _reads(node: onnx.NodeProto) -> set[str]:
                 names |= _reads(inner)
             names |= {each.name for each in graph.output}
     return names
+
+
+def label(node: onnx.NodeProto) -> str:
+    """What a user may know a node by: its name, or what it makes."""
+    return node.name or next((name for name in node.output if name), "")
+
+
+def nodes_of(graph: onnx.GraphProto, output: str) -> frozenset[str]:
+    """The nodes that an output is made of by their labels, those of branches among them."""
+    return frozenset(
+        name
+        for i in needed(graph.node, (output,))
+        for name in (label(graph.node[i]), *_within(graph.node[i]))
+    )
+
+
+def _within(node: onnx.NodeProto) -> Iterator[str]:
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield label(inner)
+                yield from _within(inner)
 
 
 def needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> set[int]:
