@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from ppc.frontend.errors import UsageError
 from ppc.frontend.read.run import all_values
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.session.inputs import fit, naming
@@ -35,7 +36,7 @@ def error_by_layer(
     """The outputs of each sample, and a row for each step that stands for a tensor of the model, in order.
 
     Errors are those where the mask leaves anything to compare, and the worst of all samples. Raises
-    UsageError where ``samples`` do not fit the model.
+    UsageError where ``samples`` do not fit the model, or it has none of the plan's tensors.
     """
     simulator = Simulator(plan, weights)
     outputs, rows = [], dict[str, LayerError]()
@@ -44,7 +45,9 @@ def error_by_layer(
             length, fitted = fit(plan, feeds)
             (found,) = simulator.run([fitted], keep=True)
         named = {s.name: i for i, s in enumerate(length.steps) if s.name}  # of several steps, the last
-        floats = all_values(model, fitted, list(named))
+        floats = all_values(model, fitted, [*named, *found.outputs])
+        if not floats:
+            raise UsageError(f"{model} makes nothing that the plan does; that was compiled from {plan.model}")
         for name, i in sorted(named.items(), key=lambda each: each[1]):
             if name in floats and floats[name].size == found.values[i].size:
                 error, relative = _error(found.values[i], floats[name])

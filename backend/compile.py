@@ -21,6 +21,7 @@ from ppc.backend.merge_lengths import merge_lengths
 from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
+from ppc.frontend.read.axes import OpenAxis
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
 from ppc.runtime.base.errors import BadInput
@@ -38,13 +39,14 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True, repr=False)
 class Compiled:
-    """The public plan, the server's weights, what the profile replaced, and the whole numbers of the model
-    that are public because an operator needs them so."""
+    """The public plan, the server's weights, what the profile replaced, the whole numbers of the model that
+    are public because an operator needs them so, and what open axes became at the greatest length."""
 
     plan: Plan
     weights: Weights
     applied: tuple[passes.Applied, ...] = ()
     opened: tuple[Opened, ...] = ()
+    axes: tuple[OpenAxis, ...] = ()
 
     def __repr__(self) -> str:
         return f"Compiled(plan {self.plan.hash[:12]}, {len(self.weights)} weights)"
@@ -88,14 +90,16 @@ def compile_model(
     )
     compiled, applied = [], None
     opened: list[Opened] = []
+    axes: tuple[OpenAxis, ...] = ()
     wanted = passes.Options(profile=profile, max_error=max_error)
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         with _refusing(again):
-            graph, told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
-        opened += told
+            told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        graph, axes = told.graph, axes or told.axes
+        opened += told.opened
         log.info("choosing approximations, scales and rings")
         state = _passed(graph, wanted, _cut(graph, calibrate), "", again)
         for note in state.notes:
@@ -110,7 +114,7 @@ def compile_model(
             compiled.append(
                 lower(state.graph, model=Path(model).name, profile=state.profile.name, options=options)
             )
-    return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)))
+    return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)
 
 
 def emit_model(

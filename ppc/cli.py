@@ -141,8 +141,8 @@ def compile_(
     seconds = round(time.perf_counter() - begun, 3)
     if as_json:
         files = {"file": str(output), "weights_file": str(weights), "seconds": seconds}
-        replaced, opened = map(_listed, (compiled.applied, compiled.opened))
-        _print_json({**summary, **files, "replaced": replaced, "opened": opened})
+        replaced, opened, axes = map(_listed, (compiled.applied, compiled.opened, compiled.axes))
+        _print_json({**summary, **files, "axes": axes, "replaced": replaced, "opened": opened})
         return
     _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")

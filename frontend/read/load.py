@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,9 @@ import onnx
 from ppc.frontend.errors import NotFinite, UnknownOutput, UnsupportedModel, UnsupportedOp
 from ppc.frontend.ir.graph import Graph, walk_from
 from ppc.frontend.ir.ops import Const, Input
-from ppc.frontend.read.axes import fixed_inputs
+from ppc.frontend.read.axes import OpenAxis, axis_lines, fixed_inputs
 from ppc.frontend.read.model import read_model
-from ppc.frontend.read.needed import needed, nodes_of, not_stray
+from ppc.frontend.read.needed import needed, nodes_of, not_stray, read_by
 from ppc.frontend.read.opened import Opened, told
 from ppc.frontend.read.reader import Reader, Surveyed
 
@@ -55,7 +55,17 @@ def load(
     Raises a FrontendError: UsageError for what the caller can put right by asking differently,
     UnsupportedModel with all operators that cannot be compiled, NotFinite for broken weights.
     """
-    return load_told(path_or_model, seq_len=seq_len, dims=dims, outputs=outputs)[0]
+    return load_told(path_or_model, seq_len=seq_len, dims=dims, outputs=outputs).graph
+
+
+@dataclass(frozen=True)
+class Told:
+    """A graph, what of the model is public in it because an operator needs it so, and what its inputs' open
+    axes became; the log tells both."""
+
+    graph: Graph
+    opened: list[Opened]
+    axes: tuple[OpenAxis, ...]
 
 
 def load_told(
@@ -64,9 +74,11 @@ def load_told(
     seq_len: int | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
-) -> tuple[Graph, list[Opened]]:
-    """The same, and what of the model is public in it because an operator needs it so; the log tells that."""
-    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+) -> Told:
+    """The same, and what a user wants to know about it."""
+    reader, axes = _read(path_or_model, seq_len, dims or {}, outputs)
+    for line in axis_lines(axes):
+        log.info(line)
     if reader.unsupported:
         raise UnsupportedModel(reader.unsupported)
     graph = reader.graph(reader.chosen, explicit=outputs is not None)
@@ -74,7 +86,7 @@ def load_told(
     opened = reader.opening.found(graph)
     for line in told(opened):
         log.info(line)
-    return graph, opened
+    return Told(graph, opened, axes)
 
 
 def survey(
@@ -85,7 +97,7 @@ def survey(
     outputs: Sequence[str] | None = None,
 ) -> Survey:
     """All that ``load`` would compile, and all that it cannot; raises only UsageErrors and NotFinite."""
-    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+    reader, _ = _read(path_or_model, seq_len, dims or {}, outputs)
     known = [name for name in reader.chosen if reader.values.get(name) is not None]
     graph = reader.graph(known, explicit=outputs is not None)
     last = {
@@ -94,7 +106,7 @@ def survey(
         for i, op in enumerate(reader.sources.get(name, ()))
         if not isinstance(op, Const | Input)
     }
-    graph = replace(graph, outputs=graph.outputs | last)
+    graph = reader.of(graph.outputs | last)
     _check_finite(graph)
     made_of = {name: nodes_of(reader.model.graph, name) for name in reader.chosen}
     found = graph if graph.outputs else None
@@ -106,17 +118,18 @@ def _read(
     seq_len: int | None,
     dims: Mapping[str, int],
     outputs: Sequence[str] | None,
-) -> Reader:
+) -> tuple[Reader, tuple[OpenAxis, ...]]:
     model = read_model(path_or_model)
     there = [each.name for each in model.graph.output]
     for name in outputs or ():
         if name not in there:
             raise UnknownOutput(name, there)
-    inputs, _ = fixed_inputs(model, seq_len, dims)
     chosen = tuple(outputs or not_stray(model, there))
+    wanted = needed(model.graph.node, chosen)
+    inputs, axes = fixed_inputs(model, seq_len, dims, read_by(model.graph.node, wanted) | set(chosen))
     reader = Reader(model, inputs, chosen, seq_len)
-    reader.run(model.graph.node, needed(model.graph.node, chosen))
-    return reader
+    reader.run(model.graph.node, wanted)
+    return reader, axes
 
 
 def _check_finite(graph: Graph) -> None:

@@ -58,3 +58,8 @@ def needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> set[int]:
             found.add(i)
             wanted |= _reads(nodes[i])
     return found
+
+
+def read_by(nodes: Sequence[onnx.NodeProto], wanted: set[int]) -> set[str]:
+    """The names of all that these nodes read."""
+    return {name for i in wanted for name in _reads(nodes[i])}

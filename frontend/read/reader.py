@@ -310,6 +310,7 @@ class Reader:
         return max((o.version for o in self.model.opset_import if o.domain == node.domain), default=1)
 
     def graph(self, names: Iterable[str], *, explicit: bool) -> Graph:
+        """The outputs of these names, those without a weight only if ``explicit``, and their inputs."""
         found: dict[str, Op] = {}
         for name in names:
             if self.values.get(name) is None:
@@ -318,7 +319,11 @@ class Reader:
             assert op is not None
             found[name] = op
         real = {name: op for name, op in found.items() if explicit or has_weight(op)}
-        return Graph(self.inputs, real or found, self.model.graph.name)
+        return self.of(real or found)
+
+    def of(self, outputs: dict[str, Op]) -> Graph:
+        read = set(walk_from(*outputs.values()))
+        return Graph(tuple(each for each in self.inputs if each in read), outputs, self.model.graph.name)
 
 
 def _empty(given: Input) -> Known:
