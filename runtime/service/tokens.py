@@ -110,7 +110,8 @@ def _held(plan: Plan) -> int:
             raise BadInput(f"the plan's input {spec.name!r} does not come from a tokenizer; use --input")
         if not spec.shape or spec.shape[-1] != math.prod(spec.shape):
             raise BadInput(
-                f"the plan's input {spec.name!r} of shape {spec.shape} is more than one row of tokens; use --input"
+                f"the plan's input {spec.name!r} of shape {spec.shape} is more than one row of tokens; "
+                "use --input"
             )
     return min((spec.shape[-1] for spec in plan.inputs), default=0)
 

@@ -54,9 +54,9 @@ def enter(plan: Plan, local: Sequence[Local]) -> dict[int, Encoded]:
 def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]:
     """The shortest of the plan's lengths that holds ``feeds``, and the feeds padded to it with zeros.
 
-    Padded is only where one of the inputs is a mask, whose zeros make the model ignore the rest, and only along
-    the prompt: the axes in which the lengths differ, or, of a plan of one length, those that are as long as the
-    mask's last where ``feeds`` are as long as the mask given.
+    Padded is only where one of the inputs is a mask, whose zeros make the model ignore the rest, and only
+    along the prompt: the axes in which the lengths differ, or, of a plan of one length, those that are as
+    long as the mask's last where ``feeds`` are as long as the mask given.
 
     Raises BadInput, naming the input and the lengths, where none of several lengths fits.
     """
@@ -74,7 +74,7 @@ def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]
 
 
 def _padded_as(mask: InputSpec, plan: Plan, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Along the axes on which each of ``feeds`` is as long as the mask given, and the plan as long as its own."""
+    """Along the axes on which ``feeds`` are as long as the mask given, and the plan as long as its own."""
     given = feeds.get(mask.name)
     if given is None or not given.ndim == len(mask.shape) > 0 or not 0 < given.shape[-1] < mask.shape[-1]:
         return dict(feeds)

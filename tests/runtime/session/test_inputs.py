@@ -93,7 +93,7 @@ def test_every_axis_along_the_prompt_is_padded_and_no_other():
     ],
 )
 def test_what_a_plan_of_one_length_does_not_pad_is_refused(plan, feeds):
-    with pytest.raises(BadInput, match="shape|missing"):
+    with pytest.raises(BadInput, match=r"shape|missing"):
         check_inputs(*fit(plan, feeds))
 
 
