@@ -76,9 +76,9 @@ class Labels:
 
     def _probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.each or len(self.names) == 1:
-            return 0.5 * (1.0 + np.tanh(0.5 * logits))  # 1 / (1 + e^-x), without its overflow
-        raised = np.exp(logits - logits.max())
-        return raised / raised.sum()
+            return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits))  # 1 / (1 + e^-x), without its overflow
+        raised: NDArray[np.float64] = np.exp(logits - logits.max())
+        return np.asarray(raised / raised.sum())
 
 
 def _of(path: Path, document: object) -> Labels:

@@ -85,10 +85,7 @@ def test_all_texts_of_a_batch_have_the_length_that_holds_the_longest(words):
     both = tokenize_all(plan, ["w1", "w1 w2 w3"], words)
     assert [each["input_ids"].tolist() for each in both] == [[[90, 1, 91, 7, 7, 7]], [[90, 1, 2, 3, 91, 7]]]
     paired = tokenize_all(plan, ["w1", "w2"], words, ["w3", "w4 w5"])
-    assert [each["input_ids"].shape for each in paired] == [(1, 8)] * 2 or paired[0]["input_ids"].shape == (
-        1,
-        6,
-    )
+    assert [each["input_ids"].shape for each in paired] == [(1, 6), (1, 6)]
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
