@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -63,8 +62,12 @@ def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, BadZipFile) as error:  # TypeError: an npy is no archive
-        reason = str(error).partition(". ")[0]  # numpy goes on with how to load pickles
+    except BadInput:
+        raise
+    except Exception as error:  # zipfile, zlib, json and numpy each have several of their own
+        reason = (
+            str(error).partition(". ")[0] or type(error).__name__
+        )  # numpy goes on with how to load pickles
         raise BadInput(f"{path}: neither npz nor JSON of numbers: {reason}") from None
 
 
@@ -77,7 +80,7 @@ def simulated(path: Path | None) -> list[LayerError]:
         return [row | {what: float(row[what]) for what in ("max_error", "relative")} for row in rows]
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: not what `ppc simulate --against --json` prints: {error!r}") from None
 
 

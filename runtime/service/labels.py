@@ -48,7 +48,7 @@ class Labels:
             raise BadInput(f"{path}: neither JSON nor text, a label a line") from None
         try:
             document: object = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             if path.suffix == ".json":
                 raise BadInput(f"{path}: not readable as JSON") from None
             document = [line.strip() for line in text.splitlines() if line.strip()]
