@@ -12,10 +12,10 @@ import numpy as np
 
 from ppc.backend.lower_local import NotLocal, local_op
 from ppc.backend.operators import FREELY, LAYOUT, protocol, protocols
-from ppc.frontend.errors import UnsupportedOp
+from ppc.frontend.errors import FrontendError, UnsupportedModel, UnsupportedOp
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.elementwise import Comparison, Logical
-from ppc.frontend.ir.graph import Graph, Input, Op, Owner, walk
+from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, Owner, walk, walk_from
 from ppc.frontend.read.known import Known
 from ppc.frontend.read.load import Survey, survey
 from ppc.frontend.read.reader import Surveyed
@@ -23,7 +23,7 @@ from ppc.passes import statically
 from ppc.passes.calibrate import Range, Ranges
 from ppc.passes.legal import LEGAL
 from ppc.passes.owners import Owners, owners
-from ppc.runtime.base.function import ArgExtreme, LogSoftmax, Onnx, Top
+from ppc.runtime.base.function import ArgExtreme, Top
 
 FOLDED = "computed when compiling"
 MOVED = "part of what reads it"
@@ -48,15 +48,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Checked:
-    """``unsupported`` is empty where ``ppc compile`` will not refuse an operator."""
+    """``unsupported`` is empty where ``ppc compile`` will not refuse an operator.
+
+    ``outputs`` says so of each output that the model makes of its weights, also of those not asked for.
+    """
 
     opset: int
     rows: tuple[Row, ...]
     unsupported: tuple[UnsupportedOp, ...]
+    outputs: Mapping[str, bool]
 
     @property
     def supported(self) -> bool:
         return not self.unsupported
+
+    @property
+    def compiling(self) -> tuple[str, ...]:
+        """The outputs that compile."""
+        return tuple(name for name, compiles in self.outputs.items() if compiles)
+
+    def refusal(self) -> UnsupportedModel:
+        return UnsupportedModel(self.unsupported, self.compiling)
 
     def document(self) -> dict[str, object]:
         """The same for JSON."""
@@ -74,6 +86,7 @@ class Checked:
                 {"node": each.node, "operator": each.op_type, "opset": each.opset, "reason": each.reason}
                 for each in self.unsupported
             ],
+            "outputs": [{"name": name, "compiles": compiles} for name, compiles in self.outputs.items()],
         }  # fmt: skip
 
 
@@ -86,14 +99,23 @@ def check_model(
 ) -> Checked:
     """What ``compile`` would do with each node; raises UsageErrors and NotFinite, never UnsupportedModel."""
     found = survey(model, seq_len=seq_len, dims=dims, outputs=outputs)
-    unsupported = list(found.unsupported)
-    fused: Graph | None = None
-    if found.graph is not None:
-        after = statically(found.graph, _Guessed())
-        fused = after["pool"]
-        unsupported += _in_the_way(found, found.graph, after["delay_division"])
+    fused, ways = _looked_at(found)
+    unsupported = (*found.unsupported, *ways.faults)
+    compiles = {name: name not in ways.outputs for name in found.outputs}
+    if unsupported and outputs is not None:
+        compiles = _others(model, seq_len, dims) | compiles
     bad = {each.node for each in unsupported}
-    return Checked(found.opset, _rows(found, fused, bad), tuple(unsupported))
+    return Checked(found.opset, _rows(found, fused, bad), unsupported, compiles)
+
+
+def _others(model: str | Path, seq_len: int | None, dims: Mapping[str, int] | None) -> dict[str, bool]:
+    """Whether outputs that were not asked for would compile; none where they need to be told more."""
+    try:
+        found = survey(model, seq_len=seq_len, dims=dims)
+    except FrontendError:
+        return {}
+    stopped = _looked_at(found)[1].outputs
+    return {name: name not in stopped for name in found.outputs}
 
 
 class _Guessed(Ranges):
@@ -108,18 +130,52 @@ class _Guessed(Ranges):
 # ---- what stands in the way
 
 
-def _in_the_way(found: Survey, loaded: Graph, final: Graph) -> list[UnsupportedOp]:
-    """Ops that no protocol and no function of the client's covers, by the nodes they came from."""
+@dataclass(frozen=True)
+class _InTheWay:
+    """What shows only on shares, and the outputs that this, or what the reader found, is in the way of."""
+
+    faults: tuple[UnsupportedOp, ...]
+    outputs: frozenset[str]
+
+
+def _looked_at(found: Survey) -> tuple[Graph | None, _InTheWay]:
+    """The graph after fusion, and what is in its way."""
+    bad = {each.node for each in found.unsupported}
+    stopped = {name for name, nodes in found.outputs.items() if nodes & bad}
+    if found.graph is None:
+        return None, _InTheWay((), frozenset(stopped))
+    after = statically(found.graph, _Guessed())
+    faults = _faults(found, after["delay_division"])
+    final = after["delay_division"].outputs
+    stopped |= {
+        name
+        for name in found.outputs
+        if name in final and not faults.keys().isdisjoint(walk_from(final[name]))
+    }
+    reported = {each.node: each for each in faults.values()}
+    return after["pool"], _InTheWay(tuple(reported.values()), frozenset(stopped))
+
+
+def _faults(found: Survey, final: Graph) -> dict[Op, UnsupportedOp]:
+    """Ops that no protocol and no function of the client's covers, by the nodes they came from.
+
+    What takes truth values or whole numbers from one of these is not a fault of its own.
+    """
     owner = owners(final)
-    reported: dict[str, UnsupportedOp] = {}
+    faults: dict[Op, UnsupportedOp] = {}
+    spoilt = set[Op]()
     for op in walk(final):
-        reason = _why_not(op, owner)
+        follows = any(each in spoilt and each.type.num != FLOAT for each in op.operands)
+        if follows or isinstance(op, ops.Opaque):
+            spoilt.add(op)
+        reason = None if follows else _why_not(op, owner)
         if reason is None:
             continue
-        node = _origin(op, found, loaded, final)
-        name, kind = (_label(node), node.op_type) if node else (op.name, type(op).__name__)
-        reported.setdefault(name, UnsupportedOp(name, kind, found.opset, reason))
-    return list(reported.values())
+        spoilt.add(op)
+        node = _origin(op, found, final)
+        name, kind = (node.name, node.op_type) if node else ("", "an operator")
+        faults[op] = UnsupportedOp(name, kind, found.opset, reason)
+    return faults
 
 
 _RUNS = LEGAL["delay_division"]
@@ -132,9 +188,7 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
     if owner[op] is Owner.SHARED:
         if _RUNS.on_shares(op):
             return None
-        return (
-            f"neither party knows its operands, and no protocol computes {_what(op)} on shares{_remedy(op)}"
-        )
+        return f"neither party knows its operands, and no protocol computes it on shares; {_remedy(op)}"
     try:
         local_op(op, tuple(range(len(op.operands))))
     except NotLocal:
@@ -142,28 +196,27 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
     return None
 
 
-def _what(op: Op) -> str:
-    if not isinstance(op, ops.Clear):
-        return type(op).__name__
-    return op.function.operator if isinstance(op.function, Onnx) else op.function.key
+_ACTIVATIONS = ("Elu", "Celu", "ThresholdedRelu", "Shrink", "Mish", "Softplus", "Softsign")
 
 
 def _remedy(op: Op) -> str:
+    name = next((each.name for each in op.operands if each.name), "")
+    operand = f"its operand, {name}," if name else "its operand"
     match op:
         case ops.Pow():
-            return "; write it with whole exponents up to 4, or ½ and their inverses"
-        case ops.Clear(function=LogSoftmax()):
-            return "; make its operand the output, and let the client finish"
+            return "write it with whole exponents up to 4, or ½ and their inverses"
         case ops.Clear(function=ArgExtreme() | Top()):
-            return "; make its operand the output, and let the client choose"
+            return f"make {operand} an output, and let the client choose"
         case ops.Gather():
-            return "; its places must be known to one party"
+            return "its places must be known to one party"
         case Comparison() | ops.Where() | Logical():
-            return "; write the choice with Relu or Clip"
-    return "; replace it in the model, by ReLU, GELU, SiLU or tanh where it is an activation"
+            return "write the choice with Relu or Clip"
+        case ops.Clear(function=function) if function.key in _ACTIVATIONS:
+            return "train with ReLU, GELU, SiLU or tanh in its place"
+    return f"make {operand} an output, and let the client finish"
 
 
-def _origin(op: Op, found: Survey, loaded: Graph, final: Graph) -> Surveyed | None:
+def _origin(op: Op, found: Survey, final: Graph) -> Surveyed | None:
     """The node that made the value, or else the one that made the nearest named value above it."""
     made = {name: node for node in found.nodes for name in node.outputs}
     users: dict[Op, list[Op]] = defaultdict(list)
@@ -189,14 +242,10 @@ def _rows(found: Survey, fused: Graph | None, bad: set[str]) -> tuple[Row, ...]:
     told = _Told(found, fused)
     for node in found.nodes:
         owner, how = told.of(node)
-        how = UNSUPPORTED if _label(node) in bad else how
-        groups.setdefault((node.op_type, owner, how), []).append(_label(node))
+        how = UNSUPPORTED if node.name in bad else how
+        groups.setdefault((node.op_type, owner, how), []).append(node.name)
     rows = [Row(kind, owner, how, tuple(nodes)) for (kind, owner, how), nodes in groups.items()]
     return tuple(sorted(rows, key=lambda row: (row.op_type, -row.count, row.how)))
-
-
-def _label(node: Surveyed) -> str:
-    return node.name or next(iter(node.outputs), "")
 
 
 class _Told:
@@ -212,9 +261,7 @@ class _Told:
     def of(self, node: Surveyed) -> tuple[str, str]:
         """(owner, how)"""
         result = node.result
-        if isinstance(result, ops.Opaque):
-            return "", UNSUPPORTED
-        if result is None:
+        if result is None or isinstance(result, ops.Opaque):
             return "", BEHIND
         if isinstance(result, Known):
             return ("server" if result.secret else "public"), FOLDED
@@ -280,6 +327,8 @@ def as_text(checked: Checked) -> str:
         f"opset {checked.opset}, {nodes} nodes: {'all supported' if checked.supported else _sum(checked)}",
     ]
     lines += [f"  {each}" for each in checked.unsupported]
+    if checked.unsupported and checked.compiling:
+        lines.append(f"  these outputs compile: {', '.join(checked.compiling)}")
     return "\n".join(lines)
 
 

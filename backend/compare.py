@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from ppc.frontend.errors import UsageError
 from ppc.frontend.read.run import all_values
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.session.inputs import fit, naming
@@ -36,7 +37,8 @@ def error_by_layer(
     """Each sample simulated, and a row for each step that stands for a tensor of the model, in order.
 
     A sample that leaves a ring goes on (`Simulated.wraps`). Errors are those where the mask leaves anything
-    to compare, and the worst of all samples. Raises UsageError where ``samples`` do not fit the model.
+    to compare, and the worst of all samples. Raises UsageError where ``samples`` do not fit the model, or it
+    has none of the plan's tensors.
     """
     simulator = Simulator(plan, weights)
     simulated, rows = [], dict[str, LayerError]()
@@ -45,7 +47,9 @@ def error_by_layer(
             length, fitted = fit(plan, feeds)
             (found,) = simulator.run([fitted], keep=True, wrapping=True)
         named = {s.name: i for i, s in enumerate(length.steps) if s.name}  # of several steps, the last
-        floats = all_values(model, fitted, list(named))
+        floats = all_values(model, fitted, [*named, *found.outputs])
+        if not floats:
+            raise UsageError(f"{model} makes nothing that the plan does; that was compiled from {plan.model}")
         for name, i in sorted(named.items(), key=lambda each: each[1]):
             if name in floats and floats[name].size == found.values[i].size:
                 error, relative = _error(found.values[i], floats[name])

@@ -22,6 +22,7 @@ from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
 from ppc.frontend.read import rounding
+from ppc.frontend.read.axes import OpenAxis
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
 from ppc.passes.draw_inputs import random_feeds
@@ -40,13 +41,14 @@ class Unsupported(ValueError):
 
 @dataclass(frozen=True, repr=False)
 class Compiled:
-    """The public plan, the server's weights, what the profile replaced, and the whole numbers of the model
-    that are public because an operator needs them so."""
+    """The public plan, the server's weights, what the profile replaced, the whole numbers of the model that
+    are public because an operator needs them so, and what open axes became at the greatest length."""
 
     plan: Plan
     weights: Weights
     applied: tuple[passes.Applied, ...] = ()
     opened: tuple[Opened, ...] = ()
+    axes: tuple[OpenAxis, ...] = ()
 
     def __repr__(self) -> str:
         return f"Compiled(plan {self.plan.hash[:12]}, {len(self.weights)} weights)"
@@ -93,17 +95,20 @@ def compile_model(
     compiled: list[tuple[Plan, Weights]] = []
     applied = None
     opened: list[Opened] = []
+    axes: tuple[OpenAxis, ...] = ()
     wanted = passes.Options(profile=profile, max_error=max_error, margin=margin)
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
-        graph, told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
-        opened += told
+        again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        with _refusing(again):
+            told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+        graph, axes = told.graph, axes or told.axes
+        opened += told.opened
         samples = _cut(graph, calibrate)
         if not compiled:
             for line in rounding.told(model, graph, samples or random_feeds(graph)):
                 log.info(line)
-        again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         log.info("choosing approximations, scales and rings")
         state = _passed(graph, wanted, samples, "", again)
         for each in state.inputs if applied is None else ():
@@ -126,7 +131,7 @@ def compile_model(
                     inputs=state.inputs,
                 )
             )
-    return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)))
+    return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)
 
 
 def emit_model(
@@ -146,8 +151,9 @@ def emit_model(
     log.info("reading %s", model)
     length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
     chosen = tuple(outputs) if outputs else None
-    graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+    with _refusing(again):
+        graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile", again)
     _emitted(state, path)
     return state.applied
@@ -202,9 +208,9 @@ def _refusing(again: Callable[[], Checked]) -> Iterator[None]:
     """Refusals, which are of one op, as all that is in the way; where nothing is, as they are."""
     try:
         yield
-    except (ValueError, OverflowError) as error:
-        if unsupported := again().unsupported:
-            raise UnsupportedModel(unsupported) from None
+    except (ValueError, OverflowError, UnsupportedModel) as error:
+        if (found := again()).unsupported:
+            raise found.refusal() from None
         if hasattr(error, "exit_status"):
             raise
         raise Unsupported(str(error)) from None

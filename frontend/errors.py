@@ -6,7 +6,9 @@ FrontendError                3
 │   ├── MissingExternalData      weights kept in a file of their own, which is not there
 │   ├── DynamicAxis              an axis of an input has no size
 │   ├── UnknownDim               a size for an axis that no input has
-│   └── UnknownOutput            an output, or an inner tensor, that the model does not have
+│   ├── BatchesDiffer            inputs that go together, of several numbers of prompts
+│   ├── UnknownOutput            an output, or an inner tensor, that the model does not have
+│   └── NotRun                   ONNX Runtime does not run the model, or not on these inputs
 ├── NotFinite                3   a weight is NaN or infinite
 ├── UnsupportedOp            3   one operator: where, which, why, what to do
 │   └── ControlFlow              If, Loop or Scan that depends on data
@@ -15,7 +17,7 @@ FrontendError                3
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class FrontendError(Exception):
@@ -57,9 +59,25 @@ class UnknownDim(UsageError):
     pass
 
 
+class BatchesDiffer(UsageError):
+    """``rows``: of each input how many prompts it holds; ``names`` of the axes that could be given."""
+
+    def __init__(self, rows: Mapping[str, int], names: Mapping[str, str]) -> None:
+        said = ", ".join(f"{name} has {size}" for name, size in rows.items())
+        free = [names[name] or f"{name}.0" for name in rows if name in names]
+        remedy = f"; give {' '.join(f'--dim {each}=VALUE' for each in dict.fromkeys(free))}" if free else ""
+        super().__init__(f"the inputs disagree how many prompts there are: {said}{remedy}")
+
+
 class UnknownOutput(UsageError):
     def __init__(self, asked: str, there: Iterable[str]) -> None:
         super().__init__(f"the model has no output {asked!r}; it has {', '.join(sorted(there)) or 'none'}")
+
+
+class NotRun(UsageError):
+    def __init__(self, said: str) -> None:
+        line = next((each.strip() for each in said.splitlines() if each.strip()), "no reason given")
+        super().__init__(f"ONNX Runtime cannot run the model on these inputs: {line}")
 
 
 class NotFinite(FrontendError):
@@ -81,8 +99,12 @@ class ControlFlow(UnsupportedOp):
 
 
 class UnsupportedModel(FrontendError):
-    def __init__(self, ops: Sequence[UnsupportedOp]) -> None:
-        self.ops = tuple(ops)
+    """``compiling``: the model's outputs in whose way nothing is."""
+
+    def __init__(self, ops: Sequence[UnsupportedOp], compiling: Sequence[str] = ()) -> None:
+        self.ops, self.compiling = tuple(ops), tuple(compiling)
         lines = "\n".join(f"  {each}" for each in ops)
+        if compiling:
+            lines += f"\n  these outputs compile: {', '.join(compiling)} (choose them with --output)"
         noun = "operator" if len(ops) == 1 else "operators"
         super().__init__(f"{len(ops)} unsupported {noun}:\n{lines}")

@@ -34,7 +34,7 @@ from ppc.runtime.plan.file import load as load_plan
 from ppc.runtime.service.client import Client
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
-from ppc.runtime.service.tokens import tokenize
+from ppc.runtime.service.tokens import tokenize, tokenize_all
 from ppc.runtime.session.simulate import Simulator, headroom
 
 DEFAULT_NETWORK = "50Mbit,40ms"
@@ -130,4 +130,5 @@ __all__ = [
     "simulate_many",
     "summary",
     "tokenize",
+    "tokenize_all",
 ]

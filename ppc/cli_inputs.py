@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -61,8 +62,12 @@ def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, TypeError, BadZipFile) as error:  # TypeError: an npy is no archive
-        reason = str(error).partition(". ")[0]  # numpy goes on with how to load pickles
+    except BadInput:
+        raise
+    except Exception as error:  # zipfile, zlib, json and numpy each have several of their own
+        reason = (
+            str(error).partition(". ")[0] or type(error).__name__
+        )  # numpy goes on with how to load pickles
         raise BadInput(f"{path}: neither npz nor JSON of numbers: {reason}") from None
 
 
@@ -75,7 +80,7 @@ def simulated(path: Path | None) -> list[LayerError]:
         return [row | {what: float(row[what]) for what in ("max_error", "relative")} for row in rows]
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path}: not what `ppc simulate --against --json` prints: {error!r}") from None
 
 
@@ -110,13 +115,28 @@ def _unstacked(path: Path, stacked: dict[str, np.ndarray[Any, Any]]) -> list[dic
     ]
 
 
-def feeds(
-    plan: ppc.Plan, input_: Path | None, text: str | None, tokenizer: Path | None
-) -> dict[str, np.ndarray[Any, Any]]:
-    if (input_ is None) == (text is None):
+def asked(
+    plan: ppc.Plan, file: Path | None, texts: Sequence[str], pairs: Sequence[str], tokenizer: Path | None
+) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:
+    """What the client of ``ppc run`` asks for, and whether that is several samples."""
+    if (file is None) == (not texts):
         raise BadInput("the client wants either --input FILE or --text TEXT with --tokenizer FILE")
-    if input_ is not None:
-        return read_inputs(input_)
+    if file is not None:
+        if pairs or tokenizer:
+            raise BadInput("--text-pair and --tokenizer go with --text, not with --input")
+        return one_or_more(plan, file)
     if tokenizer is None:
         raise BadInput("--text needs --tokenizer tokenizer.json")
-    return ppc.tokenize(plan, text or "", tokenizer)
+    if [*texts, *pairs].count("-") > 1:
+        raise BadInput("- is standard input, which can be read once")
+    texts, pairs = [_read_text(each) for each in texts], [_read_text(each) for each in pairs]
+    return ppc.tokenize_all(plan, texts, tokenizer, pairs or None), len(texts) > 1
+
+
+def _read_text(given: str) -> str:
+    if given != "-":
+        return given
+    try:
+        return sys.stdin.read().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"standard input is no text: {error}") from None

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ppc.frontend.errors import DynamicAxis, UnknownDim
+from ppc.frontend.errors import BatchesDiffer, DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import FLOAT, Input, Num
 from ppc.frontend.ops.kinds import kind_of
 from ppc.frontend.read.sandbox import infer
@@ -21,23 +22,52 @@ _MADE_UP = re.compile(r"|\?|s\d+|u\d+|unk__\d+|.*dynamic_axes_\d+|.*_?dim_\d+")
 """Names that exporters make up for axes that nobody named."""
 
 
+@dataclass(frozen=True)
+class OpenAxis:
+    """An axis that the model leaves open: what became of it, and why."""
+
+    input: str
+    axis: int
+    name: str
+    size: int
+    why: str
+
+
+def axis_lines(axes: Sequence[OpenAxis]) -> list[str]:
+    """For people: a line for all axes that became the same for the same reason."""
+    alike: dict[tuple[str, int, str], list[str]] = {}
+    for each in axes:
+        place = f"{each.input}.{each.axis}"
+        alike.setdefault((each.name or place, each.size, each.why), []).append(place)
+    lines = []
+    for (name, size, why), places in alike.items():
+        where = "" if places == [name] else f": {', '.join(places)}"
+        lines.append(f"axis {name} = {size}, {why}{where}")
+    return lines
+
+
 def fixed_inputs(
-    model: onnx.ModelProto, seq_len: int | None, dims: Mapping[str, int]
-) -> tuple[tuple[Input, ...], dict[str, int]]:
-    """The model's inputs with every axis fixed, and what each named axis was fixed to.
+    model: onnx.ModelProto, seq_len: int | None, dims: Mapping[str, int], read: Container[str] | None = None
+) -> tuple[tuple[Input, ...], tuple[OpenAxis, ...]]:
+    """The model's inputs of the names in ``read`` with every axis fixed, and what each open one became.
 
     In this order: ``dims`` by the axis's name or as ``input.axis``; ``seq_len`` for a name with "seq" or
     "length" in it; 1 for a first axis called batch… or N; 0 for past…, a cache that nobody has filled; a sum
-    of names for "past_length + seq_length". Axes with names that an exporter made up: 1 for the first, and
-    ``seq_len`` for the second of a matrix of integers, which token ids and masks are. Raises DynamicAxis for
-    what is left, and UnknownDim for a size that no axis takes.
+    of names for "past_length + seq_length". "past_length + 1" counts what is there after another token: with
+    an empty cache a whole prompt comes at once, so it is ``seq_len`` where another axis is. Axes with names
+    that an exporter made up: 1 for the first, and ``seq_len`` for the second of a matrix of integers, which
+    token ids and masks are.
+
+    Raises DynamicAxis for what is left, UnknownDim for a size that no axis takes, and BatchesDiffer where the
+    inputs are not of one batch.
     """
     initialized = {each.name for each in model.graph.initializer}
-    values = [each for each in model.graph.input if each.name not in initialized]
-    fixer = _Fixer(seq_len, dims)
+    there = [each for each in model.graph.input if each.name not in initialized]
+    values = [each for each in there if read is None or each.name in read]
+    fixer = _Fixer(seq_len, dims, values)
     inputs = tuple(fixer.input(value) for value in values)
-    fixer.check()
-    return inputs, fixer.named
+    fixer.check([each for each in there if each not in values])
+    return inputs, tuple(fixer.found)
 
 
 def is_cache(name: str) -> bool:
@@ -108,13 +138,19 @@ def _terms(name: str) -> list[str]:
 
 
 class _Fixer:
-    def __init__(self, seq_len: int | None, dims: Mapping[str, int]) -> None:
+    def __init__(
+        self, seq_len: int | None, dims: Mapping[str, int], values: Sequence[onnx.ValueInfoProto]
+    ) -> None:
         self.seq_len, self.dims = seq_len, dims
-        self.named: dict[str, int] = {}
+        self.found: list[OpenAxis] = []
         self.taken: set[str] = set()
         self.sizes: set[int] = set()
+        self.batches: dict[str, int] = {}
         self.open: list[tuple[str, int, str]] = []
         self.seen: list[str] = []
+        names = [axis.dim_param for value in values for axis in value.type.tensor_type.shape.dim]
+        self.prompt = seq_len if any(map(_is_sequence, names)) else None
+        """The length of a whole prompt, where an axis of its own says it."""
         for name, size in dims.items():
             if size < 1:
                 raise UnknownDim(f"--dim {name}={size}: an axis has at least one element")
@@ -143,44 +179,80 @@ class _Fixer:
                 )
             self.taken |= {place} & set(self.dims)
             self.sizes.add(axis.dim_value)
+            if index == 0 and tokens and axis.dim_value > 1:  # one row goes with any number of others
+                self.batches[tensor] = axis.dim_value
             return int(axis.dim_value)
         name = axis.dim_param
         self.seen.append(name or place)
-        size = self.size(name, place, index, tokens)
+        size, why = self.size(name, place, index, tokens)
         if size is None:
             self.open.append((tensor, index, name))
             return 1
         self.sizes.add(size)
-        if name:
-            self.named[name] = size
+        self.found.append(OpenAxis(tensor, index, name, size, why))
+        if index == 0 and (_is_batch(name) or (tokens and _MADE_UP.fullmatch(name))):
+            self.batches[tensor] = size
         return size
 
-    def size(self, name: str, place: str, index: int, tokens: bool) -> int | None:
+    def size(self, name: str, place: str, index: int, tokens: bool) -> tuple[int | None, str]:
+        """What an axis becomes, None where nothing says it, and why."""
         for key in (place, name):
             if key in self.dims:
                 self.taken.add(key)
-                return self.dims[key]
+                return self.dims[key], "--dim"
         if "+" in name:
-            sizes = [
-                int(part) if part.isdigit() else self.size(part, "", index, tokens) for part in _terms(name)
-            ]
-            return None if None in sizes else sum(each for each in sizes if each is not None)
-        plain = name.lower() if name.isidentifier() or name.replace(".", "_").isidentifier() else ""
-        if is_cache(plain):
-            return 0
-        if ("seq" in plain or "length" in plain) and self.seq_len is not None:
-            return self.seq_len
-        if plain.startswith("batch") or (index == 0 and plain in ("n", "b", "bs", "bsz")):
-            return 1
+            return self.sum(name, index, tokens)
+        if is_cache(_plain(name)):
+            return 0, "an empty cache"
+        if _is_sequence(name) and self.seq_len is not None:
+            return self.seq_len, "--seq-len"
+        if _is_batch(name) or (index == 0 and _plain(name) in ("n", "b", "bs", "bsz")):
+            return 1, "one prompt at a time"
         if _MADE_UP.fullmatch(name):
-            return 1 if index == 0 else self.seq_len if index == 1 and tokens else None
-        return None
+            if index == 0:
+                return 1, "a first axis without a name"
+            if index == 1 and tokens:
+                return self.seq_len, "--seq-len, the second axis of tokens"
+        return None, ""
 
-    def check(self) -> None:
+    def sum(self, name: str, index: int, tokens: bool) -> tuple[int | None, str]:
+        terms = _terms(name)
+        cache = next((each for each in terms if is_cache(_plain(each))), "")
+        if self.prompt is not None and cache and cache not in self.dims and set(terms) == {cache, "1"}:
+            return self.prompt, "--seq-len: the cache is empty, and the whole prompt comes at once"
+        found = [int(each) if each.isdigit() else self.size(each, "", index, tokens)[0] for each in terms]
+        sizes = [each for each in found if each is not None]
+        return (sum(sizes), f"{' + '.join(map(str, sizes))}") if len(sizes) == len(found) else (None, "")
+
+    def check(self, unread: Sequence[onnx.ValueInfoProto]) -> None:
         if self.open:
             raise DynamicAxis(self.open)
         there = f"the model leaves open: {', '.join(dict.fromkeys(self.seen)) or 'none'}"
-        if unknown := [f"{key}={self.dims[key]}" for key in self.dims if key not in self.taken]:
+        idle = {
+            key
+            for value in unread
+            for i, axis in enumerate(value.type.tensor_type.shape.dim)
+            for key in (f"{value.name}.{i}", axis.dim_param, *_terms(axis.dim_param))
+        }
+        if unknown := [f"{key}={self.dims[key]}" for key in self.dims if key not in self.taken | idle]:
             raise UnknownDim(f"--dim {' '.join(unknown)}: no input has such an axis; {there}")
         if self.seq_len is not None and self.seq_len not in self.sizes:
             raise UnknownDim(f"--seq-len {self.seq_len}: no axis is a sequence's length; {there}")
+        if len(set(self.batches.values())) > 1:
+            raise BatchesDiffer(
+                self.batches, {each.input: each.name for each in self.found if each.axis == 0}
+            )
+
+
+def _plain(name: str) -> str:
+    """A name in lower case, "" for what is none."""
+    return name.lower() if name.isidentifier() or name.replace(".", "_").isidentifier() else ""
+
+
+def _is_sequence(name: str) -> bool:
+    plain = _plain(name)
+    return not is_cache(plain) and ("seq" in plain or "length" in plain)
+
+
+def _is_batch(name: str) -> bool:
+    return _plain(name).startswith("batch")

@@ -35,7 +35,7 @@ def left_to_client(
     xs = tuple(opening.public(each, operator(node)) for each in operands if each is not None)
     if sum(x.type.size for x in xs) > MOST or not _is_plain(node):
         return None
-    if not any(_asks_client(x) for x in xs) or any(map(has_weight, xs)):
+    if not any(asks_client(x) for x in xs) or any(map(has_weight, xs)):
         return None
     described = Onnx(
         operator=operator(node),
@@ -94,7 +94,7 @@ def _plain_attributes(node: onnx.NodeProto) -> tuple[tuple[str, Value], ...]:
     return tuple((name, plain(value)) for name, value in attributes(node).items())
 
 
-def _asks_client(op: Op) -> bool:
+def asks_client(op: Op) -> bool:
     return any(isinstance(each, ops.Input) for each in walk_from(op))
 
 

@@ -13,10 +13,10 @@ import onnx
 
 from ppc.frontend.errors import NotFinite, UnknownOutput, UnsupportedModel, UnsupportedOp
 from ppc.frontend.ir.graph import Graph, walk_from
-from ppc.frontend.ir.ops import Const
-from ppc.frontend.read.axes import fixed_inputs
+from ppc.frontend.ir.ops import Const, Input
+from ppc.frontend.read.axes import OpenAxis, axis_lines, fixed_inputs
 from ppc.frontend.read.model import read_model
-from ppc.frontend.read.needed import needed, not_stray
+from ppc.frontend.read.needed import needed, nodes_of, not_stray, read_by
 from ppc.frontend.read.opened import Opened, told
 from ppc.frontend.read.reader import Reader, Surveyed
 
@@ -27,14 +27,16 @@ log = logging.getLogger(__name__)
 class Survey:
     """What ``ppc check`` starts from: every node that the outputs are made of, and those without support.
 
-    In ``graph`` an `Opaque` stands for each of these. Outputs whose type is not known are not in it; it is
-    None where that is all of them.
+    In ``graph`` an `Opaque` stands for each of these. In place of outputs whose type is not known it has what
+    was known last of that they are made of; it is None where nothing was. ``outputs`` are those looked at,
+    each with the nodes that it is made of.
     """
 
     opset: int
     nodes: tuple[Surveyed, ...]
     unsupported: tuple[UnsupportedOp, ...]
     graph: Graph | None
+    outputs: Mapping[str, frozenset[str]]
 
 
 def load(
@@ -53,7 +55,17 @@ def load(
     Raises a FrontendError: UsageError for what the caller can put right by asking differently,
     UnsupportedModel with all operators that cannot be compiled, NotFinite for broken weights.
     """
-    return load_told(path_or_model, seq_len=seq_len, dims=dims, outputs=outputs)[0]
+    return load_told(path_or_model, seq_len=seq_len, dims=dims, outputs=outputs).graph
+
+
+@dataclass(frozen=True)
+class Told:
+    """A graph, what of the model is public in it because an operator needs it so, and what its inputs' open
+    axes became; the log tells both."""
+
+    graph: Graph
+    opened: list[Opened]
+    axes: tuple[OpenAxis, ...]
 
 
 def load_told(
@@ -62,9 +74,11 @@ def load_told(
     seq_len: int | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
-) -> tuple[Graph, list[Opened]]:
-    """The same, and what of the model is public in it because an operator needs it so; the log tells that."""
-    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+) -> Told:
+    """The same, and what a user wants to know about it."""
+    reader, axes = _read(path_or_model, seq_len, dims or {}, outputs)
+    for line in axis_lines(axes):
+        log.info(line)
     if reader.unsupported:
         raise UnsupportedModel(reader.unsupported)
     graph = reader.graph(reader.chosen, explicit=outputs is not None)
@@ -72,7 +86,7 @@ def load_told(
     opened = reader.opening.found(graph)
     for line in told(opened):
         log.info(line)
-    return graph, opened
+    return Told(graph, opened, axes)
 
 
 def survey(
@@ -83,12 +97,20 @@ def survey(
     outputs: Sequence[str] | None = None,
 ) -> Survey:
     """All that ``load`` would compile, and all that it cannot; raises only UsageErrors and NotFinite."""
-    reader = _read(path_or_model, seq_len, dims or {}, outputs)
+    reader, _ = _read(path_or_model, seq_len, dims or {}, outputs)
     known = [name for name in reader.chosen if reader.values.get(name) is not None]
-    graph = reader.graph(known, explicit=outputs is not None) if known else None
-    if graph is not None:
-        _check_finite(graph)
-    return Survey(reader.opset, tuple(reader.nodes), tuple(reader.unsupported), graph)
+    graph = reader.graph(known, explicit=outputs is not None)
+    last = {
+        f"{name} before {i}": op
+        for name in reader.chosen
+        for i, op in enumerate(reader.sources.get(name, ()))
+        if not isinstance(op, Const | Input)
+    }
+    graph = reader.of(graph.outputs | last)
+    _check_finite(graph)
+    made_of = {name: nodes_of(reader.model.graph, name) for name in reader.chosen}
+    found = graph if graph.outputs else None
+    return Survey(reader.opset, tuple(reader.nodes), tuple(reader.unsupported), found, made_of)
 
 
 def _read(
@@ -96,17 +118,18 @@ def _read(
     seq_len: int | None,
     dims: Mapping[str, int],
     outputs: Sequence[str] | None,
-) -> Reader:
+) -> tuple[Reader, tuple[OpenAxis, ...]]:
     model = read_model(path_or_model)
     there = [each.name for each in model.graph.output]
     for name in outputs or ():
         if name not in there:
             raise UnknownOutput(name, there)
-    inputs, _ = fixed_inputs(model, seq_len, dims)
     chosen = tuple(outputs or not_stray(model, there))
+    wanted = needed(model.graph.node, chosen)
+    inputs, axes = fixed_inputs(model, seq_len, dims, read_by(model.graph.node, wanted) | set(chosen))
     reader = Reader(model, inputs, chosen, seq_len)
-    reader.run(model.graph.node, needed(model.graph.node, chosen))
-    return reader
+    reader.run(model.graph.node, wanted)
+    return reader, axes
 
 
 def _check_finite(graph: Graph) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import onnx
 
@@ -27,6 +27,28 @@ def _reads(node: onnx.NodeProto) -> set[str]:
     return names
 
 
+def label(node: onnx.NodeProto) -> str:
+    """What a user may know a node by: its name, or what it makes."""
+    return node.name or next((name for name in node.output if name), "")
+
+
+def nodes_of(graph: onnx.GraphProto, output: str) -> frozenset[str]:
+    """The nodes that an output is made of by their labels, those of branches among them."""
+    return frozenset(
+        name
+        for i in needed(graph.node, (output,))
+        for name in (label(graph.node[i]), *_within(graph.node[i]))
+    )
+
+
+def _within(node: onnx.NodeProto) -> Iterator[str]:
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield label(inner)
+                yield from _within(inner)
+
+
 def needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> set[int]:
     """Indices of the nodes that the outputs are made of."""
     wanted = set(outputs)
@@ -36,3 +58,8 @@ def needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> set[int]:
             found.add(i)
             wanted |= _reads(nodes[i])
     return found
+
+
+def read_by(nodes: Sequence[onnx.NodeProto], wanted: set[int]) -> set[str]:
+    """The names of all that these nodes read."""
+    return {name for i in wanted for name in _reads(nodes[i])}

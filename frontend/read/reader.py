@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 
 from ppc.frontend.errors import ControlFlow, NotOnnx, UnsupportedOp
-from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op
+from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.ops.node import Node, Unsupported
 from ppc.frontend.ops.table import REMEDIES, TABLE
 from ppc.frontend.read.axes import inferred_types
-from ppc.frontend.read.client import has_weight, left_to_client
+from ppc.frontend.read.client import asks_client, has_weight, left_to_client
 from ppc.frontend.read.damage import DAMAGE, check_attributes, ill_formed
 from ppc.frontend.read.fold import fold
 from ppc.frontend.read.known import (
@@ -28,7 +28,7 @@ from ppc.frontend.read.known import (
     operator,
 )
 from ppc.frontend.read.lookups import LookUps
-from ppc.frontend.read.needed import needed
+from ppc.frontend.read.needed import label, needed
 from ppc.frontend.read.opened import Opening
 from ppc.frontend.read.scales import Scales
 from ppc.frontend.read.sequences import Sequences
@@ -70,6 +70,8 @@ class Reader:
             )
         self.values: dict[str, Op | Known | None] = {}
         """An op, a tensor known already, or None behind an unsupported node."""
+        self.sources: dict[str, tuple[Op, ...]] = {}
+        """What a tensor of which nothing is known was made of, as far back as that is known."""
         self.unmade: dict[str, str] = {}
         """Statistics and masks for training, by the operator that has them: an error once they are read."""
         self.constants: dict[str, Const] = {}
@@ -111,10 +113,12 @@ class Reader:
             self.scales.follow(node)
             self.bind(node, self.meaning(node))
         except Unsupported as reason:
-            if (values := self.left_to_client(node)) is None:
-                self.refuse(node, str(reason))
-            else:
+            if (values := self.left_to_client(node)) is not None:
                 self.bind(node, values)
+            elif operator(node) in TABLE and self.follows(node):
+                self.bind(node, self.stand_ins(node))
+            else:
+                self.refuse(node, str(reason))
         except IRError as reason:
             long = (
                 f"; is --seq-len {self.seq_len} more than the model has positions for?"
@@ -128,7 +132,7 @@ class Reader:
         outputs = tuple(name for name in node.output if name)
         result = self.values.get(first)
         inner = self.between(node, result) if isinstance(result, Op) else ()
-        self.nodes.append(Surveyed(node.name, operator(node), outputs, result, inner))
+        self.nodes.append(Surveyed(label(node), operator(node), outputs, result, inner))
 
     def between(self, node: onnx.NodeProto, result: Op) -> tuple[Op, ...]:
         """The ops that the node's builder made."""
@@ -146,8 +150,56 @@ class Reader:
 
     def refuse(self, node: onnx.NodeProto, reason: str) -> None:
         kind = ControlFlow if node.op_type in _CONTROL else UnsupportedOp
-        self.unsupported.append(kind(node.name, operator(node), self.version(node), reason))
-        self.bind(node, [self.stand_in(node, name) for name in node.output])
+        self.unsupported.append(kind(label(node), operator(node), self.version(node), reason))
+        self.bind(node, self.stand_ins(node))
+
+    def follows(self, node: onnx.NodeProto) -> bool:
+        """Whether it reads whole numbers or truth values that are made by an unsupported operator.
+
+        Those are shapes, places and choices: that it cannot do without them is no fault of its own.
+        """
+        read = [self.values[name] for name in node.input if name]
+        return any(
+            isinstance(each, Op)
+            and each.type.num != FLOAT
+            and any(isinstance(op, Opaque) for op in walk_from(each))
+            for each in read
+        )
+
+    def behind(self, node: onnx.NodeProto) -> list[Op | None]:
+        """The outputs of a node of which an input is not known.
+
+        Raises Unsupported where that makes no difference: there is no translation, and both parties' values
+        enter, so that neither computes it alone.
+        """
+        known = operator(node) in TABLE or node.op_type in (*_CONTROL, "Shape", "Size", "Constant")
+        made_of = self.made_of(node)
+        if not known and any(map(asks_client, made_of)) and any(map(has_weight, made_of)):
+            raise Unsupported(self.no_translation(node))
+        return self.stand_ins(node)
+
+    def no_translation(self, node: onnx.NodeProto) -> str:
+        for function in self.model.functions:  # one that was not inlined
+            if (function.domain, function.name) == (node.domain, node.op_type):
+                own = max((o.version for o in function.opset_import if o.domain in OWN_DOMAINS), default=0)
+                return (
+                    f"a function of the model's own, written with operators of opset {own} where the model "
+                    f"has {self.opset}, and not to be converted; export both with one opset"
+                )
+        return REMEDIES.get(
+            operator(node), "there is no translation of it; rewrite it with operators of docs/operators.md"
+        )
+
+    def made_of(self, node: onnx.NodeProto) -> tuple[Op, ...]:
+        """What a node reads, or where that is not known, what was known last of it."""
+        found: dict[Op, None] = {}
+        for name in node.input:
+            try:
+                op = self.op(name, self.values.get(name))
+            except (Unsupported, IRError):  # no tensor that the IR could hold
+                continue
+            found |= dict.fromkeys(self.sources.get(name, ()) if op is None else (op,))
+        return tuple(found)
 
     def left_to_client(self, node: onnx.NodeProto) -> list[Op | None] | None:
         """The outputs of a node that the client can have ONNX Runtime compute, or None."""
@@ -163,6 +215,9 @@ class Reader:
         except (Unsupported, *DAMAGE):
             return None
 
+    def stand_ins(self, node: onnx.NodeProto) -> list[Op | None]:
+        return [self.stand_in(node, name) for name in node.output]
+
     def stand_in(self, node: onnx.NodeProto, output: str) -> Op | None:
         """What stands for an unsupported node's output, where shape inference knows its type."""
         if self.guessed is None:
@@ -171,14 +226,15 @@ class Reader:
             return None
         shape, num = self.guessed[output]
         try:
-            xs = [self.op(name, self.values[name]) for name in node.input if name]
-            return Opaque(tuple(x for x in xs if x is not None), shape, num)
-        except (Unsupported, IRError):
+            return Opaque(self.made_of(node), shape, num)
+        except IRError:
             return None
 
     def bind(self, node: onnx.NodeProto, values: Sequence[Op | Known | None]) -> None:
         for name, value in zip(node.output, values, strict=False):
             if name:
+                if value is None:
+                    self.sources[name] = self.made_of(node)
                 fresh = isinstance(value, Op) and not value.name
                 self.define(name, value.named(name) if fresh and isinstance(value, Op) else value)
         for name in node.output[len(values) :]:
@@ -196,7 +252,7 @@ class Reader:
         if (parts := self.sequences.meaning(node, inputs)) is not None:
             return parts
         if any(name and value is None for name, value in zip(node.input, inputs, strict=True)):
-            return [None] * len(node.output)  # behind an unsupported node, which has been reported
+            return self.behind(node)
         if node.op_type == "If":
             return self.branch(node, inputs[0])
         if node.op_type in _CONTROL:
@@ -220,11 +276,7 @@ class Reader:
         key = operator(node)
         builder = TABLE.get(key)
         if builder is None:
-            raise Unsupported(
-                REMEDIES.get(
-                    key, "there is no translation of it; rewrite it with operators of docs/operators.md"
-                )
-            )
+            raise Unsupported(self.no_translation(node))
         version = self.version(node)
         check_attributes(node, version)
         operands = [self.op(name, each) for name, each in given]
@@ -285,6 +337,7 @@ class Reader:
         return max((o.version for o in self.model.opset_import if o.domain == node.domain), default=1)
 
     def graph(self, names: Iterable[str], *, explicit: bool) -> Graph:
+        """The outputs of these names, those without a weight only if ``explicit``, and their inputs."""
         found: dict[str, Op] = {}
         for name in names:
             if self.values.get(name) is None:
@@ -293,7 +346,11 @@ class Reader:
             assert op is not None
             found[name] = op
         real = {name: op for name, op in found.items() if explicit or has_weight(op)}
-        return Graph(self.inputs, real or found, self.model.graph.name)
+        return self.of(real or found)
+
+    def of(self, outputs: dict[str, Op]) -> Graph:
+        read = set(walk_from(*outputs.values()))
+        return Graph(tuple(each for each in self.inputs if each in read), outputs, self.model.graph.name)
 
 
 def _empty(given: Input) -> Known:

@@ -1,53 +1,127 @@
-"""A prompt as the plan's inputs, through the model's own tokenizer file."""
+"""Prompts as the plan's inputs, through the model's own tokenizer file."""
 
 from __future__ import annotations
 
+import logging
+import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import BadInput
-from ..plan.file import Plan
+from ..plan.file import InputSpec, Plan
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+log = logging.getLogger(__name__)
+
+Feeds = dict[str, NDArray[Any]]
+
+_MEANINGS = {
+    "ids": ("input_ids", "input_word_ids", "word_ids"),
+    "mask": ("attention_mask", "input_mask"),
+    "types": ("token_type_ids", "segment_ids", "input_type_ids"),
+    "places": ("position_ids",),
+}
+"""What PyTorch's and TensorFlow's exporters call the inputs of a text model."""
 
 
-def tokenize(plan: Plan, text: str, tokenizer: Path) -> dict[str, NDArray[Any]]:
-    """ids, mask and types of ``text``, padded to the shortest length of the plan that holds it; never cut."""
+def tokenize(plan: Plan, text: str, tokenizer: Path, pair: str | None = None) -> Feeds:
+    """The inputs of ``text``, or of it and what goes with it; see `tokenize_all`."""
+    return tokenize_all(plan, [text], tokenizer, None if pair is None else [pair])[0]
+
+
+def tokenize_all(
+    plan: Plan, texts: Sequence[str], tokenizer: Path, pairs: Sequence[str] | None = None
+) -> list[Feeds]:
+    """Ids, mask, types and positions, as the plan asks for them, of each text with its pair.
+
+    All are padded to one length, the shortest of the plan that holds the longest; nothing is cut. Raises
+    BadInput for a prompt without tokens or with too many, and for an input that is not made of text.
+    """
+    if pairs is not None and len(pairs) != len(texts):
+        raise BadInput(f"{len(texts)} texts and {len(pairs)} pairs; each text wants one, or none has one")
+    loaded = _loaded(tokenizer)
+    encoded = [_encoded(loaded, text, pairs[i] if pairs else None) for i, text in enumerate(texts)]
+    longest = max((len(each.ids) for each in encoded), default=0)
+    chosen = next((each for each in plan.lengths if longest <= _held(each)), None)
+    if chosen is None:
+        raise BadInput(
+            f"the prompt has {longest} tokens, the plan holds {_held(plan)}; compile with a longer --seq-len"
+        )
+    _warn_of_padding(chosen, min((len(each.ids) for each in encoded), default=0))
+    return [{spec.name: _row(spec, each, _pad_id(loaded)) for spec in chosen.inputs} for each in encoded]
+
+
+def meaning(name: str) -> str | None:
+    """Which of `_MEANINGS` an input's name has; TensorFlow's exporters write more around it."""
+    plain = re.sub(r":\d+$", "", name).removeprefix("serving_default_")
+    return next((what for what, names in _MEANINGS.items() if plain in names), None)
+
+
+def _loaded(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:
-        loaded = Tokenizer.from_file(str(tokenizer))
+        loaded = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise BadInput(f"{tokenizer}: not a readable tokenizer.json: {error}") from None
+        raise BadInput(f"{path}: not a readable tokenizer.json: {error}") from None
     loaded.no_truncation()
     loaded.no_padding()
-    encoded = loaded.encode(text)
-    given = {
-        "input_ids": encoded.ids,
-        "attention_mask": encoded.attention_mask,
-        "token_type_ids": encoded.type_ids,
-    }
-    plan = next((each for each in plan.lengths if len(encoded.ids) <= _tokens(each)), plan)
-    feeds = {}
+    return loaded
+
+
+def _encoded(tokenizer: Tokenizer, text: str, pair: str | None) -> Any:
+    if not text.strip() or (pair is not None and not pair.strip()):
+        raise BadInput(
+            "the prompt is empty" if pair is None else "the prompt, or what it is paired with, is empty"
+        )
+    try:
+        found = tokenizer.encode(text, pair)
+    except Exception as error:  # a vocabulary without a token for what it does not know, for one
+        raise BadInput(f"the tokenizer cannot encode the prompt: {error}") from None
+    if not found.ids:
+        raise BadInput("the tokenizer finds no token in the prompt")
+    return found
+
+
+def _row(spec: InputSpec, encoded: Any, pad: int) -> NDArray[Any]:
+    """One input, in the plan's shape."""
+    length = spec.shape[-1]
+    rest = [0] * (length - len(encoded.ids))
+    row = {
+        "ids": [*encoded.ids, *([pad] * len(rest))],
+        "mask": [*encoded.attention_mask, *rest],
+        "types": [*encoded.type_ids, *rest],
+        "places": list(range(length)),
+    }[meaning(spec.name) or "ids"]
+    return np.array(row, np.int64).reshape(spec.shape)
+
+
+def _held(plan: Plan) -> int:
+    """The tokens that the plan's inputs hold; BadInput for one that is no row of tokens."""
     for spec in plan.inputs:
-        if spec.name not in given:
+        if meaning(spec.name) is None:
             raise BadInput(f"the plan's input {spec.name!r} does not come from a tokenizer; use --input")
-        row, length = given[spec.name], spec.shape[-1]
-        if len(row) > length:
+        if not spec.shape or spec.shape[-1] != math.prod(spec.shape):
             raise BadInput(
-                f"the prompt has {len(row)} tokens, the plan holds {length}; compile with a longer --seq-len"
+                f"the plan's input {spec.name!r} of shape {spec.shape} is more than one row of tokens; "
+                "use --input"
             )
-        padding = _pad_id(loaded) if spec.name == "input_ids" else 0
-        feeds[spec.name] = np.array([[*row, *[padding] * (length - len(row))]], np.int64).reshape(spec.shape)
-    return feeds
+    return min((spec.shape[-1] for spec in plan.inputs), default=0)
 
 
-def _tokens(plan: Plan) -> int:
-    return min(spec.shape[-1] for spec in plan.inputs)
+def _warn_of_padding(plan: Plan, shortest: int) -> None:
+    if shortest < _held(plan) and not any(meaning(spec.name) == "mask" for spec in plan.inputs):
+        log.warning("the model has no mask: it reads the padding of a shorter prompt as tokens")
 
 
-def _pad_id(tokenizer: Any) -> int:
+def _pad_id(tokenizer: Tokenizer) -> int:
     for token in ("[PAD]", "<pad>", "<|endoftext|>"):
         found = tokenizer.token_to_id(token)
         if found is not None:

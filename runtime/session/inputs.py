@@ -54,22 +54,42 @@ def enter(plan: Plan, local: Sequence[Local]) -> dict[int, Encoded]:
 def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]:
     """The shortest of the plan's lengths that holds ``feeds``, and the feeds padded to it with zeros.
 
-    Only axes in which the lengths differ are padded, and only where one of the inputs is a mask, whose
-    zeros make the model ignore the rest. A plan of one length takes what is given as it is.
+    Padded is only where one of the inputs is a mask, whose zeros make the model ignore the rest, and only
+    along the prompt: the axes in which the lengths differ, or, of a plan of one length, those that are as
+    long as the mask's last where ``feeds`` are as long as the mask given.
 
-    Raises BadInput, naming the input and the lengths, where no length fits.
+    Raises BadInput, naming the input and the lengths, where none of several lengths fits.
     """
+    mask = next((spec for spec in plan.inputs if "mask" in spec.name), None)
     if not plan.shorter:
-        return plan, dict(feeds)
-    masked = any("mask" in spec.name for spec in plan.inputs)
+        return plan, dict(feeds) if mask is None else _padded_as(mask, plan, feeds)
     for each in plan.lengths:
-        if all(_fits(spec, plan, feeds.get(spec.name), masked) for spec in each.inputs):
+        if all(_fits(spec, plan, feeds.get(spec.name), mask is not None) for spec in each.inputs):
             specs = {spec.name: spec for spec in each.inputs}
             return each, {n: _padded(x, specs[n].shape) if n in specs else x for n, x in feeds.items()}
     held = ", ".join(str(each.inputs[0].shape) for each in plan.lengths)
     given = ", ".join(f"{name!r} of shape {np.shape(value)}" for name, value in feeds.items())
-    exactly = "" if masked else "; the model has no mask, so its inputs must have exactly one of these"
+    exactly = "" if mask else "; the model has no mask, so its inputs must have exactly one of these"
     raise BadInput(f"no length of this plan holds {given}; its lengths take {held}{exactly}")
+
+
+def _padded_as(mask: InputSpec, plan: Plan, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Along the axes on which ``feeds`` are as long as the mask given, and the plan as long as its own."""
+    given = feeds.get(mask.name)
+    if given is None or not given.ndim == len(mask.shape) > 0 or not 0 < given.shape[-1] < mask.shape[-1]:
+        return dict(feeds)
+    short, long = given.shape[-1], mask.shape[-1]
+    specs = {spec.name: spec for spec in plan.inputs}
+
+    def wanted(name: str, x: Array) -> tuple[int, ...]:
+        if name not in specs or x.ndim != len(specs[name].shape):
+            return x.shape
+        return tuple(
+            long if (i or x.ndim == 1) and (has, held) == (short, long) else has
+            for i, (has, held) in enumerate(zip(x.shape, specs[name].shape, strict=True))
+        )
+
+    return {name: _padded(x, wanted(name, x)) for name, x in feeds.items()}
 
 
 def _fits(spec: InputSpec, plan: Plan, value: Array | None, masked: bool) -> bool:

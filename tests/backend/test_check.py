@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_models import model, tensor
 
 from models.tiny_bert import tiny_bert
@@ -16,14 +18,17 @@ X = np.ones((3, 4), np.float32)
 W = numpy_helper.from_array(np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4), "w")
 
 
-def checked(*nodes: str, outputs: str = "y", **feeds: np.ndarray) -> Checked:
+def checked(
+    *nodes: str, outputs: str = "y", chosen: Sequence[str] | None = None, **feeds: np.ndarray
+) -> Checked:
     """Nodes as "Op a b -> c", named after what they make."""
     made = []
     for each in nodes:
         left, _, right = each.partition(" -> ")
         op_type, *inputs = left.split()
-        made.append(helper.make_node(op_type, inputs, right.split(), name=f"the {right.split()[0]}"))
-    return check_model(model(made, {"x": X, **feeds}, outputs.split(), [W]))
+        more = {"to": TensorProto.FLOAT} if op_type == "Cast" else {}
+        made.append(helper.make_node(op_type, inputs, right.split(), name=f"the {right.split()[0]}", **more))
+    return check_model(model(made, {"x": X, **feeds}, outputs.split(), [W]), outputs=chosen)
 
 
 def row(found: Checked, node: str) -> Row:
@@ -64,7 +69,7 @@ def test_everything_in_the_way_at_once() -> None:
     ]
     assert not found.supported
     reasons = {each.op_type: each.reason for each in found.unsupported}
-    assert "no protocol computes Log on shares; replace it" in reasons["Log"]
+    assert "no protocol computes it on shares; make its operand, b, an output" in reasons["Log"]
     assert "masks" in reasons["NonZero"]
     assert row(found, "the y").how == "each share alone"
     assert {row(found, f"the {each}").how for each in "bcde"} == {UNSUPPORTED}
@@ -77,13 +82,113 @@ def test_what_follows_without_a_known_shape_is_said_not_to_be_looked_at() -> Non
 
 
 @pytest.mark.parametrize(
+    ("nodes", "faults"),
+    [
+        (("MatMul x w -> a", "Odd a -> b", "Odder b -> c", "NonZero c -> y"), ["b", "c", "y"]),
+        (("MatMul x w -> a", "Log a -> b", "Odd b -> c", "Relu c -> d", "Odd d -> y"), ["c", "y", "b"]),
+        (("MatMul x w -> a", "Odd a -> b", "Softmax b -> c", "Hardmax c -> y"), ["b", "y"]),
+        (("MatMul x w -> a", "Unique a -> b", "Log b -> y"), ["b"]),
+    ],
+)
+def test_what_stands_behind_an_unsupported_operator_is_looked_at(nodes, faults) -> None:
+    found = checked(*nodes)
+    assert [each.node for each in found.unsupported] == [f"the {each}" for each in faults]
+    assert {each for row in found.rows if row.how == UNSUPPORTED for each in row.nodes} == {
+        f"the {each}" for each in faults
+    }
+
+
+@pytest.mark.parametrize(
+    ("nodes", "faults"),
+    [
+        (("MatMul x w -> a", "Greater a x -> c", "Not c -> n", "Where n a x -> y"), ["c"]),
+        (("MatMul x w -> a", "Greater a x -> c", "Cast c -> f", "MatMul f w -> y"), ["c"]),
+        (("MatMul x w -> a", "ArgMax a -> i", "Gather w i -> y"), ["i"]),
+        (("MatMul x w -> a", "Less a x -> c", "Log a -> b", "Where c b x -> y"), ["c", "b"]),
+        (("Odd x -> a", "Neg a -> b", "MatMul b w -> y"), ["a"]),
+    ],
+)
+def test_what_follows_from_a_fault_is_none_of_its_own(nodes, faults) -> None:
+    assert {each.node for each in checked(*nodes).unsupported} == {f"the {each}" for each in faults}
+
+
+def test_a_shape_that_an_unsupported_operator_makes_is_no_fault_of_the_reshape() -> None:
+    nodes = ("MatMul x w -> a", "ArgMin a -> i", "Hardmax a -> h", "Expand h i -> y")
+    assert {each.node for each in checked(*nodes).unsupported} >= {"the h"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "compiling"),
+    [
+        (("MatMul x w -> a", "Log a -> b"), ["a"]),
+        (("MatMul x w -> a", "Hardmax a -> b"), ["a"]),
+        (("MatMul x w -> a", "Relu a -> b", "Odd b -> c"), ["a", "b"]),
+        (("Log x -> l", "MatMul l w -> a", "Greater a l -> g", "Where g a l -> b"), ["a"]),
+        (("MatMul x w -> a", "Odd a -> b", "Odd b -> c"), ["a"]),
+        (("MatMul x w -> z", "Odd z -> a", "Log a -> b"), []),
+    ],
+)
+def test_the_outputs_that_compile_are_named(nodes, compiling, tmp_path) -> None:
+    outputs = [each for each in "abc" if any(f"-> {each}" in node for node in nodes)]
+    for chosen in (None, outputs[-1:]):
+        found = checked(*nodes, outputs=" ".join(outputs), chosen=chosen)
+        assert list(found.compiling) == compiling
+        assert found.document()["outputs"] == [
+            {"name": each, "compiles": each in compiling} for each in outputs
+        ]
+        line = f"these outputs compile: {', '.join(compiling)}"
+        assert (line in as_text(found)) == (line in str(found.refusal())) == bool(compiling)
+    for each in compiling:
+        assert checked(*nodes, outputs=" ".join(outputs), chosen=[each]).supported
+
+
+def test_no_name_of_the_programs_own_is_told() -> None:
+    """A node without a name goes by what it makes, and its operator by ONNX's name."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("IsInf", ["a"], ["b"])]
+    nodes += [helper.make_node("Cast", ["b"], ["f"], to=1), helper.make_node("ReduceLogSumExp", ["a"], ["c"])]
+    nodes += [helper.make_node("Add", ["f", "c"], ["y"])]
+    found = check_model(model(nodes, {"x": X}, ["y"], [W]))
+    assert {(each.node, each.op_type) for each in found.unsupported} == {
+        ("b", "IsInf"),
+        ("c", "ReduceLogSumExp"),
+    }
+    assert not any(word in str(found.refusal()) for word in ("Clear", "Plain", "Opaque", "LogSumExp on"))
+
+
+def test_a_function_that_cannot_be_inlined_says_its_opset() -> None:
+    body = [helper.make_node("RMSNormalization", ["x", "x"], ["y"])]
+    made = helper.make_function("own", "Fn", ["x"], ["y"], body, [helper.make_opsetid("", 23)])
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Fn", ["a"], ["y"], domain="own"),
+    ]
+    found = check_model(model(nodes, {"x": X}, ["y"], [W], functions=[made]))
+    (only,) = found.unsupported
+    assert (only.node, only.op_type) == ("y", "own.Fn")
+    assert "opset 23 where the model has 17" in only.reason
+
+
+@pytest.mark.parametrize(("opset", "op_type"), [(18, "Sigmoid"), (15, "Tanh"), (20, "Relu"), (13, "Erf")])
+def test_a_function_of_another_opset_is_inlined(opset: int, op_type: str) -> None:
+    body = [helper.make_node(op_type, ["x"], ["y"])]
+    made = helper.make_function("own", "Fn", ["x"], ["y"], body, [helper.make_opsetid("", opset)])
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Fn", ["a"], ["y"], domain="own"),
+    ]
+    assert check_model(model(nodes, {"x": X}, ["y"], [W], functions=[made])).supported
+
+
+@pytest.mark.parametrize(
     ("nodes", "remedy"),
     [
         (("MatMul x w -> a", "ArgMax a -> y"), "let the client choose"),
         (("MatMul x w -> a", "LogSoftmax a -> y"), "let the client finish"),
         (("MatMul x w -> a", "Greater a x -> c", "Where c a x -> y"), "write the choice with Relu or Clip"),
         (("MatMul x w -> a", "Pow a x -> y"), "whole exponents"),
-        (("MatMul x w -> a", "Floor a -> y"), "replace it in the model"),
+        (("MatMul x w -> a", "Floor a -> y"), "make its operand, a, an output, and let the client finish"),
+        (("MatMul x w -> a", "Log a -> y"), "make its operand, a, an output, and let the client finish"),
+        (("MatMul x w -> a", "Mish a -> y"), "train with ReLU, GELU, SiLU or tanh in its place"),
     ],
 )
 def test_what_to_do_about_it(nodes: tuple[str, ...], remedy: str) -> None:

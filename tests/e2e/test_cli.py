@@ -444,7 +444,7 @@ def test_nobody_there(place):
 def test_each_status_is_the_processs_own(place, args, status, word):
     """The cases above run the entry point in this process; so much holds from outside too."""
     (place / "damaged.bin").write_bytes(place.plan.read_bytes()[:-1])
-    (place / "wrong.json").write_text(json.dumps({name: [[1]] for name in place.feeds}))
+    (place / "wrong.json").write_text(json.dumps({name: [1] for name in place.feeds}))
     paths = [place / a if str(a).endswith((".bin", ".json")) else a for a in args]
     ppc(*paths).failed(status, word)
 

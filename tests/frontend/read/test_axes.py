@@ -1,13 +1,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx_models import model
 
-from ppc.frontend.errors import DynamicAxis, UnknownDim
+from ppc.frontend.errors import BatchesDiffer, DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import Input
-from ppc.frontend.read.load import load
+from ppc.frontend.read.axes import axis_lines
+from ppc.frontend.read.load import load, load_told
 
 
 def shapes(
@@ -94,7 +96,7 @@ def test_sizes_are_positive(sizes: dict[str, int]) -> None:
 
 def test_an_input_of_strings_is_refused() -> None:
     value = helper.make_tensor_value_info("text", TensorProto.STRING, [1])
-    proto = model([helper.make_node("Neg", ["x"], ["y"])], {"x": np.zeros(1, np.float32)}, ["y"])
+    proto = model([helper.make_node("Neg", ["text"], ["y"])], {}, ["y"])
     proto.graph.input.append(value)
     with pytest.raises(UnknownDim, match="input text is no tensor of numbers"):
         load(proto)
@@ -105,3 +107,89 @@ def test_initializers_listed_as_inputs_are_none() -> None:
     proto.graph.initializer.append(helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0]))
     proto.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [2]))
     assert [each.name for each in load(proto).inputs] == ["x"]
+
+
+# ---- a cache's length and one more, batches, what each axis became, inputs that are not read
+
+
+@pytest.mark.parametrize("mask", ["past_sequence_length + 1", "past_len+1", "1 + past_length"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_empty_cache_and_one_more_token_is_the_prompt(mask: str, order: int) -> None:
+    axes = dict([("ids", ["batch", "sequence"]), ("mask", ["batch", mask])][::order])
+    assert shapes(axes, seq_len=7) == {"ids": (1, 7), "mask": (1, 7)}
+    past = mask.replace(" ", "").replace("1+", "").replace("+1", "")
+    assert shapes(axes, seq_len=7, **{past: 4})["mask"] == (1, 5)
+
+
+def test_where_one_token_comes_at_a_time_it_is_one() -> None:
+    assert shapes({"ids": ["batch", 1], "mask": ["batch", "past_len + 1"]})["mask"] == (1, 1)
+    assert shapes({"ids": ["batch", "seq"], "mask": ["batch", "past_len + 2"]}, seq_len=7)["mask"] == (1, 2)
+
+
+def tokens(**axes: Sequence[int | str | None]) -> onnx.ModelProto:
+    """A model that reads matrices of integers."""
+    feeds = {name: np.zeros((1, 1), np.int64) for name in axes}
+    nodes = [helper.make_node("Identity", [name], [f"{name}_out"]) for name in axes]
+    return model(nodes, feeds, [f"{name}_out" for name in axes], axes=axes)
+
+
+@pytest.mark.parametrize(
+    ("axes", "dims", "words"),
+    [
+        ({"ids": ["batch", "seq"], "mask": ["batch_size", "seq"]}, {"batch": 2}, "ids has 2, mask has 1"),
+        ({"ids": [2, "seq"], "mask": ["batch", "seq"]}, {}, "mask has 1; give --dim batch=VALUE"),
+        ({"ids": ["batch", "seq"], "mask": ["batch", "seq"]}, {"mask.0": 3}, "ids has 1, mask has 3"),
+        ({"ids": [None, "seq"], "mask": ["batch", "seq"]}, {"batch": 3}, "ids has 1, mask has 3"),
+        ({"ids": [2, "seq"], "mask": [3, "seq"]}, {}, "ids has 2, mask has 3$"),
+    ],
+)
+def test_inputs_of_one_batch_that_disagree_are_refused(axes, dims, words: str) -> None:
+    with pytest.raises(BatchesDiffer, match=words):
+        load(tokens(**axes), seq_len=7, dims=dims)
+
+
+@pytest.mark.parametrize(
+    ("axes", "dims"),
+    [
+        ({"ids": ["batch", "seq"], "mask": ["batch_size", "seq"]}, {"batch": 2, "batch_size": 2}),
+        ({"ids": ["batch", "seq"], "places": [1, "seq"]}, {"batch": 2}),
+        ({"ids": [2, "seq"], "mask": ["batch", "seq"]}, {"batch": 2}),
+    ],
+)
+def test_batches_that_agree_are_not(axes, dims) -> None:
+    assert load(tokens(**axes), seq_len=7, dims=dims).inputs[0].shape == (2, 7)
+
+
+def test_what_each_open_axis_became_is_told() -> None:
+    proto = tokens(ids=["batch", "seq"], mask=["batch", "past + 1"], kinds=[None, "width"], fixed=[1, 3])
+    axes = load_told(proto, seq_len=7, dims={"width": 5}).axes
+    assert [(each.input, each.axis, each.name, each.size) for each in axes] == [
+        ("ids", 0, "batch", 1), ("ids", 1, "seq", 7), ("mask", 0, "batch", 1), ("mask", 1, "past + 1", 7),
+        ("kinds", 0, "", 1), ("kinds", 1, "width", 5),
+    ]  # fmt: skip
+    assert axis_lines(axes) == [
+        "axis batch = 1, one prompt at a time: ids.0, mask.0",
+        "axis seq = 7, --seq-len: ids.1",
+        "axis past + 1 = 7, --seq-len: the cache is empty, and the whole prompt comes at once: mask.1",
+        "axis kinds.0 = 1, a first axis without a name",
+        "axis width = 5, --dim: kinds.1",
+    ]
+
+
+def test_an_input_that_no_chosen_output_reads_is_not_asked_for() -> None:
+    proto = tokens(ids=["batch", "seq"], q=["rows", "columns"])
+    with pytest.raises(DynamicAxis, match="rows"):
+        load(proto, seq_len=7)
+    assert [each.name for each in load(proto, seq_len=7, outputs=["ids_out"]).inputs] == ["ids"]
+    assert load(proto, seq_len=7, outputs=["ids_out"], dims={"rows": 3}).inputs[0].shape == (1, 7)
+    with pytest.raises(UnknownDim, match="rowz=3"):
+        load(proto, seq_len=7, outputs=["ids_out"], dims={"rowz": 3})
+
+
+def test_nor_is_one_of_which_only_the_shape_is_read() -> None:
+    """The shape is needed to compile, the values are not to run."""
+    nodes = [helper.make_node("Shape", ["q"], ["s"]), helper.make_node("Expand", ["x", "s"], ["y"])]
+    feeds = {"x": np.zeros((1, 3), np.float32), "q": np.zeros((2, 3), np.float32)}
+    graph = load(model(nodes, feeds, ["y"]))
+    assert [each.name for each in graph.inputs] == ["x"]
+    assert graph.outputs["y"].type.shape == (2, 3)

@@ -63,10 +63,38 @@ def test_axes_that_all_lengths_share_are_never_padded():
         fit(several(), {"ids": np.zeros((0, 4), np.int64), "attention_mask": np.ones((1, 4), np.int64)})
 
 
-def test_a_plan_of_one_length_takes_inputs_as_they_are():
-    plan, feeds = fit(of_length(8), ids(3))
-    assert feeds["ids"].shape == (1, 3)
+@pytest.mark.parametrize("given", [1, 3, 7, 8])
+def test_a_plan_of_one_length_pads_as_one_of_several_does(given):
+    plan, feeds = fit(of_length(8), ids(given))
     assert plan.options.seq_len == 8
+    assert feeds["ids"].tolist() == [[7] * given + [0] * (8 - given)]
+    assert feeds["attention_mask"].tolist() == [[1] * given + [0] * (8 - given)]
+
+
+def test_every_axis_along_the_prompt_is_padded_and_no_other():
+    shapes = {"mask": (1, 1, 8, 8), "ids": (8,), "x": (1, 8, 3), "y": (8, 8)}
+    inputs = tuple(InputSpec(name, shape, "float") for name, shape in shapes.items())
+    plan = msgspec.structs.replace(of_length(8), inputs=inputs)
+    given = {"mask": (1, 1, 5, 5), "ids": (5,), "x": (1, 5, 3), "y": (5, 5)}
+    _, feeds = fit(plan, {name: np.ones(shape) for name, shape in given.items()})
+    assert {name: x.shape for name, x in feeds.items()} == {**shapes, "y": (5, 8)}  # the first is the batch's
+
+
+@pytest.mark.parametrize(
+    ("plan", "feeds"),
+    [
+        (of_length(8, masked=False), {"ids": np.zeros((1, 3), np.int64)}),
+        (of_length(8), {"ids": np.zeros((1, 3), np.int64)}),
+        (of_length(8), ids(9)),
+        (of_length(8), {"ids": np.zeros((1, 0), np.int64), "attention_mask": np.zeros((1, 0), np.int64)}),
+        (of_length(8), {"ids": np.zeros((1, 4), np.int64), "attention_mask": np.ones((1, 5), np.int64)}),
+        (of_length(8), {"ids": np.zeros(3, np.int64), "attention_mask": np.ones((1, 3), np.int64)}),
+        (of_length(8), {"ids": np.zeros((1, 3), np.int64), "attention_mask": np.ones((), np.int64)}),
+    ],
+)
+def test_what_a_plan_of_one_length_does_not_pad_is_refused(plan, feeds):
+    with pytest.raises(BadInput, match=r"shape|missing"):
+        check_inputs(*fit(plan, feeds))
 
 
 # ---- the range of each input

@@ -1,0 +1,256 @@
+"""The commands at the model: check, compile, inspect, bench and simulate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+import ppc
+from ppc import cli_inputs as inputs
+from ppc.cli_options import Json, Labelled, PlanFile, Written
+from ppc.cli_results import check_outputs, document, labels, mega, print_json, say, show, stacked, write
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.network import parse_network
+from ppc.runtime.plan.reach import Reach
+from ppc.runtime.session.simulate import refuse_wraps
+
+NEAREST = 8
+"""Places that `ppc simulate` lists of those that came near to their rings; all with --json."""
+
+
+def check(
+    model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
+    seq_len: Annotated[int | None, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")] = None,
+    dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List every operator: who owns it, how it will run, and all that is not supported."""
+    from ppc.backend.check import as_text, check_model
+
+    found = check_model(
+        model, seq_len=seq_len, dims=inputs.dims(dim or []), outputs=tuple(outputs) if outputs else None
+    )
+    if as_json:
+        print_json({"model": str(model), **found.document()})
+    else:
+        print(as_text(found))
+    if not found.supported:
+        raise typer.Exit(3)
+
+
+def compile_(
+    model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Where to write the plan; the weights go beside it.")
+    ] = None,
+    seq_len: Annotated[
+        str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
+    ] = None,
+    dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
+    profile: Annotated[
+        str, typer.Option(help="What functions are replaced by: exact, friendly, or FILE.toml.")
+    ] = "exact",
+    outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            help="npz: 32 inputs like those to come, or more, stacked on a first axis; ranges come of them."
+        ),
+    ] = None,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-4,
+            max=1.0,
+            help="Spend bits until every output is within this part of its standard deviation; 0.01 for 1 %.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            help="Inner values may go so many times as far as in the samples; default 2, and 3 without any.",
+        ),
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="What to choose for: lan, wan or BANDWIDTH,RTT such as 200Mbit,15ms.")
+    ] = "50Mbit,40ms",
+    emit_onnx: Annotated[
+        Path | None, typer.Option("--emit-onnx", help="Write the model as the profile makes it, as ONNX.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile a model into plan.bin (public) and plan.weights (the server's)."""
+    from ppc.backend.public import groups
+
+    inputs.check_folders(output, emit_onnx)
+    begun = time.perf_counter()
+    asked: dict[str, Any] = {
+        "seq_len": inputs.lengths(seq_len),
+        "dims": inputs.dims(dim or []),
+        "outputs": tuple(outputs) if outputs else None,
+        "profile": profile,
+        "calibrate": inputs.samples(calibrate) if calibrate else None,
+    }
+    if output is None:
+        _emit(model, emit_onnx, asked, as_json)
+        return
+    compiled = ppc.compile(
+        model,
+        **asked,
+        max_error=max_error,
+        margin=margin,
+        network=network,
+        emit_onnx=emit_onnx,
+    )
+    weights = output.with_suffix(".weights")
+    compiled.save(output, weights)
+    summary = ppc.summary(compiled.plan)
+    for group in groups(summary["public"]):
+        say(f"public: {group}")
+    seconds = round(time.perf_counter() - begun, 3)
+    if as_json:
+        files = {"file": str(output), "weights_file": str(weights), "seconds": seconds}
+        replaced, opened, axes = map(_listed, (compiled.applied, compiled.opened, compiled.axes))
+        print_json({**summary, **files, "axes": axes, "replaced": replaced, "opened": opened})
+        return
+    _show_replaced(compiled.applied)
+    print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
+    print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
+    for phase, cost in summary["predicted"].items():
+        print(f"{phase:>8}: {mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
+
+
+def _emit(model: Path, emit_onnx: Path | None, asked: dict[str, Any], as_json: bool) -> None:
+    """``compile`` without a plan to write."""
+    from ppc.backend.compile import emit_model
+
+    if emit_onnx is None:
+        raise BadInput("nothing to write: give -o PLAN, --emit-onnx MODEL or both")
+    applied = emit_model(model, emit_onnx, **asked)
+    if as_json:
+        print_json({"file": str(emit_onnx), "replaced": [asdict(each) for each in applied]})
+        return
+    print(f"{emit_onnx}  {emit_onnx.stat().st_size:,} bytes")
+    _show_replaced(applied)
+
+
+def _listed(records: Sequence[Any]) -> list[dict[str, Any]]:
+    return [asdict(each) for each in records]
+
+
+def _show_replaced(applied: Sequence[Any]) -> None:
+    for each in applied:
+        print(each)
+
+
+def inspect(
+    plan: PlanFile,
+    network: Annotated[
+        str, typer.Option(help="Predict seconds for lan, wan, loopback or BANDWIDTH,RTT as 200Mbit,15ms.")
+    ] = "lan",
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one page for a browser.")] = None,
+    simulation: Annotated[
+        Path | None, typer.Option(help="With --html: what `ppc simulate --against --json` printed.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Cost by step, why it is so, formats, and who sees what."""
+    from ppc.backend.report import describe, summary
+
+    inputs.check_folders(html)
+    if simulation is not None and html is None:
+        raise BadInput("--simulation is shown on the page that --html writes")
+    loaded, link = ppc.load_plan(plan), parse_network(network)
+    if html is not None:
+        from ppc.backend.html import page
+
+        html.write_text(page(summary(loaded, link), inputs.simulated(simulation)), encoding="utf-8")
+    if as_json:
+        print_json(summary(loaded, link))
+    elif html is None:
+        print(describe(loaded, link))
+    else:
+        print(f"{html}  {html.stat().st_size:,} bytes")
+
+
+def bench(
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure this machine's rates and keep them for predictions.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine: what predicted seconds are reckoned from."""
+    from ppc.runtime.cost import calibration, rates
+
+    if not calibrate:
+        raise BadInput("nothing to measure: give --calibrate (the benchmarks of the repository: make bench)")
+    found = calibration.calibrate()
+    rates.save_rates(found, rates.rates_path())
+    document = {"file": str(rates.rates_path()), **msgspec.to_builtins(found)}
+    if as_json:
+        print_json(document)
+        return
+    print(f"{rates.rates_path()}  rates of {found.machine}")
+    for line in rates.describe(found):
+        print(line)
+
+
+def simulate(
+    plan: PlanFile,
+    input_: Annotated[
+        Path,
+        typer.Option("--input", help="The client's inputs: npz or json; or samples stacked on a first axis."),
+    ],
+    weights: Annotated[Path | None, typer.Option(help="Default: PLAN with suffix .weights")] = None,
+    output: Written = None,
+    label_file: Labelled = None,
+    against: Annotated[
+        Path | None, typer.Option(help="The ONNX model: print the error by layer, of samples the worst.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the plan's fixed-point meaning in the clear: outputs, and how near values came to their rings.
+
+    Exit status 6 where one left its ring: two parties would give nonsense for that input.
+    """
+    inputs.check_folders(output)
+    check_outputs(output)
+    loaded = ppc.load_plan(plan)
+    named = labels(label_file, loaded)
+    samples, several = inputs.one_or_more(loaded, input_)
+    held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
+    if against is not None:
+        from ppc.backend.compare import error_by_layer
+
+        simulated, rows = error_by_layer(loaded, held, samples, against)
+    else:
+        simulated, rows = ppc.Simulator(loaded, held).run(samples, wrapping=True), []
+    near = ppc.headroom(simulated)
+    if any(each.wraps for each in simulated):
+        _show_headroom(near, say)
+    refuse_wraps(simulated)
+    found = [each.outputs for each in simulated]
+    outputs = stacked(found) if several else found[0]
+    write(output, outputs)
+    if as_json:
+        places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
+        print_json({**document(outputs, named), "errors": rows, "headroom": places})
+        return
+    _show_headroom(near, print)
+    for row in rows:
+        print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
+    show(outputs, named, output)
+
+
+def _show_headroom(near: Sequence[Reach], tell: Callable[[str], None]) -> None:
+    tell("bits left     reached   of at most  nearest to their rings")
+    for each in near[:NEAREST]:
+        tell(f"{each.headroom:9.2f} {each.reached:11.4g} {each.limit:12.4g}  {each.name} {each.when}")

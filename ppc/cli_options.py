@@ -1,0 +1,59 @@
+"""Options that several commands take, and that each is given once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperCommand
+
+from ppc.runtime.base.errors import BadInput
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Role = Annotated[str, typer.Option(help="server or client")]
+Listen = Annotated[str, typer.Option(help="server: where to listen")]
+Connect = Annotated[str, typer.Option(help="client: where the server is")]
+Weights = Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")]
+Report = Annotated[Path | None, typer.Option(help="Write what it cost, as JSON.")]
+Timeout = Annotated[
+    float, typer.Option(min=1, help="Give up when the peer is silent this long, or a message this late.")
+]
+StoreAt = Annotated[Path | None, typer.Option("--store", help="Prepared material; default PLAN.prepared")]
+ShapeAs = Annotated[
+    str | None, typer.Option("--shape", help="Send as slowly as lan, wan or BANDWIDTH,RTT; give it to both.")
+]
+CheckOt = Annotated[
+    bool,
+    typer.Option(
+        "--check-ot", help="End the run if the peer extends OTs otherwise than it should; give it to both."
+    ),
+]
+TlsCert = Annotated[Path | None, typer.Option(help="server: certificate chain, PEM; turns TLS on")]
+TlsKey = Annotated[Path | None, typer.Option(help="server: its private key, PEM")]
+TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; turns TLS on")]
+ADDRESS = "127.0.0.1:7766"
+PATIENCE = 30.0
+"""Seconds for which a client waits for a server that does not listen yet; never longer than --timeout."""
+PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
+
+
+Labelled = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="A classifier's labels (config.json, JSON or a line each): print them with probabilities.",
+    ),
+]
+Written = Annotated[Path | None, typer.Option("-o", help="Write the outputs, as .npz or .json.")]
+
+
+class Command(TyperCommand):
+    """One that refuses an option given twice where it takes one value: the last would win unseen."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for each in given:
+            if given.count(each) > 1 and not getattr(each, "multiple", False) and each.nargs == 1:
+                raise BadInput(f"{each.opts[0]} is given {given.count(each)} times, and can be given once")
+        return super().parse_args(ctx, args)

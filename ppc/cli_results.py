@@ -1,0 +1,132 @@
+"""What the command line says: results on stdout and in files, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+import ppc
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.service import report as reports
+from ppc.runtime.service.labels import Labels
+
+Outputs = Mapping[str, NDArray[Any]]
+
+log = Console(stderr=True, highlight=False, soft_wrap=True)
+
+_SHOWN = 5
+"""Labels of a row, for people."""
+
+
+def check_outputs(file: Path | None) -> None:
+    """Before any work: outputs are written as what the file's name says."""
+    if file is not None and file.suffix not in (".npz", ".json"):
+        raise BadInput(f"-o {file}: outputs are written as .npz or .json, by the ending of the name")
+
+
+def labels(file: Path | None, plan: ppc.Plan) -> Labels | None:
+    """Those of ``--labels``, which an output of the plan has."""
+    if file is None:
+        return None
+    found = Labels.read(file)
+    found.check(plan)
+    return found
+
+
+def say(line: str) -> None:
+    log.print(line, markup=False)
+
+
+def mega(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    print(json.dumps(document))
+
+
+def write(path: Path | None, outputs: Outputs) -> None:
+    if path is None:
+        return
+    if path.suffix == ".json":
+        path.write_text(json.dumps(plain(outputs)) + "\n")
+    else:
+        np.savez(path, **outputs)  # type: ignore[arg-type]
+
+
+def plain(outputs: Outputs) -> dict[str, object]:
+    return {name: value.tolist() for name, value in outputs.items()}
+
+
+def document(outputs: Outputs, named: Labels | None) -> dict[str, object]:
+    """Outputs for JSON, with what they say where there are labels."""
+    return {"outputs": plain(outputs), **({"labels": named.of(outputs)} if named else {})}
+
+
+def show(outputs: Outputs, named: Labels | None, path: Path | None, *, sample: int | None = None) -> None:
+    """For people: what is in a file by its shape, and what the labels say instead of their numbers."""
+    said = named.of(outputs) if named else {}
+    if sample is not None:
+        print(f"sample {sample}:")
+    for name, value in outputs.items():
+        if path is not None:
+            print(f"{name} {value.shape}: written to {path}")
+        elif name not in said:
+            with np.printoptions(precision=5, threshold=16):
+                print(f"{name} {value.shape}: {value}")
+        for row in said.get(name, ()):
+            guesses = ", ".join(
+                f"{each['label']} {each['probability']:.4f}" for each in row["labels"][:_SHOWN]
+            )
+            print(f"{name}{list(row['at'])}: {guesses}")
+
+
+def stacked(every: Sequence[Outputs]) -> Outputs:
+    """Several samples' outputs on a new first axis."""
+    return {name: np.stack([each[name] for each in every]) for name in every[0]}
+
+
+def finish(report: reports.Report) -> None:
+    """What it cost, a line a phase."""
+    for phase in PHASES:
+        got, said = report[phase], report["predicted"][phase]
+        say(
+            f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f})  "
+            f"sent {mega(got['sent'])} (predicted {mega(said['sent'])})  "
+            f"received {mega(got['received'])} (predicted {mega(said['received'])})  "
+            f"flights {got['flights']} (predicted {said['flights']})"
+        )
+
+
+def write_report(path: Path | None, report: Mapping[str, object]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+class Bar:
+    """A progress bar on a terminal; silence elsewhere. Called with (phase, done, total)."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=log, transient=True, disable=not log.is_terminal)
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase not in self._tasks:
+            self._tasks[phase] = self._progress.add_task(phase, total=total)
+        self._progress.update(self._tasks[phase], completed=done)

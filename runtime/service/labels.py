@@ -1,0 +1,98 @@
+"""What a classifier's numbers say: labels, each with its probability."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.errors import BadInput
+from ..plan.file import Plan
+
+
+class Guess(TypedDict):
+    label: str
+    probability: float
+
+
+class Row(TypedDict):
+    """The labels of one row of logits, the likeliest first; ``at`` is where it stands in the output."""
+
+    at: tuple[int, ...]
+    labels: list[Guess]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """``each``: whether every label is true or false by itself, and probabilities do not add up to one."""
+
+    names: tuple[str, ...]
+    each: bool = False
+
+    @staticmethod
+    def read(path: Path) -> Labels:
+        """A model's config.json, JSON of names (a list, or an object by number), or text, a name a line.
+
+        Raises BadInput, naming the file.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+        except UnicodeDecodeError:
+            raise BadInput(f"{path}: neither JSON nor text, a label a line") from None
+        try:
+            document: object = json.loads(text)
+        except (ValueError, RecursionError):
+            if path.suffix == ".json":
+                raise BadInput(f"{path}: not readable as JSON") from None
+            document = [line.strip() for line in text.splitlines() if line.strip()]
+        return _of(path, document)
+
+    def check(self, plan: Plan) -> None:
+        """Raises BadInput where no output of the plan has a number for each label."""
+        if not any(_fits(self, spec.shape) for spec in plan.outputs):
+            held = ", ".join(f"{spec.name} {spec.shape}" for spec in plan.outputs)
+            raise BadInput(f"{len(self.names)} labels, and no output has as many on its last axis: {held}")
+
+    def of(self, outputs: Mapping[str, NDArray[Any]]) -> dict[str, list[Row]]:
+        """Of each output that holds logits, one number a label on its last axis, its rows."""
+        return {name: self._rows(value) for name, value in outputs.items() if _fits(self, value.shape)}
+
+    def _rows(self, logits: NDArray[Any]) -> list[Row]:
+        found = []
+        for at in np.ndindex(logits.shape[:-1]):
+            chances = self._probabilities(np.asarray(logits[at], np.float64))
+            order = np.argsort(-chances, kind="stable")
+            guesses: list[Guess] = [{"label": self.names[i], "probability": float(chances[i])} for i in order]
+            row: Row = {"at": at, "labels": guesses}
+            found.append(row)
+        return found
+
+    def _probabilities(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.each or len(self.names) == 1:
+            return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits))  # 1 / (1 + e^-x), without its overflow
+        raised: NDArray[np.float64] = np.exp(logits - logits.max())
+        return np.asarray(raised / raised.sum())
+
+
+def _of(path: Path, document: object) -> Labels:
+    each = False
+    if isinstance(document, dict):
+        each = document.get("problem_type") == "multi_label_classification"
+        names = document.get("id2label", document)
+        if not isinstance(names, dict) or set(names) != {str(i) for i in range(len(names))}:
+            raise BadInput(f"{path}: no labels by number, 0 and up, under id2label or by themselves")
+        document = [names[str(i)] for i in range(len(names))]
+    if not isinstance(document, list) or not document or not all(isinstance(name, str) for name in document):
+        raise BadInput(f"{path}: no list of labels")
+    return Labels(tuple(document), each)
+
+
+def _fits(labels: Labels, shape: tuple[int, ...]) -> bool:
+    return bool(shape) and shape[-1] == len(labels.names)

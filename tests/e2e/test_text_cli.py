@@ -1,0 +1,246 @@
+"""What a client types and reads: texts and pairs, batches, labels, files by their endings, options once."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from command import Done, called, serving
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+import ppc
+from ppc.frontend.read import run
+
+TOKENS, WORDS = 6, 9
+CLIENT = ("--role", "client", "--connect", "127.0.0.1:9", "--timeout", 1)
+LABELS = ("bad", "good")
+
+
+def classifier(path: Path) -> None:
+    """Logits of the mean of words, types and places that are not masked; names as of a TensorFlow model."""
+    rng = np.random.default_rng(2)
+    tables = {"words": (WORDS, 8), "types": (2, 8), "places": (TOKENS, 8), "W": (8, 2)}
+    nodes = [
+        helper.make_node("Gather", ["words", "input_ids:0"], ["w"]),
+        helper.make_node("Gather", ["types", "token_type_ids:0"], ["t"]),
+        helper.make_node("Gather", ["places", "position_ids"], ["p"]),
+        helper.make_node("Add", ["w", "t"], ["wt"]),
+        helper.make_node("Add", ["wt", "p"], ["x"]),
+        helper.make_node("Cast", ["attention_mask:0"], ["m"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["m", "last"], ["mu"]),
+        helper.make_node("Mul", ["x", "mu"], ["xm"]),
+        helper.make_node("ReduceSum", ["xm", "middle"], ["s"], keepdims=0),
+        helper.make_node("ReduceSum", ["m", "middle"], ["n"], keepdims=1),
+        helper.make_node("Div", ["s", "n"], ["mean"]),
+        helper.make_node("MatMul", ["mean", "W"], ["logits"]),
+    ]
+    inputs = ("input_ids:0", "attention_mask:0", "token_type_ids:0", "position_ids")
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(each, TensorProto.INT64, ["batch", "sequence"]) for each in inputs],
+        [onnx.ValueInfoProto(name="logits")],
+        [
+            *(numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in tables.items()),
+            numpy_helper.from_array(np.array([2]), "last"),
+            numpy_helper.from_array(np.array([1]), "middle"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    made = tmp_path_factory.mktemp("text")
+    classifier(made / "m.onnx")
+    ppc.compile(made / "m.onnx", seq_len=TOKENS).save(made / "plan.bin", made / "plan.weights")
+    words = Tokenizer(models.WordLevel({"[PAD]": 0, **{f"w{i}": i for i in range(1, WORDS)}}))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
+    words.save(str(made / "tokenizer.json"))
+    (made / "config.json").write_text(json.dumps({"id2label": {"0": LABELS[0], "1": LABELS[1]}}))
+    return made
+
+
+@pytest.fixture(scope="module")
+def server(place):
+    with serving(place / "plan.bin") as (_, address):
+        yield address
+
+
+def asked(place: Path, server: str, *words: object) -> Done:
+    return called("run", place / "plan.bin", "--role", "client", "--connect", server, *words)
+
+
+def expected(place: Path, first: list[int], second: tuple[int, ...] = ()) -> np.ndarray:
+    """ONNX Runtime's logits, without padding."""
+    ids = [*first, *second]
+    feeds = {
+        "input_ids:0": [ids],
+        "attention_mask:0": [[1] * len(ids)],
+        "token_type_ids:0": [[0] * len(first) + [1] * len(second)],
+        "position_ids": [list(range(len(ids)))],
+    }
+    return run.run(place / "m.onnx", feeds)["logits"]
+
+
+def test_one_text_and_what_it_says(place, server, tmp_path):
+    done = asked(
+        place, server, "--text", "w3 w1 w2", "--tokenizer", place / "tokenizer.json", "--json",
+        "--labels", place / "config.json", "-o", tmp_path / "out.json", "--report", tmp_path / "report.json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    assert np.allclose(done.json["outputs"]["logits"], expected(place, [3, 1, 2]), atol=0.05)
+    (row,) = done.json["labels"]["logits"]
+    logits = np.array(done.json["outputs"]["logits"][0])
+    assert [each["label"] for each in row["labels"]] == [LABELS[i] for i in np.argsort(-logits)]
+    assert sum(each["probability"] for each in row["labels"]) == pytest.approx(1)
+    assert json.loads((tmp_path / "out.json").read_text()) == done.json["outputs"]
+    assert json.loads((tmp_path / "report.json").read_text()) == done.json["report"]
+
+
+def test_pairs_in_a_batch_over_one_connection(place, server, tmp_path):
+    done = asked(
+        place, server, "--tokenizer", place / "tokenizer.json", "--json", "-o", tmp_path / "out.npz",
+        "--text", "w3 w1", "--text-pair", "w2", "--text", "w5", "--text-pair", "w4 w4 w1",
+        "--report", tmp_path / "report.json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    logits = [each["outputs"]["logits"] for each in done.json["inferences"]]
+    wanted = [expected(place, [3, 1], (2,)), expected(place, [5], (4, 4, 1))]
+    assert np.allclose(logits, wanted, atol=0.05)
+    assert np.array_equal(np.load(tmp_path / "out.npz")["logits"], logits)
+    reports = [each["report"] for each in done.json["inferences"]]
+    assert json.loads((tmp_path / "report.json").read_text()) == {"inferences": reports}
+    assert reports[0]["setup"]["sent"] > 0 == reports[1]["setup"]["sent"]
+
+
+def test_stacked_inputs_are_a_batch_too(place, server, tmp_path):
+    shape = (3, 1, 4)
+    feeds = {
+        name: np.ones(shape, np.int64) for name in ("input_ids:0", "attention_mask:0", "token_type_ids:0")
+    }
+    np.savez(tmp_path / "in.npz", **feeds, position_ids=np.broadcast_to(np.arange(4), shape))
+    done = asked(place, server, "--input", tmp_path / "in.npz", "--json")
+    assert done.status == 0, done.err
+    assert len(done.json["inferences"]) == 3
+
+
+def test_standard_input_and_labels_for_people(place, server, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("w3 w1\nw2\n"))
+    done = asked(
+        place,
+        server,
+        "--text",
+        "-",
+        "--tokenizer",
+        place / "tokenizer.json",
+        "--labels",
+        place / "config.json",
+    )
+    assert done.status == 0, done.err
+    logits = expected(place, [3, 1, 2])[0]
+    likelier = LABELS[int(np.argmax(logits))]
+    chance = 1 / (1 + np.exp(-abs(logits[0] - logits[1])))
+    label, probability = done.out.split(": ")[1].split(", ")[0].split()
+    assert (label, float(probability)) == (likelier, pytest.approx(chance, abs=0.02))
+
+
+def test_simulate_takes_labels_and_writes_json(place, tmp_path):
+    (tmp_path / "in.json").write_text(
+        json.dumps(
+            {
+                "input_ids:0": [[3, 1, 2]],
+                "attention_mask:0": [[1, 1, 1]],
+                "token_type_ids:0": [[0, 0, 0]],
+                "position_ids": [[0, 1, 2]],
+            }
+        )
+    )
+    args = ("simulate", place / "plan.bin", "--input", tmp_path / "in.json")
+    done = called(*args, "-o", tmp_path / "o.json", "--labels", place / "config.json", "--json")
+    assert done.status == 0, done.err
+    assert np.allclose(done.json["outputs"]["logits"], expected(place, [3, 1, 2]), atol=0.05)
+    assert json.loads((tmp_path / "o.json").read_text()) == done.json["outputs"]
+    assert done.json["labels"]["logits"][0]["at"] == [0]
+    assert LABELS[0] in called(*args, "--labels", place / "config.json").out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--text", ""), "the prompt is empty"),
+        (("--text", "w1", "--text", "  "), "the prompt is empty"),
+        (("--text", "-"), "the prompt is empty"),
+        (("--text", "-", "--text-pair", "-"), "standard input, which can be read once"),
+        (("--text", "w1", "--text", "w2", "--text-pair", "w3"), "2 texts and 1 pairs"),
+        (("--text", "w1", "--text-pair", "w3", "--text-pair", "w3"), "1 texts and 2 pairs"),
+        (("--text-pair", "w1"), "either --input FILE or --text"),
+        (("--text", "w1", "--text", "w2 " * 7), "7 tokens, the plan holds 6"),
+        (("--text", "w1", "--input", "in.npz"), "either --input FILE or --text"),
+        (("--text", "w1", "-o", "out.txt"), r"-o out.txt: .* .npz or .json"),
+        (("--text", "w1", "-o", "out"), r"-o out: .* .npz or .json"),
+        (("--text", "w1", "--labels", "none.json"), "none.json"),
+    ],
+)
+def test_what_is_asked_wrongly_reaches_no_server(place, args, words, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    done = called("run", place / "plan.bin", *CLIENT, "--tokenizer", place / "tokenizer.json", *args)
+    done.failed(2, words)
+
+
+def test_labels_that_no_output_has(place, tmp_path):
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    done = called(
+        "run", place / "plan.bin", *CLIENT, "--tokenizer", place / "tokenizer.json", "--text", "w1",
+        "--labels", tmp_path / "labels.txt",
+    )  # fmt: skip
+    done.failed(2, r"3 labels, and no output has as many .*logits \(1, 2\)")
+
+
+@pytest.mark.parametrize("flag", ["--text", "--text-pair", "--tokenizer", "--labels", "--input", "-o"])
+def test_what_belongs_to_the_client(place, flag):
+    value = place / "o.npz" if flag == "-o" else "x"
+    called("run", place / "plan.bin", "--role", "server", flag, value).failed(
+        2, f"{flag} belongs to the client"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("compile", "m.onnx", "-o", "p.bin", "--seq-len", 32, "--seq-len", 16), "--seq-len"),
+        (("compile", "m.onnx", "-o", "p.bin", "-o", "q.bin"), "-o"),
+        (("compile", "m.onnx", "--network", "lan", "--network=wan"), "--network"),
+        (("check", "m.onnx", "--seq-len", 8, "--seq-len", 8), "--seq-len"),
+        (("simulate", "p.bin", "--input", "a", "--input", "b"), "--input"),
+        (("run", "p.bin", "--role", "client", "--role", "server"), "--role"),
+        (("run", "p.bin", "--role", "client", "--tokenizer", "a", "--tokenizer", "b"), "--tokenizer"),
+        (("prepare", "p.bin", "--role", "client", "--count", 1, "--count", 2), "--count"),
+        (("inspect", "p.bin", "--json", "--json"), "--json"),
+    ],
+)
+def test_an_option_that_is_no_list_is_given_once(command, option):
+    called(*command).failed(2, f"{option} is given 2 times, and can be given once")
+
+
+def test_lists_are_given_as_often_as_one_likes(place):
+    done = called("check", place / "m.onnx", "--dim", f"sequence={TOKENS}", "--dim", "batch=1")
+    assert done.status == 0, done.err
+
+
+def test_compile_tells_what_each_axis_became(place, tmp_path):
+    done = called("compile", place / "m.onnx", "-o", tmp_path / "p.bin", "--seq-len", "4,6", "--json")
+    assert done.status == 0, done.err
+    assert {(each["input"], each["axis"]): (each["name"], each["size"]) for each in done.json["axes"]} == {
+        (name, axis): found
+        for name in ("input_ids:0", "attention_mask:0", "token_type_ids:0", "position_ids")
+        for axis, found in enumerate([("batch", 1), ("sequence", 6)])
+    }
+    for size in (4, 6):
+        assert f"axis sequence = {size}, --seq-len: input_ids:0.1, " in done.err
