@@ -143,22 +143,6 @@ def factor_of_product(op: Op, uses: Uses) -> Op | None:
     return None
 
 
-def factor_into_weight(op: Op, uses: Uses) -> Op | None:
-    """(x @ W) · c -> x @ (W · c) for a secret number, or a secret number for each column
-
-    As integers of few bits are given their scale behind the product. Public numbers stay, as above.
-    """
-    match op:
-        case ops.Mul(a=ops.MatMul(a=x, b=Const() as w) as product, b=Const(secret=True) as c):
-            if op.type != product.type or c.type.size not in (1, *c.type.shape[-1:]):
-                raise Refuse("the factors differ by row")
-            if uses[product] > 1:
-                raise Refuse("the product has another user")
-            row = Const(c.value.reshape(c.type.shape[-1:] if c.type.size > 1 else ()), secret=True)
-            return ops.MatMul(x, folded(ops.Mul(w, row)))
-    return None
-
-
 def neutral(op: Op, uses: Uses) -> Op | None:
     """x + 0, x · 1, where a constant changes no shape -> x;  x ∧ true, x ∨ false -> x"""
     match op:
@@ -227,7 +211,6 @@ RULES: tuple[Rule, ...] = (
     powers,
     gather_constants,
     factor_of_product,
-    factor_into_weight,
     neutral,
     bounds,
     mean,

@@ -12,11 +12,14 @@ whose scale ONNX Runtime finds as it runs stands for itself, with the scale 1 an
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import FLOAT, INT, Op
+from ppc.frontend.ir.graph import FLOAT, INT, Op, walk_from
 from ppc.frontend.ir.ops import Const
+from ppc.frontend.ir.reference import constant_value
 from ppc.frontend.ops import fused
 from ppc.frontend.ops.conv import conv
 from ppc.frontend.ops.node import Node, Unsupported, axis_of, like, number
@@ -58,6 +61,25 @@ def matmul_integer(node: Node, a: Op, b: Op, a_zero: Op | None = None, b_zero: O
     if a_zero is not None and a_zero.type.rank == 1 and a_zero.type.size > 1:
         a_zero = reshaped(a_zero, (a_zero.type.size, 1))
     return ops.MatMul(_centred(a, a_zero), _centred(b, b_zero))
+
+
+def into_weight(product: Op, factor: Op) -> Op | None:
+    """(x @ W) · c as x @ (W · c), the weight's floats, for a number or a number for each column.
+
+    Of what `matmul_integer` gives alone: elsewhere W's format would tell what a secret row is.
+    """
+    held = [each for each in walk_from(factor) if not each.operands]
+    if not isinstance(product, ops.MatMul) or not all(isinstance(each, Const) for each in held):
+        return None
+    weight, columns = product.b, product.type.shape[-1]
+    if not isinstance(weight, Const) or factor.type.shape[-1:] not in ((), (1,), (columns,)):
+        return None
+    if factor.type.size != math.prod(factor.type.shape[-1:]):
+        return None
+    scale = constant_value(factor).reshape(-1)
+    secret = weight.secret or any(isinstance(each, Const) and each.secret for each in held)
+    value = np.asarray(weight.value * scale, np.float32)
+    return ops.MatMul(product.a, Const(value, secret, name=weight.name))
 
 
 def conv_integer(node: Node, x: Op, w: Op, x_zero: Op | None = None, w_zero: Op | None = None) -> Op:

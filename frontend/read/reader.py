@@ -13,6 +13,7 @@ from ppc.frontend.errors import ControlFlow, NotOnnx, UnsupportedOp
 from ppc.frontend.ir.graph import FLOAT, Graph, IRError, Num, Op, walk_from
 from ppc.frontend.ir.ops import Const, Input, Opaque
 from ppc.frontend.ops.node import Node, Unsupported
+from ppc.frontend.ops.quantised import into_weight
 from ppc.frontend.ops.table import REMEDIES, TABLE
 from ppc.frontend.read.axes import inferred_types
 from ppc.frontend.read.client import asks_client, has_weight, left_to_client
@@ -267,10 +268,21 @@ class Reader:
                 return folded
         if (moved := self.lookups.moved(node, inputs, opsets)) is not None:
             return [moved]
+        if (scaled := self.scaled(node, inputs)) is not None:
+            return [scaled]
         given = unpacked(node, inputs, opsets) or list(zip(node.input, inputs, strict=True))
         built = self.build(node, given)
         self.lookups.gathered(node, inputs)
         return built
+
+    def scaled(self, node: onnx.NodeProto, inputs: Sequence[Op | Known | None]) -> Op | None:
+        """A product of integers by its scale, as the product of floats; None where the node is none."""
+        if operator(node) != "Mul" or not self.scales.products & set(node.input):
+            return None
+        a, b = (self.op(name, each) for name, each in zip(node.input, inputs, strict=True))
+        if a is None or b is None:
+            return None
+        return into_weight(a, b) or into_weight(b, a)
 
     def build(self, node: onnx.NodeProto, given: Sequence[Given]) -> tuple[Op | None, ...]:
         key = operator(node)

@@ -56,10 +56,14 @@ class Scales:
     def __init__(self, outputs: Collection[str]) -> None:
         self.powers: dict[str, Powers] = {}
         self.outputs = outputs
+        self.products: set[str] = set()
+        """Of integers, and by scales so far: tensors that are W's integers away from a plain product."""
 
     def follow(self, node: onnx.NodeProto) -> None:
         """Raises Unsupported where a value would be taken for what it is not."""
         key = operator(node)
+        if key == "MatMulInteger" or (key in ("Cast", "Mul") and self.products & set(node.input)):
+            self.products.update(node.output)
         if key == "DynamicQuantizeLinear":
             y, scale, zero = node.output
             self.powers[scale] = Counter({(scale, False): 1})

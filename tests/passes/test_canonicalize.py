@@ -141,25 +141,6 @@ def test_a_factor_with_another_user_stays() -> None:
     refuses(canonicalize, graph(ops.Mul(tripled, Z), tripled))
 
 
-WEIGHT = ops.Const(np.array([[1, 2], [3, 4], [5, 6]], np.float32), True)
-
-
-@pytest.mark.parametrize("factor", [ops.Const(np.float32(0.3), True), row(7, 8)], ids=["a number", "a row"])
-def test_a_secret_factor_moves_into_a_weight(factor: ops.Const) -> None:
-    found = canonicalize(graph(ops.Mul(ops.MatMul(X, WEIGHT), factor))).graph.outputs["y"]
-    assert isinstance(found, ops.MatMul)
-    assert isinstance(found.b, ops.Const)
-    assert found.b.secret
-    np.testing.assert_allclose(found.b.value, WEIGHT.value * factor.value, rtol=1e-6)
-
-
-def test_a_factor_that_is_public_or_of_each_row_stays_behind_a_weight() -> None:
-    product = ops.MatMul(X, WEIGHT)
-    refuses(canonicalize, graph(ops.Mul(product, num(0.3))))
-    refuses(canonicalize, graph(ops.Mul(product, ops.Const(np.array([[2.0], [3.0]]), True))), "differ by row")
-    refuses(canonicalize, graph(ops.Mul(product, row(7, 8)), product), "another user")
-
-
 def test_a_row_stays_where_it_is() -> None:
     refuses(canonicalize, graph(ops.Mul(ops.Mul(X, W), Z)))
 

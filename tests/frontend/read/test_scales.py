@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from eight_bits import APART, MODELS, ROUNDED, X, built, node
+from onnx import numpy_helper
 
 from ppc.frontend.errors import UnsupportedModel
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import walk
 from ppc.frontend.ir.ops import Input
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
@@ -25,6 +28,24 @@ def test_floats_in_the_place_of_eight_bits(name: str) -> None:
     got = evaluate(load(case.proto), case.feeds)["y"]
     assert got.shape == wanted.shape
     assert np.abs(got - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a product, as quantize_dynamic writes it", "a scale and a zero point a column, one after the other"],
+)
+def test_the_scale_is_in_the_weight(name: str) -> None:
+    """As DequantizeLinear would give it, and no product by it is left."""
+    case = MODELS[name]
+    graph = load(case.proto)
+    assert not [op for op in walk(graph) if isinstance(op, ops.Mul) and op.type.size > 12]
+    (product,) = [op for op in walk(graph) if isinstance(op, ops.MatMul)]
+    held = {
+        each.name: numpy_helper.to_array(each).astype(np.float32) for each in case.proto.graph.initializer
+    }
+    assert isinstance(product.b, ops.Const)
+    assert product.b.secret
+    np.testing.assert_allclose(product.b.value, (held["w"] - held["wz"]) * held["ws"], rtol=1e-6)
 
 
 def test_every_operator_of_these_is_tested() -> None:
