@@ -72,7 +72,8 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
             max(r.sums for r in several),
         )
         fixed = isinstance(op, ops.Const) or (isinstance(op, Input) and op.type.num != FLOAT)
-        ranges[op] = _bounded(op, found, 1.0 if fixed else margin ** degrees[op], ranges)
+        low, high = (1.0, 1.0) if fixed else (margin, margin ** degrees[op])
+        ranges[op] = _bounded(op, found, low, high, ranges)
     return ranges
 
 
@@ -130,10 +131,12 @@ def _observe(op: Op, value: Array, sums: bool) -> Range:
     return Range(float(x.min()), float(x.max()), float(np.quantile(rows, _QUIET)) if rows.size else 0.0, most)
 
 
-def _bounded(op: Op, seen: Range, margin: float, known: Ranges) -> Range:
+def _bounded(op: Op, seen: Range, inner: float, outer: float, known: Ranges) -> Range:
+    """``inner`` is the margin towards 0, ``outer`` the one away from it: 1/√x goes on below its range for a
+    while, and a wider one has no room."""
     lo, hi = seen.lo, seen.hi
-    wide_lo = lo * margin if lo < 0 else lo / margin
-    wide_hi = hi * margin if hi > 0 else hi / margin
+    wide_lo = lo * outer if lo < 0 else lo / inner
+    wide_hi = hi * outer if hi > 0 else hi / inner
     least, most = bounds(op, known)
     if is_look_up(op) or divides_by_relus(op):
         return replace(seen, lo=least, hi=most)

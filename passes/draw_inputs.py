@@ -135,7 +135,7 @@ def _ids(rng: np.random.Generator, shape: tuple[int, ...], table: Op, index: int
     longest = _longest(table)
     if index % 2 or index == 2:
         flat = ids.reshape(-1)
-        flat[0] = longest[index % len(longest)]
+        flat[0] = longest[index // 2 % len(longest)]
         if index == 2:  # every second place
             flat[::2] = np.resize(longest, flat[::2].shape)
     return ids

@@ -143,7 +143,7 @@ def test_the_norm_of_a_mean_is_that_of_one_token_at_most():
     feeds = {"mask": np.ones((1, 8), np.int64), "h": np.array([[1.0, 2.0, 3.0], [-1.0, -2.0, -3.0]] * 4)}
     found = calibrate(Graph((mask, h), {"y": squares}), [feeds], 2.0)
     assert 100 <= found[squares].hi <= 104  # (5 + 5)², of which β alone was seen
-    assert found[squares].lo == pytest.approx(25 / 4, rel=1e-3)
+    assert found[squares].lo == pytest.approx(25 / 2, rel=1e-3)
 
 
 # ---- a margin of amplitudes
@@ -156,7 +156,7 @@ def test_sums_of_squares_get_the_square_of_the_margin():
     for margin in (1.5, 2.0, 3.0):
         found = of(variance, margin)
         assert found.hi == pytest.approx(max(map(np.max, seen)) * margin**2, rel=1e-6)
-        assert found.lo == pytest.approx(min(map(np.min, seen)) / margin**2, rel=1e-6)
+        assert found.lo == pytest.approx(min(map(np.min, seen)) / margin, rel=1e-6)
         root = of(ops.Sqrt(variance), margin)
         assert root.hi == pytest.approx(np.sqrt(found.hi), rel=1e-6)
         for inverse in (ops.Reciprocal(variance), ops.Spline(variance, functions.reciprocal(0.01, 99.0))):
