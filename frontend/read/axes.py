@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ppc.frontend.errors import BatchesDiffer, DynamicAxis, UnknownDim
-from ppc.frontend.ir.graph import FLOAT, Input, Num
+from ppc.frontend.ir.graph import Input, Num
 from ppc.frontend.ops.kinds import kind_of
 from ppc.frontend.read.sandbox import infer
 from ppc.runtime.base.ring import MAX_RANK
@@ -137,6 +137,10 @@ def _terms(name: str) -> list[str]:
     return [part.strip() for part in name.split("+")]
 
 
+_IDS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
+"""The types of token ids and masks; smaller integers are numbers."""
+
+
 class _Fixer:
     def __init__(
         self, seq_len: int | None, dims: Mapping[str, int], values: Sequence[onnx.ValueInfoProto]
@@ -162,7 +166,7 @@ class _Fixer:
         kind = kind_of(tensor.elem_type) if value.type.HasField("tensor_type") else None
         if kind is None:
             raise UnknownDim(f"input {value.name} is no tensor of numbers")
-        tokens = kind != FLOAT and len(tensor.shape.dim) == 2
+        tokens = tensor.elem_type in _IDS and len(tensor.shape.dim) == 2
         shape = tuple(self.axis(value.name, i, axis, tokens) for i, axis in enumerate(tensor.shape.dim))
         if math.prod(shape) > MOST or len(shape) > MAX_RANK:
             raise UnknownDim(

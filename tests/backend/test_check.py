@@ -155,19 +155,6 @@ def test_no_name_of_the_programs_own_is_told() -> None:
     assert not any(word in str(found.refusal()) for word in ("Clear", "Plain", "Opaque", "LogSumExp on"))
 
 
-def test_a_function_that_cannot_be_inlined_says_its_opset() -> None:
-    body = [helper.make_node("RMSNormalization", ["x", "x"], ["y"])]
-    made = helper.make_function("own", "Fn", ["x"], ["y"], body, [helper.make_opsetid("", 23)])
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["a"]),
-        helper.make_node("Fn", ["a"], ["y"], domain="own"),
-    ]
-    found = check_model(model(nodes, {"x": X}, ["y"], [W], functions=[made]))
-    (only,) = found.unsupported
-    assert (only.node, only.op_type) == ("y", "own.Fn")
-    assert "opset 23 where the model has 17" in only.reason
-
-
 @pytest.mark.parametrize(("opset", "op_type"), [(18, "Sigmoid"), (15, "Tanh"), (20, "Relu"), (13, "Erf")])
 def test_a_function_of_another_opset_is_inlined(opset: int, op_type: str) -> None:
     body = [helper.make_node(op_type, ["x"], ["y"])]
