@@ -87,7 +87,15 @@ def truncating(x: Signed, old: Fixed, new: Fixed) -> tuple[Reading, ...]:
 
 
 def outgoing(x: Signed, num: Fixed) -> tuple[Reading, ...]:
-    return (Reading("as a result", most(x) * _unit(num), _held(num, 1)),)
+    rows = x.reshape(len(x), -1)
+    far = _signed(rows.max(axis=1).astype(np.float64), -rows.min(axis=1).astype(np.float64), num)
+    return (Reading("as a result", far * _unit(num), _held(num, 1)),)
+
+
+def _signed(above: Floats, below: Floats, num: Fixed) -> Floats:
+    """The further of two distances from zero; a ring holds one number more below it, which is let be."""
+    found: Floats = np.maximum(above, np.where(below == 2.0 ** (num.bits - 1), below - 1, below))
+    return found
 
 
 def apart(x: Signed, num: Fixed) -> tuple[Reading, ...]:
@@ -105,8 +113,8 @@ def through(x: Signed, num: Fixed, spec: SplineSpec, function: str) -> tuple[Rea
     rows, unit = x.reshape(len(x), -1), _unit(num)
     lo, hi = rows.min(axis=1).astype(np.float64), rows.max(axis=1).astype(np.float64)
     knots = spec.thresholds.values
-    size = np.maximum(hi, -lo)
-    compared = np.maximum(size, np.maximum(hi - knots[0], knots[-1] - lo))
+    above, below = np.maximum(hi, hi - knots[0]), np.maximum(-lo, knots[-1] - lo)
+    compared = _signed(above, below, Fixed(spec.compare_bits))
     found = [Reading("beside a knot", compared * unit, _held(Fixed(spec.compare_bits, num.scale), 1))]
     if spec.jumps:
         left, right = _outer(spec)

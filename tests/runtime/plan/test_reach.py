@@ -44,13 +44,16 @@ def integer(real: Real, lo: float, hi: float, num: Fixed, out: Fixed, width: int
     ("step", "most"),
     [
         (steps.Rescale(x=0, num=Fixed(24, 2)), 1024.0),
-        (steps.Output(x=0), 2048.0),
         (steps.Maximum(x=0), 2048.0),
     ],
 )
 def test_a_value_may_go_up_to_its_limit_and_no_further(step, most):
     near = most - 2.0**-F.scale
     assert wraps(step, F, near, -near, most, -most, 3 * most) == [False, False, True, True, True]
+
+
+def test_a_result_may_be_the_least_number_of_its_ring():
+    assert wraps(steps.Output(x=0), F, 2047.0, -2048.0, 2048.0, -2049.0) == [False, False, True, True]
 
 
 def test_what_costs_nothing_may_wrap():
