@@ -259,6 +259,8 @@ def _beyond_1_23(case: Case) -> bool:
     return attributes.get("opset", 0) > 23 or (operator == "GroupQueryAttention" and "softcap" in attributes)
 
 
+TRIED = {(f"{each['domain']}." if "domain" in each else "") + name for name, *_, each in [*CASES, *LATER]}
+"""Operators with a case, be it for a later ONNX Runtime."""
 if tuple(map(int, onnxruntime.__version__.split(".")[:2])) > (1, 23):
     CASES += LATER
 else:
