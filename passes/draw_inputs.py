@@ -184,7 +184,7 @@ def _tables(graph: Graph) -> dict[Input, Op]:
 
 
 ENOUGH = 32
-"""Samples of a kind: with so many none of a thousand others left a ring (docs/accuracy.md)."""
+"""Samples of a kind: with so many one at most of a thousand others left a ring (docs/accuracy.md)."""
 
 _FULL = 0.75
 """The part of the length that the longest sample should fill."""
