@@ -12,19 +12,12 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, Owner, walk
 from ppc.frontend.ir.reference import evaluate_in
+from ppc.passes.assured import assured
 from ppc.passes.errors import RangeError, place
+from ppc.passes.formulas import divides_by_relus, is_look_up, is_sum_of_relus
 from ppc.passes.masked import contents
 from ppc.passes.owners import owners
-from ppc.passes.ranges import (
-    SLACK,
-    Range,
-    Ranges,
-    bounds,
-    certain,
-    divides_by_relus,
-    is_look_up,
-    is_sum_of_relus,
-)
+from ppc.passes.ranges import SLACK, Range, Ranges, bounds, certain
 from ppc.runtime.base.namespace import NUMPY
 
 Array = NDArray[np.generic]
@@ -36,6 +29,9 @@ has not met may go further, and a value that leaves its ring is lost altogether;
 
 BLIND_MARGIN = 3.0
 """The same for random inputs: on MiniLM's layers sentences reach up to 2.5 times as far as random tokens."""
+
+NEAR = 4.0
+"""What holds for any input is provided for where it is up to so many times what samples and margin ask for."""
 
 _QUIET = 0.25
 
@@ -73,8 +69,20 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
         )
         fixed = isinstance(op, ops.Const) or (isinstance(op, Input) and op.type.num != FLOAT)
         low, high = (1.0, 1.0) if fixed else (margin, margin ** degrees[op])
-        ranges[op] = _bounded(op, found, low, high, ranges)
+        most, norm = assured(op, ranges)
+        found = replace(found, most=most, norm=norm)
+        ranges[op] = _assured(_bounded(op, found, low, high, ranges), found)
     return ranges
+
+
+def _assured(wide: Range, seen: Range) -> Range:
+    """No wider than any input makes it, and as wide as that where it is little more."""
+    most = wide.most
+    if most > NEAR * wide.magnitude:
+        return wide
+    lo = -most if wide.lo < -most or most > wide.magnitude and wide.lo < 0 else wide.lo
+    hi = most if wide.hi > most or most > wide.magnitude and wide.hi > 0 else wide.hi
+    return replace(wide, lo=min(lo, seen.lo), hi=max(hi, seen.hi))
 
 
 def _real(value: Array) -> Array:
