@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,7 @@ from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
 Feeds = Mapping[str, ArrayLike]
+Guard = Literal["one", "locate", "off"]
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +69,7 @@ def compile_model(
     calibrate: Sequence[Feeds] | None = None,
     max_error: float | None = None,
     margin: float | None = None,
+    guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
     emit_onnx: str | Path | None = None,
 ) -> Compiled:
@@ -84,6 +86,8 @@ def compile_model(
         max_error: raise the precision until every output is within this part of its standard deviation,
             as measured on ``calibrate``; at the greatest length, and then the same for all.
         margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
+        guard: whether values are watched while two parties compute, so that the client hears of an answer that is
+            not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
         byte_price: seconds that a byte costs on the network that choices are made for.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
 
@@ -96,7 +100,7 @@ def compile_model(
     applied = None
     opened: list[Opened] = []
     axes: tuple[OpenAxis, ...] = ()
-    wanted = passes.Options(profile=profile, max_error=max_error, margin=margin)
+    wanted = passes.Options(profile=profile, max_error=max_error, margin=margin, guard=guard != "off")
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
@@ -129,6 +133,8 @@ def compile_model(
                     profile=state.profile.name,
                     options=options,
                     inputs=state.inputs,
+                    watched=state.watched,
+                    locate=guard == "locate",
                 )
             )
     return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)

@@ -63,6 +63,8 @@ class Reach:
     @property
     def headroom(self) -> float:
         """Bits between what was reached and what is held; below 0 where it wrapped."""
+        if math.isinf(self.reached):
+            return -math.inf
         return math.log2(self.limit / self.reached) if self.reached > 0 else math.inf
 
     def __str__(self) -> str:

@@ -26,6 +26,7 @@ from .inputs import computed_alone, fit, naming
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
 
+_ALARM = "{} goes so far that the guard alarms"
 _REMEDY = "calibrate on samples that go as far, or compile with a larger --margin"
 
 AT_ONCE = 16
@@ -44,6 +45,12 @@ class Simulated:
     @property
     def outputs(self) -> dict[str, Floats]:
         return {o.name: self.values[o.value].reshape(o.shape) for o in self.length.outputs}
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What the guard would say of it."""
+        guard = self.length.guard
+        return () if guard is None else self.length.left(self.values[guard])
 
     @property
     def wraps(self) -> tuple[Reach, ...]:
@@ -134,14 +141,15 @@ def headroom(samples: Sequence[Simulated]) -> list[Reach]:
 
 
 def refuse_wraps(samples: Sequence[Simulated]) -> None:
-    """Raises RangeFault where a sample left a ring: where the first did, and how many."""
-    left = [(i, each.wraps) for i, each in enumerate(samples) if each.wraps]
+    """Raises RangeFault where a sample left a ring, or would alarm the guard: where the first did, and how many."""
+    left = [(i, [*each.wraps, *(_ALARM.format(name) for name in each.left)]) for i, each in enumerate(samples)]
+    left = [(i, why) for i, why in left if why]
     if not left:
         return
-    first, wraps = left[0]
+    first, why = left[0]
     with naming(first, len(samples)):
         most = f" ({len(left)} of {len(samples)} samples leave a ring)" if len(samples) > 1 else ""
-        raise RangeFault(f"{wraps[0]}{most}; {_REMEDY}")
+        raise RangeFault(f"{why[0]}{most}; {_REMEDY}")
 
 
 def simulate(plan: Plan, weights: Weights, feeds: Feeds, keep: bool = False) -> dict[int, Floats]:

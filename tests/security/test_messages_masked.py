@@ -25,6 +25,7 @@ from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.ports import Engines
 from ppc.runtime.party.role import SERVER, Role
 from ppc.runtime.protocols import matmul
+from ppc.runtime.protocols.all_zero import all_zero, all_zero_offline
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
 from ppc.runtime.protocols.gilboa import gilboa_chosen
@@ -39,6 +40,7 @@ from ppc.runtime.protocols.multiply import (
 )
 from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
+from ppc.runtime.protocols.within import Limits, within, within_offline
 from ppc.runtime.session.engines import CountingSource, standard
 
 pytestmark = pytest.mark.long
@@ -122,6 +124,16 @@ def matrices(p: Party) -> None:
     matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
 
 
+def zero(p: Party) -> None:
+    all_zero(p, [bits(p)] * 3, all_zero_offline(p, 3))
+
+
+def limits(p: Party) -> None:
+    within_them = Limits(-4, 1 << 12)
+    made = within_offline(p, [(NUM, (N,), within_them)], 1)
+    within(p, [(fixed(p, NUM, N), within_them)], 1, made)
+
+
 PROGRAMS: dict[str, Program] = {
     "and": ands,
     "select": selection,
@@ -134,6 +146,8 @@ PROGRAMS: dict[str, Program] = {
     "cross": crossings,
     "linear": linear,
     "matmul": matrices,
+    "all-zero": zero,
+    "within": limits,
 }
 
 
