@@ -86,8 +86,8 @@ def compile_model(
         max_error: raise the precision until every output is within this part of its standard deviation,
             as measured on ``calibrate``; at the greatest length, and then the same for all.
         margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
-        guard: whether values are watched while two parties compute, so that the client hears of an answer that is
-            not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
+        guard: whether values are watched while two parties compute, so that the client hears of an answer
+            that is not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
         byte_price: seconds that a byte costs on the network that choices are made for.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
 

@@ -30,10 +30,10 @@ def watch_argument(value: int, num: Fixed, spline: steps.Spline, held: float) ->
 
 def _last(knot: int, sign: int, num: Fixed, spline: steps.Spline) -> int:
     """The last argument from an outer knot outwards that is read rightly."""
-    octaves = 1 if spline.function == OCTAVES else OCTAVES_BEYOND  # which has one beyond each end, of powers of four
+    # octaves of √x have one beyond each outer knot, and that is twice as wide
+    octaves = 2 if spline.function == OCTAVES else OCTAVES_BEYOND
     exponents = sign * np.arange(octaves * STEPS_AN_OCTAVE) / STEPS_AN_OCTAVE
-    base = 4.0 if spline.function == OCTAVES else 2.0
-    x = np.unique(np.maximum(1, np.floor(knot * base**exponents))).astype(np.int64)[::sign]
+    x = np.unique(np.maximum(1, np.floor(knot * 2.0**exponents))).astype(np.int64)[::sign]
     held = np.ones(len(x), bool)
     for each in reach.through(x[:, None], num, spline.spec, spline.function):
         held &= each.far < each.limit

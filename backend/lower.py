@@ -105,8 +105,8 @@ def lower(
 ) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers.
 
-    ``inputs`` is what calibration assumed of the graph's: the client is held to it. ``watched`` is what a guard
-    watches, and with ``locate`` it tells the client which of it left its limits.
+    ``inputs`` is what calibration assumed of the graph's: the client is held to it. ``watched`` is what a
+    guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
     state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))

@@ -35,7 +35,9 @@ from texts import encoded, texts
 
 Feeds = dict[str, NDArray[np.int64]]
 
-HEAD = ("model", "calibrated on", "margin", "texts", "wrapped", "alarms", "least headroom, bits", "where", "MB")
+HEAD = (
+    "model", "calibrated on", "margin", "texts", "wrapped", "alarms", "least headroom, bits", "where", "MB"
+)  # fmt: skip
 
 
 def mixed(sets: Sequence[Sequence[str]]) -> list[str]:
@@ -87,7 +89,8 @@ def main() -> None:
 def measured(
     plan: ppc.Plan, weights: ppc.Weights, feeds: Sequence[Feeds], places: bool
 ) -> tuple[str, str, str, str, str, str]:
-    """How many were tried, left a ring and would alarm the guard, the least headroom and where, and what an inference costs."""
+    """How many were tried, left a ring and would alarm the guard; the least headroom and where; the bytes of
+    an inference."""
     simulator = ppc.Simulator(plan, weights)
     wrapped, alarms, nearest = 0, 0, None
     where: collections.Counter[str] = collections.Counter()

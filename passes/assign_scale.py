@@ -61,8 +61,8 @@ class Precision:
 
 @dataclass(frozen=True)
 class FixedGraph:
-    """``graph`` with Fixed types wherever a value is shared; ``ranges`` of its ops in reals; ``watched``, how far
-    the argument of a spline, or a maximum, may go before a guard says so (`passes/watched.py`)."""
+    """``graph`` with Fixed types wherever a value is shared; ``ranges`` of its ops in reals; ``watched``, how
+    far the argument of a spline, or a maximum, may go before a guard says so (`passes/watched.py`)."""
 
     graph: Graph
     ranges: Ranges
@@ -72,8 +72,8 @@ class FixedGraph:
 def assign_scale(
     graph: Graph, ranges: Ranges, precision: Precision | None = None, *, guard: bool = True
 ) -> FixedGraph:
-    """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own; with ``guard``
-    rings have the room that one needs.
+    """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own; with
+    ``guard`` rings have the room that one needs.
 
     Raises IRError for an op that is not, RangeError where a ring would need more than 64 bits.
     """
@@ -239,7 +239,7 @@ class _Formats:
         self.ring[op], self.home_ring[op] = ring, home
 
     def _level(self, op: Op) -> None:
-        """Products of one value with several weights share a ring, and with it the encryption of that value."""
+        """Products of one value with several weights share a ring, and so the value's encryption."""
         group = [u for u in self.users[op] if isinstance(u, ops.MatMul) and isinstance(u.b, ops.Const)]
         ring = max((self.ring[each] for each in group), default=0)
         for each in group:

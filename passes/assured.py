@@ -2,8 +2,9 @@
 
     ‖x/√(Σx² + ε)‖ ≤ 1        |x·w| ≤ ‖x‖·‖w‖        ‖Σ wᵢ·xᵢ‖ ≤ max ‖xᵢ‖ where Σ|wᵢ| ≤ 1
 
-So what is read between one norm and the next – queries, keys, values, what a GELU takes – lies within bounds that are
-mostly some two or three times what samples show; what passes them on (scores, a residual stream) soon has none.
+So what is read between one norm and the next – queries, keys, values, what a GELU takes – lies within bounds
+that are mostly some two or three times what samples show; what passes them on (scores, a residual stream)
+soon has none.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ BLIND_MARGIN = 3.0
 """The same for random inputs: on MiniLM's layers sentences reach up to 2.5 times as far as random tokens."""
 
 NEAR = 4.0
-"""What holds for any input is provided for where it is up to so many times what samples and margin ask for."""
+"""What holds for any input is provided for where it is up to so many times what samples and margin ask
+for."""
 
 _QUIET = 0.25
 
@@ -80,8 +81,8 @@ def _assured(wide: Range, seen: Range) -> Range:
     most = wide.most
     if most > NEAR * wide.magnitude:
         return wide
-    lo = -most if wide.lo < -most or most > wide.magnitude and wide.lo < 0 else wide.lo
-    hi = most if wide.hi > most or most > wide.magnitude and wide.hi > 0 else wide.hi
+    lo = -most if wide.lo < -most or (most > wide.magnitude and wide.lo < 0) else wide.lo
+    hi = most if wide.hi > most or (most > wide.magnitude and wide.hi > 0) else wide.hi
     return replace(wide, lo=min(lo, seen.lo), hi=max(hi, seen.hi))
 
 

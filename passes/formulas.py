@@ -8,6 +8,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.passes import octaves
 
+
 def is_exp_of_rows(op: Op) -> bool:
     """e^(x − max x) over the last axis, as a function or as its spline."""
     if not (isinstance(op, ops.Exp) or (isinstance(op, ops.Spline) and op.spline.function == "exp")):
@@ -89,5 +90,3 @@ def _is_relu(op: Op) -> bool:
 
 def divides_by_relus(op: Op) -> bool:
     return isinstance(op, ops.Reciprocal | ops.Spline) and is_sum_of_relus(op.x)
-
-

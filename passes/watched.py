@@ -1,8 +1,8 @@
 """What is watched while two parties compute: few values, whose leaving their ranges would ruin an answer.
 
-The argument of a reciprocal or a root is a sum over its row: it tells of the whole row, and takes no ring of its own,
-since a ring holds the square of any amplitude to twice as far as the range goes before it has turned round once. The
-maximum of a row of scores tells of the scores, whose rings get a bit for it.
+The argument of a reciprocal or a root is a sum over its row: it tells of the whole row, and takes no ring of
+its own, since a ring holds the square of any amplitude to twice as far as the range goes before it has turned
+round once. The maximum of a row of scores tells of the scores, whose rings get a bit for it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from ppc.passes.octaves import is_octave, is_reduced
 from ppc.passes.quantise import RELATIVE
 
 ROOM = 2.0
-"""A value that goes so many times as far as its range is noticed for certain, and has not gone round its ring."""
+"""A value that goes so many times as far as its range is noticed for certain, and has not gone round its
+ring."""
 
 
 def is_watched(op: Op) -> bool:
-    """A maximum, or a function whose argument is: not where any input keeps within what it is fitted to, nor where
-    another watched value says as much."""
+    """A maximum, or a function whose argument is: not where any input keeps within what it is fitted to, nor
+    where another watched value says as much."""
     match op:
         case ops.ReduceMax():
             return True

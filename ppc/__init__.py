@@ -73,9 +73,9 @@ def compile(
         margin: inner values may go so many times as far as in ``calibrate`` before they leave their rings; by
             default 2, and 3 without samples.
         network: what to choose for: ``lan``, ``wan`` or BANDWIDTH,RTT such as ``200Mbit,15ms``.
-        guard: whether the parties watch, for one bit, that values keep to what was calibrated: an answer that is
-            not to be trusted is then refused (`Outcome.outputs`). ``locate`` tells the client which value left its
-            limits, at a bit for each; ``off`` leaves it out.
+        guard: whether the parties watch, for one bit, that values keep to what was calibrated: an answer that
+            is not to be trusted is then refused (`Outcome.outputs`). ``locate`` tells the client which value
+            left its limits, at a bit for each; ``off`` leaves it out.
         emit_onnx: where to write the model as the profile makes it, as ONNX.
 
     The same arguments give the same bytes. Errors carry an ``exit_status`` and name the node, file or field.

@@ -84,7 +84,9 @@ def compile_(
     ] = "50Mbit,40ms",
     guard: Annotated[
         str,
-        typer.Option(help="one: a bit tells the client of an answer that is not to be trusted; locate: and where."),
+        typer.Option(
+            help="one: a bit tells the client of an answer that is not to be trusted; locate: and where."
+        ),
     ] = "one",
     no_guard: Annotated[bool, typer.Option("--no-guard", help="Leave that out.")] = False,
     emit_onnx: Annotated[

@@ -72,9 +72,7 @@ class Guard(Step, frozen=True, kw_only=True, tag=True):
     def clear(self, *xs: Plain) -> Signed:
         samples = max(len(x.data) for x in xs)
         left = [
-            np.broadcast_to(
-                each.limits.left(x.data, x.num).reshape(len(x.data), -1).any(axis=1), (samples,)
-            )
+            np.broadcast_to(each.limits.left(x.data, x.num).reshape(len(x.data), -1).any(axis=1), (samples,))
             for each, x in zip(self.watched, xs, strict=True)
         ]
         found = np.stack(left, axis=1).astype(np.int64)

@@ -65,9 +65,9 @@ from .reach import Reading, apart, outgoing, through, truncating
 from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 
 __all__ = [
-    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Linear", "MatMul", "Maximum",
-    "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline", "Square",
-    "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Linear", "MatMul",
+    "Maximum", "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline",
+    "Square", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
 

@@ -2,9 +2,10 @@
 
     h = H(b),  z = r·h in GF(2^64)        H linear and random, known to both; r uniform, the server's
 
-z is 0 where all bits are. Else h is not 0 but for one time in 2^64, and then z is uniform: it tells the client that
-one bit that it is meant to learn. r·h1 is a product of what each side knows, by correlated OT (Gilboa, CRYPTO 1999) of
-a random x of the client's, made before there are bits. Every group has an r and an x of its own.
+z is 0 where all bits are. Else h is not 0 but for one time in 2^64, and then z is uniform: it tells the
+client that one bit that it is meant to learn. r·h1 is a product of what each side knows, by correlated OT
+(Gilboa, CRYPTO 1999) of a random x of the client's, made before there are bits. Every group has an r and an x
+of its own.
 
     offline   server -> client   a seed of H, then k0 xor k1 xor r·X^i for each bit of x
     online    client -> server   h1 xor x                      8 bytes a group
@@ -34,7 +35,8 @@ _X64 = np.uint64(0b11011)
 
 @dataclass(frozen=True, repr=False)
 class AllZeroMade:
-    """``seed``, uint8 (16,), is H's. The server holds r and s, the client x and r·x xor s, uint64 (groups,)."""
+    """``seed``, uint8 (16,), is H's. The server holds r and s, the client x and r·x xor s, uint64
+    (groups,)."""
 
     TAG: ClassVar[str] = "all-zero"
 
@@ -71,7 +73,8 @@ def all_zero_offline(p: Party, groups: int) -> AllZeroMade:
 
 
 def all_zero(p: Party, bits: Sequence[Bits | None], made: AllZeroMade) -> NDArray[np.bool_] | None:
-    """Of each group whether ``bits``, this party's shares (n,) of 0 or 1, add up to nothing but 0, at the client."""
+    """Of each group whether ``bits``, this party's shares (n,) of 0 or 1, add up to nothing but 0, at the
+    client."""
     groups = len(bits)
     h = p.both(lambda: _hashed([known(each) for each in bits], known(made.seed)))
     masked = p.tell(CLIENT, BITS, (groups,), lambda: known(h) ^ known(made.x))

@@ -195,7 +195,9 @@ class _Comparison:
         """greater_high xor equal_high·greater_low, and equal_high·equal_low."""
         pairs, after = _pairs(self._runs)
         joined = []
-        for (_, lowest), product, high in zip(pairs, products, self._high or [_Node()] * len(pairs), strict=True):
+        for (_, lowest), product, high in zip(
+            pairs, products, self._high or [_Node()] * len(pairs), strict=True
+        ):
             if product is None:
                 joined.append(_Node())
                 continue

@@ -1,7 +1,7 @@
 """Whether values stay within their limits: comparisons, and one zero test of what they say.
 
-A value is right modulo its ring whatever happens, so what is tested is its residue: of a ring of 2^b units, in which
-limits are `high - low` apart, all of [high, low + 2^b) is outside, and noticed.
+A value is right modulo its ring whatever happens, so what is tested is its residue: of a ring of 2^b units,
+in which limits are `high - low` apart, all of [high, low + 2^b) is outside, and noticed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .compare import CompareMade, Thresholds, compare_all, compare_offline
 
 @dataclass(frozen=True)
 class Limits:
-    """low <= x < high in units of x, either of them open; comparisons leave ``drop`` bits out, so that what is
-    less than 2^drop beyond a limit may pass, as `Thresholds` has it."""
+    """low <= x < high in units of x, either of them open; comparisons leave ``drop`` bits out, so that what
+    is less than 2^drop beyond a limit may pass, as `Thresholds` has it."""
 
     low: Int64 | None
     high: Int64 | None

@@ -71,15 +71,15 @@ class Outcome:
         """
         if self.left:
             raise RangeFault(
-                f"{', '.join(self.left)} left what the plan was calibrated for: the answer is not to be trusted. "
-                "Calibrate on samples that go as far, or compile with a larger --margin"
+                f"{', '.join(self.left)} left what the plan was calibrated for: the answer is not to be "
+                "trusted. Calibrate on samples that go as far, or compile with a larger --margin"
             )
         return None if self.done.answer is None else self.done.answer.outputs
 
     @property
     def left(self) -> tuple[str, ...]:
-        """What left its limits by the word of the guard: tensors, or that there is one; empty where all is well,
-        and where the plan has no guard."""
+        """What left its limits by the word of the guard: tensors, or that there is one; empty where all is
+        well, and where the plan has no guard."""
         return () if self.done.answer is None else self.done.answer.left
 
     @property

@@ -141,8 +141,10 @@ def headroom(samples: Sequence[Simulated]) -> list[Reach]:
 
 
 def refuse_wraps(samples: Sequence[Simulated]) -> None:
-    """Raises RangeFault where a sample left a ring, or would alarm the guard: where the first did, and how many."""
-    left = [(i, [*each.wraps, *(_ALARM.format(name) for name in each.left)]) for i, each in enumerate(samples)]
+    """Raises RangeFault where a sample left a ring or would alarm the guard: the first, and how many."""
+    left = [
+        (i, [*each.wraps, *(_ALARM.format(name) for name in each.left)]) for i, each in enumerate(samples)
+    ]
     left = [(i, why) for i, why in left if why]
     if not left:
         return

@@ -23,7 +23,12 @@ from ppc.runtime.plan.file import Plan
 def plan(*program: Any, own: tuple[Any, ...] = (), shorter: tuple[Plan, ...] = ()) -> Plan:
     tiny = tiny_plan()
     return msgspec.structs.replace(
-        tiny, steps=(*tiny.steps[:4], *program), outputs=(), guard=None, local=(*tiny.local, *own), shorter=shorter
+        tiny,
+        steps=(*tiny.steps[:4], *program),
+        outputs=(),
+        guard=None,
+        local=(*tiny.local, *own),
+        shorter=shorter,
     )
 
 

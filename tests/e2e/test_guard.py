@@ -1,4 +1,5 @@
-"""The guard: inputs that drive each kind of watched place beyond its limits, and the client that hears of it."""
+"""The guard: inputs that drive each kind of watched place beyond its limits, and the client that hears of
+it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -112,6 +114,7 @@ def test_all_that_leaves_its_limits_is_noticed_and_nothing_else(kind):
     """Up to twice the amplitude that a limit allows, and down to nothing."""
     about, it = kind
     plan, simulator = it.compiled.plan, ppc.Simulator(it.compiled.plan, it.compiled.weights)
+    assert plan.guard is not None
     (watched,) = plan.steps[plan.guard].watched
     unit = 2.0 ** -plan.forms[watched.value].num.scale
     base = simulator.run([sample(1.0)], keep=True)[0].values[watched.value]
@@ -121,9 +124,13 @@ def test_all_that_leaves_its_limits_is_noticed_and_nothing_else(kind):
     assert 1.2 < high < 12, "room for the test's inputs"
     amplitudes = np.geomspace(max(low / 20, 1e-3), 1.95 * high, 200)
     sure = abs(amplitudes / high - 1) > 0.05
-    sure &= (amplitudes > 1.2 * low) | (amplitudes < 0.8 * ((lowest - 1) * unit / base.min()) ** (1 / about.power))
+    sure &= (amplitudes > 1.2 * low) | (
+        amplitudes < 0.8 * ((lowest - 1) * unit / base.min()) ** (1 / about.power)
+    )
     found = simulator.run([sample(float(a)) for a in amplitudes], wrapping=True)
-    for amplitude, each in zip(amplitudes[sure], (f for f, s in zip(found, sure, strict=True) if s), strict=True):
+    for amplitude, each in zip(
+        amplitudes[sure], (f for f, s in zip(found, sure, strict=True) if s), strict=True
+    ):
         outside = amplitude > high or amplitude < low
         assert bool(each.left) == outside, (amplitude, low, high)
         if not outside:
@@ -132,8 +139,30 @@ def test_all_that_leaves_its_limits_is_noticed_and_nothing_else(kind):
             assert np.abs(each.outputs["y"] - wanted).max() < OFF * np.abs(wanted).max(), amplitude
 
 
+@pytest.mark.parametrize("amplitude", [1.0, 1.25, 1.5, 1.75])
+def test_scores_however_far_apart_are_noticed(tmp_path, amplitude):
+    """A maximum is found by differences, in whatever order: one that wraps would lose the larger value."""
+    halves = np.repeat([1.0, -1.0], WIDTH // 2)
+    turns = np.tile([1.0, -1.0], WIDTH // 2)
+    x = np.stack([halves, -halves, turns, -turns]).astype(np.float32)[None]
+    path = tmp_path / "m.onnx"
+    nodes = [node("MatMul", "x", "I", out="h"), *softmax(), node("MatMul", "n", "V", out="y")]
+    held = [tensor("I", np.eye(WIDTH, dtype=np.float32)), tensor("V", V)]
+    onnx.save(model(nodes, {"x": x}, ["y"], held), path)
+    compiled = ppc.compile(path, calibrate=[{"x": amplitude * x}], margin=1.0)
+    free = [msgspec.structs.replace(each, low=None, high=None) for each in compiled.plan.inputs]
+    plan = msgspec.structs.replace(compiled.plan, inputs=tuple(free))
+    simulator = ppc.Simulator(plan, compiled.weights)
+    for row in range(TOKENS):
+        alone = np.zeros_like(x)
+        alone[0, row] = x[0, row]
+        found = simulator.run([{"x": amplitude * f * alone} for f in (0.98, 1.1, 1.5, 1.95)], wrapping=True)
+        assert [bool(each.left) for each in found] == [False, True, True, True]
+        assert not any(each.wraps for each in found)
+
+
 def test_two_parties_hear_what_the_simulator_says(kind):
-    about, it = kind
+    _, it = kind
     plan = it.compiled.plan
     simulator = ppc.Simulator(plan, it.compiled.weights)
     several = [sample(a) for a in (1.0, 6.0, 9.0, 1.5)]

@@ -4,7 +4,6 @@ from mutation import Mutation
 
 WITHIN = "tests/runtime/protocols/test_within.py"
 E2E = "tests/e2e/test_guard.py"
-MASKED = "tests/security/test_messages_masked.py"
 
 MUTATIONS = (
     Mutation(
@@ -29,7 +28,7 @@ MUTATIONS = (
         "runtime/protocols/all_zero.py",
         "lambda: known(h) ^ known(made.x))",
         "lambda: known(h) ^ (known(made.x) >> np.uint64(63)))",
-        (f"{MASKED}::test_messages_hide_fixed_shares[all-zero]",),
+        (f"{WITHIN}::test_what_the_server_hears_of_the_clients_sum_is_masked",),
     ),
     Mutation(
         "guard-answer-given-out",
@@ -41,11 +40,11 @@ MUTATIONS = (
     ),
     Mutation(
         "guard-watches-nothing",
-        "plans have a guard",
-        "backend/lower.py",
-        "    for op, held in watched.items():\n",
-        "    for op, held in list(watched.items())[:0]:\n",
-        (f"{E2E}::test_all_that_leaves_its_limits_is_noticed_and_nothing_else",),
+        "what is under a root is watched",
+        "passes/watched.py",
+        "            return is_octave(op)\n",
+        "            return False\n",
+        (f"{E2E}::test_all_that_leaves_its_limits_is_noticed_and_nothing_else[norm over octaves]",),
     ),
     Mutation(
         "guard-without-room",
@@ -53,7 +52,7 @@ MUTATIONS = (
         "passes/watched.py",
         "ROOM = 2.0\n",
         "ROOM = 1.0\n",
-        (f"{E2E}::test_all_that_leaves_its_limits_is_noticed_and_nothing_else[softmax]",),
+        (f"{E2E}::test_scores_however_far_apart_are_noticed",),
     ),
     Mutation(
         "guard-looks-up-alone",

@@ -195,8 +195,8 @@ MAY_DIFFER = {
     "Weight": {"num"},
 }
 """What sizes of weights and activations decide: scales and rings; of products the ring, the bound on noise
-and what follows (primes, tile); of functions fitted on a calibrated range, knots and pieces; of what is watched,
-its limits."""
+and what follows (primes, tile); of functions fitted on a calibrated range, knots and pieces; of what is
+watched, its limits."""
 
 FORMAT_ONLY = (steps.Rescale, steps.TimesInteger, steps.Public)
 """Steps that come and go with formats."""

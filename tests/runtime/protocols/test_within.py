@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.runtime.protocols.test_protocols import Secret
 
+from ppc.runtime.base.prg import Prg
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.party.party import Party
-from ppc.runtime.party.role import CLIENT, SERVER
+from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.protocols.all_zero import all_zero, all_zero_offline, times
 from ppc.runtime.protocols.within import Limits, within, within_offline
+from tests.runtime.protocols.test_protocols import Secret
 
 rng = np.random.default_rng(11)
 F = Fixed(24, 8)
@@ -18,6 +19,14 @@ F = Fixed(24, 8)
 
 def _words(*values: int) -> np.ndarray:
     return np.array(values, np.uint64)
+
+
+def inverse(a: np.ndarray) -> np.ndarray:
+    """a^(2^64 - 2)"""
+    found = _words(1)
+    for _ in range(63):
+        found = times(times(found, found), a)
+    return times(found, found)
 
 
 def test_products_are_those_of_a_field():
@@ -29,10 +38,7 @@ def test_products_are_those_of_a_field():
     # X^63·X = X^64 = X^4 + X^3 + X + 1, and no product of what is not 0 is 0
     assert times(_words(1 << 63), _words(2)) == 0b11011
     assert times(a[a != 0], b[a != 0])[b[a != 0] != 0].all()
-    inverse = _words(1)
-    for _ in range(63):  # a^(2^64 - 2)
-        inverse = times(times(inverse, inverse), a)
-    assert np.array_equal(times(times(inverse, inverse), a), np.ones(50, np.uint64))
+    assert np.array_equal(times(inverse(a), a), np.ones(50, np.uint64))
 
 
 @pytest.mark.parametrize("size", [1, 7, 200])
@@ -52,27 +58,53 @@ def test_one_bit_of_many_is_noticed(two, size):
     assert found.server is None
 
 
-def test_what_the_client_sees_of_another_sum_is_uniform(two, monkeypatch):
-    """Not the sum of the words itself, which would tell which bits are set."""
-    said = []
+@pytest.fixture
+def said(monkeypatch) -> dict[Role, list[np.ndarray]]:
+    """Words that the speaker told, as the other heard them."""
+    found: dict[Role, list[np.ndarray]] = {CLIENT: [], SERVER: []}
     tell = Party.tell
 
     def overheard(p, speaker, *rest):
-        found = tell(p, speaker, *rest)
-        if p.role is CLIENT and speaker is SERVER:
-            said.append(found)
-        return found
+        words = tell(p, speaker, *rest)
+        if p.role is not None and p.role is not speaker:
+            found[speaker].append(words)
+        return words
 
     monkeypatch.setattr(Party, "tell", overheard)
+    return found
+
+
+def _zero_test(two, groups: int):
+    """Of three bits a group, all 1 at the server and 0 at the client."""
 
     def program(p):
-        made = all_zero_offline(p, 200)
-        all_zero(p, [None if p.pricing else np.full(3, p.role is SERVER, np.uint8)] * 200, made)
-        return None if p.pricing else made.rx
+        made = all_zero_offline(p, groups)
+        bits = [None if p.pricing else np.full(3, p.role is SERVER, np.uint8)] * groups
+        all_zero(p, bits, made)
+        return made
 
-    seen = two(program).client ^ said[-1]
-    assert len(set(seen.tolist())) == 200
-    assert abs(np.unpackbits(seen.view(np.uint8)).mean() - 0.5) < 0.03
+    made = two(program)
+    prg = Prg(made.client.seed.tobytes())
+    sums = np.array([np.bitwise_xor.reduce(prg.ring(64, (3,))) for _ in range(groups)], np.uint64)
+    return made, sums
+
+
+def test_what_the_client_sees_of_another_sum_is_uniform(two, said):
+    """It knows the words: the sum itself, or several with one factor, would tell which bits are set."""
+    made, sums = _zero_test(two, 200)
+    seen = made.client.rx ^ said[SERVER][-1]
+    assert np.array_equal(seen, times(made.server.r, sums))
+    factors = times(seen, inverse(sums))
+    assert len(set(factors.tolist())) == 200
+    for words in (seen, factors):
+        assert abs(np.unpackbits(words.view(np.uint8)).mean() - 0.5) < 0.03
+
+
+def test_what_the_server_hears_of_the_clients_sum_is_masked(two, said):
+    _, _ = _zero_test(two, 200)
+    masks = said[CLIENT][-1]  # the client's bits are 0, and so is their sum
+    assert len(set(masks.tolist())) == 200
+    assert abs(np.unpackbits(masks.view(np.uint8)).mean() - 0.5) < 0.03
 
 
 LIMITS = [Limits(16, 4096), Limits(None, 4096, 6), Limits(64, 1 << 16, 3), Limits(-512, None)]
@@ -115,7 +147,7 @@ def test_values_within_limits(two, limits, wrong):
 
 @pytest.mark.parametrize(("low", "high", "drop"), [(None, None, 0), (3, 2, 0), (1, 8, 2)])
 def test_limits_that_are_none(low, high, drop):
-    with pytest.raises(ValueError, match="limits|ascend|multiples"):
+    with pytest.raises(ValueError, match=r"limits|ascend|multiples"):
         Limits(low, high, drop)
 
 
