@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.passes.formulas import is_exp_of_rows, is_inverse_sum, is_look_up, is_normalised
-from ppc.passes.ranges import EVEN, SLACK, UNIT, Ranges
+from ppc.passes.ranges import EVEN, SLACK, UNIT, Ranges, is_mean
 
 Assured = tuple[float, float]
 """The largest magnitude and the largest √Σx² of a row; ∞ where nothing is known."""
@@ -52,7 +52,7 @@ def _assured(op: Op, known: Ranges) -> Assured:
             return known[x].most, known[x].norm if _keeps_rows(op, x) else math.inf
         case ops.MatMul() if is_look_up(op):
             return known[op.b].most, known[op.b].norm
-        case ops.MatMul(a=weights, b=h) if known[weights].sums <= EVEN:
+        case ops.MatMul(b=h) if is_mean(op, known):
             return EVEN * known[h].most, EVEN * known[h].norm
         case ops.MatMul(a=e, b=v) if is_exp_of_rows(e):
             terms = UNIT * e.type.shape[-1] * math.exp(SLACK)

@@ -76,6 +76,28 @@ def is_look_up(op: Op) -> bool:
     return isinstance(op, ops.MatMul) and isinstance(op.a, ops.OneHot) and isinstance(op.b, ops.Const)
 
 
+def averaged(op: Op) -> Op | None:
+    """x where ``op`` is x / Σx, Σ over at least a row of it, or less by a floor under the sum: weights of a
+    mean, as long as no x is negative."""
+    match op:
+        case ops.Div(a=part, b=whole):
+            total = _bare(whole)
+            if isinstance(total, ops.ReduceSum):
+                summed = total.x.type.size // total.type.size
+                x = _bare(part)
+                return x if _bare(total.x) is x and summed >= op.type.shape[-1] else None
+    return None
+
+
+def _bare(op: Op) -> Op:
+    """What ``op`` lays out anew, repeats, or puts a floor under."""
+    while isinstance(op, ops.Reshape | ops.Transpose | ops.Broadcast | ops.Cast | ops.Clip):
+        if isinstance(op, ops.Clip) and op.hi is not None:
+            return op
+        op = op.x
+    return op
+
+
 def is_sum_of_relus(op: Op) -> bool:
     """Σ relu + ε: ε in a row that is all negative, or all masked, be there one among what was seen or not."""
     match op:

@@ -11,6 +11,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.passes import octaves
 from ppc.passes.formulas import (
+    averaged,
     is_exp_of_rows,
     is_inverse_sum,
     is_normalised,
@@ -33,14 +34,12 @@ EVEN = 1.001
 @dataclass(frozen=True)
 class Range:
     """Where a value lies. ``rms`` is a typical magnitude: the lower quartile over rows of a row's
-    root mean square, so that rows which are small (a sharp softmax) keep their digits too. ``sums`` is the
-    largest Σ|x| of a row, where a product averages with it, and otherwise not looked for. ``most`` is the
+    root mean square, so that rows which are small (a sharp softmax) keep their digits too. ``most`` is the
     largest magnitude, and ``norm`` the largest √Σx² of a row, that any input makes (`passes/assured.py`)."""
 
     lo: float
     hi: float
     rms: float
-    sums: float = math.inf
     most: float = math.inf
     norm: float = math.inf
 
@@ -71,10 +70,10 @@ def certain(op: Op, known: Ranges) -> tuple[float, float] | None:
         case ops.Mul(a=ops.MatMul(a=e, b=v), b=r) if is_inverse_sum(r, e):
             # and behind the division it is a mean of v's rows
             return min(0.0, UNIT * known[v].lo), max(0.0, UNIT * known[v].hi)
-        case ops.MatMul(a=weights, b=h) if known[weights].sums <= EVEN:
+        case ops.MatMul(b=h) if is_mean(op, known):
             most = EVEN * known[h].magnitude
             return -most, most
-        case ops.Mul() if is_normalised(op) and (_is_mean(op.a, known) or _is_mean(op.b, known)):
+        case ops.Mul() if is_normalised(op) and (is_mean(op.a, known) or is_mean(op.b, known)):
             return -UNIT, UNIT
         case ops.Reshape(x=x) | ops.Transpose(x=x) | ops.Broadcast(x=x):
             return known[x].lo, known[x].hi
@@ -84,15 +83,16 @@ def certain(op: Op, known: Ranges) -> tuple[float, float] | None:
             return bounds(op, known)
         case ops.Clip() | ops.Spline() if root_of(op) is not None:
             return bounds(op, known)
-        case ops.ReduceSum(x=ops.Square(x=x)) if over_rows(op) and _is_mean(x, known):
+        case ops.ReduceSum(x=ops.Square(x=x)) if over_rows(op) and is_mean(x, known):
             return 0.0, known[x].norm ** 2
     return None
 
 
-def _is_mean(op: Op, known: Ranges) -> bool:
+def is_mean(op: Op, known: Ranges) -> bool:
+    """Rows averaged with weights that the client works out of its mask."""
     while isinstance(op, ops.Reshape) and op.type.shape[-1:] == op.x.type.shape[-1:]:
         op = op.x
-    return isinstance(op, ops.MatMul) and known[op.a].sums <= EVEN
+    return isinstance(op, ops.MatMul) and (x := averaged(op.a)) is not None and known[x].lo >= 0
 
 
 def bounds(op: Op, known: Ranges) -> tuple[float, float]:
