@@ -59,7 +59,7 @@ def error_by_layer(
                 row = rows.setdefault(name, unseen)
                 row["max_error"] = max(error, row["max_error"])
                 row["relative"] = max(relative, row["relative"])
-        kept = {each.value: found.values[each.value] for each in length.outputs}
+        kept = {i: found.values[i] for i, step in enumerate(length.steps) if step.reveals()}
         simulated.append(replace(found, values=kept))
     return simulated, list(rows.values())
 
