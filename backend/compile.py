@@ -18,6 +18,7 @@ from ppc.backend.check import Checked, check_model
 from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.lower import lower
 from ppc.backend.merge_lengths import merge_lengths
+from ppc.backend.reveal import VALUE, argmaxes
 from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
@@ -64,6 +65,7 @@ def compile_model(
     seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
+    reveal: str | Mapping[str, str] = VALUE,
     profile: str = "exact",
     calibrate: Sequence[Feeds] | None = None,
     max_error: float | None = None,
@@ -78,6 +80,8 @@ def compile_model(
         seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name. Several lengths
             make one plan, of which a client takes the shortest that holds its input.
         outputs: names of the outputs to keep; by default all that depend on the weights.
+        reveal: what the client learns of each output, or of one by name: its ``value``, or the ``argmax`` of
+            its last axis alone. Precision is the numbers' either way.
         profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
         calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded
             random ones by default.
@@ -104,6 +108,7 @@ def compile_model(
         with _refusing(again):
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         graph, axes = told.graph, axes or told.axes
+        chosen_alone = argmaxes(graph, reveal)
         opened += told.opened
         samples = _cut(graph, calibrate)
         if not compiled:
@@ -129,6 +134,7 @@ def compile_model(
                     profile=state.profile.name,
                     options=options,
                     inputs=state.inputs,
+                    argmaxes=chosen_alone,
                 )
             )
     return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)

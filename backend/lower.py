@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,11 +93,18 @@ class Lowering:
 
 
 def lower(
-    graph: Graph, *, model: str, profile: str, options: Options, inputs: Sequence[Assumed] = ()
+    graph: Graph,
+    *,
+    model: str,
+    profile: str,
+    options: Options,
+    inputs: Sequence[Assumed] = (),
+    argmaxes: Collection[str] = (),
 ) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers.
 
-    ``inputs`` is what calibration assumed of the graph's: the client is held to it.
+    ``inputs`` is what calibration assumed of the graph's: the client is held to it. Of the outputs in
+    ``argmaxes`` it learns where the largest number of the last axis stands, and no number.
     """
     assumed = {each.name: each for each in inputs}
     state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))
@@ -118,8 +125,11 @@ def lower(
             raise LoweringError(
                 f"output {name!r} does not depend on the model's weights; choose others with --output"
             )
-        index = state.put(steps.Output(name=name, x=state.value(op)))
-        outputs.append(OutputSpec(name=name, value=index, shape=op.type.shape))
+        value, shape = state.value(op), op.type.shape
+        if name in argmaxes:
+            value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]
+        index = state.put(steps.Output(name=name, x=value))
+        outputs.append(OutputSpec(name=name, value=index, shape=shape))
     plan = Plan(
         model=model,
         profile=profile,

@@ -43,6 +43,20 @@ def dims(given: list[str]) -> dict[str, int]:
     return dims
 
 
+def reveal(given: list[str]) -> str | dict[str, str]:
+    """What ``--reveal`` says for all outputs, or for some by name."""
+    named = [each.rpartition("=") for each in given]
+    if len(given) > 1 and not all(equals for _, equals, _ in named):
+        said = ", ".join(given)
+        raise BadInput(f"--reveal is given once for all outputs, or as NAME=WHAT for each, not {said}")
+    if given and not named[0][1]:
+        return given[0]
+    twice = {name for name, _, _ in named if sum(name == other for other, _, _ in named) > 1}
+    if twice:
+        raise BadInput(f"--reveal says of {twice.pop()!r} more than once what is revealed")
+    return {name: what for name, _, what in named}
+
+
 def address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 <= int(port) < 65536:

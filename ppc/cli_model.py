@@ -58,6 +58,12 @@ def compile_(
         str, typer.Option(help="What functions are replaced by: exact, friendly, or FILE.toml.")
     ] = "exact",
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
+    reveal: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the client learns: value, or argmax for the label alone; of one output NAME=argmax."
+        ),
+    ] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -105,6 +111,7 @@ def compile_(
     compiled = ppc.compile(
         model,
         **asked,
+        reveal=inputs.reveal(reveal or []),
         max_error=max_error,
         margin=margin,
         network=network,
@@ -230,9 +237,9 @@ def simulate(
     if against is not None:
         from ppc.backend.compare import error_by_layer
 
-        simulated, rows = error_by_layer(loaded, held, samples, against)
+        simulated, rows, agreed = error_by_layer(loaded, held, samples, against)
     else:
-        simulated, rows = ppc.Simulator(loaded, held).run(samples, wrapping=True), []
+        simulated, rows, agreed = ppc.Simulator(loaded, held).run(samples, wrapping=True), [], []
     near = ppc.headroom(simulated)
     if any(each.wraps for each in simulated):
         _show_headroom(near, say)
@@ -242,11 +249,13 @@ def simulate(
     write(output, outputs)
     if as_json:
         places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
-        print_json({**document(outputs, named), "errors": rows, "headroom": places})
+        print_json({**document(outputs, named), "errors": rows, "agreement": agreed, "headroom": places})
         return
     _show_headroom(near, print)
     for row in rows:
         print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
+    for each in agreed:
+        print(f"{each['same']} of {each['compared']} places as in {against}  {each['name']}")
     show(outputs, named, output)
 
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..cost.forecast import Forecast, predict_time_here
 from ..net.network import Network
 from ..party.ledger import PHASES, Cost, Ledger
 from ..party.role import SERVER, Role
+from ..plan.file import Outputs
 from ..session.connection import Done, predict_cost
 
 
@@ -60,7 +58,7 @@ class Outcome:
         return f"Outcome(outputs {', '.join(self.outputs or ()) or 'at the peer'}, <secret>)"
 
     @property
-    def outputs(self) -> dict[str, NDArray[np.float64]] | None:
+    def outputs(self) -> Outputs | None:
         """The outputs by name, at the client."""
         return self.done.outputs
 

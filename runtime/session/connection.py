@@ -18,10 +18,10 @@ import numpy as np
 
 from ..party.ledger import Ledger, Place
 from ..party.party import Party
-from ..plan.file import Plan, Weights
+from ..plan.file import Outputs, Plan, Weights
 from ..plan.free import Encoded
 from .engines import NOTHING, Ready, checks_ot, resumed
-from .executor import Floats, Progress, offline, online, setup
+from .executor import Progress, offline, online, setup
 from .facts import facts
 from .handshake import InferenceTerms, PreparationTerms, Terms, shake
 from .material import Store
@@ -72,7 +72,7 @@ class Done:
     program: Program
     ledger: Ledger
     seconds: float
-    outputs: dict[str, Floats] | None = None
+    outputs: Outputs | None = None
     material: tuple[str, ...] = ()
 
 

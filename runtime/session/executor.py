@@ -16,7 +16,7 @@ from ..base.share import Share
 from ..party.ledger import Place
 from ..party.party import Party
 from ..party.role import CLIENT, Role
-from ..plan.file import Plan, Weights
+from ..plan.file import Outputs, Plan, Weights
 from ..plan.free import Encoded
 from ..plan.steps import Form, Step
 
@@ -89,7 +89,7 @@ def online(
     encoded: Mapping[int, Encoded] | None = None,
     progress: Progress | None = None,
     values: Values[Share] | None = None,
-) -> dict[str, Floats] | None:
+) -> Outputs | None:
     """The outputs by name, at the client. ``made`` is used up.
 
     ``weights`` are the server's, ``encoded`` the client's own values by the step at which they enter;
@@ -111,7 +111,7 @@ def online(
             progress("online", i + 1, len(steps))
     if p.role is not CLIENT:
         return None
-    return {o.name: revealed[o.value].reshape(o.shape) for o in plan.outputs}
+    return plan.named(revealed)
 
 
 def _forms(plan: Plan, step: Step) -> list[Form]:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..base.errors import RangeFault, RuntimeFault
 from ..base.exact import Factor
 from ..base.one_hot import OneHotRows
-from ..plan.file import Plan, Weights
+from ..plan.file import Outputs, Plan, Weights
 from ..plan.local import Local
 from ..plan.reach import Reach, Reading
 from ..plan.steps import Plain, Step
@@ -42,8 +42,8 @@ class Simulated:
     reaches: tuple[Reach, ...] = ()
 
     @property
-    def outputs(self) -> dict[str, Floats]:
-        return {o.name: self.values[o.value].reshape(o.shape) for o in self.length.outputs}
+    def outputs(self) -> Outputs:
+        return self.length.named(self.values)
 
     @property
     def wraps(self) -> tuple[Reach, ...]:

@@ -28,6 +28,7 @@ from ppc.runtime.protocols import matmul
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
 from ppc.runtime.protocols.gilboa import gilboa_chosen
+from ppc.runtime.protocols.maximum import argmax, argmax_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
@@ -122,10 +123,15 @@ def matrices(p: Party) -> None:
     matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
 
 
+def labels(p: Party) -> None:
+    argmax(p, fixed(p, NUM, 6, 5), argmax_offline(p, NUM, (6, 5)))
+
+
 PROGRAMS: dict[str, Program] = {
     "and": ands,
     "select": selection,
     "compare": comparison,
+    "argmax": labels,
     "look-up": look_up,
     "truncate": truncation,
     "square": squares,

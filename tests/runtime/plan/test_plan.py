@@ -90,6 +90,8 @@ def changed(index: int, **fields: object) -> bytes:
         (0, {"local": 7}, "local value 7"),
         (1, {"weight": "gamma"}, "wants weight 'gamma'"),
         (25, {"x": 3}, "output 'y' of shape"),
+        (26, {"drop": 1}, "a place among 10 with 1 bits dropped"),
+        (26, {"x": 10}, "a place among 1 with 0 bits dropped"),
     ],
 )
 def test_an_ill_formed_step_is_named(index, fields, says):

@@ -13,7 +13,7 @@ from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Layout, Thresholds, compare, compare_offline
 from ppc.runtime.protocols.gilboa import gilboa_chosen, gilboa_random
-from ppc.runtime.protocols.maximum import maximum, maximum_offline
+from ppc.runtime.protocols.maximum import argmax, argmax_num, argmax_offline, maximum, maximum_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
@@ -231,6 +231,25 @@ def test_maximum_with_dropped_bits_is_near(two):
     short = x.value.max(axis=-1) - opened(r, num)[:, 0]
     assert short.min() >= 0
     assert short.max() <= 4 * 8
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 8, 9, 16, 21])
+@pytest.mark.parametrize("few", [4000, 2], ids=["apart", "ties"])
+def test_the_place_of_a_maximum(two, n, few):
+    num = Fixed(14, 4)
+    x = Secret(num, rng.integers(-few, few, (90, n)))
+    r = two(lambda p: argmax(p, x.at(p), argmax_offline(p, num, (90, n))))
+    assert np.array_equal(opened(r, argmax_num(n))[:, 0], x.value.argmax(axis=-1))
+
+
+@pytest.mark.parametrize("bits", [3, 12, 58])
+def test_the_place_of_a_maximum_at_the_ends_of_a_ring(two, bits):
+    """Differences as far apart as a comparison bears."""
+    num, far = Fixed(bits), 2 ** (bits - 2)
+    rows = [[-far, far - 1], [far - 1, -far], [-far, -far], [far - 1, far - 1], [far - 2, far - 1]]
+    x = Secret(num, np.array([[*row, *row[::-1], -far] for row in rows]))
+    r = two(lambda p: argmax(p, x.at(p), argmax_offline(p, num, x.value.shape)))
+    assert np.array_equal(opened(r, argmax_num(5))[:, 0], x.value.argmax(axis=-1))
 
 
 def bump() -> SplineSpec:
