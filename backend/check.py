@@ -205,6 +205,8 @@ def _remedy(op: Op) -> str:
     match op:
         case ops.Pow():
             return "write it with whole exponents up to 4, or ½ and their inverses"
+        case ops.Clear(function=ArgExtreme(least=False)):
+            return f"make {operand} an output, under --reveal argmax if its place is all that may be told"
         case ops.Clear(function=ArgExtreme() | Top()):
             return f"make {operand} an output, and let the client choose"
         case ops.Gather():

@@ -169,7 +169,8 @@ def test_a_function_of_another_opset_is_inlined(opset: int, op_type: str) -> Non
 @pytest.mark.parametrize(
     ("nodes", "remedy"),
     [
-        (("MatMul x w -> a", "ArgMax a -> y"), "let the client choose"),
+        (("MatMul x w -> a", "ArgMax a -> y"), "make its operand, a, an output, under --reveal argmax"),
+        (("MatMul x w -> a", "ArgMin a -> y"), "let the client choose"),
         (("MatMul x w -> a", "LogSoftmax a -> y"), "let the client finish"),
         (("MatMul x w -> a", "Greater a x -> c", "Where c a x -> y"), "write the choice with Relu or Clip"),
         (("MatMul x w -> a", "Pow a x -> y"), "whole exponents"),
