@@ -76,7 +76,7 @@ def error_by_layer(
                 same = found.outputs[out.name].ravel() == floats[out.name].argmax(axis=-1).ravel()
                 place["compared"] += same.size
                 place["same"] += int(same.sum())
-        kept = {each.value: found.values[each.value] for each in length.outputs}
+        kept = {i: found.values[i] for i, step in enumerate(length.steps) if step.reveals()}
         simulated.append(replace(found, values=kept))
     return simulated, list(rows.values()), list(places.values())
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,11 +26,12 @@ from ppc.frontend.read import rounding
 from ppc.frontend.read.axes import OpenAxis
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
-from ppc.passes.draw_inputs import random_feeds
+from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
 Feeds = Mapping[str, ArrayLike]
+Guard = Literal["one", "locate", "off"]
 log = logging.getLogger(__name__)
 
 
@@ -70,6 +71,7 @@ def compile_model(
     calibrate: Sequence[Feeds] | None = None,
     max_error: float | None = None,
     margin: float | None = None,
+    guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
     emit_onnx: str | Path | None = None,
 ) -> Compiled:
@@ -88,6 +90,8 @@ def compile_model(
         max_error: raise the precision until every output is within this part of its standard deviation,
             as measured on ``calibrate``; at the greatest length, and then the same for all.
         margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
+        guard: whether values are watched while two parties compute, so that the client hears of an answer
+            that is not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
         byte_price: seconds that a byte costs on the network that choices are made for.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
 
@@ -100,7 +104,7 @@ def compile_model(
     applied = None
     opened: list[Opened] = []
     axes: tuple[OpenAxis, ...] = ()
-    wanted = passes.Options(profile=profile, max_error=max_error, margin=margin)
+    wanted = passes.Options(profile=profile, max_error=max_error, margin=margin, guard=guard != "off")
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
@@ -135,6 +139,8 @@ def compile_model(
                     options=options,
                     inputs=state.inputs,
                     argmaxes=chosen_alone,
+                    watched=state.watched,
+                    locate=guard == "locate",
                 )
             )
     return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)
@@ -179,15 +185,21 @@ def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArra
     """Samples of a greater length, cut to the graph's. Raises BadInput where one does not fit."""
     if samples is None:
         return None
-    return [{each.name: _sample(each, sample) for each in graph.inputs} for sample in samples]
+    rows = looked_up(graph)
+    return [
+        {each.name: _sample(each, sample, rows.get(each.name)) for each in graph.inputs} for sample in samples
+    ]
 
 
-def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
+def _sample(wanted: Input, sample: Feeds, rows: int | None) -> NDArray[Any]:
     if wanted.name not in sample:
         raise BadInput(f"calibration: a sample without input {wanted.name!r}")
     value, shape = np.asarray(sample[wanted.name]), wanted.type.shape
     if value.ndim != len(shape) or any(n < d for n, d in zip(value.shape, shape, strict=True)):
-        raise BadInput(f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}")
+        stacked = "; samples are stacked on a first axis" if value.ndim == len(shape) - 1 else ""
+        raise BadInput(
+            f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}{stacked}"
+        )
     kinds = "fiub" if wanted.type.num == FLOAT else "iub"
     if value.dtype.kind not in kinds:
         raise BadInput(
@@ -195,7 +207,14 @@ def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
         )
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise BadInput(f"calibration: input {wanted.name!r} holds a value that is not finite")
-    return value[tuple(map(slice, shape))]
+    value = value[tuple(map(slice, shape))]
+    beyond = value[(value < 0) | (value >= rows)] if rows is not None else value[:0]
+    if beyond.size:
+        raise BadInput(
+            f"calibration: input {wanted.name!r} holds {beyond.ravel()[0]}, and its table has the rows 0 to "
+            f"{(rows or 0) - 1}"
+        )
+    return value
 
 
 def _passed(

@@ -14,7 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 TEMPLATE = "page.html.jinja"
 
-KINDS = ("Linear", "MatMul", "Spline", "Maximum", "Rescale", "Multiply", "Square", "Scaled", "Output")
+KINDS = (
+    "Linear", "MatMul", "Spline", "Maximum", "Rescale", "Multiply", "Square", "Scaled", "Guard", "Output"
+)  # fmt: skip
 """Kinds of steps that cost bytes, each with a colour of its own; all others share one."""
 
 OTHER = "local work"

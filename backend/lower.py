@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.backend.choose import choose_products
+from ppc.backend.guard import watch_argument, watch_maximum
 from ppc.backend.lower_local import cuts, local_op
 from ppc.backend.lower_spline import integer_spline
 from ppc.backend.spare import LEAST, spare_bits
@@ -100,11 +101,14 @@ def lower(
     options: Options,
     inputs: Sequence[Assumed] = (),
     argmaxes: Collection[str] = (),
+    watched: Mapping[Op, float] | None = None,
+    locate: bool = False,
 ) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers.
 
     ``inputs`` is what calibration assumed of the graph's: the client is held to it. Of the outputs in
-    ``argmaxes`` it learns where the largest number of the last axis stands, and no number.
+    ``argmaxes`` it learns where the largest number of the last axis stands, and no number. ``watched`` is
+    what a guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
     state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))
@@ -119,6 +123,7 @@ def lower(
         if rule is None:
             raise LoweringError(f"{op!r}: no protocol computes {type(op).__name__} on shared values")
         state.at[op] = rule(state, op)
+    guard = _guard(state, watched or {}, locate)
     outputs = []
     for name, op in graph.outputs.items():
         if op not in state.at and state.owner[op] is not Owner.SHARED:
@@ -141,8 +146,22 @@ def lower(
         ),
         local=tuple(state.locals),
         steps=choose_products(state.program, options.byte_price),  # type: ignore[arg-type]
+        guard=guard,
     )
     return plan, state.weights
+
+
+def _guard(state: Lowering, watched: Mapping[Op, float], locate: bool) -> int | None:
+    """The step that watches; None where there is nothing to watch."""
+    found = []
+    for op, held in watched.items():
+        made = state.program[state.at[op]]
+        if isinstance(op, ops.Spline):
+            assert isinstance(made, steps.Spline)
+            found.append(watch_argument(made.x, state.forms[made.x].num, made, held))
+        else:
+            found.append(watch_maximum(state.at[op], state.forms[state.at[op]].num, held))
+    return state.put(steps.Guard(watched=tuple(found), locate=locate)) if found else None
 
 
 def fixed(op: Op) -> Fixed:

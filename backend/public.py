@@ -25,6 +25,7 @@ ADDED = "added to a value"
 FACTOR = "that multiply a value, as attention's 1/√d or a mean's 1/n"
 PLACES = "that are places of a look-up"
 KNOTS = "that are knots and pieces of splines"
+LIMITS = "that are limits of what the guard watches: calibrated ranges"
 CLIENTS = "that the client's own part holds, for its mask as a rule"
 ATTRIBUTES = "that are attributes in the client's own part"
 
@@ -101,6 +102,14 @@ class _Reader:
             case steps.Spline(spec=spec):
                 count = len(spec.thresholds.values) + 3 * len(spec.pieces) + len(spec.gates)
                 yield _row(where, name, (count,), KNOTS, [])
+            case steps.Guard(watched=watched):
+                ends = [end for each in watched for end in self.limits(each)]
+                yield _row(where, name, (len(ends),), LIMITS, ends)
+
+    def limits(self, each: steps.Guarded) -> list[float]:
+        """Those of a watched value, in reals."""
+        scale = self.plan.forms[each.value].num.scale
+        return [end * 2.0**-scale for end in (each.low, each.high) if end is not None]
 
     def is_epsilon(self, i: int) -> bool:
         """Whether it is added to what only a root or a reciprocal reads."""

@@ -15,7 +15,7 @@ from ppc.runtime.he.product import Product
 from ppc.runtime.net.network import LAN, Network
 from ppc.runtime.party.ledger import PHASES, Cost, Phase, Place
 from ppc.runtime.plan.file import OutputSpec, Plan
-from ppc.runtime.plan.steps import Encode, Linear, MatMul, Maximum, Spline, Step
+from ppc.runtime.plan.steps import Encode, Guard, Linear, MatMul, Maximum, Spline, Step
 
 
 def summary(plan: Plan, network: Network = LAN) -> Summary:
@@ -78,12 +78,21 @@ def who_sees_what(plan: Plan) -> list[Seen]:
         {"value": f"output {o.name} {list(o.shape)}: {_told(plan, o)}", "seen_by": "client"}
         for o in plan.outputs
     ]
+    if plan.guard is not None:
+        rows.append({"value": _guarded(plan), "seen_by": "client"})
     return rows
 
 
 def _told(plan: Plan, out: OutputSpec) -> str:
     choices = plan.choices(out)
     return "revealed" if choices is None else f"which of {choices:,} is the largest, and no number"
+
+
+def _guarded(plan: Plan) -> str:
+    step = plan.steps[plan.guard or 0]
+    assert isinstance(step, Guard)
+    bits = f"{step.groups} bits" if step.groups > 1 else "a bit"
+    return f"whether {len(step.watched)} watched tensors kept to their limits: {bits}, revealed"
 
 
 def describe(plan: Plan, network: Network = LAN) -> str:

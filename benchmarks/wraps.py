@@ -35,7 +35,9 @@ from texts import encoded, texts
 
 Feeds = dict[str, NDArray[np.int64]]
 
-HEAD = ("model", "calibrated on", "margin", "texts", "wrapped", "least headroom, bits", "where", "MB")
+HEAD = (
+    "model", "calibrated on", "margin", "texts", "wrapped", "alarms", "least headroom, bits", "where", "MB"
+)  # fmt: skip
 
 
 def mixed(sets: Sequence[Sequence[str]]) -> list[str]:
@@ -86,14 +88,16 @@ def main() -> None:
 
 def measured(
     plan: ppc.Plan, weights: ppc.Weights, feeds: Sequence[Feeds], places: bool
-) -> tuple[str, str, str, str, str]:
-    """How many were tried and left a ring, the least headroom and where, and what an inference costs."""
+) -> tuple[str, str, str, str, str, str]:
+    """How many were tried, left a ring and would alarm the guard; the least headroom and where; the bytes of
+    an inference."""
     simulator = ppc.Simulator(plan, weights)
-    wrapped, nearest = 0, None
+    wrapped, alarms, nearest = 0, 0, None
     where: collections.Counter[str] = collections.Counter()
     for at in range(0, len(feeds), 16):
         for each in simulator.run(feeds[at : at + 16], wrapping=True):
             wrapped += bool(each.wraps)
+            alarms += bool(each.left)
             where.update({f"{reach.name} {reach.when}": 1 for reach in each.wraps})
             worst = min(each.reaches, key=lambda reach: reach.headroom)
             nearest = worst if nearest is None else min(nearest, worst, key=lambda reach: reach.headroom)
@@ -105,6 +109,7 @@ def measured(
     return (
         f"{len(feeds):,}",
         str(wrapped),
+        str(alarms),
         f"{nearest.headroom:.2f}",
         f"{nearest.name} {nearest.when}",
         f"{total / 1e6:.1f}",

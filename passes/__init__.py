@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ppc.frontend.ir.graph import Graph
+from ppc.frontend.ir.graph import Graph, Op
 from ppc.passes.accurate import AccuracyError, accurate
 from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
@@ -44,13 +44,14 @@ from ppc.passes.substitute import approximate, decompose
 class Options:
     """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
     ranges (by default more where no data is given). With ``max_error`` the precision is raised until every
-    output is within that part of its standard deviation."""
+    output is within that part of its standard deviation. ``guard``: rings have room for one."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
     margin: float | None = None
     fitted: tuple[Constants, ...] = ()
     max_error: float | None = None
+    guard: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class State:
 
     ``notes`` are for the user to read. ``plain`` is the model as the profile wants it, still in operators
     that any runtime knows, ``applied`` what the profile changed to make it so, and ``fitted`` the constants
-    it found. ``inputs`` is what was assumed of each.
+    it found. ``inputs`` is what was assumed of each, ``watched`` what a guard can watch.
     """
 
     graph: Graph
@@ -72,10 +73,11 @@ class State:
     applied: tuple[Applied, ...] = ()
     fitted: tuple[Constants, ...] = ()
     inputs: tuple[Assumed, ...] = ()
+    watched: Mapping[Op, float] = field(default_factory=dict)
 
     @property
     def fixed(self) -> FixedGraph:
-        return FixedGraph(self.graph, self.ranges)
+        return FixedGraph(self.graph, self.ranges, self.watched)
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def _clamped(s: State) -> State:
 
 
 def _assign(s: State) -> State:
-    fixed = assign_scale(s.graph, s.ranges, s.options.precision)
-    return replace(s, graph=fixed.graph, ranges=fixed.ranges)
+    fixed = assign_scale(s.graph, s.ranges, s.options.precision, guard=s.options.guard)
+    return replace(s, graph=fixed.graph, ranges=fixed.ranges, watched=fixed.watched)
 
 
 PIPELINE: tuple[Stage, ...] = (

@@ -18,7 +18,8 @@ one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.passes.ranges import SLACK, Range, Ranges
+from ppc.passes.watched import ROOM, is_watched, roomy
 from ppc.runtime.base.ring import MAX_BITS, Fixed
 
 _FINEST = 24
@@ -59,19 +61,24 @@ class Precision:
 
 @dataclass(frozen=True)
 class FixedGraph:
-    """``graph`` with Fixed types wherever a value is shared; ``ranges`` of its ops in reals."""
+    """``graph`` with Fixed types wherever a value is shared; ``ranges`` of its ops in reals; ``watched``, how
+    far the argument of a spline, or a maximum, may go before a guard says so (`passes/watched.py`)."""
 
     graph: Graph
     ranges: Ranges
+    watched: Mapping[Op, float] = field(default_factory=dict)
 
 
-def assign_scale(graph: Graph, ranges: Ranges, precision: Precision | None = None) -> FixedGraph:
-    """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own.
+def assign_scale(
+    graph: Graph, ranges: Ranges, precision: Precision | None = None, *, guard: bool = True
+) -> FixedGraph:
+    """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own; with
+    ``guard`` rings have the room that one needs.
 
     Raises IRError for an op that is not, RangeError where a ring would need more than 64 bits.
     """
     check_legal(graph, "approximate")
-    formats = _Formats(graph, ranges, precision or Precision())
+    formats = _Formats(graph, ranges, precision or Precision(), guard)
     return _Rebuild(formats).run()
 
 
@@ -85,8 +92,9 @@ def integer_bits(magnitude: float) -> int:
 class _Formats:
     """Scales forwards, rings backwards."""
 
-    def __init__(self, graph: Graph, ranges: Ranges, precision: Precision) -> None:
-        self.graph, self.ranges, self.precision = graph, ranges, precision
+    def __init__(self, graph: Graph, ranges: Ranges, precision: Precision, guard: bool) -> None:
+        self.graph, self.ranges, self.precision, self.guard = graph, ranges, precision, guard
+        self.roomy = roomy(graph) if guard else frozenset()
         self.owner = owners(graph)
         self.shared = [op for op in walk(graph) if self.owner[op] is Owner.SHARED]
         self.users: dict[Op, list[Op]] = {op: [] for op in walk(graph)}
@@ -106,6 +114,7 @@ class _Formats:
         for op in self.shared:
             self._scale(op)
         for op in reversed(self.shared):
+            self._level(op)
             self._ring(op)
 
     # ---- scales
@@ -202,13 +211,18 @@ class _Formats:
     def argument(self, op: ops.Spline) -> Range:
         """x's range, with the slack that exp is given."""
         x = self.ranges[op.x]
+        x = replace(x, lo=self.room(op.x) * x.lo)
         return replace(x, hi=max(x.hi, SLACK)) if op.spline.function == "exp" else x
 
     # ---- rings
 
     def need(self, op: Op, scale: int) -> int:
         """Bits that hold the value at this scale with a sign and a spare bit."""
-        return max(2, integer_bits(self.ranges[op].magnitude) + scale + 2)
+        return max(2, integer_bits(self.room(op) * self.ranges[op].magnitude) + scale + 2)
+
+    def room(self, op: Op) -> float:
+        """How many times its range a value may go without leaving its ring."""
+        return ROOM if op in self.roomy else 1.0
 
     def _ring(self, op: Op) -> None:
         asked = max((self.asked(op, user) for user in self.users[op]), default=0)
@@ -217,20 +231,21 @@ class _Formats:
             ring = self.compared(op)
             home = ring if asked <= ring else home
         elif self.home[op] < self.raw[op] or _shrinks(op):
-            ring = self.together(op)
+            ring = self.need(op, self.raw[op])
         else:
-            ring = home = max(home, self.together(op))
+            ring = home = max(home, self.need(op, self.raw[op]))
         if max(ring, home) > MAX_BITS:
             raise _too_wide(op, max(ring, home), self.ranges[op])
         self.ring[op], self.home_ring[op] = ring, home
 
-    def together(self, op: Op) -> int:
-        """The ring of a step by its own range; products of one value with several weights share theirs, and
-        with it the encryption of that value."""
-        group = [op]
-        if isinstance(op, ops.MatMul) and isinstance(op.b, ops.Const) and op.a in self.home:
-            group = [u for u in self.users[op.a] if isinstance(u, ops.MatMul) and isinstance(u.b, ops.Const)]
-        return max(self.need(each, self.raw[each]) for each in group)
+    def _level(self, op: Op) -> None:
+        """Products of one value with several weights share a ring, and so the value's encryption."""
+        group = [u for u in self.users[op] if isinstance(u, ops.MatMul) and isinstance(u.b, ops.Const)]
+        ring = max((self.ring[each] for each in group), default=0)
+        for each in group:
+            if self.home[each] == self.raw[each]:
+                self.home_ring[each] = ring
+            self.ring[each] = ring
 
     def asked(self, op: Op, user: Op) -> int:
         """The ring in which ``user`` reads ``op``; 0 where it reads a version of its own."""
@@ -272,7 +287,15 @@ class _Formats:
         """Bits in which the difference of two values of a row, and the maximum itself, can be told."""
         x = self.ranges[op.x]
         scale = self.home[op.x]
-        return max(integer_bits(x.hi - x.lo) + scale + 1, self.need(op.x, scale))
+        return max(integer_bits(self.room(op.x) * (x.hi - x.lo)) + scale + 1, self.need(op.x, scale))
+
+    # ---- the guard
+
+    def watched(self, op: Op) -> float:
+        """How far up a value goes that is still held, and has a turn of its ring above it that is noticed."""
+        if isinstance(op, ops.ReduceMax):
+            return self.ranges[op].hi
+        return 2.0 ** integer_bits(self.ranges[op.operands[0]].hi)
 
 
 def _too_wide(op: Op, bits: int, reached: Range) -> RangeError:
@@ -292,12 +315,15 @@ class _Rebuild:
         self.new: dict[Op, Op] = {}
         self.views: dict[tuple[Op, Fixed], Op] = {}
         self.ranges: Ranges = {}
+        self.watched: dict[Op, float] = {}
 
     def run(self) -> FixedGraph:
         f = self.formats
         for op in f.shared:
             raw = self._step(op)
             self.ranges[raw] = f.ranges[op]
+            if f.guard and is_watched(op):
+                self.watched[raw] = f.watched(op)
             home = Fixed(f.home_ring[op], f.home[op])
             self.new[op] = self._rescaled(raw, home, op)
         outputs = {}
@@ -305,7 +331,9 @@ class _Rebuild:
             outputs[name] = self.new.get(op, op)
         graph = replace(f.graph, outputs=outputs)
         return FixedGraph(
-            graph, {**{op: f.ranges[op] for op in walk(graph) if op in f.ranges}, **self.ranges}
+            graph,
+            {**{op: f.ranges[op] for op in walk(graph) if op in f.ranges}, **self.ranges},
+            self.watched,
         )
 
     def _step(self, op: Op) -> Op:

@@ -10,21 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, Owner, walk
+from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
 from ppc.frontend.ir.reference import evaluate_in
+from ppc.passes.assured import assured
 from ppc.passes.errors import RangeError, place
+from ppc.passes.formulas import divides_by_relus, is_look_up, is_sum_of_relus
 from ppc.passes.masked import contents
-from ppc.passes.owners import owners
-from ppc.passes.ranges import (
-    SLACK,
-    Range,
-    Ranges,
-    bounds,
-    certain,
-    divides_by_relus,
-    is_look_up,
-    is_sum_of_relus,
-)
+from ppc.passes.ranges import SLACK, Range, Ranges, bounds, certain
 from ppc.runtime.base.namespace import NUMPY
 
 Array = NDArray[np.generic]
@@ -36,6 +28,10 @@ has not met may go further, and a value that leaves its ring is lost altogether;
 
 BLIND_MARGIN = 3.0
 """The same for random inputs: on MiniLM's layers sentences reach up to 2.5 times as far as random tokens."""
+
+NEAR = 4.0
+"""What holds for any input is provided for where it is up to so many times what samples and margin ask
+for."""
 
 _QUIET = 0.25
 
@@ -53,13 +49,12 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     bare = contents(graph)
     beside = {f" {i}": op for i, op in enumerate(bare.values())}
     whole = replace(graph, outputs={**graph.outputs, **beside})
-    means = _client_weights(graph)
     constants: dict[Op, Array] = {op: _real(op.value) for op in walk(whole) if isinstance(op, ops.Const)}
-    seen: dict[Op, list[Range]] = {op: [_observe(op, x, op in means)] for op, x in constants.items()}
+    seen: dict[Op, list[Range]] = {op: [_observe(op, x)] for op, x in constants.items()}
     for each in feeds:
         for op, value in evaluate_in(NUMPY, whole, each, constants).items():
             if op not in constants:
-                seen.setdefault(op, []).append(_observe(op, np.asarray(value), op in means))
+                seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
     ranges: Ranges = {}
     degrees: dict[Op, int] = {}
     for op in walk(graph):
@@ -69,29 +64,27 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
             min(r.lo for r in several),
             max(r.hi for r in several),
             math.sqrt(sum(r.rms**2 for r in typical) / len(typical)),
-            max(r.sums for r in several),
         )
         fixed = isinstance(op, ops.Const) or (isinstance(op, Input) and op.type.num != FLOAT)
         low, high = (1.0, 1.0) if fixed else (margin, margin ** degrees[op])
-        ranges[op] = _bounded(op, found, low, high, ranges)
+        most, norm = assured(op, ranges)
+        found = replace(found, most=most, norm=norm)
+        ranges[op] = _assured(_bounded(op, found, low, high, ranges), found)
     return ranges
+
+
+def _assured(wide: Range, seen: Range) -> Range:
+    """No wider than any input makes it, and as wide as that where it is little more."""
+    most = wide.most
+    if most > NEAR * wide.magnitude:
+        return wide
+    lo = -most if wide.lo < -most or (most > wide.magnitude and wide.lo < 0) else wide.lo
+    hi = most if wide.hi > most or (most > wide.magnitude and wide.hi > 0) else wide.hi
+    return replace(wide, lo=min(lo, seen.lo), hi=max(hi, seen.hi))
 
 
 def _real(value: Array) -> Array:
     return value.astype(np.float64) if value.dtype.kind == "f" else value
-
-
-def _client_weights(graph: Graph) -> set[Op]:
-    """What the client alone knows and multiplies a shared matrix with: the weights of a mean, often."""
-    owner = owners(graph)
-    return {
-        op.a
-        for op in owner
-        if isinstance(op, ops.MatMul)
-        and owner[op.a] is Owner.CLIENT
-        and owner[op.b] is Owner.SHARED
-        and not isinstance(op.a, ops.OneHot)
-    }
 
 
 def _degree(op: Op, known: Mapping[Op, int]) -> int:
@@ -116,7 +109,7 @@ def _degree(op: Op, known: Mapping[Op, int]) -> int:
     return 1
 
 
-def _observe(op: Op, value: Array, sums: bool) -> Range:
+def _observe(op: Op, value: Array) -> Range:
     x = value.astype(np.float64)
     if not x.size:
         return Range(0.0, 0.0, 0.0)
@@ -127,8 +120,7 @@ def _observe(op: Op, value: Array, sums: bool) -> Range:
         )
     rows = np.sqrt(np.mean(x.reshape(-1, x.shape[-1]) ** 2, axis=1)) if x.ndim else np.abs(x)[None]
     rows = rows[(rows > 0) & np.isfinite(rows)]
-    most = float(np.abs(x).sum(axis=-1).max()) if sums and x.ndim else math.inf
-    return Range(float(x.min()), float(x.max()), float(np.quantile(rows, _QUIET)) if rows.size else 0.0, most)
+    return Range(float(x.min()), float(x.max()), float(np.quantile(rows, _QUIET)) if rows.size else 0.0)
 
 
 def _bounded(op: Op, seen: Range, inner: float, outer: float, known: Ranges) -> Range:

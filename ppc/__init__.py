@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from numpy.typing import ArrayLike
 
@@ -56,6 +56,7 @@ def compile(
     max_error: float | None = None,
     margin: float | None = None,
     network: str = DEFAULT_NETWORK,
+    guard: Literal["one", "locate", "off"] = "one",
     emit_onnx: str | Path | None = None,
 ) -> Compiled:
     """Compile an ONNX transformer; needs the ONNX packages, which running a plan does not.
@@ -74,6 +75,9 @@ def compile(
         margin: inner values may go so many times as far as in ``calibrate`` before they leave their rings; by
             default 2, and 3 without samples.
         network: what to choose for: ``lan``, ``wan`` or BANDWIDTH,RTT such as ``200Mbit,15ms``.
+        guard: whether the parties watch, for one bit, that values keep to what was calibrated: an answer that
+            is not to be trusted is then refused (`Outcome.outputs`). ``locate`` tells the client which value
+            left its limits, at a bit for each; ``off`` leaves it out.
         emit_onnx: where to write the model as the profile makes it, as ONNX.
 
     The same arguments give the same bytes. Errors carry an ``exit_status`` and name the node, file or field.
@@ -91,6 +95,7 @@ def compile(
         max_error=max_error,
         margin=margin,
         byte_price=parse_network(network).byte_price,
+        guard=guard,
         emit_onnx=emit_onnx,
     )
 

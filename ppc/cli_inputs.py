@@ -22,6 +22,8 @@ def check_folders(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
             raise BadInput(f"{file}: there is no folder {file.parent}")
+        if file is not None and file.is_dir():
+            raise BadInput(f"{file}: a folder stands where a file is to be written")
 
 
 def lengths(given: str | None) -> list[int] | None:

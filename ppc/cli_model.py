@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -88,6 +88,13 @@ def compile_(
     network: Annotated[
         str, typer.Option(help="What to choose for: lan, wan or BANDWIDTH,RTT such as 200Mbit,15ms.")
     ] = "50Mbit,40ms",
+    guard: Annotated[
+        str,
+        typer.Option(
+            help="one: a bit tells the client of an answer that is not to be trusted; locate: and where."
+        ),
+    ] = "one",
+    no_guard: Annotated[bool, typer.Option("--no-guard", help="Leave that out.")] = False,
     emit_onnx: Annotated[
         Path | None, typer.Option("--emit-onnx", help="Write the model as the profile makes it, as ONNX.")
     ] = None,
@@ -115,6 +122,7 @@ def compile_(
         max_error=max_error,
         margin=margin,
         network=network,
+        guard=_guard(guard, no_guard),
         emit_onnx=emit_onnx,
     )
     weights = output.with_suffix(".weights")
@@ -133,6 +141,18 @@ def compile_(
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
     for phase, cost in summary["predicted"].items():
         print(f"{phase:>8}: {mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
+
+
+def _guard(kind: str, none: bool) -> Literal["one", "locate", "off"]:
+    if none:
+        if kind != "one":
+            raise BadInput(f"--no-guard leaves out what --guard {kind} asks for; give one of them")
+        return "off"
+    if kind == "one":
+        return "one"
+    if kind == "locate":
+        return "locate"
+    raise BadInput(f"--guard is one or locate, not {kind!r}; --no-guard leaves it out")
 
 
 def _emit(model: Path, emit_onnx: Path | None, asked: dict[str, Any], as_json: bool) -> None:

@@ -36,8 +36,10 @@ from ppc.cli_results import (
     finish,
     labels,
     print_json,
+    say,
     show,
     stacked,
+    trusted,
     write,
     write_report,
 )
@@ -45,6 +47,7 @@ from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
 from ppc.runtime.service import report as reports
+from ppc.runtime.session.inputs import naming
 
 
 def run(
@@ -111,17 +114,25 @@ def run(
     samples, several = inputs.asked(end.plan, input_, text or [], text_pair or [], tokenizer)
     every: list[reports.Outcome] = []
     for outcome in end.run_all(samples, inputs.address(connect)):
-        assert outcome.outputs is not None
         finish(outcome.report)
-        if not as_json:  # each as soon as it is there
-            show(outcome.outputs, named, output, sample=len(every) if several else None)
+        sample = len(every) if several else None
+        if outcome.left and several:
+            say(f"sample {sample}: not to be trusted, {', '.join(outcome.left)} left its limits")
+        elif not (outcome.left or as_json):  # each as soon as it is there
+            show(trusted(outcome), named, output, sample=sample)
         every.append(outcome)
-    found = [each.outputs or {} for each in every]
-    write(output, stacked(found) if several else found[0])
+    if several or not every[0].left:
+        write(output, stacked([trusted(each) for each in every]) if several else trusted(every[0]))
     write_report(report, {"inferences": [each.report for each in every]} if several else every[0].report)
     if as_json:
-        documents = [{**document(each.outputs or {}, named), "report": each.report} for each in every]
+        documents = [
+            {**({"outputs": None} if each.left else document(trusted(each), named)), "report": each.report}
+            for each in every
+        ]
         print_json({"inferences": documents} if several else documents[0])
+    for i, each in enumerate(every):
+        with naming(i, len(every)):
+            _ = each.outputs  # exit status 6 where one is not to be trusted
 
 
 def prepare(

@@ -93,6 +93,7 @@ class _Builder:
         self.local: list[LocalOp] = [Const((), (0.0,))]
         self.weights: dict[str, Shape] = {}
         self.outputs: list[OutputSpec] = []
+        self.guard: int | None = None
 
     def put(self, step: steps.AnyStep) -> int:
         self.steps.append(msgspec.structs.replace(step, name=self.name))
@@ -100,6 +101,11 @@ class _Builder:
 
     def value(self, shape: Shape, num: Fixed = NUM) -> int:
         return self.put(steps.Encode(local=0, num=num, shape=shape))
+
+    def watch(self, shape: Shape) -> None:
+        """The one guard of the plan."""
+        watched = steps.Guarded(self.value(shape), -(1 << 20), 1 << 20, 4)
+        self.guard = self.put(steps.Guard(watched=(watched,)))
 
     def weight(self, *shape: int) -> str:
         name = f"w{len(self.weights)}"
@@ -116,6 +122,7 @@ class _Builder:
             weights=tuple(WeightSpec(name, shape, WEIGHT_BITS) for name, shape in self.weights.items()),
             local=tuple(self.local),
             steps=tuple(self.steps),
+            guard=self.guard,
         )
 
 
@@ -187,6 +194,8 @@ def sample_plans() -> tuple[Plan, Plan]:
     wide = others.value(WIDE)
     for knots, bits, gates in SPLINES[2:4]:
         others.put(steps.Spline(x=wide, spec=_spline(knots, bits, gates)))
+    products.watch(SHAPES[0])
+    others.watch(SHAPES[-2])
     return products.plan(), others.plan()
 
 

@@ -23,13 +23,16 @@ from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
 from .local import LocalOp, infer_local
-from .steps import AnyStep, Form, Maximum, Step, fits
+from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 4
+VERSION = 5
 DIGEST = 32
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
+
+ANYWHERE = "some value"
+"""What left its limits, where a guard does not locate."""
 
 
 INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
@@ -98,6 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     weights: tuple[WeightSpec, ...]
     local: tuple[LocalOp, ...]
     steps: tuple[AnyStep, ...]
+    guard: int | None = None  # the Guard step, where there is one
     shorter: tuple[Plan, ...] = ()  # the same model at smaller lengths, ascending, on the same weights
 
     @cached_property
@@ -128,6 +132,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     def lengths(self) -> tuple[Plan, ...]:
         """This plan and its shorter ones, ascending."""
         return (*self.shorter, self)
+
+    def left(self, alarms: NDArray[np.float64]) -> tuple[str, ...]:
+        """What left its limits by the guard's word: the tensors, or ANYWHERE where it does not locate."""
+        step = None if self.guard is None else self.steps[self.guard]
+        if not isinstance(step, Guard) or not alarms.any():
+            return ()
+        if not step.locate:
+            return (ANYWHERE,)
+        return tuple(
+            self.tensor(each.value) for each, alarm in zip(step.watched, alarms, strict=True) if alarm
+        )
 
     @property
     def products(self) -> list[Product]:
@@ -239,8 +254,11 @@ def _check(plan: Plan, source: str) -> None:
                 raise BadPlan(
                     f"{source}: step {i} wants weight {name!r} of shape {shape}, it is {shapes.get(name)}"
                 )
-    outputs = [i for i, step in enumerate(plan.steps) if step.reveals()]
-    if sorted(o.value for o in plan.outputs) != outputs:
+    guards = [] if plan.guard is None else [plan.guard]
+    if guards != [i for i, step in enumerate(plan.steps) if isinstance(step, Guard)]:
+        raise BadPlan(f"{source}: it does not name the guard among its steps")
+    revealed = [i for i, step in enumerate(plan.steps) if step.reveals()]
+    if sorted([*guards, *(o.value for o in plan.outputs)]) != revealed:
         raise BadPlan(f"{source}: its steps reveal other values than the outputs it names")
     for out in plan.outputs:
         if np.prod(out.shape) != forms[out.value].size:

@@ -63,6 +63,8 @@ class Reach:
     @property
     def headroom(self) -> float:
         """Bits between what was reached and what is held; below 0 where it wrapped."""
+        if math.isinf(self.reached):
+            return -math.inf
         return math.log2(self.limit / self.reached) if self.reached > 0 else math.inf
 
     def __str__(self) -> str:
@@ -171,8 +173,10 @@ def _at(piece: Piece, x: Floats) -> Floats:
 
 
 def _furthest(piece: Piece, a: Floats, b: Floats) -> Floats:
-    """The largest magnitude of a quadratic on [a, b]."""
+    """The largest magnitude of a quadratic on [a, b]; of what is constant none, for it goes nowhere."""
     _, c1, c2 = piece
+    if not c1 and not c2:
+        return np.zeros_like(a)
     found: Floats = np.maximum(np.abs(_at(piece, a)), np.abs(_at(piece, b)))
     if c2:
         vertex = np.full_like(a, -c1 / (2 * c2))

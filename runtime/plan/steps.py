@@ -67,13 +67,14 @@ from .free import (
     Transpose,
     Weight,
 )
+from .guard import Guard, Guarded
 from .reach import Reading, apart, outgoing, through, truncating
 from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 
 __all__ = [
-    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Linear", "MatMul", "Maximum",
-    "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline", "Square",
-    "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Linear", "MatMul",
+    "Maximum", "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline",
+    "Square", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
 
@@ -319,7 +320,7 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
 
 
 class Output(Unary, frozen=True, kw_only=True, tag=True):
-    """server -> client    the server's share: the one reveal of a plan"""
+    """server -> client    the server's share: what the plan is for"""
 
     wraps = False
 
@@ -347,7 +348,7 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 AnyStep = (
     Encode | Weight | Public | Linear | MatMul | Square | Multiply | Scaled | Rescale | Spline | Maximum
     | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
-    | Output
+    | Output | Guard
 )  # fmt: skip
 
 

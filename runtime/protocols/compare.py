@@ -13,6 +13,7 @@ do the server's digits below bit g, which are compared once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -109,45 +110,123 @@ def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Th
 
 def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Share:
     """Shape of x with a last axis of s bits. Needs |x - t| < 2^(bits-1) for every threshold t."""
-    n, s = x.size, len(thresholds.values)
-    layout = Layout.of(x.num.bits, thresholds)
-    drop, top = np.uint64(thresholds.drop), x.num.bits - thresholds.drop - 1
-    low = np.uint64((1 << top) - 1)
+    return compare_all(p, [(x, thresholds, made)])[0]
 
-    def server_side() -> Ring:  # (n, s): the server's share of x - t, in the dropped ring
-        ts = np.array([(t >> thresholds.drop) % (1 << (top + 1)) for t in thresholds.values], np.uint64)
-        return ((x.ring.reshape(-1, 1) >> drop) - ts) & np.uint64((1 << (top + 1)) - 1)
 
-    mine = p.each(client=lambda: x.ring.reshape(-1) >> drop, server=server_side)
+def compare_all(p: Party, asked: Sequence[tuple[Share, Thresholds, CompareMade]]) -> list[Share]:
+    """Several comparisons, in the flights of the longest."""
+    running = [_Comparison(p, *each) for each in asked]
+    for each in running:
+        each.choose()
+    for each in running:
+        each.answer()
+    for level in range(max(len(each.made.ands) for each in running)):
+        joined = [each for each in running if level < len(each.made.ands)]
+        pairs = [each.pairs() for each in joined]
+        xs, ys = (_joined([pair[i] for pair in pairs]) for i in range(2))
+        z = and_rows(p, xs, ys, [made for each in joined for made in each.made.ands[level]])
+        for each in joined:
+            some = len(each.made.ands[level])
+            each.join(z[:some])
+            z = z[some:]
+    return [each.signs() for each in running]
 
-    # leaves: all the client's digits, then all the server's tables
-    turns = [
-        [one_of_n_choose(p, leaf, partial(_digit, mine, at, k)) for leaf in leaves]
-        for leaves, (at, k, _) in zip(made.leaves, layout.digits, strict=True)
-    ]
-    nodes: list[_Node] = []
-    for i, (at, k, common) in enumerate(layout.digits):
-        parts = []
-        for leaf, turn, (start, stop) in zip(
-            made.leaves[i], turns[i], _tables(1 if common else s), strict=True
+
+class _Comparison:
+    """One comparison on its way through its messages."""
+
+    def __init__(self, p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> None:
+        self.made = made
+        self._p, self._x = p, x
+        self._n, self._s = x.size, len(thresholds.values)
+        self._layout = Layout.of(x.num.bits, thresholds)
+        self._top = x.num.bits - thresholds.drop - 1
+        drop = np.uint64(thresholds.drop)
+
+        def server_side() -> Ring:  # (n, s): the server's share of x - t, in the dropped ring
+            ring = 1 << (self._top + 1)
+            ts = np.array([(t >> thresholds.drop) % ring for t in thresholds.values], np.uint64)
+            return ((x.ring.reshape(-1, 1) >> drop) - ts) & np.uint64(ring - 1)
+
+        self._mine = p.each(client=lambda: x.ring.reshape(-1) >> drop, server=server_side)
+        self._turns: list[list[Ring | None]] = []
+        self._nodes: list[_Node] = []
+        self._high: list[_Node] = []
+        self._runs = [(common, i == 0) for i, (_, _, common) in enumerate(self._layout.digits)]
+
+    def choose(self) -> None:
+        """client -> server: its digits."""
+        self._turns = [
+            [one_of_n_choose(self._p, leaf, partial(_digit, self._mine, at, k)) for leaf in leaves]
+            for leaves, (at, k, _) in zip(self.made.leaves, self._layout.digits, strict=True)
+        ]
+
+    def answer(self) -> None:
+        """server -> client: the tables of all digits."""
+        p, low = self._p, np.uint64((1 << self._top) - 1)
+        for i, (at, k, common) in enumerate(self._layout.digits):
+            parts = []
+            for leaf, turn, (start, stop) in zip(
+                self.made.leaves[i], self._turns[i], _tables(1 if common else self._s), strict=True
+            ):
+                masks = p.each(server=partial(p.prg.ring, leaf.width, (self._n,)))
+                table = partial(_table, self._mine, masks, low, at, k, slice(start, stop), i > 0)
+                entry = one_of_n_send(p, leaf, turn, table)
+                held = masks if p.role is SERVER else entry
+                parts.append(_Node.of(held, stop - start, equal=i > 0))
+            self._nodes.append(parts[0] if len(parts) == 1 else _beside(parts, self._n))
+
+    def pairs(self) -> tuple[Bits | None, Bits | None]:
+        """What is multiplied at a level: equal_high and (greater, equal)_low of all neighbours."""
+        if self._nodes[0].greater is None:
+            return None, None
+        xs, ys = [], []
+        self._high = []
+        for i, (common, lowest) in enumerate(_pairs(self._runs)[0]):
+            low, high = self._neighbours(i, common)
+            self._high.append(high)
+            xs.append(known(high.equal))
+            ys.append(
+                known(low.greater) if lowest else known(low.greater) | (known(low.equal) << np.uint8(1))
+            )
+        return np.concatenate(xs), np.concatenate(ys)
+
+    def join(self, products: Sequence[Bits | None]) -> None:
+        """greater_high xor equal_high·greater_low, and equal_high·equal_low."""
+        pairs, after = _pairs(self._runs)
+        joined = []
+        for (_, lowest), product, high in zip(
+            pairs, products, self._high or [_Node()] * len(pairs), strict=True
         ):
-            masks = p.each(server=partial(p.prg.ring, leaf.width, (n,)))
-            table = partial(_table, mine, masks, low, at, k, slice(start, stop), i > 0)
-            entry = one_of_n_send(p, leaf, turn, table)
-            held = masks if p.role is SERVER else entry
-            parts.append(_Node.of(held, stop - start, equal=i > 0))
-        nodes.append(parts[0] if len(parts) == 1 else _beside(parts, n))
+            if product is None:
+                joined.append(_Node())
+                continue
+            equal = None if lowest else product >> np.uint8(1)
+            joined.append(_Node(known(high.greater) ^ (product & np.uint8(1)), equal))
+        self._nodes = joined + ([self._nodes[-1]] if len(self._runs) % 2 else [])
+        self._runs = after
 
-    carry = _reduce(p, nodes, layout, s, made.ands)
+    def _neighbours(self, i: int, common: bool) -> tuple[_Node, _Node]:
+        low, high = self._nodes[2 * i], self._nodes[2 * i + 1]
+        if not common:  # a run below the grid meets one above it
+            low = _spread(low, self._s) if self._runs[2 * i][0] else low
+            high = _spread(high, self._s) if self._runs[2 * i + 1][0] else high
+        return low, high
 
-    def signs() -> Ring:
-        assert carry is not None
-        bits = carry.reshape(n, -1).astype(np.uint64)
-        msb = known(mine).reshape(n, -1) >> np.uint64(top) & np.uint64(1)
-        out = np.broadcast_to(bits ^ msb, (n, s))
-        return (out ^ np.uint64(p.role is SERVER)).reshape(*x.shape, s)
+    def signs(self) -> Share:
+        p, n, s, shape = self._p, self._n, self._s, self._x.shape
 
-    return Share(BIT, (*x.shape, s), p.both(lambda: np.ascontiguousarray(signs())))
+        def bits() -> Ring:
+            carry = known(self._nodes[0].greater).reshape(n, -1).astype(np.uint64)
+            msb = known(self._mine).reshape(n, -1) >> np.uint64(self._top) & np.uint64(1)
+            out = np.broadcast_to(carry ^ msb, (n, s)) ^ np.uint64(p.role is SERVER)
+            return np.ascontiguousarray(out.reshape(*shape, s))
+
+        return Share(BIT, (*shape, s), p.both(bits))
+
+
+def _joined(parts: Sequence[Bits | None]) -> Bits | None:
+    return None if any(each is None for each in parts) else np.concatenate([known(each) for each in parts])
 
 
 @dataclass(frozen=True, repr=False)
@@ -209,37 +288,6 @@ def _pairs(runs: list[tuple[bool, bool]]) -> tuple[list[tuple[bool, bool]], list
     pairs = [(runs[i][0] and runs[i + 1][0], runs[i][1]) for i in range(0, len(runs) - 1, 2)]
     rest = [runs[-1]] if len(runs) % 2 else []
     return pairs, pairs + rest
-
-
-def _reduce(p: Party, nodes: list[_Node], layout: Layout, s: int, made: list[list[AndMade]]) -> Bits | None:
-    """The carry of all digits: greater_high xor equal_high·greater_low, level by level."""
-    runs = [(common, i == 0) for i, (_, _, common) in enumerate(layout.digits)]
-    for level in made:
-        pairs, after = _pairs(runs)
-        xs, ys, keep = [], [], []
-        for i, (common, lowest) in enumerate(pairs):
-            low, high = nodes[2 * i], nodes[2 * i + 1]
-            if low.greater is None:
-                continue
-            if not common:  # a run below the grid meets one above it
-                low = _spread(low, s) if runs[2 * i][0] else low
-                high = _spread(high, s) if runs[2 * i + 1][0] else high
-            xs.append(known(high.equal))
-            ys.append(
-                known(low.greater) if lowest else known(low.greater) | (known(low.equal) << np.uint8(1))
-            )
-            keep.append(high)
-        z = and_rows(p, np.concatenate(xs) if xs else None, np.concatenate(ys) if ys else None, level)
-        joined = []
-        for (_, lowest), high, product in zip(pairs, keep or [_Node()] * len(pairs), z, strict=True):
-            if product is None:
-                joined.append(_Node())
-                continue
-            equal = None if lowest else product >> np.uint8(1)
-            joined.append(_Node(known(high.greater) ^ (product & np.uint8(1)), equal))
-        nodes = joined + ([nodes[-1]] if len(runs) % 2 else [])
-        runs = after
-    return nodes[0].greater
 
 
 def _spread(node: _Node, s: int) -> _Node:

@@ -77,9 +77,9 @@ class Labels:
         rows."""
         found = {}
         for name, value in outputs.items():
-            if name in self.places:
+            if name in self.places and value.dtype.kind == "i":
                 found[name] = self._told(value)
-            elif value.dtype.kind == "f" and _fits(self, value.shape):
+            elif name not in self.places and _fits(self, value.shape):
                 found[name] = self._rows(value)
         return found
 

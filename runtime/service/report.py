@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
 
+from ..base.errors import RangeFault
 from ..cost.forecast import Forecast, predict_time_here
 from ..net.network import Network
 from ..party.ledger import PHASES, Cost, Ledger
@@ -32,7 +33,8 @@ class StepReport(Seen):
 
 
 class Report(TypedDict):
-    """The JSON document of ``ppc run --report``. ``peak_memory`` is in bytes, ``material`` are ids."""
+    """The JSON document of ``ppc run --report``. ``peak_memory`` is in bytes, ``material`` are ids,
+    ``left`` is what left its limits at the client by the word of the guard."""
 
     plan: str
     role: str
@@ -44,6 +46,7 @@ class Report(TypedDict):
     predicted: dict[str, Seen]
     steps: list[StepReport]
     material: list[str]
+    left: list[str]
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,12 +58,27 @@ class Outcome:
     network: Network
 
     def __repr__(self) -> str:
-        return f"Outcome(outputs {', '.join(self.outputs or ()) or 'at the peer'}, <secret>)"
+        names = () if self.done.answer is None else self.done.answer.outputs
+        return f"Outcome(outputs {', '.join(names) or 'at the peer'}, <secret>)"
 
     @property
     def outputs(self) -> Outputs | None:
-        """The outputs by name, at the client."""
-        return self.done.outputs
+        """The outputs by name, at the client.
+
+        Raises RangeFault where the guard says that they are not to be trusted.
+        """
+        if self.left:
+            raise RangeFault(
+                f"{', '.join(self.left)} left what the plan was calibrated for: the answer is not to be "
+                "trusted. Calibrate on samples that go as far, or compile with a larger --margin"
+            )
+        return None if self.done.answer is None else self.done.answer.outputs
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What left its limits by the word of the guard: tensors, or that there is one; empty where all is
+        well, and where the plan has no guard."""
+        return () if self.done.answer is None else self.done.answer.left
 
     @property
     def material(self) -> tuple[str, ...]:
@@ -108,6 +126,7 @@ def report(role: Role, done: Done, predicted: Ledger, forecast: Forecast) -> Rep
             for place, cost in done.ledger.rows.items()
         ],
         "material": list(done.material),
+        "left": [] if done.answer is None else list(done.answer.left),
     }
 
 

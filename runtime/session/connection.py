@@ -18,10 +18,10 @@ import numpy as np
 
 from ..party.ledger import Ledger, Place
 from ..party.party import Party
-from ..plan.file import Outputs, Plan, Weights
+from ..plan.file import Plan, Weights
 from ..plan.free import Encoded
 from .engines import NOTHING, Ready, checks_ot, resumed
-from .executor import Progress, offline, online, setup
+from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
 from .handshake import InferenceTerms, PreparationTerms, Terms, shake
 from .material import Store
@@ -63,7 +63,7 @@ PREPARED = Program(prepared=True)
 
 @dataclass(frozen=True, repr=False)
 class Done:
-    """What a program leaves: the plan agreed on, the outputs at the client, what it was and what it cost.
+    """What a program leaves: the plan agreed on, the answer at the client, what it was and what it cost.
 
     ``material`` are the ids of what was used (one, or none), or prepared; ``seconds`` the whole program's.
     """
@@ -72,7 +72,7 @@ class Done:
     program: Program
     ledger: Ledger
     seconds: float
-    outputs: Outputs | None = None
+    answer: Answer | None = None
     material: tuple[str, ...] = ()
 
 
@@ -108,11 +108,11 @@ class Connection:
         if made is None:
             setup(self.party, facts(plan).cots, plan)
             made = offline(self.party, plan, weights, progress)
-        outputs = online(self.party, plan, made, weights, encoded, progress)
+        answer = online(self.party, plan, made, weights, encoded, progress)
         self.party.flush()
         used = () if terms.id is None else (terms.id.hex(),)
         program = Program(prepared=prepared, further=further, ready=ready, check_ot=checks_ot(self.party))
-        return Done(plan, program, ledger, perf_counter() - begun, outputs, used)
+        return Done(plan, program, ledger, perf_counter() - begun, answer, used)
 
     def prepare(
         self,

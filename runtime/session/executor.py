@@ -6,6 +6,7 @@ The same walk by a party without a role is a *dry run*: no data, and every messa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -25,6 +26,14 @@ Value = TypeVar("Value")
 
 Progress = Callable[[str, int, int], None]
 """Called with (phase, steps done, steps in all)."""
+
+
+@dataclass(frozen=True, repr=False)
+class Answer:
+    """The outputs by name, and what left its limits on the way (`Plan.left`): they mean nothing then."""
+
+    outputs: Outputs
+    left: tuple[str, ...] = ()
 
 
 class Values(Generic[Value]):
@@ -89,8 +98,8 @@ def online(
     encoded: Mapping[int, Encoded] | None = None,
     progress: Progress | None = None,
     values: Values[Share] | None = None,
-) -> Outputs | None:
-    """The outputs by name, at the client. ``made`` is used up.
+) -> Answer | None:
+    """The answer, at the client. ``made`` is used up.
 
     ``weights`` are the server's, ``encoded`` the client's own values by the step at which they enter;
     ``values`` is for who wants to see what is put there.
@@ -111,7 +120,7 @@ def online(
             progress("online", i + 1, len(steps))
     if p.role is not CLIENT:
         return None
-    return plan.named(revealed)
+    return Answer(plan.named(revealed), () if plan.guard is None else plan.left(revealed[plan.guard]))
 
 
 def _forms(plan: Plan, step: Step) -> list[Form]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .. import _ring
 from ..base.ring import packed_size
 from ..party.role import Role
+from ..protocols.all_zero import AllZeroMade
 from ..protocols.booleans import AndMade, SelectMade
 from ..protocols.compare import CompareMade
 from ..protocols.matmul import LinearMade, MatmulMade
@@ -27,6 +28,7 @@ from ..protocols.one_of_n import OneOfNMade
 from ..protocols.random_ot import RandomOt
 from ..protocols.spline import SplineMade
 from ..protocols.truncate import TruncateMade
+from ..protocols.within import WithinMade
 
 Array: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint64]"
 
@@ -41,8 +43,8 @@ class Material(Protocol):
 KNOWN: dict[str, type[Material]] = {
     kind.TAG: kind
     for kind in (
-        AndMade, CompareMade, OneOfNMade, LinearMade, MatmulMade, MaximumMade, MultiplyMade, RandomOt,
-        ScaledMade, SelectMade, SplineMade, SquareMade, TruncateMade,
+        AllZeroMade, AndMade, CompareMade, OneOfNMade, LinearMade, MatmulMade, MaximumMade, MultiplyMade,
+        RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, TruncateMade, WithinMade,
     )
 }  # fmt: skip
 """Every record that an offline half may leave for the online half, by the tag that its protocol gave it."""

@@ -26,6 +26,7 @@ from .inputs import computed_alone, fit, naming
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
 
+_ALARM = "{} goes so far that the guard alarms"
 _REMEDY = "calibrate on samples that go as far, or compile with a larger --margin"
 
 AT_ONCE = 16
@@ -44,6 +45,12 @@ class Simulated:
     @property
     def outputs(self) -> Outputs:
         return self.length.named(self.values)
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """What the guard would say of it."""
+        guard = self.length.guard
+        return () if guard is None else self.length.left(self.values[guard])
 
     @property
     def wraps(self) -> tuple[Reach, ...]:
@@ -98,9 +105,11 @@ class Simulator:
         values: Values[Plain] = Values(plan)
         found: list[dict[int, Floats]] = [{} for _ in samples]
         reaches: list[list[Reach]] = [[] for _ in samples]
+        places = {out.value for out in plan.outputs if plan.choices(out) is not None}
         for i, step in enumerate(steps):
             operands = values.read(i)
-            if readings := step.reads_as_number(*operands):
+            readings = () if i in places else step.reads_as_number(*operands)  # a place fits by its format
+            if readings:
                 name = plan.tensor(step.reads()[0]) or plan.label(i)
                 for at, each in enumerate(reaches):
                     each += (_reach(i, name, reading, at) for reading in readings)
@@ -134,14 +143,17 @@ def headroom(samples: Sequence[Simulated]) -> list[Reach]:
 
 
 def refuse_wraps(samples: Sequence[Simulated]) -> None:
-    """Raises RangeFault where a sample left a ring: where the first did, and how many."""
-    left = [(i, each.wraps) for i, each in enumerate(samples) if each.wraps]
+    """Raises RangeFault where a sample left a ring or would alarm the guard: the first, and how many."""
+    left = [
+        (i, [*each.wraps, *(_ALARM.format(name) for name in each.left)]) for i, each in enumerate(samples)
+    ]
+    left = [(i, why) for i, why in left if why]
     if not left:
         return
-    first, wraps = left[0]
+    first, why = left[0]
     with naming(first, len(samples)):
         most = f" ({len(left)} of {len(samples)} samples leave a ring)" if len(samples) > 1 else ""
-        raise RangeFault(f"{wraps[0]}{most}; {_REMEDY}")
+        raise RangeFault(f"{why[0]}{most}; {_REMEDY}")
 
 
 def simulate(plan: Plan, weights: Weights, feeds: Feeds, keep: bool = False) -> dict[int, Floats]:

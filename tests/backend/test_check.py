@@ -176,6 +176,11 @@ def test_a_function_of_another_opset_is_inlined(opset: int, op_type: str) -> Non
         (("MatMul x w -> a", "Pow a x -> y"), "whole exponents"),
         (("MatMul x w -> a", "Floor a -> y"), "make its operand, a, an output, and let the client finish"),
         (("MatMul x w -> a", "Log a -> y"), "make its operand, a, an output, and let the client finish"),
+        (
+            ("MatMul x w -> a", "Log a -> c", "Floor c -> y"),
+            "make what compiles before it an output",
+        ),
+        (("MatMul x w -> a", "Log a -> c", "Neg c -> n", "Floor n -> y"), "make what compiles before it an"),
         (("MatMul x w -> a", "Mish a -> y"), "train with ReLU, GELU, SiLU or tanh in its place"),
     ],
 )

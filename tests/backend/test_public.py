@@ -23,7 +23,12 @@ from ppc.runtime.plan.file import Plan
 def plan(*program: Any, own: tuple[Any, ...] = (), shorter: tuple[Plan, ...] = ()) -> Plan:
     tiny = tiny_plan()
     return msgspec.structs.replace(
-        tiny, steps=(*tiny.steps[:4], *program), outputs=(), local=(*tiny.local, *own), shorter=shorter
+        tiny,
+        steps=(*tiny.steps[:4], *program),
+        outputs=(),
+        guard=None,
+        local=(*tiny.local, *own),
+        shorter=shorter,
     )
 
 
@@ -38,6 +43,7 @@ def test_every_constant_of_a_plan_is_told() -> None:
         "0018 Public": (1, public.ADDED),
         "0022 Take": (5, public.PLACES),
         "0024 Spline /act/relu": (1 + 6 + 1, public.KNOTS),
+        "0025 Guard": (3, public.LIMITS),
     }
     assert rows["0018 Public"]["values"] == [3 * 2.0**-12]
     assert rows["0022 Take"]["values"] == [4, 0, 0, 1, 3]

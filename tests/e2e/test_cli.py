@@ -86,7 +86,9 @@ def test_inspect_for_people_and_machines(place):
     seen = {row["value"]: row["seen_by"] for row in document["who_sees_what"]}
     assert [who for what, who in seen.items() if "weights in" in what] == ["server"]
     assert {who for what, who in seen.items() if what.startswith("input ")} == {"client"}
-    assert sum("revealed" in what for what in seen) == 2
+    assert sum("revealed" in what for what in seen) == 2 + 1
+    (guard,) = (what for what in seen if "watched" in what)
+    assert seen[guard] == "client"
     told = [what for what, who in seen.items() if what.startswith("of the model: ") and who == "both"]
     assert len(told) == len({row["why"] for row in document["public"]}) >= 4
     assert all(what in text.out for what in told)

@@ -60,7 +60,7 @@ def test_prepare_then_run(folder):
     (id,) = client["prepared"]
     store = folder / "plan.prepared"
     assert sorted(path.name for path in store.iterdir()) == [f"{id}.client", f"{id}.server"]
-    expected = next(iter(simulate(tiny_plan(), tiny_weights(), tiny_feeds()).values()))
+    expected = simulate(tiny_plan(), tiny_weights(), tiny_feeds())[tiny_plan().outputs[0].value]
     for material, extra in (([], ["--fresh"]), ([id], [])):
         server, client = both(folder, "run", "--input", str(folder / "in.npz"), *extra)
         assert server["material"] == client["report"]["material"] == material

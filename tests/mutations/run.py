@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
+import guard
 import he
 import material
 import net
@@ -41,7 +42,7 @@ import protocols
 import randomness
 from mutation import ROOT, Mutation, Stale
 
-SUBJECTS = (he, ot, protocols, randomness, printing, material, plans, net)
+SUBJECTS = (he, ot, protocols, guard, randomness, printing, material, plans, net)
 MUTATIONS: tuple[Mutation, ...] = tuple(each for subject in SUBJECTS for each in subject.MUTATIONS)
 
 TEST_SECONDS = 60

@@ -129,8 +129,21 @@ def test_a_mean_over_few_tokens_is_as_large_as_one_of_them():
     ranges = calibrate(graph, [feeds], 2.0)
     assert ranges[mean].hi >= ranges[token].hi == 16
     assert ranges[mean].lo <= -16
+    moved = ops.Transpose(ops.Reshape(mean, (3, 1)), (1, 0))
+    assert calibrate(Graph((mask, h), {"y": moved}), [feeds], 2.0)[moved].hi >= 16
     twice = ops.MatMul(ops.Mul(weights, ops.Const(np.float32(2))), token)
     assert calibrate(Graph((mask, h), {"y": twice}), [feeds], 2.0)[twice].hi == 4
+
+
+@pytest.mark.parametrize("floor", [False, True])
+def test_a_normalised_mean_may_be_all_in_one_place(floor):
+    mask, h, _, mean = pooling()
+    root = ops.Sqrt(ops.ReduceSum(ops.Square(mean), axes=(1,), keepdims=True))
+    unit = ops.Mul(mean, ops.Reciprocal(ops.Clip(root, lo=1e-12) if floor else root))
+    feeds = {"mask": np.ones((1, 8), np.int64), "h": np.full((8, 3), 0.1)}
+    assert 1 <= calibrate(Graph((mask, h), {"y": unit}), [feeds], 1.0)[unit].hi <= 1.02
+    other = ops.Mul(mean, ops.Reciprocal(ops.Clip(root, hi=0.05)))
+    assert calibrate(Graph((mask, h), {"y": other}), [feeds], 1.0)[other].hi > 1.5
 
 
 def test_the_norm_of_a_mean_is_that_of_one_token_at_most():

@@ -11,6 +11,7 @@ from ppc.frontend.ir.graph import rebuild, walk
 from ppc.passes.assign_scale import FixedGraph, is_local
 from ppc.passes.calibrate import Range
 from ppc.passes.check_range import RangeError, check_range
+from ppc.passes.watched import ROOM
 from ppc.runtime.base.ring import Fixed
 
 
@@ -77,7 +78,7 @@ def test_a_result_must_fit():
 def test_a_maximum_must_tell_its_values_apart():
     op = first(ops.ReduceMax)
     with pytest.raises(RangeError, match="difference of two values"):
-        check_range(stretched(op.x, 4.0))
+        check_range(stretched(op.x, 4.0 * ROOM))
 
 
 def test_a_narrower_comparison_is_refused():

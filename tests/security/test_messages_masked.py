@@ -25,6 +25,7 @@ from ppc.runtime.party.party import Party, together
 from ppc.runtime.party.ports import Engines
 from ppc.runtime.party.role import SERVER, Role
 from ppc.runtime.protocols import matmul
+from ppc.runtime.protocols.all_zero import all_zero, all_zero_offline
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
 from ppc.runtime.protocols.gilboa import gilboa_chosen
@@ -40,6 +41,7 @@ from ppc.runtime.protocols.multiply import (
 )
 from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
+from ppc.runtime.protocols.within import Limits, within, within_offline
 from ppc.runtime.session.engines import CountingSource, standard
 
 pytestmark = pytest.mark.long
@@ -127,6 +129,16 @@ def labels(p: Party) -> None:
     argmax(p, fixed(p, NUM, 6, 5), argmax_offline(p, NUM, (6, 5)))
 
 
+def zero(p: Party) -> None:
+    all_zero(p, [bits(p)] * 3, all_zero_offline(p, 3))
+
+
+def limits(p: Party) -> None:
+    within_them = Limits(-4, 1 << 12)
+    made = within_offline(p, [(NUM, (N,), within_them)], 1)
+    within(p, [(fixed(p, NUM, N), within_them)], 1, made)
+
+
 PROGRAMS: dict[str, Program] = {
     "and": ands,
     "select": selection,
@@ -140,6 +152,8 @@ PROGRAMS: dict[str, Program] = {
     "cross": crossings,
     "linear": linear,
     "matmul": matrices,
+    "all-zero": zero,
+    "within": limits,
 }
 
 

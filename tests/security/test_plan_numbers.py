@@ -317,7 +317,10 @@ def told_in_full(plan: Plan) -> None:
 
 
 def _without_forms(said: dict[str, Any]) -> Any:
-    """A spline's knots, pieces and slopes without its rings and the knots that gates name."""
+    """A spline's knots, pieces and slopes without its rings and the knots that gates name; a guard's limits
+    without the values that they are of."""
+    if "watched" in said:
+        return [[each["low"], each["high"]] for each in said["watched"]]
     if "spec" not in said:
         return said
     spec = said["spec"]

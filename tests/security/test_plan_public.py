@@ -187,6 +187,7 @@ def test_other_weights_of_the_same_ranges_give_the_same_plan(small, tmp_path):
 
 MAY_DIFFER = {
     "Encode": {"num"},
+    "Guard": {"watched"},
     "Linear": {"scale", "product"},
     "MatMul": {"left", "right"},
     "Scaled": {"scale", "weight_bits"},
@@ -194,7 +195,8 @@ MAY_DIFFER = {
     "Weight": {"num"},
 }
 """What sizes of weights and activations decide: scales and rings; of products the ring, the bound on noise
-and what follows (primes, tile); of functions fitted on a calibrated range, knots and pieces."""
+and what follows (primes, tile); of functions fitted on a calibrated range, knots and pieces; of what is
+watched, its limits."""
 
 FORMAT_ONLY = (steps.Rescale, steps.TimesInteger, steps.Public)
 """Steps that come and go with formats."""

@@ -45,6 +45,8 @@ MESSAGES = {
     "truncate.truncate": "corrected choice, tau",
     "one_of_n.one_of_n_choose": "digit xor random digit",
     "one_of_n.one_of_n_send": "table xor pads",
+    "all_zero.all_zero_offline": "the server's seed; k0 xor k1 xor r·X^i",
+    "all_zero.all_zero": "h1 xor x; r·(h xor x) xor s",
     "steps.online": "the server's share of the output",
 }
 """Every message but the handshake, by the function that says it. Packed ring elements are taken apart

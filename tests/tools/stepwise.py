@@ -86,11 +86,12 @@ def both(
     encoded: Mapping[int, Encoded],
     values: Values[Share] | None = None,
 ) -> dict[str, np.ndarray] | None:
-    """Setup, offline and online in one go, without a handshake: what the client learns."""
+    """Setup, offline and online in one go, without a handshake: the outputs at the client."""
     own = weights if p.role is SERVER else None
     setup(p, facts(plan).cots, plan)
     made = offline(p, plan, own)
-    return online(p, plan, made, own, encoded if p.role is CLIENT else None, values=values)
+    answer = online(p, plan, made, own, encoded if p.role is CLIENT else None, values=values)
+    return None if answer is None else answer.outputs
 
 
 def opened(num: Fixed, server: Share, client: Share) -> Ints:

@@ -18,7 +18,16 @@ from ppc.runtime.base.errors import BadInput, BadPlan
 from ppc.runtime.base.function import Broadcast, CumSum, Gather, OneHot, Plain, Reshape, Slice, Top
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import OutputSpec, WeightSpec, decode, load, load_weights, save, save_weights
+from ppc.runtime.plan.file import (
+    ANYWHERE,
+    OutputSpec,
+    WeightSpec,
+    decode,
+    load,
+    load_weights,
+    save,
+    save_weights,
+)
 from ppc.runtime.plan.local import Apply, Const, Input, Packed
 from ppc.runtime.protocols.spline import SplineSpec
 from ppc.runtime.session.inputs import check_inputs
@@ -36,7 +45,7 @@ def test_a_plan_survives_the_disk(tmp_path):
 
 def test_a_plan_of_another_version_is_named_whatever_else_it_holds():
     said = msgspec.to_builtins(tiny_plan()) | {"version": 2, "options": {"seq_len": "16"}, "scale": 12}
-    told = r"^old.bin: written for protocol version 2, this is 4; compile it again$"
+    told = r"^old.bin: written for protocol version 2, this is 5; compile it again$"
     with pytest.raises(BadPlan, match=told):
         decode(msgspec.msgpack.encode(said), "old.bin")
 
@@ -89,9 +98,12 @@ def changed(index: int, **fields: object) -> bytes:
         (0, {"shape": (1, 2**31)}, "shape"),
         (0, {"local": 7}, "local value 7"),
         (1, {"weight": "gamma"}, "wants weight 'gamma'"),
-        (25, {"x": 3}, "output 'y' of shape"),
-        (26, {"drop": 1}, "a place among 10 with 1 bits dropped"),
-        (26, {"x": 10}, "a place among 1 with 0 bits dropped"),
+        (25, {"watched": ()}, "watches nothing"),
+        (25, {"watched": (steps.Guarded(10, 0, 1 << 25),)}, "beyond i26f8"),
+        (25, {"watched": (steps.Guarded(26, 0, 1),)}, "a value that does not exist yet"),
+        (26, {"x": 3}, "output 'y' of shape"),
+        (27, {"drop": 1}, "a place among 10 with 1 bits dropped"),
+        (27, {"x": 10}, "a place among 1 with 0 bits dropped"),
     ],
 )
 def test_an_ill_formed_step_is_named(index, fields, says):
@@ -253,7 +265,7 @@ def large(*program: steps.AnyStep) -> bytes:
     reveal = steps.Output(x=len(program))
     outputs = (OutputSpec("y", len(program) + 1, (2**15, 2**15, 1)),)
     program = (first, *program, reveal)
-    return msgspec.structs.replace(SPECS, steps=program, outputs=outputs, weights=()).body
+    return msgspec.structs.replace(SPECS, steps=program, outputs=outputs, weights=(), guard=None).body
 
 
 def test_what_is_joined_is_not_made_to_see_its_shape():
@@ -279,6 +291,22 @@ def test_a_plan_may_reveal_only_the_outputs_it_names():
     program = (*plan.steps, steps.Output(name="hidden", x=3))
     with pytest.raises(BadPlan, match="reveal other values"):
         decode(msgspec.structs.replace(plan, steps=program).body)
+
+
+@pytest.mark.parametrize("guard", [None, 0, 24, 26, 400])
+def test_a_plan_names_its_guard(guard):
+    with pytest.raises(BadPlan, match="the guard among its steps"):
+        decode(msgspec.structs.replace(tiny_plan(), guard=guard).body)
+
+
+def test_what_left_its_limits_is_named_where_a_guard_locates():
+    plan = tiny_plan()
+    assert plan.left(np.zeros(1)) == ()
+    assert plan.left(np.ones(1)) == (ANYWHERE,)
+    step = msgspec.structs.replace(plan.steps[25], locate=True)
+    located = msgspec.structs.replace(plan, steps=(*plan.steps[:25], step, *plan.steps[26:]))
+    assert located.left(np.array([0.0, 1.0])) == ("/mul",)
+    assert located.left(np.array([1.0, 0.0])) == ("/att/max",)
 
 
 def test_a_plan_that_is_not_there_is_the_users_mistake(tmp_path):

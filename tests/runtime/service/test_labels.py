@@ -93,6 +93,8 @@ def test_a_place_alone_is_a_label_without_a_probability():
     named = Labels(tuple("abcdefghij")).fitted(tiny_plan())
     assert named.of({"label": np.array([9])}) == {"label": [{"at": (0,), "labels": [{"label": "j"}]}]}
     assert named.of({"y": np.arange(10.0)[None], "label": np.array([9])}).keys() == {"y", "label"}
+    untrusted = {"label": np.full(1, np.nan)}
+    assert named.of(untrusted) == {}
 
 
 def test_places_of_another_number_of_labels_are_none_of_these():

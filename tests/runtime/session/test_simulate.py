@@ -96,6 +96,13 @@ def meaning(step, forms, values, weights, local) -> np.ndarray:
             return np.concatenate([x, *more], axis=step.axis)
         case steps.Output():
             return x
+        case steps.Guard():
+            values = (x, *more)
+            left = [
+                np.any((v < (w.low if w.low is not None else -np.inf)) | (v >= w.high))
+                for v, w in zip(values, step.watched, strict=True)
+            ]
+            return np.array([any(left)], np.int64)
     raise AssertionError(step)
 
 
@@ -224,6 +231,7 @@ def of_x(*program: steps.AnyStep) -> ppc.Plan:
         weights=(),
         local=(Input("x"),),
         steps=program,
+        guard=None,
     )
     return decode(plan.body)
 
