@@ -13,7 +13,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_options import Json, Labelled, PlanFile, Written
+from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
 from ppc.cli_results import check_outputs, document, labels, mega, print_json, say, show, stacked, write
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
@@ -233,9 +233,13 @@ def bench(
 def simulate(
     plan: PlanFile,
     input_: Annotated[
-        Path,
+        Path | None,
         typer.Option("--input", help="The client's inputs: npz or json; or samples stacked on a first axis."),
-    ],
+    ] = None,
+    text: Texts = None,
+    text_pair: TextPairs = None,
+    text_file: TextFile = None,
+    tokenizer: TokenizerFile = None,
     weights: Annotated[Path | None, typer.Option(help="Default: PLAN with suffix .weights")] = None,
     output: Written = None,
     label_file: Labelled = None,
@@ -252,7 +256,7 @@ def simulate(
     check_outputs(output)
     loaded = ppc.load_plan(plan)
     named = labels(label_file, loaded)
-    samples, several = inputs.one_or_more(loaded, input_)
+    samples, several = inputs.asked(loaded, input_, text or [], text_pair or [], text_file, tokenizer)
     held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
     if against is not None:
         from ppc.backend.compare import error_by_layer
