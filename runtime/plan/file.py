@@ -317,7 +317,7 @@ def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
         kind = next(
             t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8
         )
-        narrow[spec.name] = np.ascontiguousarray(weights[spec.name].astype(kind))
+        narrow[spec.name] = np.array(weights[spec.name], kind, order="C")
     save_file(narrow, str(path), metadata={"plan": plan.hash})
 
 

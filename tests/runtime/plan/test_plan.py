@@ -328,6 +328,17 @@ def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
         load_weights(tmp_path / "junk", plan)
 
 
+@pytest.mark.parametrize(
+    "value", [np.array(-3), np.int64(-3), np.arange(6).reshape(2, 3).T], ids=["array", "number", "columns"]
+)
+def test_a_weight_of_any_layout_keeps_its_shape_on_the_disk(tmp_path, value):
+    plan = msgspec.structs.replace(tiny_plan(), weights=(WeightSpec("w", value.shape, 9),))
+    save_weights({"w": value}, plan, tmp_path / "w")
+    again = load_weights(tmp_path / "w", plan)["w"]
+    assert again.shape == value.shape
+    assert np.array_equal(again, value)
+
+
 def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):
     """In a process of its own: the ONNX packages teach numpy more types."""
     save(tiny_plan(), tmp_path / "plan.bin")
