@@ -69,7 +69,12 @@ def trusted(outcome: reports.Outcome) -> Outputs:
 
 def plain(outputs: Outputs) -> dict[str, object]:
     """For JSON, which has null for what is no number."""
-    return {name: np.where(np.isnan(value), None, value).tolist() for name, value in outputs.items()}
+    found = {}
+    for name, value in outputs.items():
+        numbers = value.astype(object)
+        numbers[np.isnan(value)] = None
+        found[name] = numbers.tolist()
+    return found
 
 
 def document(outputs: Outputs, named: Labels | None) -> dict[str, object]:
