@@ -163,15 +163,18 @@ def _faults(found: Survey, final: Graph) -> dict[Op, UnsupportedOp]:
     """
     owner = owners(final)
     faults: dict[Op, UnsupportedOp] = {}
-    spoilt = set[Op]()
+    spoilt, behind = set[Op](), set[Op]()
     for op in walk(final):
+        if not behind.isdisjoint(op.operands):
+            behind.add(op)
         follows = any(each in spoilt and each.type.num != FLOAT for each in op.operands)
         if follows or isinstance(op, ops.Opaque):
             spoilt.add(op)
-        reason = None if follows else _why_not(op, owner)
+        reason = None if follows else _why_not(op, owner, op in behind)
         if reason is None:
             continue
         spoilt.add(op)
+        behind.add(op)
         node = _origin(op, found, final)
         name, kind = (node.name, node.op_type) if node else ("", "an operator")
         faults[op] = UnsupportedOp(name, kind, found.opset, reason)
@@ -182,13 +185,16 @@ _RUNS = LEGAL["delay_division"]
 _ENTERS = (Input, ops.Const, ops.Opaque)
 
 
-def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
+def _why_not(op: Op, owner: Mapping[Op, Owner], behind: bool) -> str | None:
+    """``behind``: another stands in the way of its operands already."""
     if isinstance(op, _ENTERS):
         return None
     if owner[op] is Owner.SHARED:
         if _RUNS.on_shares(op):
             return None
-        return f"neither party knows its operands, and no protocol computes it on shares; {_remedy(op)}"
+        return (
+            f"neither party knows its operands, and no protocol computes it on shares; {_remedy(op, behind)}"
+        )
     try:
         local_op(op, tuple(range(len(op.operands))))
     except NotLocal:
@@ -199,12 +205,16 @@ def _why_not(op: Op, owner: Mapping[Op, Owner]) -> str | None:
 _ACTIVATIONS = ("Elu", "Celu", "ThresholdedRelu", "Shrink", "Mish", "Softplus", "Softsign")
 
 
-def _remedy(op: Op) -> str:
+def _remedy(op: Op, behind: bool) -> str:
     name = next((each.name for each in op.operands if each.name), "")
     operand = f"its operand, {name}," if name else "its operand"
+    if behind:
+        operand = "what compiles before it"
     match op:
         case ops.Pow():
             return "write it with whole exponents up to 4, or ½ and their inverses"
+        case ops.Clear(function=ArgExtreme(least=False)):
+            return f"make {operand} an output, under --reveal argmax if its place is all that may be told"
         case ops.Clear(function=ArgExtreme() | Top()):
             return f"make {operand} an output, and let the client choose"
         case ops.Gather():

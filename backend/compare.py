@@ -31,37 +31,54 @@ class LayerError(TypedDict):
     relative: float
 
 
+class Agreement(TypedDict):
+    """Of an output that is told by the place of its largest number alone: how many places there were in all
+    samples, and how many of them were ONNX Runtime's."""
+
+    name: str
+    compared: int
+    same: int
+
+
 def error_by_layer(
     plan: Plan, weights: Weights, samples: Sequence[Mapping[str, Array]], model: str | Path
-) -> tuple[list[Simulated], list[LayerError]]:
-    """Each sample simulated, and a row for each step that stands for a tensor of the model, in order.
+) -> tuple[list[Simulated], list[LayerError], list[Agreement]]:
+    """Each sample simulated; a row for each step that stands for a tensor of the model, in order; and one for
+    each output that is told by a place alone.
 
     A sample that leaves a ring goes on (`Simulated.wraps`). Errors are those where the mask leaves anything
     to compare, and the worst of all samples. Raises UsageError where ``samples`` do not fit the model, or it
     has none of the plan's tensors.
     """
     simulator = Simulator(plan, weights)
-    simulated, rows = [], dict[str, LayerError]()
+    simulated, rows, places = [], dict[str, LayerError](), dict[str, Agreement]()
     for at, feeds in enumerate(samples):
         with naming(at, len(samples)):
             length, fitted = fit(plan, feeds)
             (found,) = simulator.run([fitted], keep=True, wrapping=True)
-        named = {s.name: i for i, s in enumerate(length.steps) if s.name}  # of several steps, the last
-        floats = all_values(model, fitted, [*named, *found.outputs])
+        named = [(i, step.name) for i, step in enumerate(length.steps) if step.name]
+        floats = all_values(model, fitted, [*(name for _, name in named), *found.outputs])
         if not floats:
             raise UsageError(f"{model} makes nothing that the plan does; that was compiled from {plan.model}")
-        for name, i in sorted(named.items(), key=lambda each: each[1]):
-            if name in floats and floats[name].size == found.values[i].size:
-                error, relative = _error(found.values[i], floats[name])
-                unseen: LayerError = {
-                    "name": name, "step": length.label(i), "max_error": 0.0, "relative": 0.0,
-                }  # fmt: skip
-                row = rows.setdefault(name, unseen)
-                row["max_error"] = max(error, row["max_error"])
-                row["relative"] = max(relative, row["relative"])
+        sized = [(n, i) for i, n in named if n in floats and floats[n].size == found.values[i].size]
+        for name, i in sorted(dict(sized).items(), key=lambda each: each[1]):  # of several steps the last
+            error, relative = _error(found.values[i], floats[name])
+            unseen: LayerError = {
+                "name": name, "step": length.label(i), "max_error": 0.0, "relative": 0.0,
+            }  # fmt: skip
+            row = rows.setdefault(name, unseen)
+            row["max_error"] = max(error, row["max_error"])
+            row["relative"] = max(relative, row["relative"])
+        for out in length.outputs:
+            if length.choices(out) is not None and out.name in floats:
+                none: Agreement = {"name": out.name, "compared": 0, "same": 0}
+                place = places.setdefault(out.name, none)
+                same = found.outputs[out.name].ravel() == floats[out.name].argmax(axis=-1).ravel()
+                place["compared"] += same.size
+                place["same"] += int(same.sum())
         kept = {i: found.values[i] for i, step in enumerate(length.steps) if step.reveals()}
         simulated.append(replace(found, values=kept))
-    return simulated, list(rows.values())
+    return simulated, list(rows.values()), list(places.values())
 
 
 def _error(got: Array, expected: Array) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from ppc.backend.check import Checked, check_model
 from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.lower import lower
 from ppc.backend.merge_lengths import merge_lengths
+from ppc.backend.reveal import VALUE, argmaxes
 from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
@@ -25,7 +26,7 @@ from ppc.frontend.read import rounding
 from ppc.frontend.read.axes import OpenAxis
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
-from ppc.passes.draw_inputs import random_feeds
+from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
@@ -65,6 +66,7 @@ def compile_model(
     seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
+    reveal: str | Mapping[str, str] = VALUE,
     profile: str = "exact",
     calibrate: Sequence[Feeds] | None = None,
     max_error: float | None = None,
@@ -80,6 +82,8 @@ def compile_model(
         seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name. Several lengths
             make one plan, of which a client takes the shortest that holds its input.
         outputs: names of the outputs to keep; by default all that depend on the weights.
+        reveal: what the client learns of each output, or of one by name: its ``value``, or the ``argmax`` of
+            its last axis alone. Precision is the numbers' either way.
         profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
         calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded
             random ones by default.
@@ -108,6 +112,7 @@ def compile_model(
         with _refusing(again):
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         graph, axes = told.graph, axes or told.axes
+        chosen_alone = argmaxes(graph, reveal)
         opened += told.opened
         samples = _cut(graph, calibrate)
         if not compiled:
@@ -133,6 +138,7 @@ def compile_model(
                     profile=state.profile.name,
                     options=options,
                     inputs=state.inputs,
+                    argmaxes=chosen_alone,
                     watched=state.watched,
                     locate=guard == "locate",
                 )
@@ -179,15 +185,21 @@ def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArra
     """Samples of a greater length, cut to the graph's. Raises BadInput where one does not fit."""
     if samples is None:
         return None
-    return [{each.name: _sample(each, sample) for each in graph.inputs} for sample in samples]
+    rows = looked_up(graph)
+    return [
+        {each.name: _sample(each, sample, rows.get(each.name)) for each in graph.inputs} for sample in samples
+    ]
 
 
-def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
+def _sample(wanted: Input, sample: Feeds, rows: int | None) -> NDArray[Any]:
     if wanted.name not in sample:
         raise BadInput(f"calibration: a sample without input {wanted.name!r}")
     value, shape = np.asarray(sample[wanted.name]), wanted.type.shape
     if value.ndim != len(shape) or any(n < d for n, d in zip(value.shape, shape, strict=True)):
-        raise BadInput(f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}")
+        stacked = "; samples are stacked on a first axis" if value.ndim == len(shape) - 1 else ""
+        raise BadInput(
+            f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}{stacked}"
+        )
     kinds = "fiub" if wanted.type.num == FLOAT else "iub"
     if value.dtype.kind not in kinds:
         raise BadInput(
@@ -195,7 +207,14 @@ def _sample(wanted: Input, sample: Feeds) -> NDArray[Any]:
         )
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise BadInput(f"calibration: input {wanted.name!r} holds a value that is not finite")
-    return value[tuple(map(slice, shape))]
+    value = value[tuple(map(slice, shape))]
+    beyond = value[(value < 0) | (value >= rows)] if rows is not None else value[:0]
+    if beyond.size:
+        raise BadInput(
+            f"calibration: input {wanted.name!r} holds {beyond.ravel()[0]}, and its table has the rows 0 to "
+            f"{(rows or 0) - 1}"
+        )
+    return value
 
 
 def _passed(

@@ -50,6 +50,12 @@ class Tensor(TypedDict):
     shape: tuple[int, ...]
 
 
+class Told(Tensor):
+    """``choices``: of how many numbers the largest one's place is told alone; None where they are told."""
+
+    choices: int | None
+
+
 class Given(Tensor):
     """The client refuses what leaves [low, high], which is known by ``bound`` (`runtime/plan/file.py`)."""
 
@@ -144,7 +150,7 @@ class Summary(TypedDict):
     profile: str
     options: dict[str, object]
     inputs: list[Given]
-    outputs: list[Tensor]
+    outputs: list[Told]
     network: NetworkUsed
     rates: RatesUsed
     predicted: dict[str, PhaseCost]

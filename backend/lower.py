@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,13 +100,15 @@ def lower(
     profile: str,
     options: Options,
     inputs: Sequence[Assumed] = (),
+    argmaxes: Collection[str] = (),
     watched: Mapping[Op, float] | None = None,
     locate: bool = False,
 ) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers.
 
-    ``inputs`` is what calibration assumed of the graph's: the client is held to it. ``watched`` is what a
-    guard watches, and with ``locate`` it tells the client which of it left its limits.
+    ``inputs`` is what calibration assumed of the graph's: the client is held to it. Of the outputs in
+    ``argmaxes`` it learns where the largest number of the last axis stands, and no number. ``watched`` is
+    what a guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
     state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))
@@ -128,8 +130,11 @@ def lower(
             raise LoweringError(
                 f"output {name!r} does not depend on the model's weights; choose others with --output"
             )
-        index = state.put(steps.Output(name=name, x=state.value(op)))
-        outputs.append(OutputSpec(name=name, value=index, shape=op.type.shape))
+        value, shape = state.value(op), op.type.shape
+        if name in argmaxes:
+            value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]
+        index = state.put(steps.Output(name=name, x=value))
+        outputs.append(OutputSpec(name=name, value=index, shape=shape))
     plan = Plan(
         model=model,
         profile=profile,

@@ -14,8 +14,8 @@ from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import Product
 from ppc.runtime.net.network import LAN, Network
 from ppc.runtime.party.ledger import PHASES, Cost, Phase, Place
-from ppc.runtime.plan.file import Plan
-from ppc.runtime.plan.steps import Encode, Guard, Linear, MatMul, Spline, Step
+from ppc.runtime.plan.file import OutputSpec, Plan
+from ppc.runtime.plan.steps import Encode, Guard, Linear, MatMul, Maximum, Spline, Step
 
 
 def summary(plan: Plan, network: Network = LAN) -> Summary:
@@ -41,7 +41,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
             }
             for i in plan.inputs
         ],
-        "outputs": [{"name": o.name, "shape": o.shape} for o in plan.outputs],
+        "outputs": [{"name": o.name, "shape": o.shape, "choices": plan.choices(o)} for o in plan.outputs],
         "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
         "rates": {"machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
@@ -75,11 +75,17 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     rows.append({"value": f"{encoded} values that the client computes alone", "seen_by": "client"})
     rows.append({"value": "every value between input and output", "seen_by": "nobody (shares)"})
     rows += [
-        {"value": f"output {o.name} {list(o.shape)}: revealed", "seen_by": "client"} for o in plan.outputs
+        {"value": f"output {o.name} {list(o.shape)}: {_told(plan, o)}", "seen_by": "client"}
+        for o in plan.outputs
     ]
     if plan.guard is not None:
         rows.append({"value": _guarded(plan), "seen_by": "client"})
     return rows
+
+
+def _told(plan: Plan, out: OutputSpec) -> str:
+    choices = plan.choices(out)
+    return "revealed" if choices is None else f"which of {choices:,} is the largest, and no number"
 
 
 def _guarded(plan: Plan) -> str:
@@ -182,6 +188,8 @@ def _note(step: Step) -> str:
                 f"{made.params} tile {made.tile}  error 2^{made.error_bits:.1f} of 2^{made.spare} units"
                 for made in step.products()
             )
+        case Maximum(argmax=True):
+            return "the place alone"
         case Spline():
             knots = len(step.spec.thresholds.values)
             return (

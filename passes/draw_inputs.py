@@ -183,6 +183,11 @@ def _tables(graph: Graph) -> dict[Input, Op]:
     return found
 
 
+def looked_up(graph: Graph) -> dict[str, int]:
+    """By input the rows of the smallest table that it looks up."""
+    return {each.name: rows for each, table in _tables(graph).items() if (rows := _rows(table))}
+
+
 ENOUGH = 32
 """Samples of a kind: with so many one at most of a thousand others left a ring (docs/accuracy.md)."""
 

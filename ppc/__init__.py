@@ -18,8 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 __version__ = "0.1.0"
 
@@ -29,7 +28,7 @@ if not (Path(__file__).parent / "runtime").exists():
 
 from ppc.runtime.base.errors import RuntimeFault
 from ppc.runtime.net.network import parse_network
-from ppc.runtime.plan.file import Plan, Weights, load_weights
+from ppc.runtime.plan.file import Outputs, Plan, Weights, load_weights
 from ppc.runtime.plan.file import load as load_plan
 from ppc.runtime.service.client import Client
 from ppc.runtime.service.options import SessionOptions
@@ -51,6 +50,7 @@ def compile(
     seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
+    reveal: str | Mapping[str, str] = "value",
     profile: str = "exact",
     calibrate: Sequence[Mapping[str, ArrayLike]] | None = None,
     max_error: float | None = None,
@@ -66,6 +66,8 @@ def compile(
         seq_len: length of the sequence axes; several make one plan, of which a client takes the shortest
             that holds its input. ``dims`` gives other dynamic axes by name.
         outputs: names of the outputs to keep; by default all that depend on the weights.
+        reveal: what the client learns of all outputs, or of one by name: the ``value``, or the ``argmax`` of
+            its last axis alone, which is a classifier's label or a decoder's next token.
         profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
         calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded random
             ones by default.
@@ -87,6 +89,7 @@ def compile(
         seq_len=seq_len,
         dims=dims,
         outputs=outputs,
+        reveal=reveal,
         profile=profile,
         calibrate=calibrate,
         max_error=max_error,
@@ -97,7 +100,7 @@ def compile(
     )
 
 
-def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
+def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> Outputs:
     """The plan's fixed-point meaning in the clear: outputs by name.
 
     Raises RangeFault (exit status 6), naming the tensor and by how much, where a value leaves its ring.
@@ -105,9 +108,7 @@ def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> di
     return simulate_many(plan, weights, [feeds])[0]
 
 
-def simulate_many(
-    plan: Plan, weights: Weights, samples: Sequence[Mapping[str, ArrayLike]]
-) -> list[dict[str, NDArray[np.float64]]]:
+def simulate_many(plan: Plan, weights: Weights, samples: Sequence[Mapping[str, ArrayLike]]) -> list[Outputs]:
     """The same of many samples, sooner than one by one; a `Simulator` is for samples that come in parts."""
     return [each.outputs for each in Simulator(plan, weights).run(samples)]
 

@@ -22,6 +22,8 @@ def check_folders(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.parent.is_dir():
             raise BadInput(f"{file}: there is no folder {file.parent}")
+        if file is not None and file.is_dir():
+            raise BadInput(f"{file}: a folder stands where a file is to be written")
 
 
 def lengths(given: str | None) -> list[int] | None:
@@ -41,6 +43,20 @@ def dims(given: list[str]) -> dict[str, int]:
             raise BadInput(f"--dim wants NAME=VALUE with a positive number, not {each!r}")
         dims[name] = int(value)
     return dims
+
+
+def reveal(given: list[str]) -> str | dict[str, str]:
+    """What ``--reveal`` says for all outputs, or for some by name."""
+    named = [each.rpartition("=") for each in given]
+    if len(given) > 1 and not all(equals for _, equals, _ in named):
+        said = ", ".join(given)
+        raise BadInput(f"--reveal is given once for all outputs, or as NAME=WHAT for each, not {said}")
+    if given and not named[0][1]:
+        return given[0]
+    twice = {name for name, _, _ in named if sum(name == other for other, _, _ in named) > 1}
+    if twice:
+        raise BadInput(f"--reveal says of {twice.pop()!r} more than once what is revealed")
+    return {name: what for name, _, what in named}
 
 
 def address(text: str) -> tuple[str, int]:
@@ -116,21 +132,53 @@ def _unstacked(path: Path, stacked: dict[str, np.ndarray[Any, Any]]) -> list[dic
 
 
 def asked(
-    plan: ppc.Plan, file: Path | None, texts: Sequence[str], pairs: Sequence[str], tokenizer: Path | None
+    plan: ppc.Plan,
+    file: Path | None,
+    texts: Sequence[str],
+    pairs: Sequence[str],
+    text_file: Path | None,
+    tokenizer: Path | None,
 ) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:
-    """What the client of ``ppc run`` asks for, and whether that is several samples."""
-    if (file is None) == (not texts):
-        raise BadInput("the client wants either --input FILE or --text TEXT with --tokenizer FILE")
+    """The samples that the options of ``ppc run`` and ``ppc simulate`` name, and whether that is several."""
+    if sum(map(bool, (file, texts, text_file))) != 1:
+        raise BadInput(
+            "give either --input FILE or --text TEXT, or --text-file FILE; the last two with --tokenizer FILE"
+        )
+    if pairs and not texts:
+        raise BadInput("--text-pair goes with --text")
     if file is not None:
-        if pairs or tokenizer:
-            raise BadInput("--text-pair and --tokenizer go with --text, not with --input")
+        if tokenizer:
+            raise BadInput("--tokenizer goes with --text or --text-file, not with --input")
         return one_or_more(plan, file)
     if tokenizer is None:
-        raise BadInput("--text needs --tokenizer tokenizer.json")
+        raise BadInput("--text and --text-file need --tokenizer tokenizer.json")
+    if text_file is not None:
+        firsts, seconds = _lines(text_file)
+        return ppc.tokenize_all(plan, firsts, tokenizer, seconds), True
     if [*texts, *pairs].count("-") > 1:
         raise BadInput("- is standard input, which can be read once")
     texts, pairs = [_read_text(each) for each in texts], [_read_text(each) for each in pairs]
     return ppc.tokenize_all(plan, texts, tokenizer, pairs or None), len(texts) > 1
+
+
+def _lines(path: Path) -> tuple[list[str], list[str] | None]:
+    """The prompts of a text file, and their second halves where they are pairs. Raises BadInput."""
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: no text in UTF-8: {error}") from None
+    halves = [line.rstrip("\r").split("\t") for line in lines]
+    for number, line in enumerate(halves, 1):
+        if len(line) > 2 or len(line) != len(halves[0]):
+            raise BadInput(
+                f"{path}, line {number}: {len(line) - 1} tabs; a line is a prompt, or like all others two of "
+                "them, a tab between"
+            )
+        if not all(map(str.strip, line)):
+            raise BadInput(f"{path}, line {number}: the prompt is empty")
+    return [line[0] for line in halves], [line[1] for line in halves] if len(halves[0]) == 2 else None
 
 
 def _read_text(given: str) -> str:

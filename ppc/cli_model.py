@@ -13,7 +13,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_options import Json, Labelled, PlanFile, Written
+from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
 from ppc.cli_results import check_outputs, document, labels, mega, print_json, say, show, stacked, write
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
@@ -58,6 +58,12 @@ def compile_(
         str, typer.Option(help="What functions are replaced by: exact, friendly, or FILE.toml.")
     ] = "exact",
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
+    reveal: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the client learns: value, or argmax for the label alone; of one output NAME=argmax."
+        ),
+    ] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -112,6 +118,7 @@ def compile_(
     compiled = ppc.compile(
         model,
         **asked,
+        reveal=inputs.reveal(reveal or []),
         max_error=max_error,
         margin=margin,
         network=network,
@@ -226,9 +233,13 @@ def bench(
 def simulate(
     plan: PlanFile,
     input_: Annotated[
-        Path,
+        Path | None,
         typer.Option("--input", help="The client's inputs: npz or json; or samples stacked on a first axis."),
-    ],
+    ] = None,
+    text: Texts = None,
+    text_pair: TextPairs = None,
+    text_file: TextFile = None,
+    tokenizer: TokenizerFile = None,
     weights: Annotated[Path | None, typer.Option(help="Default: PLAN with suffix .weights")] = None,
     output: Written = None,
     label_file: Labelled = None,
@@ -245,14 +256,14 @@ def simulate(
     check_outputs(output)
     loaded = ppc.load_plan(plan)
     named = labels(label_file, loaded)
-    samples, several = inputs.one_or_more(loaded, input_)
+    samples, several = inputs.asked(loaded, input_, text or [], text_pair or [], text_file, tokenizer)
     held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
     if against is not None:
         from ppc.backend.compare import error_by_layer
 
-        simulated, rows = error_by_layer(loaded, held, samples, against)
+        simulated, rows, agreed = error_by_layer(loaded, held, samples, against)
     else:
-        simulated, rows = ppc.Simulator(loaded, held).run(samples, wrapping=True), []
+        simulated, rows, agreed = ppc.Simulator(loaded, held).run(samples, wrapping=True), [], []
     near = ppc.headroom(simulated)
     if any(each.wraps for each in simulated):
         _show_headroom(near, say)
@@ -262,11 +273,13 @@ def simulate(
     write(output, outputs)
     if as_json:
         places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
-        print_json({**document(outputs, named), "errors": rows, "headroom": places})
+        print_json({**document(outputs, named), "errors": rows, "agreement": agreed, "headroom": places})
         return
     _show_headroom(near, print)
     for row in rows:
         print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
+    for each in agreed:
+        print(f"{each['same']} of {each['compared']} places as in {against}  {each['name']}")
     show(outputs, named, output)
 
 

@@ -38,6 +38,20 @@ PATIENCE = 30.0
 PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
 
 
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--text", help="A prompt, with --tokenizer; - reads stdin; several are one sample each."),
+]
+TextPairs = Annotated[
+    list[str] | None, typer.Option("--text-pair", help="The second half of a pair, one for each --text.")
+]
+TextFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--text-file", help="Prompts, a line each, with --tokenizer; of a pair the second behind a tab."
+    ),
+]
+TokenizerFile = Annotated[Path | None, typer.Option("--tokenizer", help="tokenizer.json")]
 Labelled = Annotated[
     Path | None,
     typer.Option(

@@ -16,7 +16,7 @@ import ppc
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.service import report as reports
-from ppc.runtime.service.labels import Labels
+from ppc.runtime.service.labels import Guess, Labels
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -36,9 +36,7 @@ def labels(file: Path | None, plan: ppc.Plan) -> Labels | None:
     """Those of ``--labels``, which an output of the plan has."""
     if file is None:
         return None
-    found = Labels.read(file)
-    found.check(plan)
-    return found
+    return Labels.read(file).fitted(plan)
 
 
 def say(line: str) -> None:
@@ -73,7 +71,7 @@ def plain(outputs: Outputs) -> dict[str, object]:
     """For JSON, which has null for what is no number."""
     found = {}
     for name, value in outputs.items():
-        numbers = value.astype(object) if np.isnan(value).any() else value
+        numbers = value.astype(object)
         numbers[np.isnan(value)] = None
         found[name] = numbers.tolist()
     return found
@@ -96,10 +94,11 @@ def show(outputs: Outputs, named: Labels | None, path: Path | None, *, sample: i
             with np.printoptions(precision=5, threshold=16):
                 print(f"{name} {value.shape}: {value}")
         for row in said.get(name, ()):
-            guesses = ", ".join(
-                f"{each['label']} {each['probability']:.4f}" for each in row["labels"][:_SHOWN]
-            )
-            print(f"{name}{list(row['at'])}: {guesses}")
+            print(f"{name}{list(row['at'])}: {', '.join(map(_guess, row['labels'][:_SHOWN]))}")
+
+
+def _guess(said: Guess) -> str:
+    return f"{said['label']} {said['probability']:.4f}" if "probability" in said else said["label"]
 
 
 def stacked(every: Sequence[Outputs]) -> Outputs:

@@ -22,10 +22,14 @@ from ppc.cli_options import (
     Role,
     ShapeAs,
     StoreAt,
+    TextFile,
+    TextPairs,
+    Texts,
     Timeout,
     TlsCa,
     TlsCert,
     TlsKey,
+    TokenizerFile,
     Weights,
     Written,
 )
@@ -61,14 +65,10 @@ def run(
         Path | None,
         typer.Option("--input", help="client: npz or json; or samples stacked on a first axis"),
     ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option(help="client: a prompt, with --tokenizer; - reads stdin; several are run one by one"),
-    ] = None,
-    text_pair: Annotated[
-        list[str] | None, typer.Option(help="client: the second half of a pair, one for each --text")
-    ] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="client: tokenizer.json")] = None,
+    text: Texts = None,
+    text_pair: TextPairs = None,
+    text_file: TextFile = None,
+    tokenizer: TokenizerFile = None,
     output: Written = None,
     label_file: Labelled = None,
     store: StoreAt = None,
@@ -92,6 +92,7 @@ def run(
             ("--input", input_),
             ("--text", text),
             ("--text-pair", text_pair),
+            ("--text-file", text_file),
             ("--tokenizer", tokenizer),
             ("--labels", label_file),
             ("-o", output),
@@ -111,7 +112,7 @@ def run(
         end.serve(inputs.address(listen), once=once, done=done)
         return
     named = labels(label_file, end.plan)
-    samples, several = inputs.asked(end.plan, input_, text or [], text_pair or [], tokenizer)
+    samples, several = inputs.asked(end.plan, input_, text or [], text_pair or [], text_file, tokenizer)
     every: list[reports.Outcome] = []
     for outcome in end.run_all(samples, inputs.address(connect)):
         finish(outcome.report)

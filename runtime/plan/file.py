@@ -8,11 +8,11 @@ typed records and nothing else. It may come from a stranger: every step is check
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,7 +23,7 @@ from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
 from .local import LocalOp, infer_local
-from .steps import AnyStep, Form, Guard, Step, fits
+from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 
 MAGIC = b"PPCPLAN1"
 VERSION = 5
@@ -69,6 +69,10 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     low: int | float | None = None  # whole numbers as such: what is read and written again is the same
     high: int | float | None = None
     bound: Bound = "table"
+
+
+Outputs = dict[str, NDArray[Any]]
+"""What the client learns, by name: float64, or int64 where that is a place alone (`Plan.choices`)."""
 
 
 class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,6 +148,23 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     def products(self) -> list[Product]:
         """Every product under HE, in order."""
         return [product for step in self.steps for product in step.products()]
+
+    def choices(self, out: OutputSpec) -> int | None:
+        """Among how many numbers ``out`` tells the place of the largest and no more; None where it tells
+        numbers."""
+        for i in self.steps[out.value].reads():
+            made = self.steps[i]
+            if isinstance(made, Maximum) and made.argmax:
+                return self.forms[made.x].shape[-1]
+        return None
+
+    def named(self, revealed: Mapping[int, NDArray[np.float64]]) -> Outputs:
+        """The outputs, of the values that are revealed, by step."""
+        found: Outputs = {}
+        for out in self.outputs:
+            value = revealed[out.value].reshape(out.shape)
+            found[out.name] = value if self.choices(out) is None else value.astype(np.int64)
+        return found
 
     def place(self, phase: str, index: int) -> Place:
         """Where a ledger books what a step does in a phase."""
@@ -296,7 +317,7 @@ def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
         kind = next(
             t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8
         )
-        narrow[spec.name] = np.ascontiguousarray(weights[spec.name].astype(kind))
+        narrow[spec.name] = np.array(weights[spec.name], kind, order="C")
     save_file(narrow, str(path), metadata={"plan": plan.hash})
 
 

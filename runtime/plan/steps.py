@@ -31,7 +31,14 @@ from ..protocols.matmul import (
     matmul_begin,
     matmul_offline,
 )
-from ..protocols.maximum import MaximumMade, maximum, maximum_offline
+from ..protocols.maximum import (
+    MaximumMade,
+    argmax,
+    argmax_num,
+    argmax_offline,
+    maximum,
+    maximum_offline,
+)
 from ..protocols.multiply import (
     MultiplyMade,
     Rows,
@@ -276,23 +283,35 @@ class Spline(Unary, frozen=True, kw_only=True, tag=True):
 
 
 class Maximum(Unary, frozen=True, kw_only=True, tag=True):
-    """The maximum of the last axis, up to what dropped bits leave open."""
+    """The maximum of the last axis, up to what dropped bits leave open; or with ``argmax`` where it is there,
+    the lowest of several places, exactly."""
 
     wraps = False
     drop: int = 0
+    argmax: bool = False
 
     def infer(self, x: Form) -> Form:
         if not 0 <= self.drop < x.num.bits - 2:
             raise ValueError(f"cannot drop {self.drop} bits of {x.num}")
-        return Form(x.num, (*x.shape[:-1], 1))
+        if not self.argmax:
+            return Form(x.num, (*x.shape[:-1], 1))
+        if self.drop or x.shape[-1] < 2:
+            raise ValueError(f"a place among {x.shape[-1]} with {self.drop} bits dropped")
+        num = argmax_num(x.shape[-1])
+        Fixed(x.num.bits + num.bits, x.num.scale + num.bits)  # that of the last round
+        return Form(num, (*x.shape[:-1], 1))
 
     def offline(self, p: Party, begun: None, x: Form) -> MaximumMade:
+        if self.argmax:
+            return argmax_offline(p, x.num, x.shape)
         return maximum_offline(p, x.num, x.shape, self.drop)
 
     def online(self, p: Party, out: Form, made: MaximumMade, x: Share) -> Share:
-        return maximum(p, x, self.drop, made)
+        return argmax(p, x, made) if self.argmax else maximum(p, x, self.drop, made)
 
     def clear(self, x: Plain) -> Signed:
+        if self.argmax:
+            return np.asarray(x.data.argmax(axis=-1, keepdims=True))
         return np.asarray(x.data.max(axis=-1, keepdims=True))
 
     def reads_as_number(self, *plain: Plain) -> tuple[Reading, ...]:

@@ -1,12 +1,12 @@
-"""What a classifier's numbers say: labels, each with its probability."""
+"""What a classifier's outputs say: labels, each with its probability, or the likeliest alone."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,15 @@ from ..plan.file import Plan
 
 
 class Guess(TypedDict):
+    """A label that was told alone has no probability."""
+
     label: str
-    probability: float
+    probability: NotRequired[float]
 
 
 class Row(TypedDict):
-    """The labels of one row of logits, the likeliest first; ``at`` is where it stands in the output."""
+    """The labels of one row of logits, the likeliest first, or that one alone; ``at`` is where it stands in
+    the output."""
 
     at: tuple[int, ...]
     labels: list[Guess]
@@ -29,10 +32,12 @@ class Row(TypedDict):
 
 @dataclass(frozen=True)
 class Labels:
-    """``each``: whether every label is true or false by itself, and probabilities do not add up to one."""
+    """``each``: whether every label is true or false by itself, and probabilities do not add up to one.
+    ``places``: the outputs that are places of labels instead of numbers for all."""
 
     names: tuple[str, ...]
     each: bool = False
+    places: frozenset[str] = frozenset()
 
     @staticmethod
     def read(path: Path) -> Labels:
@@ -54,15 +59,36 @@ class Labels:
             document = [line.strip() for line in text.splitlines() if line.strip()]
         return _of(path, document)
 
-    def check(self, plan: Plan) -> None:
-        """Raises BadInput where no output of the plan has a number for each label."""
-        if not any(_fits(self, spec.shape) for spec in plan.outputs):
-            held = ", ".join(f"{spec.name} {spec.shape}" for spec in plan.outputs)
+    def fitted(self, plan: Plan) -> Labels:
+        """The same for the plan's outputs. Raises BadInput where none is about as many labels."""
+        about = {spec.name: plan.choices(spec) for spec in plan.outputs}
+        places = frozenset(name for name, choices in about.items() if choices == len(self.names))
+        logits = (spec.shape for spec in plan.outputs if about[spec.name] is None)
+        if not places and not any(_fits(self, shape) for shape in logits):
+            held = ", ".join(
+                f"{spec.name} {spec.shape if about[spec.name] is None else f'of {about[spec.name]} labels'}"
+                for spec in plan.outputs
+            )
             raise BadInput(f"{len(self.names)} labels, and no output has as many on its last axis: {held}")
+        return replace(self, places=places)
 
     def of(self, outputs: Mapping[str, NDArray[Any]]) -> dict[str, list[Row]]:
-        """Of each output that holds logits, one number a label on its last axis, its rows."""
-        return {name: self._rows(value) for name, value in outputs.items() if _fits(self, value.shape)}
+        """Of each output that holds logits, one number a label on its last axis, or a label's place, its
+        rows."""
+        found = {}
+        for name, value in outputs.items():
+            if name in self.places and value.dtype.kind == "i":
+                found[name] = self._told(value)
+            elif name not in self.places and _fits(self, value.shape):
+                found[name] = self._rows(value)
+        return found
+
+    def _told(self, places: NDArray[Any]) -> list[Row]:
+        found = []
+        for at in np.ndindex(places.shape):
+            row: Row = {"at": at, "labels": [{"label": self.names[int(places[at])]}]}
+            found.append(row)
+        return found
 
     def _rows(self, logits: NDArray[Any]) -> list[Row]:
         found = []

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..base.errors import RangeFault
 from ..cost.forecast import Forecast, predict_time_here
 from ..net.network import Network
 from ..party.ledger import PHASES, Cost, Ledger
 from ..party.role import SERVER, Role
+from ..plan.file import Outputs
 from ..session.connection import Done, predict_cost
 
 
@@ -64,7 +62,7 @@ class Outcome:
         return f"Outcome(outputs {', '.join(names) or 'at the peer'}, <secret>)"
 
     @property
-    def outputs(self) -> dict[str, NDArray[np.float64]] | None:
+    def outputs(self) -> Outputs | None:
         """The outputs by name, at the client.
 
         Raises RangeFault where the guard says that they are not to be trusted.

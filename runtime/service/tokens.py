@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import BadInput
 from ..plan.file import InputSpec, Plan
+from ..session.inputs import naming
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -47,13 +48,18 @@ def tokenize_all(
     if pairs is not None and len(pairs) != len(texts):
         raise BadInput(f"{len(texts)} texts and {len(pairs)} pairs; each text wants one, or none has one")
     loaded = _loaded(tokenizer)
-    encoded = [_encoded(loaded, text, pairs[i] if pairs else None) for i, text in enumerate(texts)]
+    encoded = []
+    for i, text in enumerate(texts):
+        with naming(i, len(texts)):
+            encoded.append(_encoded(loaded, text, pairs[i] if pairs else None))
+            count = len(encoded[-1].ids)
+            if count > _held(plan):
+                raise BadInput(
+                    f"the prompt has {count} tokens, the plan holds {_held(plan)}; compile with a longer "
+                    "--seq-len"
+                )
     longest = max((len(each.ids) for each in encoded), default=0)
-    chosen = next((each for each in plan.lengths if longest <= _held(each)), None)
-    if chosen is None:
-        raise BadInput(
-            f"the prompt has {longest} tokens, the plan holds {_held(plan)}; compile with a longer --seq-len"
-        )
+    chosen = next(each for each in plan.lengths if longest <= _held(each))
     _warn_of_padding(chosen, min((len(each.ids) for each in encoded), default=0))
     return [{spec.name: _row(spec, each, _pad_id(loaded)) for spec in chosen.inputs} for each in encoded]
 

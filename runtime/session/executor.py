@@ -17,7 +17,7 @@ from ..base.share import Share
 from ..party.ledger import Place
 from ..party.party import Party
 from ..party.role import CLIENT, Role
-from ..plan.file import Plan, Weights
+from ..plan.file import Outputs, Plan, Weights
 from ..plan.free import Encoded
 from ..plan.steps import Form, Step
 
@@ -32,7 +32,7 @@ Progress = Callable[[str, int, int], None]
 class Answer:
     """The outputs by name, and what left its limits on the way (`Plan.left`): they mean nothing then."""
 
-    outputs: dict[str, Floats]
+    outputs: Outputs
     left: tuple[str, ...] = ()
 
 
@@ -120,8 +120,7 @@ def online(
             progress("online", i + 1, len(steps))
     if p.role is not CLIENT:
         return None
-    outputs = {o.name: revealed[o.value].reshape(o.shape) for o in plan.outputs}
-    return Answer(outputs, () if plan.guard is None else plan.left(revealed[plan.guard]))
+    return Answer(plan.named(revealed), () if plan.guard is None else plan.left(revealed[plan.guard]))
 
 
 def _forms(plan: Plan, step: Step) -> list[Form]:

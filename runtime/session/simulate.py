@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..base.errors import RangeFault, RuntimeFault
 from ..base.exact import Factor
 from ..base.one_hot import OneHotRows
-from ..plan.file import Plan, Weights
+from ..plan.file import Outputs, Plan, Weights
 from ..plan.local import Local
 from ..plan.reach import Reach, Reading
 from ..plan.steps import Plain, Step
@@ -43,8 +43,8 @@ class Simulated:
     reaches: tuple[Reach, ...] = ()
 
     @property
-    def outputs(self) -> dict[str, Floats]:
-        return {o.name: self.values[o.value].reshape(o.shape) for o in self.length.outputs}
+    def outputs(self) -> Outputs:
+        return self.length.named(self.values)
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -105,9 +105,11 @@ class Simulator:
         values: Values[Plain] = Values(plan)
         found: list[dict[int, Floats]] = [{} for _ in samples]
         reaches: list[list[Reach]] = [[] for _ in samples]
+        places = {out.value for out in plan.outputs if plan.choices(out) is not None}
         for i, step in enumerate(steps):
             operands = values.read(i)
-            if readings := step.reads_as_number(*operands):
+            readings = () if i in places else step.reads_as_number(*operands)  # a place fits by its format
+            if readings:
                 name = plan.tensor(step.reads()[0]) or plan.label(i)
                 for at, each in enumerate(reaches):
                     each += (_reach(i, name, reading, at) for reading in readings)

@@ -169,12 +169,18 @@ def test_a_function_of_another_opset_is_inlined(opset: int, op_type: str) -> Non
 @pytest.mark.parametrize(
     ("nodes", "remedy"),
     [
-        (("MatMul x w -> a", "ArgMax a -> y"), "let the client choose"),
+        (("MatMul x w -> a", "ArgMax a -> y"), "make its operand, a, an output, under --reveal argmax"),
+        (("MatMul x w -> a", "ArgMin a -> y"), "let the client choose"),
         (("MatMul x w -> a", "LogSoftmax a -> y"), "let the client finish"),
         (("MatMul x w -> a", "Greater a x -> c", "Where c a x -> y"), "write the choice with Relu or Clip"),
         (("MatMul x w -> a", "Pow a x -> y"), "whole exponents"),
         (("MatMul x w -> a", "Floor a -> y"), "make its operand, a, an output, and let the client finish"),
         (("MatMul x w -> a", "Log a -> y"), "make its operand, a, an output, and let the client finish"),
+        (
+            ("MatMul x w -> a", "Log a -> c", "Floor c -> y"),
+            "make what compiles before it an output",
+        ),
+        (("MatMul x w -> a", "Log a -> c", "Neg c -> n", "Floor n -> y"), "make what compiles before it an"),
         (("MatMul x w -> a", "Mish a -> y"), "train with ReLU, GELU, SiLU or tanh in its place"),
     ],
 )

@@ -26,7 +26,7 @@ def feeds(compiled, kept: int) -> dict[str, np.ndarray]:
 
 def test_a_faithful_plan_is_close_at_every_layer(small):
     given = feeds(small.compiled, kept=5)
-    (found,), rows = error_by_layer(small.compiled.plan, small.compiled.weights, [given], small.model)
+    (found,), rows, _ = error_by_layer(small.compiled.plan, small.compiled.weights, [given], small.model)
     plain = ppc.simulate(small.compiled.plan, small.compiled.weights, given)
     assert all(np.array_equal(found.outputs[name], plain[name]) for name in plain)
     assert len(rows) > 10
@@ -37,10 +37,10 @@ def test_a_faithful_plan_is_close_at_every_layer(small):
 
 def test_a_spoilt_weight_shows_from_its_layer_on(small):
     plan, weights = small.compiled.plan, dict(small.compiled.weights)
-    _, rows = error_by_layer(plan, weights, [feeds(small.compiled, kept=5)], small.model)
+    _, rows, _ = error_by_layer(plan, weights, [feeds(small.compiled, kept=5)], small.model)
     spoilt = max(weights, key=lambda name: weights[name].ndim and min(weights[name].shape))
     weights[spoilt] = -weights[spoilt]
-    _, worse = error_by_layer(plan, weights, [feeds(small.compiled, kept=5)], small.model)
+    _, worse, _ = error_by_layer(plan, weights, [feeds(small.compiled, kept=5)], small.model)
     grown = [b["relative"] > 10 * a["relative"] + 0.1 for a, b in zip(rows, worse, strict=True)]
     assert any(grown)
     assert not all(grown)
@@ -52,7 +52,7 @@ def test_a_short_prompt_is_held_against_the_model_at_the_length_it_runs_at(tmp_p
     made = ppc.compile(path, seq_len=[4, 8])
     ids = {"input_ids": np.ones((1, 3), np.int64), "attention_mask": np.ones((1, 3), np.int64)}
     given = {spec.name: ids.get(spec.name, np.zeros((1, 3), np.int64)) for spec in made.plan.inputs}
-    _, rows = error_by_layer(made.plan, made.weights, [given], path)
+    _, rows, _ = error_by_layer(made.plan, made.weights, [given], path)
     assert len(rows) > 10
     assert max(row["relative"] for row in rows) < 0.1
 
@@ -61,14 +61,14 @@ def test_of_several_samples_the_worst_counts(small):
     plan, weights = small.compiled.plan, small.compiled.weights
     samples = [feeds(small.compiled, kept=kept) for kept in (8, 5, 1)]
     apart = [error_by_layer(plan, weights, [each], small.model) for each in samples]
-    found, rows = error_by_layer(plan, weights, samples, small.model)
-    for each, ((alone,), _) in zip(found, apart, strict=True):
+    found, rows, _ = error_by_layer(plan, weights, samples, small.model)
+    for each, ((alone,), *_) in zip(found, apart, strict=True):
         assert all(np.array_equal(each.outputs[name], x) for name, x in alone.outputs.items())
-    for row, *alone in zip(rows, *(rows for _, rows in apart), strict=True):
+    for row, *alone in zip(rows, *(rows for _, rows, _ in apart), strict=True):
         assert {each["name"] for each in alone} == {row["name"]}
         for what in ("max_error", "relative"):
             assert row[what] == max(each[what] for each in alone)
-    largest = [[each["max_error"] for each in found] for _, found in apart]
+    largest = [[each["max_error"] for each in found] for _, found, _ in apart]
     assert len(set(np.argmax(largest, axis=0))) > 1
 
 

@@ -212,3 +212,14 @@ def test_an_output_that_nobody_computes_is_refused():
 
 def test_what_the_passes_leave_on_shares_is_what_can_be_lowered() -> None:
     assert LEGAL["check_range"].shared == set(RULES)
+
+
+def test_of_a_label_its_place_is_all_that_is_revealed():
+    x, y = shared()
+    plan, weights = lower(Graph((x,), {"y": y}), model="m", profile="exact", options=OPTIONS, argmaxes=("y",))
+    told = [step for step in plan.steps if step.reveals()]
+    assert [type(plan.steps[step.x]) for step in told] == [steps.Maximum]
+    assert [(out.name, out.shape, plan.choices(out)) for out in plan.outputs] == [("y", (2,), 4)]
+    assert plan.forms[plan.outputs[0].value].num == Fixed(3)
+    want = fixed.evaluate(Graph((x,), {"y": y}), {"x": X})["y"].argmax(axis=-1)
+    assert np.array_equal(next(iter(simulate(plan, weights, {"x": X}).values()))[:, 0], want)

@@ -171,6 +171,44 @@ def test_simulate_takes_labels_and_writes_json(place, tmp_path):
     assert LABELS[0] in called(*args, "--labels", place / "config.json").out
 
 
+def test_a_file_of_texts_is_a_data_set(place, server, tmp_path):
+    """At two parties and in the simulator, which say the same of it."""
+    words = tmp_path / "texts.txt"
+    words.write_text("w3 w1\tw2\r\nw5\tw4 w4 w1\n")
+    args = ("--text-file", words, "--tokenizer", place / "tokenizer.json", "--json")
+    wanted = [expected(place, [3, 1], (2,)), expected(place, [5], (4, 4, 1))]
+    done = asked(place, server, *args)
+    assert done.status == 0, done.err
+    assert np.allclose([each["outputs"]["logits"] for each in done.json["inferences"]], wanted, atol=0.05)
+    simulated = called("simulate", place / "plan.bin", *args).json
+    assert np.allclose(simulated["outputs"]["logits"], wanted, atol=0.05)
+    assert simulated["headroom"]
+    words.write_text("w3 w1 w2")
+    assert np.allclose(called("simulate", place / "plan.bin", *args).json["outputs"]["logits"],
+                       [expected(place, [3, 1, 2])], atol=0.05)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "line 1: the prompt is empty"),
+        (b"w1\n\nw2\n", "line 2: the prompt is empty"),
+        (b"w1\tw2\nw1\n", "line 2: 0 tabs"),
+        (b"w1\tw2\tw3\n", "line 1: 2 tabs"),
+        (b"w1\nw1\t \n", "line 2: 1 tabs"),
+        (b"w1\tw2\nw1\t \n", "line 2: the prompt is empty"),
+        (b"\xff\xfe", "no text in UTF-8"),
+        (b"w1\nw1 w2 w3 w4 w5 w6 w7\n", "samples[1]"),
+    ],
+)
+def test_a_file_that_holds_no_texts(place, tmp_path, text, words):
+    (tmp_path / "t.txt").write_bytes(text)
+    args = ("--text-file", tmp_path / "t.txt", "--tokenizer", place / "tokenizer.json")
+    done = called("simulate", place / "plan.bin", *args)
+    assert done.status == 2
+    assert words in done.err
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
@@ -181,6 +219,8 @@ def test_simulate_takes_labels_and_writes_json(place, tmp_path):
         (("--text", "w1", "--text", "w2", "--text-pair", "w3"), "2 texts and 1 pairs"),
         (("--text", "w1", "--text-pair", "w3", "--text-pair", "w3"), "1 texts and 2 pairs"),
         (("--text-pair", "w1"), "either --input FILE or --text"),
+        (("--text-pair", "w1", "--input", "in.npz"), "--text-pair goes with --text"),
+        (("--text", "w1", "--text-file", "texts.txt"), "either --input FILE or --text"),
         (("--text", "w1", "--text", "w2 " * 7), "7 tokens, the plan holds 6"),
         (("--text", "w1", "--input", "in.npz"), "either --input FILE or --text"),
         (("--text", "w1", "-o", "out.txt"), r"-o out.txt: .* .npz or .json"),

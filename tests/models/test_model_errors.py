@@ -151,7 +151,29 @@ def test_calibration_data_that_do_not_fit(compiling: Compiles) -> None:
     proto = product(node("Relu", "a", "y"))
     compiling(proto, "--calibrate", compiling.samples(z=X[None])).failed(2, "without input 'x'")
     compiling(proto, "--calibrate", compiling.samples(x=X[None, :2])).failed(2, "has shape")
+    compiling(proto, "--calibrate", compiling.samples(x=X)).failed(2, "samples are stacked on a first axis")
     compiling(proto, "--calibrate", compiling.samples(x=np.array([["a"]]))).failed(2, "x")
+
+
+@pytest.mark.parametrize("bad", [-1, 5])
+def test_calibration_data_that_are_no_rows_of_a_table(compiling: Compiles, bad: int) -> None:
+    table = helper.make_node("Gather", ["t", "x"], ["y"])
+    ids = helper.make_tensor_value_info("x", TensorProto.INT64, [1, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 4])
+    graph = helper.make_graph([table], "g", [ids], [y], [tensor("t", np.ones((5, 4), np.float32))])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    good = compiling.samples(x=np.array([[[0, 4, 2]]]))
+    assert compiling(proto, "--calibrate", good).status == 0
+    wrong = compiling.samples(x=np.array([[[0, bad, 2]]]))
+    compiling(proto, "--calibrate", wrong).failed(
+        2, f"input 'x' holds {bad}, and its table has the rows 0 to 4"
+    )
+
+
+def test_a_folder_where_a_file_is_to_be_written(compiling: Compiles, tmp_path) -> None:
+    compiling(product(node("Relu", "a", "y")), "--emit-onnx", str(tmp_path)).failed(
+        2, "a folder stands where"
+    )
 
 
 def test_a_value_that_is_no_number_on_the_data(compiling: Compiles) -> None:

@@ -97,4 +97,14 @@ MUTATIONS = (
         "    r = p.each(server=lambda: np.zeros(n, np.uint64))\n",
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
+    Mutation(
+        "label-with-its-numbers",
+        "where a label is all that is told, its numbers are not",
+        "backend/lower.py",
+        "            value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]\n",
+        "            told = state.put(steps.Output(name=name, x=value))\n"
+        "            outputs.append(OutputSpec(name=f'{name} in full', value=told, shape=shape))\n"
+        "            value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]\n",
+        ("tests/backend/test_lower.py::test_of_a_label_its_place_is_all_that_is_revealed",),
+    ),
 )

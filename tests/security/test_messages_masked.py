@@ -29,6 +29,7 @@ from ppc.runtime.protocols.all_zero import all_zero, all_zero_offline
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
 from ppc.runtime.protocols.gilboa import gilboa_chosen
+from ppc.runtime.protocols.maximum import argmax, argmax_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
@@ -124,6 +125,10 @@ def matrices(p: Party) -> None:
     matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
 
 
+def labels(p: Party) -> None:
+    argmax(p, fixed(p, NUM, 6, 5), argmax_offline(p, NUM, (6, 5)))
+
+
 def zero(p: Party) -> None:
     all_zero(p, [bits(p)] * 3, all_zero_offline(p, 3))
 
@@ -138,6 +143,7 @@ PROGRAMS: dict[str, Program] = {
     "and": ands,
     "select": selection,
     "compare": comparison,
+    "argmax": labels,
     "look-up": look_up,
     "truncate": truncation,
     "square": squares,

@@ -108,7 +108,7 @@ def disagreement(seen: Trace, index: int) -> str | None:
             return _beyond(error, bound)
         case steps.Spline(x=x, spec=spec):
             return _spline(seen, index, seen.made[x], seen.plan.forms[x].num, spec)
-        case steps.Maximum(x=x, drop=drop):
+        case steps.Maximum(x=x, drop=drop, argmax=False):
             return _maximum(seen.made[x], seen.made[index], drop)
     return _beyond(error, sum(2**product.spare for product in step.products()))
 

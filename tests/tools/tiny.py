@@ -74,6 +74,8 @@ def tiny_plan(model: str = "tiny") -> Plan:
         steps.Spline(name="/act/relu", x=23, spec=relu(Fixed(30, 12)), function="relu"),
         steps.Guard(watched=WATCHED),
         steps.Output(name="y", x=24),
+        steps.Maximum(x=24, argmax=True),
+        steps.Output(name="label", x=27),
     )
     weights = tiny_weights()
     return Plan(
@@ -81,7 +83,7 @@ def tiny_plan(model: str = "tiny") -> Plan:
         profile="exact",
         options=Options(seq_len=TOKENS, byte_price=1e-7),
         inputs=(InputSpec("ids", (1, TOKENS), "int", 0, VOCABULARY - 1),),
-        outputs=(OutputSpec("y", 26, (1, 10)),),
+        outputs=(OutputSpec("y", 26, (1, 10)), OutputSpec("label", 28, (1,))),
         weights=tuple(WeightSpec(name, w.shape, 9) for name, w in weights.items()),
         local=(Input("ids"), Apply(OneHot(VOCABULARY), (0,))),
         steps=program,

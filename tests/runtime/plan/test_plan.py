@@ -102,6 +102,8 @@ def changed(index: int, **fields: object) -> bytes:
         (25, {"watched": (steps.Guarded(10, 0, 1 << 25),)}, "beyond i26f8"),
         (25, {"watched": (steps.Guarded(26, 0, 1),)}, "a value that does not exist yet"),
         (26, {"x": 3}, "output 'y' of shape"),
+        (27, {"drop": 1}, "a place among 10 with 1 bits dropped"),
+        (27, {"x": 10}, "a place among 1 with 0 bits dropped"),
     ],
 )
 def test_an_ill_formed_step_is_named(index, fields, says):
@@ -324,6 +326,17 @@ def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(BadPlan, match="not a readable"):
         load_weights(tmp_path / "junk", plan)
+
+
+@pytest.mark.parametrize(
+    "value", [np.array(-3), np.int64(-3), np.arange(6).reshape(2, 3).T], ids=["array", "number", "columns"]
+)
+def test_a_weight_of_any_layout_keeps_its_shape_on_the_disk(tmp_path, value):
+    plan = msgspec.structs.replace(tiny_plan(), weights=(WeightSpec("w", value.shape, 9),))
+    save_weights({"w": value}, plan, tmp_path / "w")
+    again = load_weights(tmp_path / "w", plan)["w"]
+    assert again.shape == value.shape
+    assert np.array_equal(again, value)
 
 
 def test_weights_of_a_type_that_numpy_does_not_have(tmp_path):

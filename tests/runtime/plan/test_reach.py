@@ -45,6 +45,7 @@ def integer(real: Real, lo: float, hi: float, num: Fixed, out: Fixed, width: int
     [
         (steps.Rescale(x=0, num=Fixed(24, 2)), 1024.0),
         (steps.Maximum(x=0), 2048.0),
+        (steps.Maximum(x=0, argmax=True), 2048.0),
     ],
 )
 def test_a_value_may_go_up_to_its_limit_and_no_further(step, most):

@@ -8,12 +8,15 @@ import pytest
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
-from ppc.runtime.party.party import Party, reveal
-from ppc.runtime.party.role import CLIENT, SERVER
+from ppc.runtime.he.engine import HeEngine
+from ppc.runtime.party.ledger import Place
+from ppc.runtime.party.party import Party, priced, reveal
+from ppc.runtime.party.ports import Engines
+from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Layout, Thresholds, compare, compare_offline
 from ppc.runtime.protocols.gilboa import gilboa_chosen, gilboa_random
-from ppc.runtime.protocols.maximum import maximum, maximum_offline
+from ppc.runtime.protocols.maximum import argmax, argmax_num, argmax_offline, maximum, maximum_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
@@ -26,6 +29,7 @@ from ppc.runtime.protocols.multiply import (
 from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
 from ppc.runtime.protocols.spline import SplineSpec, spline, spline_clear, spline_offline
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
+from ppc.runtime.session.engines import CountingSource
 
 rng = np.random.default_rng(7)
 
@@ -231,6 +235,42 @@ def test_maximum_with_dropped_bits_is_near(two):
     short = x.value.max(axis=-1) - opened(r, num)[:, 0]
     assert short.min() >= 0
     assert short.max() <= 4 * 8
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 8, 9, 16, 21])
+@pytest.mark.parametrize("few", [4000, 2], ids=["apart", "ties"])
+def test_the_place_of_a_maximum(two, n, few):
+    num = Fixed(14, 4)
+    x = Secret(num, rng.integers(-few, few, (90, n)))
+    r = two(lambda p: argmax(p, x.at(p), argmax_offline(p, num, (90, n))))
+    assert np.array_equal(opened(r, argmax_num(n))[:, 0], x.value.argmax(axis=-1))
+
+
+@pytest.mark.parametrize("bits", [3, 12, 58])
+def test_the_place_of_a_maximum_at_the_ends_of_a_ring(two, bits):
+    """Differences as far apart as a comparison bears."""
+    num, far = Fixed(bits), 2 ** (bits - 2)
+    rows = [[-far, far - 1], [far - 1, -far], [-far, -far], [far - 1, far - 1], [far - 2, far - 1]]
+    x = Secret(num, np.array([[*row, *row[::-1], -far] for row in rows]))
+    r = two(lambda p: argmax(p, x.at(p), argmax_offline(p, num, x.value.shape)))
+    assert np.array_equal(opened(r, argmax_num(5))[:, 0], x.value.argmax(axis=-1))
+
+
+def test_the_argmax_of_a_vocabulary_costs_less_than_two_megabytes():
+    """docs/performance.md has these numbers."""
+    num, shape = Fixed(24, 8), (1, 49_152)
+    online = Place("online", "argmax")
+
+    def program(p: Party) -> None:
+        made = argmax_offline(p, num, shape)
+        with p.ledger.at(online):
+            argmax(p, Share(num, shape, None), made)
+
+    def counting(p: Party) -> Engines:
+        return Engines({role: CountingSource(role) for role in Role}, HeEngine(p))
+
+    cost = priced(program, counting).rows[online]
+    assert (cost.client, cost.server, cost.flights) == (431_430, 1_430_132, 120)
 
 
 def bump() -> SplineSpec:

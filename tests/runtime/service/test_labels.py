@@ -84,6 +84,20 @@ def test_each_row_of_what_has_a_number_a_label_and_nothing_else():
 
 def test_labels_that_no_output_has_are_refused_beforehand():
     plan = msgspec.structs.replace(tiny_plan(), outputs=(OutputSpec("logits", 0, (1, 3)),))
-    Labels(("a", "b", "c")).check(plan)
+    Labels(("a", "b", "c")).fitted(plan)
     with pytest.raises(BadInput, match=r"2 labels, .* logits \(1, 3\)"):
-        Labels(("a", "b")).check(plan)
+        Labels(("a", "b")).fitted(plan)
+
+
+def test_a_place_alone_is_a_label_without_a_probability():
+    named = Labels(tuple("abcdefghij")).fitted(tiny_plan())
+    assert named.of({"label": np.array([9])}) == {"label": [{"at": (0,), "labels": [{"label": "j"}]}]}
+    assert named.of({"y": np.arange(10.0)[None], "label": np.array([9])}).keys() == {"y", "label"}
+    untrusted = {"label": np.full(1, np.nan)}
+    assert named.of(untrusted) == {}
+
+
+def test_places_of_another_number_of_labels_are_none_of_these():
+    only = msgspec.structs.replace(tiny_plan(), outputs=tiny_plan().outputs[1:])
+    with pytest.raises(BadInput, match=r"2 labels, .* label of 10 labels"):
+        Labels(("a", "b")).fitted(only)

@@ -72,6 +72,8 @@ def meaning(step, forms, values, weights, local) -> np.ndarray:
             return nearest(x, forms[step.x].num.scale - step.num.scale)
         case steps.Spline():
             return by_pieces(x, forms[step.x].num, step.spec)
+        case steps.Maximum(argmax=True):
+            return np.expand_dims(x.argmax(axis=-1), -1)
         case steps.Maximum():
             return x.max(axis=-1, keepdims=True)
         case steps.Add():
