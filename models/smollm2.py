@@ -201,7 +201,9 @@ def tokenizer(path: Path | None = None) -> Tokenizer:
     """Byte-level BPE, as the file lists its tokens and merges."""
     fields = GGUFReader(path or weights()).fields
     tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
-    bpe = models.BPE({token: i for i, token in enumerate(tokens)}, [tuple(pair.split(" ")) for pair in merges])
+    bpe = models.BPE(
+        {token: i for i, token in enumerate(tokens)}, [tuple(pair.split(" ")) for pair in merges]
+    )
     found = Tokenizer(bpe)
     digits = pre_tokenizers.Digits(individual_digits=True)
     found.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])

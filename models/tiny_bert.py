@@ -21,7 +21,7 @@ OUTPUTS = ("last_hidden_state", "sentence_embedding")
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the model; ``positions`` bounds the sequence axis, which stays open. ``epsilon`` is of norms."""
+    """Sizes of the model; ``positions`` bounds the sequence axis, which stays open; norms add ``epsilon``."""
 
     layers: int = 2
     width: int = 32

@@ -21,8 +21,8 @@ class RangeError(ValueError):
 def place(op: Op) -> str:
     """Which value it is: the op, the tensor's name, its type.
 
-    What an exporter's node was taken apart into has no tensor of its own; it is told by the nearest that it is
-    made of.
+    What an exporter's node was taken apart into has no tensor of its own; it is told by the nearest that it
+    is made of.
     """
     kind = op.spline.function if isinstance(op, ops.Spline) else type(op).__name__
     if op.name:
