@@ -92,7 +92,8 @@ def buckets(tokens: int) -> NDArray[np.int64]:
     half, near = BUCKETS // 2, BUCKETS // 4
     far = np.maximum(np.abs(apart), 1)
     wide = near + (np.log(far / near) / math.log(FARTHEST / near) * (half - near)).astype(np.int64)
-    return half * (apart < 0) + np.where(far < near, np.abs(apart), np.minimum(wide, half - 1))
+    found: NDArray[np.int64] = np.where(far < near, np.abs(apart), np.minimum(wide, half - 1))
+    return found + half * (apart < 0)
 
 
 def _file(name: str) -> bytes:
