@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 
 from ppc.frontend.ir.graph import Graph, Op
 from ppc.passes.accurate import AccuracyError, accurate
@@ -231,11 +231,11 @@ def run(
     state = _staged(state, "", stop_after if stop_after in _BEFORE_PRECISION else _BEFORE_PRECISION[-1])
     if stop_after in _BEFORE_PRECISION:
         return state
-    real = cache(partial(_real, state))
-    precision = options.precision if options.max_error is None else _accurate(state, options.max_error, real)
+    reals = _Reals(state)
+    precision = options.precision if options.max_error is None else _accurate(reals, options.max_error)
     if stop_after in _REAL:
         return _staged(_with(state, precision), _BEFORE_PRECISION[-1], stop_after)
-    return _staged(_with(real(precision.fit), precision), _REAL[-1], stop_after)
+    return _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1], stop_after)
 
 
 _NAMES = [stage.name for stage in PIPELINE]
@@ -263,21 +263,31 @@ def _with(state: State, precision: Precision) -> State:
     return replace(state, options=replace(state.options, precision=precision))
 
 
-def _real(state: State, fit: int) -> State:
-    """The last state over the reals, where every spline's error is halved ``fit`` times."""
-    fitted = _with(state, replace(state.options.precision, fit=fit))
-    return _staged(fitted, _BEFORE_PRECISION[-1], _REAL[-1])
+class _Reals:
+    """What a state becomes over the reals, each found once: it depends on how well splines fit alone."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.splined, self.ranged = cache(self._splined), cache(self._ranged)
+
+    def _splined(self, fit: int) -> State:
+        fitted = _with(self.state, replace(self.state.options.precision, fit=fit))
+        return _staged(fitted, _BEFORE_PRECISION[-1], "approximate")
+
+    def _ranged(self, fit: int) -> State:
+        return _staged(self.splined(fit), "approximate", _REAL[-1])
 
 
-def _accurate(state: State, allowed: float, real: Callable[[int], State]) -> Precision:
+def _accurate(reals: _Reals, allowed: float) -> Precision:
     """The least precision that keeps the outputs within ``allowed``."""
+    state = reals.state
     return accurate(
         clamp_mask(state.graph, state.ranges, _DEEP),
         state.feeds,
         allowed,
         state.options.precision,
-        lambda precision: real(precision.fit).graph,
-        lambda precision: _staged(_with(real(precision.fit), precision), _REAL[-1]).graph,
+        lambda precision: reals.splined(precision.fit).graph,
+        lambda precision: _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1]).graph,
     )
 
 
