@@ -18,8 +18,8 @@ from ppc.passes.octaves import OCTAVES
 from ppc.passes.ranges import Range
 
 _MOST = 60
-"""Bits of c₂ for x at a scale of 0 or more. Where x is large enough to be kept at a scale of −f, c₂ is smaller
-by x², and has 2·f more."""
+"""Bits of c₂ for x at a scale of 0 or more. Where x is so large that it is kept at a scale of −f, c₂ is
+smaller by x², and has 2·f more."""
 
 _TOLERANCE = 0.4
 """The part of a spline's own error that rounding its coefficients may add."""

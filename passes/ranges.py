@@ -11,7 +11,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.passes import octaves
 
-SLACK = 0.5
+SLACK = 0.25
 """The maximum that softmax subtracts may be short by this much."""
 
 _SHORT = 0.01

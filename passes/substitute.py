@@ -141,6 +141,17 @@ def _rsqrt(x: Op, lo: float, hi: float, name: str) -> Op:
     return ops.Mul(ops.Spline(ops.Mul(ops.Mul(x, p), p), fit), p, name=name)
 
 
+def _spline(x: Op, spline: SplineSpec, name: str) -> Op:
+    return ops.Spline(x, spline, name=name)
+
+
+def _beside_relu(x: Op, rest: SplineSpec, name: str) -> Op:
+    """max(x, 0) + rest(|x|): what GELU and SiLU have beside a ReLU is even, and half the knots do."""
+    relu = ops.Spline(x, functions.relu(), name=f"{name} ReLU" if name else "")
+    size = ops.Sub(ops.Mul(relu, scalar(2.0)), x)
+    return ops.Add(relu, ops.Spline(size, rest, name=f"{name} rest" if name else ""), name=name)
+
+
 def _sqrt(op: ops.Sqrt, x: Range) -> SplineSpec:
     return functions.sqrt(*_positive(op, x))
 
@@ -197,7 +208,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "x·Φ(x)",
         "all x",
         functions.GELU_ERROR,
-        "8 knots, a square",
+        "a ReLU, 5 knots, a square",
     ),
     Approximation(
         ops.Silu,
@@ -206,7 +217,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "x/(1+e⁻ˣ)",
         "all x",
         functions.SILU_ERROR,
-        "9 knots, a square",
+        "a ReLU, 6 knots, a square",
     ),
     Approximation(
         ops.Exp,
@@ -215,7 +226,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "eˣ",
         f"x ≤ {SLACK:g}",
         functions.EXP_ERROR,
-        "6 knots, a square",
+        "7 knots, a square",
     ),
     Approximation(
         ops.Sigmoid,
@@ -298,7 +309,8 @@ def approximate(graph: Graph, ranges: Ranges) -> Graph:
                 new[op] = _rsqrt(new[under], *_positive(op, ranges[under]), op.name)
                 continue
             spline = table[type(op)].spline(op, ranges[op.operands[0]])
-            new[op] = ops.Spline(new[op.operands[0]], spline, name=op.name)
+            made = _beside_relu if isinstance(op, ops.Gelu | ops.Silu) else _spline
+            new[op] = made(new[op.operands[0]], spline, op.name)
         else:
             new[op] = op.replace(new[each] for each in op.operands)
     return graph.mapped(new)
