@@ -90,7 +90,7 @@ def _within(
 
 def finer(precision: Precision, bits: int) -> Precision:
     """``bits`` more of everything that is rounded."""
-    names = ("value", "weight", "channel", "scalar", "square", "spline", "gate")
+    names = ("value", "weight", "channel", "scalar", "square", "spline")
     return replace(precision, **{name: getattr(precision, name) + bits for name in names})
 
 

@@ -46,16 +46,15 @@ _FINEST_OF_OCTAVES = 36
 class Precision:
     """Bits kept below the leading one of a typical value: of ``value``s that a product reads, of a ``weight``
     matrix, of ``channel`` factors (a norm's γ), of public ``scalar`` factors, and of what is ``square``d only
-    to be summed. ``spline`` and ``gate`` are the scales at which x enters a spline of absolute error, the
-    second where the spline's value is mostly x itself; ``fit``, how often a spline's error is halved."""
+    to be summed, if it were summed alone: errors of n squares average out to 1/√n. ``spline`` is the scale at
+    which x enters a spline of absolute error; ``fit``, how often a spline's error is halved."""
 
     value: int = 10
-    weight: int = 9
+    weight: int = 12
     channel: int = 11
     scalar: int = 12
-    square: int = 6
-    spline: int = 8
-    gate: int = 8
+    square: int = 11
+    spline: int = 9
     fit: int = 0
 
 
@@ -147,14 +146,15 @@ class _Formats:
         self.wanted[op] = max(demands or passing, default=self.natural(op))
 
     def kept(self, user: Op) -> int:
-        """Bits of a shared operand that a product reads. Rounding errors of squares average out in a sum."""
+        """Bits of a shared operand that a product reads."""
         summed = self.users.get(user)
         if (
             isinstance(user, ops.Square)
             and summed
             and all(isinstance(each, ops.ReduceSum) for each in summed)
         ):
-            return self.precision.square
+            averaged = min(user.type.size // each.type.size for each in summed)
+            return max(1, self.precision.square - math.ceil(math.log2(averaged) / 2))
         return self.precision.value
 
     def entry(self, op: ops.Spline) -> int:
@@ -163,7 +163,7 @@ class _Formats:
             return self.precision.value + 1 - math.floor(math.log2(op.spline.domain[0]))
         if all(c2 == 0.0 for _, _, c2 in op.spline.pieces):
             return max(self.wanted[op], self.natural(op))
-        return self.precision.gate if op.spline.gates else self.precision.spline
+        return self.precision.spline
 
     def factor(self, op: Op, user: Op) -> int:
         """The scale of an operand of a product."""

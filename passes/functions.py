@@ -9,7 +9,8 @@ a row are exact to 5e-4.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes.ranges import SLACK
-from ppc.passes.spline_fit import Function, Piece, error, fit, measured
+from ppc.passes.spline_fit import Floats, Function, Piece, error, fit
 from ppc.runtime.base import function
 from ppc.runtime.base.function import Plain
 from ppc.runtime.base.meaning import MEANING
@@ -27,11 +28,13 @@ ZERO: Piece = (0.0, 0.0, 0.0)
 ONE: Piece = (1.0, 0.0, 0.0)
 LINE: Piece = (0.0, 1.0, 0.0)
 
-GELU_ERROR = 1.2e-3
-SILU_ERROR = 2e-3
-EXP_ERROR = 1e-3
+GELU_ERROR = 5e-4
+SILU_ERROR = 6e-4
+EXP_ERROR = 5.5e-4
 BOUNDED_ERROR = 1e-3
 RELATIVE_ERROR = 5e-4
+RSQRT_ERROR = 1.25e-4
+"""One value a row, by which the whole row is multiplied."""
 
 
 def exact(of: function.Function) -> Function:
@@ -74,17 +77,15 @@ def clip(lo: float | None, hi: float | None) -> SplineSpec:
 
 @lru_cache
 def gelu(max_error: float = GELU_ERROR, approx: Literal["none", "tanh"] = "none") -> SplineSpec:
-    """x·Φ(x), or its tanh form: 0 and x outside [−T, T], absolute error."""
-    f = exact(function.Gelu(approx))
+    """x·Φ(x) − max(x, 0), or its tanh form, as a function of |x|: absolute error."""
     name = "gelu" if approx == "none" else "gelu_tanh"
-    return _with_gate(_tailed(f, max_error, name, left=ZERO, right=LINE, grid=2.0**-3), f)
+    return _beside_relu(exact(function.Gelu(approx)), max_error, name)
 
 
 @lru_cache
 def silu(max_error: float = SILU_ERROR) -> SplineSpec:
-    """x·sigmoid(x): 0 and x outside [−T, T], absolute error."""
-    f = exact(Plain("Silu"))
-    return _with_gate(_tailed(f, max_error, "silu", left=ZERO, right=LINE, grid=2.0**-2), f)
+    """x·sigmoid(x) − max(x, 0) as a function of |x|: absolute error."""
+    return _beside_relu(exact(Plain("Silu")), max_error, "silu")
 
 
 @lru_cache
@@ -107,7 +108,7 @@ def erf(max_error: float = BOUNDED_ERROR) -> SplineSpec:
 
 @lru_cache
 def exp(max_error: float = EXP_ERROR) -> SplineSpec:
-    """e^x for x ≤ 1/2, as softmax needs it: 0 below −T ≈ log(error), absolute error."""
+    """e^x for x ≤ 1/4, as softmax needs it: 0 below −T ≈ log(error), absolute error."""
     start = exp_reach(max_error)
     return fit(
         exact(Plain("Exp")),
@@ -133,7 +134,7 @@ def reciprocal(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> Splin
 
 
 @lru_cache
-def rsqrt(lo: float, hi: float, max_error: float = RELATIVE_ERROR) -> SplineSpec:
+def rsqrt(lo: float, hi: float, max_error: float = RSQRT_ERROR) -> SplineSpec:
     """1/√x on [lo, hi], lo > 0, relative error."""
     return _on_positives(lambda x: 1 / np.sqrt(x), lo, hi, max_error, "rsqrt")
 
@@ -154,30 +155,43 @@ def _on_positives(f: Function, lo: float, hi: float, max_error: float, name: str
 def _tailed(
     f: Function, max_error: float, name: str, *, left: Piece, right: Piece, grid: float
 ) -> SplineSpec:
-    """A fit between tails that begin as near to 0 as the error allows, or one or two steps further out.
-
-    Further out the last piece is longer but need not meet the tail at the full error, which may spare a knot.
-    """
-    nearest = grid
-    while any(
-        abs(float(f(np.array([x]))[0]) - (c[0] + c[1] * x)) > max_error
-        for x, c in ((-nearest, left), (nearest, right))
-    ):
-        nearest += grid
-    wide = 2 * nearest + 8
-    fits = [
+    """A fit between tails that begin as near to 0 as the error allows, or one or two steps further out."""
+    near = max(_reach(f, max_error, grid, right), _reach(lambda x: f(-x), max_error, grid, left))
+    wide = 2 * near + 8
+    return _cheapest(
         fit(f, -t, t, max_error, name=name, left=left, right=right, grid=grid, domain=(-wide, wide))
-        for t in (nearest, nearest + grid, nearest + 2 * grid)
-    ]
+        for t in (near, near + grid, near + 2 * grid)
+    )
+
+
+def _beside_relu(f: Function, max_error: float, name: str) -> SplineSpec:
+    """What ``f`` has beside max(x, 0), which is even where f(x) − f(−x) = x: of |x|, with 0 for a tail."""
+
+    def rest(x: Floats) -> Floats:
+        return f(-x)
+
+    near = _reach(rest, max_error, _HALF_GRID, ZERO)
+    return _cheapest(
+        fit(rest, 0.0, t, max_error, name=name, right=ZERO, grid=_HALF_GRID, domain=(0.0, 2 * near + 8))
+        for t in (near, near + 2 * _HALF_GRID, near + 4 * _HALF_GRID, near + 8 * _HALF_GRID)
+    )
+
+
+_HALF_GRID = 2.0**-4
+
+
+def _reach(f: Function, max_error: float, grid: float, tail: Piece) -> float:
+    """From where on the tail stands for f."""
+    near = grid
+    while abs(float(f(np.array([near]))[0]) - tail[0]) > max_error:
+        near += grid
+    return near
+
+
+def _cheapest(fits: Iterable[SplineSpec]) -> SplineSpec:
+    """Further out the last piece is longer but need not meet the tail at the full error, which may spare a
+    knot."""
     return min(fits, key=lambda spec: (len(spec.knots), spec.max_error))
-
-
-def _with_gate(spec: SplineSpec, f: Function) -> SplineSpec:
-    """Take x·[x ≥ k] out of the pieces at the knot nearest to 0: what is left is bounded by about abs(k),
-    and so fits a small ring however large x is."""
-    at = min(range(len(spec.knots)), key=lambda i: abs(spec.knots[i]))
-    pieces = tuple((c[0], c[1] - 1.0, c[2]) if i > at else c for i, c in enumerate(spec.pieces))
-    return measured(replace(spec, pieces=pieces, gates=((at, 1.0),)), f)
 
 
 @dataclass(frozen=True)
@@ -192,10 +206,10 @@ class Row:
 def table() -> list[Row]:
     """The default fits, and for GELU and exp what more or fewer knots would give."""
     return [
-        *(Row("x·Φ(x)", "absolute", gelu(e)) for e in (4e-3, 2e-3, GELU_ERROR, 5e-4)),
-        Row("x·Φ(x), tanh form", "absolute", gelu(approx="tanh")),
-        *(Row("eˣ, x ≤ 1/2", "absolute", exp(e)) for e in (4e-3, 2e-3, EXP_ERROR, 5e-4)),
-        Row("x/(1+e⁻ˣ)", "absolute", silu()),
+        *(Row("−xΦ(−x)", "absolute", gelu(e)) for e in (2e-3, 1e-3, GELU_ERROR, 2.5e-4)),
+        Row("−xΦ(−x), tanh form", "absolute", gelu(approx="tanh")),
+        *(Row("eˣ, x ≤ 1/4", "absolute", exp(e)) for e in (2e-3, 1e-3, EXP_ERROR, 2.5e-4)),
+        Row("−x/(1+eˣ)", "absolute", silu()),
         Row("1/(1+e⁻ˣ)", "absolute", sigmoid()),
         Row("tanh x", "absolute", tanh()),
         Row("erf x", "absolute", erf()),
@@ -216,6 +230,7 @@ def markdown() -> str:
         "",
         "Beyond the domain the error only shrinks where a function has tails (all but 1/x, 1/√x and √x,",
         "whose domain is the calibrated range). Knots lie on the grid named; a `gate` is x·[x ≥ k], exactly.",
+        "GELU and SiLU are max(x, 0) and an even rest, which is a spline of |x| = 2·max(x, 0) − x.",
         "",
         "| function | formula | domain | max. error | | knots | grid | gates |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -21,7 +21,7 @@ from ppc.passes.formulas import (
     root_of,
 )
 
-SLACK = 0.5
+SLACK = 0.25
 """The maximum that softmax subtracts may be short by this much."""
 
 _SHORT = 0.01

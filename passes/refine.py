@@ -26,7 +26,7 @@ REFITS: dict[str, tuple[float, Refit]] = {
     "tanh": (functions.BOUNDED_ERROR, lambda spec, e: functions.tanh(e)),
     "erf": (functions.BOUNDED_ERROR, lambda spec, e: functions.erf(e)),
     "reciprocal": (functions.RELATIVE_ERROR, lambda spec, e: functions.reciprocal(*spec.domain, e)),
-    "rsqrt": (functions.RELATIVE_ERROR, lambda spec, e: functions.rsqrt(*spec.domain, e)),
+    "rsqrt": (functions.RSQRT_ERROR, lambda spec, e: functions.rsqrt(*spec.domain, e)),
     "sqrt": (functions.RELATIVE_ERROR, lambda spec, e: functions.sqrt(*spec.domain, e)),
 }
 """Of each fitted function its usual error, and how it is fitted to another. ReLU and clip are exact."""

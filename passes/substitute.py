@@ -143,6 +143,17 @@ def _rsqrt(x: Op, lo: float, hi: float, name: str) -> Op:
     return ops.Mul(ops.Spline(ops.Mul(ops.Mul(x, p), p), fit), p, name=name)
 
 
+def _spline(x: Op, spline: SplineSpec, name: str) -> Op:
+    return ops.Spline(x, spline, name=name)
+
+
+def _beside_relu(x: Op, rest: SplineSpec, name: str) -> Op:
+    """max(x, 0) + rest(|x|): what GELU and SiLU have beside a ReLU is even, and half the knots do."""
+    relu = ops.Spline(x, functions.relu(), name=f"{name} ReLU" if name else "")
+    size = ops.Sub(ops.Mul(relu, scalar(2.0)), x)
+    return ops.Add(relu, ops.Spline(size, rest, name=f"{name} rest" if name else ""), name=name)
+
+
 def _sqrt(op: ops.Sqrt, x: Range) -> SplineSpec:
     return functions.sqrt(*_positive(op, x))
 
@@ -199,7 +210,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "x·Φ(x)",
         "all x",
         functions.GELU_ERROR,
-        "8 knots, a square",
+        "a ReLU, 5 knots, a square",
     ),
     Approximation(
         ops.Silu,
@@ -208,7 +219,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "x/(1+e⁻ˣ)",
         "all x",
         functions.SILU_ERROR,
-        "9 knots, a square",
+        "a ReLU, 6 knots, a square",
     ),
     Approximation(
         ops.Exp,
@@ -217,7 +228,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "eˣ",
         f"x ≤ {SLACK:g}",
         functions.EXP_ERROR,
-        "6 knots, a square",
+        "7 knots, a square",
     ),
     Approximation(
         ops.Sigmoid,
@@ -314,6 +325,7 @@ def _approximated(by: Approximation, op: Op, ranges: Ranges, new: Mapping[Op, Op
     try:
         if _is_rsqrt(op):
             return _rsqrt(new[x], *_positive(op, ranges[x]), op.name)
-        return ops.Spline(new[x], by.spline(op, ranges[x]), name=op.name)
+        made = _beside_relu if isinstance(op, ops.Gelu | ops.Silu) else _spline
+        return made(new[x], by.spline(op, ranges[x]), op.name)
     except FitError as fault:
         raise RangeError(f"{place(op)}: {fault}; its operand's range is {ranges[x]}. {REMEDY}") from None

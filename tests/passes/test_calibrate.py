@@ -7,6 +7,7 @@ from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk
 from ppc.passes import functions
 from ppc.passes.calibrate import Range, bounds, calibrate
 from ppc.passes.draw_inputs import random_feeds
+from ppc.passes.ranges import SLACK
 
 X = Input((2, 3), FLOAT, name="x")
 FEEDS = [
@@ -94,7 +95,7 @@ def test_a_sum_of_exponentials_may_be_of_all_tokens_or_of_one(splined):
     peaked = {"x": np.where(np.arange(40) == 3, 0.0, -30.0)[None]}
     found = calibrate(Graph((x,), {"y": total}), [peaked])[total]
     assert 0.98 < found.lo <= 1
-    assert 40 * np.exp(0.5) <= found.hi < 41 * np.exp(0.5)
+    assert 40 * np.exp(SLACK) <= found.hi < 41 * np.exp(SLACK)
     flat = calibrate(Graph((x,), {"y": total}), [{"x": np.zeros((1, 40))}])[total]
     assert (flat.lo, flat.hi) == (found.lo, found.hi)
 
@@ -105,8 +106,8 @@ def test_what_attention_yields_before_it_is_divided_may_be_of_all_tokens():
     values = np.tile([[5.0, -2.0]], (40, 1))
     peaked = {"x": np.where(np.eye(40) > 0, 0.0, -30.0), "v": values}
     found = calibrate(Graph((x, v), {"y": product}), [peaked], 2.0)[product]
-    assert found.hi >= 40 * np.exp(0.5) * 2 * 5
-    assert found.lo <= -40 * np.exp(0.5) * 2 * 2
+    assert found.hi >= 40 * np.exp(SLACK) * 2 * 5
+    assert found.lo <= -40 * np.exp(SLACK) * 2 * 2
     divided = ops.Mul(product, ops.Reciprocal(ops.ReduceSum(product.a, axes=(1,), keepdims=True)))
     mean = calibrate(Graph((x, v), {"y": divided}), [peaked], 2.0)[divided]
     assert 2 * 5 <= mean.hi <= 2 * 5.1

@@ -10,48 +10,50 @@ from ppc.passes import functions
 DOC = Path(__file__).parents[2] / "docs" / "functions.md"
 
 EXACT = {
-    "gelu": lambda x: x * scipy.special.ndtr(x),
     "exp": np.exp,
-    "silu": lambda x: x * scipy.special.expit(x),
     "sigmoid": scipy.special.expit,
     "tanh": np.tanh,
     "erf": scipy.special.erf,
 }
 
 
+BESIDE_RELU = {
+    "gelu": lambda x: x * scipy.special.ndtr(x),
+    "silu": lambda x: x * scipy.special.expit(x),
+}
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_default_fit_against_scipy(name):
     spec = getattr(functions, name)()
-    x = np.linspace(-40, 0.5 if name == "exp" else 40, 40_001)
+    x = np.linspace(-40, 0.25 if name == "exp" else 40, 40_001)
     assert np.max(np.abs(spec.evaluate(x) - EXACT[name](x))) <= spec.max_error * 1.001 <= 2.1e-3
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("name", [*EXACT, *BESIDE_RELU])
 def test_error_asked_for_is_kept(name):
     assert getattr(functions, name)(5e-3).max_error <= 5e-3
     assert getattr(functions, name)(5e-4).max_error <= 5e-4
 
 
 def test_costs_on_the_large_tensors_stay_low():
-    assert len(functions.gelu().knots) <= 8
-    assert len(functions.exp().knots) <= 6
+    assert len(functions.gelu().knots) <= 5
+    assert len(functions.exp().knots) <= 7
 
 
-@pytest.mark.parametrize("name", ["gelu", "silu"])
-def test_gate_leaves_a_bounded_remainder(name):
+@pytest.mark.parametrize("name", BESIDE_RELU)
+def test_beside_a_relu_what_is_left_is_small_and_even(name):
     spec = getattr(functions, name)()
-    (at, slope), *more = spec.gates
-    assert slope == 1
-    assert not more
-    x = np.linspace(-30, 30, 6001)
-    rest = spec.evaluate(x) - x * (x >= spec.knots[at])
-    assert np.max(np.abs(rest)) < 1
-    assert not np.any(rest[np.abs(x) > 15])
+    x = np.linspace(-40, 40, 40_001)
+    rest = spec.evaluate(np.abs(x))
+    assert np.max(np.abs(np.maximum(x, 0) + rest - BESIDE_RELU[name](x))) <= spec.max_error * 1.001 <= 6.1e-4
+    assert np.max(np.abs(rest)) < 0.3
+    assert not np.any(rest[np.abs(x) > 10])
 
 
 def test_exp_is_zero_far_below():
-    assert functions.exp().evaluate(np.array([-7.001, -50.0, -1e6])).tolist() == [0, 0, 0]
+    assert functions.exp().evaluate(np.array([-8.001, -50.0, -1e6])).tolist() == [0, 0, 0]
 
 
 @pytest.mark.long

@@ -61,8 +61,8 @@ def test_it_is_deterministic():
 
 
 def test_precision_is_an_option():
-    coarse = passes.Options(precision=passes.Precision(value=7, weight=7, channel=8, spline=6, gate=6))
-    fine = passes.Options(precision=passes.Precision(value=12, weight=12, channel=13, spline=11, gate=11))
+    coarse = passes.Options(precision=passes.Precision(value=7, weight=7, channel=8, spline=6))
+    fine = passes.Options(precision=passes.Precision(value=12, weight=12, channel=13, spline=11))
     each = tiny_bert.feeds(6, 77)
     exact = evaluate(GRAPH, each)["pooled"]
     coarse_off, fine_off = (
