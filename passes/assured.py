@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
-from ppc.passes.formulas import is_exp_of_rows, is_inverse_sum, is_look_up, is_normalised
+from ppc.passes.formulas import is_exp_of_rows, is_inverse_sum, is_look_up, is_normalised, magnitude_of
 from ppc.passes.ranges import EVEN, SLACK, UNIT, Ranges, is_mean
 
 Assured = tuple[float, float]
 """The largest magnitude and the largest √Σx² of a row; ∞ where nothing is known."""
 
 _NOTHING = (math.inf, math.inf)
-_BOUNDED = frozenset({"tanh", "sigmoid", "erf"})
-_SHRINKING = frozenset({"relu", "gelu", "silu"})
+_BOUNDED = frozenset({"tanh", "sigmoid", "erf", "gelu", "gelu_tanh", "silu"})
+"""Splines of no more than 1; of a GELU and its kin what they have beside a ReLU."""
 
 
 def assured(op: Op, known: Ranges) -> Assured:
@@ -45,6 +45,8 @@ def _assured(op: Op, known: Ranges) -> Assured:
         case ops.Mul(a=a, b=b):
             a, b = (b, a) if a.type.shape != op.type.shape else (a, b)
             return _times(known[a].most, known[b].most), _times(known[a].norm, known[b].most)
+        case ops.Sub() if (x := magnitude_of(op)) is not None:
+            return known[x].most, known[x].norm
         case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
             rows = (_row(each, op, known) for each in (a, b))
             return known[a].most + known[b].most, sum(rows)
@@ -70,8 +72,8 @@ def _assured(op: Op, known: Ranges) -> Assured:
             return known[x].most, known[x].norm
         case ops.Spline(x=x, spline=spline) if spline.function in _BOUNDED:
             return 1.0 + spline.max_error, math.inf
-        case ops.Spline(x=x, spline=spline) if spline.function in _SHRINKING:
-            return known[x].most + spline.max_error, math.inf
+        case ops.Spline(x=x, spline=spline) if spline.function == "relu":
+            return known[x].most, known[x].norm
         case ops.LayerNorm(gamma=ops.Const(value=gamma), beta=ops.Const(value=beta)):
             (most, _), (shift, shifts) = _of_rows(gamma), _of_rows(beta)
             width = math.sqrt(op.type.shape[-1])

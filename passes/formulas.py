@@ -71,6 +71,16 @@ def root_of(op: Op) -> Op | None:
     return None
 
 
+def magnitude_of(op: Op) -> Op | None:
+    """x where ``op`` is |x| = 2·max(x, 0) − x."""
+    match op:
+        case ops.Sub(a=ops.Mul(a=relu, b=ops.Const(value=two)), b=x) if (
+            two.size == 1 and float(two.item()) == 2
+        ):
+            return x if _is_relu(relu) and relu.operands[0] is x else None
+    return None
+
+
 def is_look_up(op: Op) -> bool:
     """A row of a table: every entry may turn up, whatever calibration saw."""
     return isinstance(op, ops.MatMul) and isinstance(op.a, ops.OneHot) and isinstance(op.b, ops.Const)

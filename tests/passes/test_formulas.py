@@ -1,10 +1,12 @@
 """Formulas that say where a value lies, and what looks like them."""
 
+import numpy as np
 import pytest
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, INT, Input
-from ppc.passes.formulas import averaged, root_of, under_root
+from ppc.passes import functions
+from ppc.passes.formulas import averaged, magnitude_of, root_of, under_root
 
 M = Input((1, 8), INT, name="mask")
 C = ops.Cast(M, FLOAT)
@@ -53,3 +55,11 @@ def test_roots_with_a_floor():
     assert root_of(ops.Clip(root, None, 1.0)) is None
     assert under_root(ops.Reciprocal(ops.Clip(root, 1e-6, None))) is X
     assert under_root(ops.Reciprocal(X)) is None
+
+
+def test_magnitudes():
+    relu, two = ops.Relu(X), ops.Const(np.array(2.0))
+    assert magnitude_of(ops.Sub(ops.Mul(relu, two), X)) is X
+    assert magnitude_of(ops.Sub(ops.Mul(ops.Spline(X, functions.relu()), two), X)) is X
+    assert magnitude_of(ops.Sub(ops.Mul(relu, two), Input((1, 4), FLOAT, name="z"))) is None
+    assert magnitude_of(ops.Sub(ops.Mul(relu, ops.Const(np.array(3.0))), X)) is None
