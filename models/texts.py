@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +47,17 @@ def encoded(
         "token_type_ids": found.type_ids,
     }
     return {name: np.array([given[name]], np.int64) for name in inputs}
+
+
+def filled(
+    tokenizer: Tokenizer, inputs: Sequence[str], some: Iterable[str], tokens: int
+) -> Iterator[dict[str, NDArray[np.int64]]]:
+    """Prompts of exactly so many tokens, of texts one behind the other: for models without a mask."""
+    (name,) = inputs
+    prompt = ""
+    for text in some:
+        prompt = f"{prompt} {text}".lstrip()
+        ids = tokenizer.encode(prompt).ids
+        if len(ids) >= tokens:
+            yield {name: np.array([ids[:tokens]], np.int64)}
+            prompt = ""

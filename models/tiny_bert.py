@@ -21,13 +21,14 @@ OUTPUTS = ("last_hidden_state", "sentence_embedding")
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the model; ``positions`` bounds the sequence axis, which stays open."""
+    """Sizes of the model; ``positions`` bounds the sequence axis, which stays open; norms add ``epsilon``."""
 
     layers: int = 2
     width: int = 32
     heads: int = 2
     vocabulary: int = 50
     positions: int = 64
+    epsilon: float = 1e-12
 
 
 @dataclass
@@ -66,8 +67,9 @@ class Builder:
         gamma = self.weight(f"{at}.gamma", self.shape.width, about=1.0, spread=0.1)
         beta = self.weight(f"{at}.beta", self.shape.width, spread=0.1)
         return self.node(
-            "LayerNormalization", x, gamma, beta, out=f"/{at}/LayerNormalization", axis=-1, epsilon=1e-12
-        )
+            "LayerNormalization", x, gamma, beta, out=f"/{at}/LayerNormalization", axis=-1,
+            epsilon=self.shape.epsilon,
+        )  # fmt: skip
 
     def embedding(self) -> str:
         width = self.shape.width
@@ -113,17 +115,19 @@ class Builder:
             perm=order,
         )
 
-    def attention(self, x: str, mask: str, at: str) -> str:
-        width, heads = self.shape.width, self.shape.heads
-        q, k, v = (self.dense(x, f"{at}/{name}", width, width) for name in ("query", "key", "value"))
-        scores = self.node(
+    def scores(self, q: str, k: str, at: str) -> str:
+        """q·kᵀ/√d of each head"""
+        products = self.node(
             "MatMul", self.split(q, f"{at}/q", (0, 2, 1, 3)), self.split(k, f"{at}/k", (0, 2, 3, 1)),
             out=f"/{at}/MatMul",
         )  # fmt: skip
-        scaled = self.node(
-            "Div", scores, self.number(f"{at}.root", (width // heads) ** 0.5), out=f"/{at}/Div"
-        )
-        masked = self.node("Add", scaled, mask, out=f"/{at}/Add")
+        root = (self.shape.width // self.shape.heads) ** 0.5
+        return self.node("Div", products, self.number(f"{at}.root", root), out=f"/{at}/Div")
+
+    def attention(self, x: str, mask: str, at: str) -> str:
+        width = self.shape.width
+        q, k, v = (self.dense(x, f"{at}/{name}", width, width) for name in ("query", "key", "value"))
+        masked = self.node("Add", self.scores(q, k, at), mask, out=f"/{at}/Add")
         weights = self.node("Softmax", masked, out=f"/{at}/Softmax", axis=-1)
         mixed = self.node("MatMul", weights, self.split(v, f"{at}/v", (0, 2, 1, 3)), out=f"/{at}/MatMul_1")
         joined = self.node("Transpose", mixed, out=f"/{at}/Transpose", perm=(0, 2, 1, 3))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 from ppc.frontend.ir.graph import Graph, Op
 from ppc.passes.accurate import AccuracyError, accurate
@@ -206,21 +207,6 @@ PIPELINE: tuple[Stage, ...] = (
 )
 
 
-def statically(graph: Graph, ranges: Ranges) -> dict[str, Graph]:
-    """The graph after each stage that needs no data, by the stage's name, whether or not it is legal there.
-
-    ``ranges`` say where masks may be cut, and guesses do.
-    """
-    options = Options()
-    state = State(graph, options, (), find_profile(options.profile), ranges)
-    found = {}
-    for stage in PIPELINE:
-        if not stage.data:
-            state = stage.run(state)
-            found[stage.name] = state.graph
-    return found
-
-
 def run(
     graph: Graph, options: Options | None = None, feeds: Sequence[Feeds] | None = None, stop_after: str = ""
 ) -> State:
@@ -245,14 +231,19 @@ def run(
     state = _staged(state, "", stop_after if stop_after in _BEFORE_PRECISION else _BEFORE_PRECISION[-1])
     if stop_after in _BEFORE_PRECISION:
         return state
-    if options.max_error is not None:
-        state = _accurate(state, options.max_error)
-    return _staged(state, _BEFORE_PRECISION[-1], stop_after)
+    reals = _Reals(state)
+    precision = options.precision if options.max_error is None else _accurate(reals, options.max_error)
+    if stop_after in _REAL:
+        return _staged(_with(state, precision), _BEFORE_PRECISION[-1], stop_after)
+    return _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1], stop_after)
 
 
 _NAMES = [stage.name for stage in PIPELINE]
 _BEFORE_PRECISION = _NAMES[: _NAMES.index("calibrate") + 1]
 """What comes before precision makes a difference."""
+
+_REAL = _NAMES[len(_BEFORE_PRECISION) : _NAMES.index("assign_scale")]
+"""What depends on no more of it than how well splines fit."""
 
 
 def _staged(state: State, after: str, last: str = "") -> State:
@@ -268,22 +259,36 @@ _DEEP = 24
 """Halvings of exp's error below which a clamped mask is as good as −∞ in floating point."""
 
 
-def _accurate(state: State, allowed: float) -> State:
-    """The same state with the least precision that keeps the outputs within ``allowed``."""
+def _with(state: State, precision: Precision) -> State:
+    return replace(state, options=replace(state.options, precision=precision))
 
-    def graph(precision: Precision, last: str = "") -> Graph:
-        options = replace(state.options, precision=precision)
-        return _staged(replace(state, options=options), _BEFORE_PRECISION[-1], last).graph
 
-    precision = accurate(
+class _Reals:
+    """What a state becomes over the reals, each found once: it depends on how well splines fit alone."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.splined, self.ranged = cache(self._splined), cache(self._ranged)
+
+    def _splined(self, fit: int) -> State:
+        fitted = _with(self.state, replace(self.state.options.precision, fit=fit))
+        return _staged(fitted, _BEFORE_PRECISION[-1], "approximate")
+
+    def _ranged(self, fit: int) -> State:
+        return _staged(self.splined(fit), "approximate", _REAL[-1])
+
+
+def _accurate(reals: _Reals, allowed: float) -> Precision:
+    """The least precision that keeps the outputs within ``allowed``."""
+    state = reals.state
+    return accurate(
         clamp_mask(state.graph, state.ranges, _DEEP),
         state.feeds,
         allowed,
         state.options.precision,
-        lambda precision: graph(precision, "approximate"),
-        graph,
+        lambda precision: reals.splined(precision.fit).graph,
+        lambda precision: _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1]).graph,
     )
-    return replace(state, options=replace(state.options, precision=precision))
 
 
 __all__ = [
@@ -300,5 +305,4 @@ __all__ = [
     "State",
     "find_profile",
     "run",
-    "statically",
 ]

@@ -19,6 +19,7 @@ from ppc.frontend.ir import fixed, reference
 from ppc.frontend.ir.graph import Graph
 from ppc.passes.assign_scale import Precision
 from ppc.passes.calibrate import Feeds
+from ppc.passes.errors import RangeError
 
 Array = NDArray[Any]
 Outputs = list[dict[str, Array]]
@@ -65,11 +66,26 @@ def accurate(
         precision = replace(precision, fit=precision.fit + _steps(found, FITS * allowed))
         if precision.fit - start.fit > MOST:
             raise AccuracyError(_message("splines", found, allowed))
-    while (found := error(fixed.evaluate, integers(precision))) > ALL * allowed:
+    while (found := error(fixed.evaluate, _within(integers, precision, start, allowed))) > ALL * allowed:
         precision = finer(precision, _steps(found, ALL * allowed))
         if precision.value - start.value > MOST:
             raise AccuracyError(_message("rounding", found, allowed))
     return precision
+
+
+def _within(
+    integers: Callable[[Precision], Graph], precision: Precision, start: Precision, allowed: float
+) -> Graph:
+    """The graph in fixed point; AccuracyError where it is ``precision`` that its rings do not hold."""
+    try:
+        return integers(precision)
+    except RangeError as fault:
+        if precision == start:
+            raise
+        raise AccuracyError(
+            f"{_out_of_reach(allowed)}: splines fitted {precision.fit - start.fit} halvings better and "
+            f"{precision.value - start.value} more bits do not fit. {fault}; {_ALLOW}"
+        ) from None
 
 
 def finer(precision: Precision, bits: int) -> Precision:
@@ -96,7 +112,11 @@ def _steps(found: float, wanted: float) -> int:
 
 
 def _message(what: str, found: float, allowed: float) -> str:
-    return (
-        f"an error of {allowed:.2g} of an output's standard deviation is out of reach: with {MOST} more bits "
-        f"{what} still cause {found:.2g}; allow more with --max-error"
-    )
+    return f"{_out_of_reach(allowed)}: with {MOST} more bits {what} still cause {found:.2g}; {_ALLOW}"
+
+
+def _out_of_reach(allowed: float) -> str:
+    return f"an error of {allowed:.2g} of an output's standard deviation is out of reach"
+
+
+_ALLOW = "allow more with --max-error"

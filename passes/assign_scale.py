@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
-from ppc.passes.errors import RangeError, place
+from ppc.passes.errors import REMEDY, RangeError, place
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
 from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.owners import owners
@@ -204,7 +204,10 @@ class _Formats:
 
     def _spline(self, op: ops.Spline, x: Op) -> None:
         entry = min(self.entry(op), self.home[x])
-        self.splines[op] = quantise(op.spline, entry, self.argument(op))
+        try:
+            self.splines[op] = quantise(op.spline, entry, self.argument(op))
+        except ValueError as fault:
+            raise RangeError(f"{place(op)}: {fault}. {REMEDY}") from None
         most = entry if op.spline.gates else 2 * entry + self.splines[op].bits
         self.raw[op] = self.home[op] = min(self.wanted[op], most)
 
@@ -301,10 +304,7 @@ class _Formats:
 def _too_wide(op: Op, bits: int, reached: Range) -> RangeError:
     """No ring of at most 64 bits holds the value."""
     needs = f"needs a ring of {bits} bits, more than {MAX_BITS}" if bits else "needs no end of bits"
-    return RangeError(
-        f"{place(op)} {needs}; its range is {reached}. Scale it down in the model (a "
-        "mask, to -10000), or calibrate on data that is nearer to what it will see"
-    )
+    return RangeError(f"{place(op)} {needs}; its range is {reached}. {REMEDY}")
 
 
 class _Rebuild:

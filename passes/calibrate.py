@@ -29,9 +29,9 @@ has not met may go further, and a value that leaves its ring is lost altogether;
 BLIND_MARGIN = 3.0
 """The same for random inputs: on MiniLM's layers sentences reach up to 2.5 times as far as random tokens."""
 
-NEAR = 4.0
-"""What holds for any input is provided for where it is up to so many times what samples and margin ask
-for."""
+NEAR = 2.0
+"""What holds for any input is provided for where it is up to so many times what samples and margin ask for:
+up to twice costs next to nothing, up to four times some 3 % of the bytes of a sentence model."""
 
 _QUIET = 0.25
 
@@ -110,17 +110,26 @@ def _degree(op: Op, known: Mapping[Op, int]) -> int:
 
 
 def _observe(op: Op, value: Array) -> Range:
-    x = value.astype(np.float64)
+    if isinstance(op, ops.OneHot):
+        return Range(0.0, 1.0, op.depth**-0.5)
+    x = value.astype(np.float64, copy=False)
     if not x.size:
         return Range(0.0, 0.0, 0.0)
-    if np.any(np.isnan(x)):
+    lo, hi = float(x.min()), float(x.max())
+    if math.isnan(lo):
         raise RangeError(
             f"{place(op)} is not a number on the calibration data; "
             "run the model there with ONNX Runtime, and give data on which it is one with --calibrate"
         )
-    rows = np.sqrt(np.mean(x.reshape(-1, x.shape[-1]) ** 2, axis=1)) if x.ndim else np.abs(x)[None]
-    rows = rows[(rows > 0) & np.isfinite(rows)]
-    return Range(float(x.min()), float(x.max()), float(np.quantile(rows, _QUIET)) if rows.size else 0.0)
+    return Range(lo, hi, _typical(x))
+
+
+def _typical(x: NDArray[np.float64]) -> float:
+    """The lower quartile over rows of a row's root mean square, of rows that are not all zero."""
+    table = x.reshape(-1, x.shape[-1] if x.ndim else 1)
+    rows = np.sqrt(np.einsum("ij,ij->i", table, table) / table.shape[1])
+    rows = np.sort(rows[(rows > 0) & np.isfinite(rows)])
+    return float(np.interp(_QUIET * (rows.size - 1), np.arange(rows.size), rows)) if rows.size else 0.0
 
 
 def _bounded(op: Op, seen: Range, inner: float, outer: float, known: Ranges) -> Range:

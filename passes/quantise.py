@@ -18,6 +18,9 @@ from ppc.passes.octaves import OCTAVES
 from ppc.passes.ranges import Range
 
 _MOST = 60
+"""Bits of c₂ for x at a scale of 0 or more. Where x is large enough to be kept at a scale of −f, c₂ is
+smaller by x², and has 2·f more."""
+
 _TOLERANCE = 0.4
 """The part of a spline's own error that rounding its coefficients may add."""
 
@@ -43,12 +46,13 @@ class Quantised:
 def quantise(spline: SplineSpec, scale: int, x: Range) -> Quantised:
     """The spline for x at ``scale``, with the fewest coefficient bits that add 0.4 of its error at most.
 
-    Raises ValueError where 60 bits do not suffice.
+    Raises ValueError where ``_MOST`` bits do not suffice.
     """
     knots = tuple(math.floor(k * 2.0**scale + 0.5) * 2.0**-scale for k in spline.knots)
     rounded = replace(spline, knots=knots)
     edges = [min(x.lo, knots[0]), *knots, max(x.hi, knots[-1])]
-    for bits in range(_MOST + 1):
+    most = _MOST - 2 * min(scale, 0)
+    for bits in range(most + 1):
         pieces = []
         for (a, b), piece in zip(pairwise(edges), spline.pieces, strict=True):
             allowed = _TOLERANCE * spline.max_error * _size(spline, piece, a, b)
@@ -60,7 +64,7 @@ def quantise(spline: SplineSpec, scale: int, x: Range) -> Quantised:
             pieces.append(found)
         else:
             return Quantised(replace(rounded, pieces=tuple(pieces)), bits)
-    raise ValueError(f"{spline}: no {_MOST} bits hold its coefficients for x in [{x.lo:g}, {x.hi:g}]")
+    raise ValueError(f"{spline}: no {most} bits hold its coefficients for x in [{x.lo:g}, {x.hi:g}]")
 
 
 def _size(spline: SplineSpec, piece: tuple[float, float, float], a: float, b: float) -> float:

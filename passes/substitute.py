@@ -9,20 +9,22 @@ What one party knows alone it computes alone, in floating point, and is left as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import Graph, Op, rebuild, walk
+from ppc.frontend.ir.graph import Graph, Op, rebuild, uses, walk
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions, octaves
-from ppc.passes.errors import RangeError, place
+from ppc.passes.errors import REMEDY, RangeError, place
 from ppc.passes.owners import Owners
 from ppc.passes.pattern import public
 from ppc.passes.ranges import SLACK, Range, Ranges
+from ppc.passes.spline_fit import FitError
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ def _positive(op: Op, x: Range) -> tuple[float, float]:
 
 def _exp(op: ops.Exp, x: Range) -> SplineSpec:
     if x.hi > SLACK:
-        raise ValueError(
-            f"{op!r}: its operand reaches {x.hi:g}; exp is supported up to {SLACK:g}, "
+        raise RangeError(
+            f"{place(op)}: its operand reaches {x.hi:g}; exp is supported up to {SLACK:g}, "
             "as in a softmax that subtracts the maximum"
         )
     return functions.exp()
@@ -286,19 +288,32 @@ def decompose(graph: Graph) -> Graph:
 def approximate(graph: Graph, ranges: Ranges) -> Graph:
     """Every function of one shared value as a spline. ``ranges`` are of this graph.
 
-    Raises ValueError, naming the op, where the range leaves the domain of every approximation.
+    Raises RangeError, naming the op, where the range leaves the domain of every approximation, or no spline
+    reaches the error there.
     """
     table = {each.op: each for each in APPROXIMATIONS}
     owners = Owners()
+    splined = [op for op in walk(graph) if type(op) in table and owners.shared(op)]
+    # √x that is only ever inverted is part of 1/√x, and takes no fit of its own
+    inverted = Counter(op.x for op in splined if isinstance(op, ops.Reciprocal))
+    read = uses(graph)
+    waiting = {op for op in splined if not (isinstance(op, ops.Sqrt) and inverted[op] == read[op])}
     new: dict[Op, Op] = {}
     for op in walk(graph):
-        if type(op) in table and owners.shared(op):
-            if _is_rsqrt(op):
-                under = op.operands[0].operands[0]
-                new[op] = _rsqrt(new[under], *_positive(op, ranges[under]), op.name)
-                continue
-            spline = table[type(op)].spline(op, ranges[op.operands[0]])
-            new[op] = ops.Spline(new[op.operands[0]], spline, name=op.name)
+        if op in waiting:
+            new[op] = _approximated(table[type(op)], op, ranges, new)
         else:
             new[op] = op.replace(new[each] for each in op.operands)
     return graph.mapped(new)
+
+
+def _approximated(by: Approximation, op: Op, ranges: Ranges, new: Mapping[Op, Op]) -> Op:
+    (x,) = op.operands
+    if _is_rsqrt(op):
+        (x,) = x.operands
+    try:
+        if _is_rsqrt(op):
+            return _rsqrt(new[x], *_positive(op, ranges[x]), op.name)
+        return ops.Spline(new[x], by.spline(op, ranges[x]), name=op.name)
+    except FitError as fault:
+        raise RangeError(f"{place(op)}: {fault}; its operand's range is {ranges[x]}. {REMEDY}") from None

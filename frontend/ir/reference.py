@@ -49,6 +49,8 @@ def evaluate_in(
                 values[op] = given[op]
             elif isinstance(op, Input):
                 values[op] = _fed(xp, op, feeds)
+            elif isinstance(op, ops.MatMul) and isinstance(op.a, ops.OneHot) and op.b.type.rank == 2:
+                values[op] = meaning.looked_up(xp, values[op.a.ids], values[op.b])
             else:
                 values[op] = apply(op, [values[x] for x in op.operands], xp)
     return values

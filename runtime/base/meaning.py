@@ -157,9 +157,21 @@ def _cumsum(xp: Namespace, at: f.CumSum, x: Array) -> Array:
 
 def _one_hot(xp: Namespace, at: f.OneHot, ids: Array) -> Array:
     """A row of an id outside [−depth, depth) is 0."""
+    return xp.astype(_counted(xp, ids, at.depth)[..., None] == xp.arange(at.depth), xp.real)
+
+
+def looked_up(xp: Namespace, ids: Array, table: Array) -> Array:
+    """One-hot rows of ``ids`` times ``table``, (depth, width), of which a product would read all."""
+    depth = table.shape[0]
+    counted = _counted(xp, ids, depth)
+    inside = (counted >= 0) & (counted < depth)
+    rows = xp.astype(table[xp.where(inside, counted, 0)], xp.real)
+    return xp.where(inside[..., None], rows, xp.asarray(0.0, dtype=xp.real))
+
+
+def _counted(xp: Namespace, ids: Array, depth: int) -> Array:
     ids = whole(xp, ids)
-    counted = xp.where(ids < 0, ids + at.depth, ids)
-    return xp.astype(counted[..., None] == xp.arange(at.depth), xp.real)
+    return xp.where(ids < 0, ids + depth, ids)
 
 
 def _gather(xp: Namespace, at: f.Gather, x: Array, indices: Array) -> Array:

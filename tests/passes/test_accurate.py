@@ -8,6 +8,7 @@ from ppc import passes
 from ppc.frontend.ir import fixed
 from ppc.frontend.ir.reference import evaluate
 from ppc.passes.accurate import AccuracyError, accurate, finer, worst
+from ppc.passes.errors import RangeError
 
 pytestmark = pytest.mark.long
 
@@ -72,6 +73,30 @@ def test_out_of_reach():
     with pytest.raises(AccuracyError, match="out of reach: with 8 more bits") as caught:
         passes.run(GRAPH, passes.Options(max_error=1e-7), FEEDS)
     assert caught.value.exit_status == 6
+
+
+def test_rings_that_do_not_hold_the_precision_are_told_as_such(monkeypatch):
+    def too_wide(*_, **__):
+        raise RangeError("exp of scores needs a ring of 65 bits")
+
+    monkeypatch.setattr(passes, "assign_scale", too_wide)
+    with pytest.raises(
+        AccuracyError, match=r"0.003.*halvings better.*exp of scores.*allow more with --max-e"
+    ):
+        passes.run(GRAPH, passes.Options(max_error=0.003), FEEDS)
+    with pytest.raises(RangeError, match=r"^exp of scores"):
+        passes.run(GRAPH, passes.Options(max_error=1.0), FEEDS)
+
+
+def test_data_are_seen_once_for_a_fit(monkeypatch):
+    fits, calibrated = [], []
+    real_refine, real_calibrate = passes.refine, passes.calibrate
+    monkeypatch.setattr(passes, "refine", lambda g, fit: fits.append(fit) or real_refine(g, fit))
+    monkeypatch.setattr(passes, "calibrate", lambda *a: calibrated.append(a) or real_calibrate(*a))
+    found = passes.run(GRAPH, passes.Options(max_error=0.003), FEEDS).options.precision
+    assert found.value > passes.Precision().value
+    assert len(fits) == len(set(fits))
+    assert len(calibrated) == 1 + len(fits) + 1  # for masks, for each fit, for the rings of the last
 
 
 def test_errors_are_in_units_of_the_spread():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -9,6 +11,7 @@ from ppc.frontend.ir.text import show
 from ppc.passes import functions
 from ppc.passes.assign_scale import Precision, assign_scale, integer_bits, is_local
 from ppc.passes.calibrate import Range, calibrate
+from ppc.passes.errors import RangeError
 from ppc.runtime.base.ring import Fixed
 
 RNG = np.random.default_rng(0)
@@ -163,6 +166,14 @@ def test_a_range_beyond_64_bits_is_refused():
         ranges[graph.outputs["y"]] = Range(0.0, most, 1.0)
         with pytest.raises(ValueError, match=r"wide.*needs a ring of"):
             assign_scale(graph, ranges)
+
+
+def test_a_spline_that_no_coefficients_hold_is_refused_by_name():
+    x = ops.MatMul(X, weight(8, 8), name="stream")
+    steep = replace(functions.sigmoid(), max_error=1e-30)
+    graph = Graph((X,), {"y": ops.Spline(x, steep)})
+    with pytest.raises(RangeError, match=r"sigmoid of stream : f32.*no 60 bits.*in \[-.*calibrate on data"):
+        assign_scale(graph, calibrate(graph, FEEDS))
 
 
 @pytest.mark.parametrize(

@@ -62,3 +62,12 @@ def test_what_cannot_be_held_is_refused():
     spline = functions.rsqrt(1e9, 1e13)
     with pytest.raises(ValueError, match="no 60 bits"):
         quantise(spline, 0, Range(1e9, 1e13, 1e10))
+
+
+def test_large_arguments_are_kept_at_a_negative_scale():
+    """A sum of squares of a trained decoder: c₂ needs more than 60 bits, of which x brings its own."""
+    lo, hi = 129_096.0, 1.02e7
+    spline = functions.rsqrt(lo, hi)
+    done = quantise(spline, -5, Range(lo, hi, lo))
+    assert done.bits > 60
+    assert error(done.spline, lambda x: 1 / np.sqrt(x), lo, hi, relative=True) < 1.5 * spline.max_error

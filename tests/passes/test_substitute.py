@@ -8,7 +8,9 @@ from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes.calibrate import calibrate
+from ppc.passes.errors import RangeError
 from ppc.passes.owners import owners
+from ppc.passes.spline_fit import FitError
 from ppc.passes.substitute import APPROXIMATIONS, DECOMPOSITIONS, approximate, decompose
 
 RNG = np.random.default_rng(0)
@@ -168,3 +170,30 @@ def test_a_model_in_splines_means_the_same():
         exact = evaluate(graph, feeds)["pooled"]
         assert_allclose(evaluate(apart, feeds)["pooled"], exact, atol=1e-5)
         assert tiny_bert.cosine(evaluate(near, feeds)["pooled"], exact) > 0.9999
+
+
+def test_a_root_that_is_only_inverted_is_not_fitted(monkeypatch):
+    root = ops.Sqrt(ops.Add(ops.Square(hidden()), ops.Const(np.array(0.5))))
+    inverted = Graph((X,), {"y": ops.Reciprocal(root)})
+    both = Graph((X,), {"y": ops.Reciprocal(root), "root": root})
+    ranges = calibrate(both, FEEDS)
+    assert [op.spline.function for op in walk(approximate(both, ranges)) if isinstance(op, ops.Spline)] == [
+        "rsqrt",
+        "sqrt",
+    ]
+
+    def fitted(*_):
+        raise AssertionError("fitted for nothing")
+
+    monkeypatch.setattr("ppc.passes.functions.sqrt", fitted)
+    approximate(inverted, ranges)
+
+
+def test_a_fit_that_does_not_reach_its_error_is_named(monkeypatch):
+    def unreachable(*_):
+        raise FitError("erf: error 0.001 is out of reach")
+
+    monkeypatch.setattr("ppc.passes.functions.erf", unreachable)
+    graph = Graph((X,), {"y": ops.Erf(hidden(), name="y")})
+    with pytest.raises(RangeError, match=r"Erf y : f32.*out of reach.*range is \[-.*calibrate on data"):
+        approximate(graph, calibrate(graph, FEEDS))

@@ -139,3 +139,20 @@ def test_a_whole_model_in_pytorch(stage: str, real: str, within: float) -> None:
     for op, weight in weights.items():
         assert torch.isfinite(weight.grad).all(), op
         assert weight.grad.abs().max() > 0, op
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_one_hot_rows_look_up(library: str) -> None:
+    """As the product would: from behind where an id is negative, 0 beyond the table."""
+    xp = NUMPY if library == "numpy" else of_torch(pytest.importorskip("torch"))
+    table = ops.Const(np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32))
+    rows = ops.OneHot(IDS, 5)
+    product = ops.MatMul(rows, table)
+    graph = Graph((IDS,), {"y": product, "rows": rows})
+    ids = np.array([4, -1, 7, -6])
+    values = reference.evaluate_in(xp, graph, {"ids": xp.asarray(ids)}, {table: xp.asarray(table.value)})
+    found, picked = np.asarray(values[product]), np.asarray(values[rows])
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, picked @ table.value.astype(np.float64), rtol=1e-15)
+    assert not found[2:].any()
+    assert found[:2].any()
