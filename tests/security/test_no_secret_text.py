@@ -49,6 +49,7 @@ DATA = {
     "Array",
     "Keys",
     "Weights",
+    "Outputs",
     "Integers",
     "Floats",
     "Signed",
