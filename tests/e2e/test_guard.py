@@ -85,6 +85,10 @@ def sample(amplitude: float, far: float = 0.0) -> dict[str, np.ndarray]:
     return {"x": x}
 
 
+FAR = 3.5
+"""An amplitude that is beyond the limits of a norm that was calibrated at 1, and not twice as far."""
+
+
 @dataclass(frozen=True)
 class Made:
     model: Path
@@ -110,27 +114,29 @@ def kind(request, tmp_path_factory) -> tuple[Kind, Made]:
     return KINDS[request.param], made(KINDS[request.param], tmp_path_factory.mktemp("guard"))
 
 
-def test_all_that_leaves_its_limits_is_noticed_and_nothing_else(kind):
-    """Up to twice the amplitude that a limit allows, and down to nothing."""
-    about, it = kind
+def limits(about: Kind, it: Made) -> tuple[float, float, float]:
+    """The amplitudes between which nothing is beyond a limit; and below which something is for certain."""
     plan, simulator = it.compiled.plan, ppc.Simulator(it.compiled.plan, it.compiled.weights)
     assert plan.guard is not None
     (watched,) = plan.steps[plan.guard].watched
     unit = 2.0 ** -plan.forms[watched.value].num.scale
     base = simulator.run([sample(1.0)], keep=True)[0].values[watched.value]
     high = (watched.high * unit / base.max()) ** (1 / about.power)
-    lowest = watched.low or 0
-    low = (lowest * unit / base.min()) ** (1 / about.power)
     assert 1.2 < high < 12, "room for the test's inputs"
+    low, sure = ((max(0, (watched.low or 0) - d) * unit / base.min()) ** (1 / about.power) for d in (0, 1))
+    return low, high, sure
+
+
+def test_all_that_leaves_its_limits_is_noticed_and_nothing_else(kind):
+    """Up to twice the amplitude that a limit allows, and down to nothing."""
+    about, it = kind
+    low, high, sure = limits(about, it)
     amplitudes = np.geomspace(max(low / 20, 1e-3), 1.95 * high, 200)
-    sure = abs(amplitudes / high - 1) > 0.05
-    sure &= (amplitudes > 1.2 * low) | (
-        amplitudes < 0.8 * ((lowest - 1) * unit / base.min()) ** (1 / about.power)
-    )
+    amplitudes = amplitudes[(amplitudes > 1.2 * low) | (amplitudes < 0.8 * sure)]
+    amplitudes = amplitudes[abs(amplitudes / high - 1) > 0.05]
+    simulator = ppc.Simulator(it.compiled.plan, it.compiled.weights)
     found = simulator.run([sample(float(a)) for a in amplitudes], wrapping=True)
-    for amplitude, each in zip(
-        amplitudes[sure], (f for f, s in zip(found, sure, strict=True) if s), strict=True
-    ):
+    for amplitude, each in zip(amplitudes, found, strict=True):
         outside = amplitude > high or amplitude < low
         assert bool(each.left) == outside, (amplitude, low, high)
         if not outside:
@@ -162,13 +168,13 @@ def test_scores_however_far_apart_are_noticed(tmp_path, amplitude):
 
 
 def test_two_parties_hear_what_the_simulator_says(kind):
-    _, it = kind
+    about, it = kind
     plan = it.compiled.plan
     simulator = ppc.Simulator(plan, it.compiled.weights)
-    several = [sample(a) for a in (1.0, 6.0, 9.0, 1.5)]
+    _, high, _ = limits(about, it)
+    several = [sample(a) for a in (1.0, 1.2 * high, 1.9 * high, 0.8 * high)]
     said = [bool(each.left) for each in simulator.run(several, wrapping=True)]
-    assert said[0] is False
-    assert any(said)
+    assert said == [False, True, True, False]
     with serving_here(ppc.Server(plan, it.compiled.weights), once=False) as (address, _):
         outcomes = list(ppc.Client(plan).run_all(several, address))
     assert [bool(each.left) for each in outcomes] == said
@@ -195,7 +201,7 @@ def located(tmp_path_factory) -> Made:
 def test_a_guard_that_locates_names_the_tensor(located):
     plan = located.compiled.plan
     with serving_here(ppc.Server(plan, located.compiled.weights)) as (address, _):
-        (outcome,) = ppc.Client(plan).run_all([sample(6.0)], address)
+        (outcome,) = ppc.Client(plan).run_all([sample(FAR)], address)
     assert outcome.left == ("y",)
 
 
@@ -211,9 +217,9 @@ def test_the_command_line_refuses_an_answer_that_cannot_be_trusted(located, tmp_
     """Of several, the others are there: status 6, and no number where none is to be trusted."""
     plan = tmp_path / "plan.bin"
     located.compiled.save(plan, tmp_path / "plan.weights")
-    both = np.concatenate([sample(1.0)["x"], sample(6.0)["x"]])
+    both = np.concatenate([sample(1.0)["x"], sample(FAR)["x"]])
     np.savez(tmp_path / "two.npz", x=both[:, None])
-    np.savez(tmp_path / "one.npz", **sample(6.0))
+    np.savez(tmp_path / "one.npz", **sample(FAR))
     server = ppc.Server(located.compiled.plan, located.compiled.weights)
     out = tmp_path / "out.json"
     with serving_here(server, once=False) as ((host, port), _):
@@ -237,7 +243,7 @@ def test_the_command_line_refuses_an_answer_that_cannot_be_trusted(located, tmp_
 def test_the_simulator_refuses_what_the_guard_would(located, tmp_path):
     plan = tmp_path / "plan.bin"
     located.compiled.save(plan, tmp_path / "plan.weights")
-    np.savez(tmp_path / "one.npz", **sample(6.0))
+    np.savez(tmp_path / "one.npz", **sample(FAR))
     done = called("simulate", plan, "--input", tmp_path / "one.npz")
     assert done.status == 6
 
