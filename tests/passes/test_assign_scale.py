@@ -187,3 +187,13 @@ def test_a_spline_that_no_coefficients_hold_is_refused_by_name():
 )
 def test_local_rescaling(old, new, local):
     assert is_local(old, new) is local
+
+
+@pytest.mark.parametrize(("summed", "bits"), [(2, 10), (32, 8), (512, 6)])
+def test_squares_keep_less_the_more_of_them_are_summed(summed, bits):
+    """Their rounding errors average out to 1/√n."""
+    x = ops.MatMul(X, weight(8, summed))
+    graph = Graph((X,), {"y": ops.ReduceSum(ops.Square(x), axes=(1,), keepdims=True)})
+    ranges = {op: Range(-1.0, 1.0, 1.0) for op in walk(graph)}
+    (square,) = steps(assign_scale(graph, ranges, Precision(square=11)), ops.Square)
+    assert square.x.type.num.scale == bits
