@@ -101,7 +101,8 @@ def _outward(x: float) -> float:
 
 def random_feeds(graph: Graph, count: int = COUNT, seed: int = 0) -> list[dict[str, Array]]:
     """Inputs to calibrate on where no data is given, seeded: lengths from one token to all, ids within the
-    vocabulary, the longest rows of the table among them and at the first place.
+    vocabulary; at the first place the longest rows of the table, which are among the others too, or those
+    that it begins with.
 
     An input that looks up a table of two rows (token types) is zero.
     """
@@ -132,13 +133,18 @@ def _ids(rng: np.random.Generator, shape: tuple[int, ...], table: Op, index: int
     if rows <= 2:
         return np.zeros(shape, np.int64)
     ids = rng.integers(0, rows, shape)
-    longest = _longest(table)
+    longest, flat = _longest(table), ids.reshape(-1)
     if index % 2 or index == 2:
-        flat = ids.reshape(-1)
         flat[0] = longest[index // 2 % len(longest)]
         if index == 2:  # every second place
             flat[::2] = np.resize(longest, flat[::2].shape)
+    else:  # what a tokenizer puts in front of all others, which a model treats like no other
+        flat[0] = index // 2 % _SPECIAL
     return ids
+
+
+_SPECIAL = 4
+"""Rows at the head of a table that are special tokens, as a rule."""
 
 
 def _longest(table: Op, count: int = 8) -> Array:
@@ -200,13 +206,14 @@ def warnings(graph: Graph, feeds: Sequence[Mapping[str, Array]] | None) -> tuple
     if feeds is None:
         return (
             "WARNING: calibrated on random inputs, which is for trying, not for serving: real ones may leave "
-            f"their rings, and are wrong then without a word. Give {ENOUGH} samples or more with --calibrate",
+            "their rings, and are wrong then, which the guard need not notice. "
+            f"Give {ENOUGH} samples or more with --calibrate",
         )
     found = []
     if len(feeds) < ENOUGH:
         found.append(
-            f"WARNING: calibrated on {len(feeds)} samples: others may leave their rings, and are wrong then "
-            f"without a word. Give {ENOUGH} or more, of every kind that is to come"
+            f"WARNING: calibrated on {len(feeds)} samples: others may leave their rings, and are wrong then, "
+            f"which the guard need not notice. Give {ENOUGH} or more, of every kind that is to come"
         )
     part = _filled(graph, feeds)
     if part is not None and part < _FULL:

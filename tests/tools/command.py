@@ -66,8 +66,10 @@ class Running:
         )
         self._err: list[str] = []
         self._line = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._out: list[str] = []
+        self._readers = [threading.Thread(target=each, daemon=True) for each in (self._read, self._results)]
+        for reader in self._readers:
+            reader.start()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -75,6 +77,11 @@ class Running:
             with self._line:
                 self._err.append(line)
                 self._line.notify_all()
+
+    def _results(self) -> None:
+        """All of stdout as it comes: a document that fills the pipe would hold the command."""
+        assert self.process.stdout is not None
+        self._out.append(self.process.stdout.read())
 
     def said(self, pattern: str, timeout: float = 30) -> re.Match[str]:
         """The first line on stderr that matches."""
@@ -93,14 +100,17 @@ class Running:
         """Wait; nothing of the command's process group may be left."""
         assert self.process.stdout is not None
         try:
-            out = self.process.stdout.read() if self.process.wait(timeout) is not None else ""
+            self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"still running after {timeout} s: {''.join(self._err)}") from None
-        self._reader.join(timeout=5)
+        for reader in self._readers:
+            reader.join(timeout=5)
         self.process.stdout.close()
         assert not self.alive(), "the command left processes behind"
-        return Done(self.process.returncode, out, "".join(self._err), time.monotonic() - self._begun)
+        return Done(
+            self.process.returncode, "".join(self._out), "".join(self._err), time.monotonic() - self._begun
+        )
 
     def alive(self) -> bool:
         try:
