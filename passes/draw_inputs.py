@@ -101,8 +101,7 @@ def _outward(x: float) -> float:
 
 def random_feeds(graph: Graph, count: int = COUNT, seed: int = 0) -> list[dict[str, Array]]:
     """Inputs to calibrate on where no data is given, seeded: lengths from one token to all, ids within the
-    vocabulary; at the first place the longest rows of the table, which are among the others too, or those
-    that it begins with.
+    vocabulary, the longest rows of the table among them and at the first place.
 
     An input that looks up a table of two rows (token types) is zero.
     """
@@ -133,18 +132,13 @@ def _ids(rng: np.random.Generator, shape: tuple[int, ...], table: Op, index: int
     if rows <= 2:
         return np.zeros(shape, np.int64)
     ids = rng.integers(0, rows, shape)
-    longest, flat = _longest(table), ids.reshape(-1)
+    longest = _longest(table)
     if index % 2 or index == 2:
+        flat = ids.reshape(-1)
         flat[0] = longest[index // 2 % len(longest)]
         if index == 2:  # every second place
             flat[::2] = np.resize(longest, flat[::2].shape)
-    else:  # what a tokenizer puts in front of all others, which a model treats like no other
-        flat[0] = index // 2 % _SPECIAL
     return ids
-
-
-_SPECIAL = 4
-"""Rows at the head of a table that are special tokens, as a rule."""
 
 
 def _longest(table: Op, count: int = 8) -> Array:
