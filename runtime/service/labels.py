@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,14 @@ from ..base.errors import BadInput
 from ..plan.file import Plan
 
 
-class Guess(TypedDict):
+class Label(TypedDict):
+    label: str
+
+
+class Guess(Label, total=False):
     """A label that was told alone has no probability."""
 
-    label: str
-    probability: NotRequired[float]
+    probability: float
 
 
 class Row(TypedDict):
