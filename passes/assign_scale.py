@@ -32,7 +32,7 @@ from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.passes.ranges import SLACK, Range, Ranges
-from ppc.passes.watched import ROOM, is_watched, roomy
+from ppc.passes.watched import ROOM, SCORES, is_watched, roomy
 from ppc.runtime.base.ring import MAX_BITS, Fixed
 
 _FINEST = 24
@@ -297,7 +297,7 @@ class _Formats:
     def watched(self, op: Op) -> float:
         """How far up a value goes that is still held, and has a turn of its ring above it that is noticed."""
         if isinstance(op, ops.ReduceMax):
-            return self.ranges[op].hi
+            return max(self.ranges[op].hi, SCORES * self.ranges[op].hi)
         return 2.0 ** integer_bits(self.ranges[op.operands[0]].hi)
 
 

@@ -19,6 +19,11 @@ ROOM = 2.0
 ring."""
 
 
+SCORES = 1.3
+"""An alarm comes where a score is so many times as far up as its range: it is right in between, since rings
+have room for more."""
+
+
 def is_watched(op: Op) -> bool:
     """A maximum, or a function whose argument is: not where any input keeps within what it is fitted to, nor
     where another watched value says as much."""
