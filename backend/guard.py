@@ -13,9 +13,6 @@ from ppc.runtime.plan import reach, steps
 FINE = 4
 """Bits of a limit that a comparison keeps."""
 
-STEPS_AN_OCTAVE, OCTAVES_BEYOND = 16, 6
-"""Where a limit is looked for, outwards from the outer knots."""
-
 
 def watch_argument(value: int, num: Fixed, spline: steps.Spline, held: float) -> steps.Guarded:
     """Of a spline: as far as all that reads its argument as a number is right, up to ``held``."""
@@ -31,8 +28,8 @@ def watch_argument(value: int, num: Fixed, spline: steps.Spline, held: float) ->
 def _last(knot: int, sign: int, num: Fixed, spline: steps.Spline) -> int:
     """The last argument from an outer knot outwards that is read rightly."""
     # octaves of √x have one beyond each outer knot, and that is twice as wide
-    octaves = 2 if spline.function == OCTAVES else OCTAVES_BEYOND
-    exponents = sign * np.arange(octaves * STEPS_AN_OCTAVE) / STEPS_AN_OCTAVE
+    octaves = 2 if spline.function == OCTAVES else reach.OCTAVES
+    exponents = sign * np.arange(octaves * reach.STEPS_AN_OCTAVE) / reach.STEPS_AN_OCTAVE
     x = np.unique(np.maximum(1, np.floor(knot * 2.0**exponents))).astype(np.int64)[::sign]
     held = np.ones(len(x), bool)
     for each in reach.through(x[:, None], num, spline.spec, spline.function):

@@ -18,7 +18,7 @@ from ppc.backend.spare import LEAST, spare_bits
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.draw_inputs import Assumed
-from ppc.passes.errors import RangeError, place
+from ppc.passes.errors import RangeError, place, weightless
 from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.cost.rates import he_seconds
@@ -127,9 +127,7 @@ def lower(
     outputs = []
     for name, op in graph.outputs.items():
         if op not in state.at and state.owner[op] is not Owner.SHARED:
-            raise LoweringError(
-                f"output {name!r} does not depend on the model's weights; choose others with --output"
-            )
+            raise LoweringError(weightless(name))
         value, shape = state.value(op), op.type.shape
         if name in argmaxes:
             value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]

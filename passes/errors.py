@@ -12,6 +12,11 @@ REMEDY = (
 )
 
 
+def weightless(output: str) -> str:
+    """Why an output that one party alone can compute is refused."""
+    return f"output {output!r} does not depend on the model's weights; choose others with --output"
+
+
 class RangeError(ValueError):
     """A value that has no place in fixed point: node, range and remedy are in the message."""
 

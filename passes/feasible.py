@@ -7,6 +7,7 @@ import numpy as np
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IRError, Op, Owner
 from ppc.passes import PIPELINE, Options, State, find_profile
+from ppc.passes.errors import weightless
 from ppc.passes.legal import check_legal
 from ppc.passes.owners import owners
 from ppc.passes.ranges import Range, Ranges
@@ -19,9 +20,7 @@ def feasible(graph: Graph) -> None:
     owner = owners(after)
     for name, op in after.outputs.items():
         if owner[op] is not Owner.SHARED:
-            raise IRError(
-                f"output {name!r} does not depend on the model's weights; choose others with --output"
-            )
+            raise IRError(weightless(name))
 
 
 def statically(graph: Graph) -> dict[str, Graph]:

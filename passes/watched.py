@@ -18,7 +18,6 @@ ROOM = 2.0
 """A value that goes so many times as far as its range is noticed for certain, and has not gone round its
 ring."""
 
-
 SCORES = 1.3
 """An alarm comes where a score is so many times as far up as its range: it is right in between, since rings
 have room for more."""

@@ -29,8 +29,8 @@ _RELATIVE: dict[str, Callable[[Floats], Floats]] = {
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "sqrt": np.sqrt,
 }
-_STEPS_AN_OCTAVE = 16
-_OCTAVES = 6
+STEPS_AN_OCTAVE, OCTAVES = 16, 6
+"""How finely, and how far out from the outer knots, it is looked for the end of what is right."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,7 +189,7 @@ def reliable(spec: SplineSpec, num: Fixed, function: str) -> tuple[float, float]
     """From where to where the outer pieces stay within `OFF` of the function, to a sixteenth of an octave."""
     knots, ends = spec.thresholds.values, []
     for knot, piece, sign in zip((knots[0], knots[-1]), _outer(spec), (-1, 1), strict=True):
-        x = knot * 2.0 ** (sign * np.arange(_STEPS_AN_OCTAVE * _OCTAVES) / _STEPS_AN_OCTAVE)
+        x = knot * 2.0 ** (sign * np.arange(STEPS_AN_OCTAVE * OCTAVES) / STEPS_AN_OCTAVE)
         wanted = _RELATIVE[function](x * _unit(num))
         off = np.abs(_at(piece, x - knot) * _unit(spec.quad) - wanted) > OFF * wanted
         beyond = int(np.argmax(off)) if off.any() else len(x)
