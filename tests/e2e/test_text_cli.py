@@ -191,10 +191,10 @@ def test_a_file_of_texts_is_a_data_set(place, server, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"", "line 1: the prompt is empty"),
+        (b"", "the file is empty"),
         (b"w1\n\nw2\n", "line 2: the prompt is empty"),
         (b"w1\tw2\nw1\n", "line 2: 0 tabs"),
-        (b"w1\tw2\tw3\n", "line 1: 2 tabs"),
+        (b"w1\tw2\tw3\n", "line 1: 2 tabs; a line is a prompt"),
         (b"w1\nw1\t \n", "line 2: 1 tabs"),
         (b"w1\tw2\nw1\t \n", "line 2: the prompt is empty"),
         (b"\xff\xfe", "no text in UTF-8"),
