@@ -7,7 +7,7 @@ two parties would have it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,12 +143,16 @@ def _reach(step: int, name: str, reading: Reading, sample: int) -> Reach:
 
 def headroom(samples: Sequence[Simulated]) -> list[Reach]:
     """How near each place came to its ring in the worst of all samples; the nearest place first."""
+    return nearest(each for sample in samples for each in sample.reaches)
+
+
+def nearest(reaches: Iterable[Reach]) -> list[Reach]:
+    """The worst of each place; the nearest to its ring first."""
     worst: dict[tuple[str, str], Reach] = {}
-    for sample in samples:
-        for each in sample.reaches:
-            key = (each.name, each.when)
-            if key not in worst or each.headroom < worst[key].headroom:
-                worst[key] = each
+    for each in reaches:
+        key = (each.name, each.when)
+        if key not in worst or each.headroom < worst[key].headroom:
+            worst[key] = each
     return sorted(worst.values(), key=lambda each: each.headroom)
 
 
