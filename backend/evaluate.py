@@ -253,7 +253,7 @@ def _privately(
     log.info("two parties on %d rows", len(chosen))
     places = [i for row in chosen for i in prompts.of(row)]
     outcomes = inferences(plan, weights, [prompts.feeds[i] for i in places])
-    reports, refused = [], 0
+    reports, refused, unnoticed = [], 0, 0
     for i, outcome in zip(places, outcomes, strict=True):
         reports.append(outcome.report)
         progress(PRIVATE, len(reports), len(places))
@@ -261,8 +261,9 @@ def _privately(
             refused += 1
         elif outcome.outputs is not None:
             walk.told(i, outcome.outputs, prompts.tokens[i])
+            unnoticed += i not in walk.answers[SIMULATED]
     lines = tuple(prompts.texts.lines[row] for row in chosen)
-    return Private(lines, len(places), refused, cost(reports))
+    return Private(lines, len(places), refused, unnoticed, cost(reports))
 
 
 def _accuracy(data: DataSet, said: Said) -> dict[str, Rate]:

@@ -47,11 +47,13 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Private:
-    """Of inferences by two parties: the lines of the file, how many the guard refused, what one costs."""
+    """Of inferences by two parties: the lines of the file, how many the guard refused, how many it let pass
+    though the simulator saw them leave a ring, what one costs."""
 
     lines: tuple[int, ...]
     inferences: int
     refused: int
+    unnoticed: int
     cost: Cost
 
 

@@ -118,7 +118,11 @@ def _show_similarity(like: Similarity, names: Sequence[str]) -> None:
 def _show_private(told: Private) -> None:
     cost = told.cost
     lines = ", ".join(map(str, told.lines))
-    print(f"two parties: {told.inferences} inferences, {told.refused} refused by the guard; lines {lines}")
+    unnoticed = f", {told.unnoticed} that left a ring NOT noticed" if told.unnoticed else ""
+    print(
+        f"two parties: {told.inferences} inferences, {told.refused} refused by the guard{unnoticed}; "
+        f"lines {lines}"
+    )
     print(
         f"  each {mega(cost['offline'])} offline and {mega(cost['online'])} online, after a setup of "
         f"{mega(cost['setup'])}; {cost['seconds']:.2f} s with both on this machine"

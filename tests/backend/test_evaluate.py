@@ -55,9 +55,10 @@ def place(tmp_path_factory) -> Place:
     plans = {name: ppc.compile(made / "m.onnx", seq_len=TOKENS, outputs=[name]) for name in OUTPUTS}
     plans["label"] = ppc.compile(made / "m.onnx", seq_len=[3, TOKENS], outputs=["logits"], reveal="argmax")
     quiet = [ppc.tokenize(plans["logits"].plan, text, made / "tokenizer.json") for text in QUIET]
-    plans["tight"] = ppc.compile(
-        made / "m.onnx", seq_len=TOKENS, outputs=["logits"], calibrate=quiet, margin=1.0
-    )
+    for name, guard in (("tight", "one"), ("unguarded", "off")):
+        plans[name] = ppc.compile(
+            made / "m.onnx", seq_len=TOKENS, outputs=["logits"], calibrate=quiet, margin=1.0, guard=guard
+        )
     return Place(made, plans)
 
 
@@ -105,7 +106,7 @@ def test_classes(place, which):
 def test_errors_have_their_causes(place):
     """Two causes and what they add up to, against floats and integers that are worked out here."""
     made = place.plans["logits"]
-    found = place.evaluate(halves(), model=place.model, private=2).errors
+    found = place.evaluate(halves(), model=place.model, private=12).errors
     assert set(found) == {APPROXIMATION, FIXED_POINT, ALL, PROTOCOL}
     wanted = np.stack([place.floats(made.plan, text, "logits") for text in QUIET]).astype(np.float64)
     feeds = ppc.tokenize_all(made.plan, QUIET, place.tokenizer)
@@ -192,11 +193,19 @@ def test_rows_that_leave_are_no_answers(place):
     assert found.accuracy[SIMULATED].of == found.accuracy[FLOAT].of == 9
     assert found.private is not None
     assert found.private.lines == (2, 7, 12)
-    assert found.private.refused == 2
+    assert (found.private.refused, found.private.unnoticed) == (2, 0)
     assert found.accuracy[PRIVATE].of == 1
     with pytest.raises(RangeFault, match=r"2 of 11 rows leave a ring, on lines 7, 12; the first: "):
         found.refuse()
     assert [each["line"] for each in found.document()["left"]] == [7, 12]
+
+
+def test_what_the_guard_lets_pass_is_told(place):
+    found = place.evaluate(labelled([LOUD, "w1"], [0, 1]), "unguarded", private=2)
+    assert list(found.left) == [0]
+    assert found.private is not None
+    assert (found.private.refused, found.private.unnoticed) == (0, 1)
+    assert found.accuracy[PRIVATE].of == 1
 
 
 def test_bytes_that_were_not_predicted_are_told(place):

@@ -13,7 +13,7 @@ TOKENS, WORDS, WIDTH = 6, 9, 8
 INPUTS = ("input_ids:0", "attention_mask:0", "token_type_ids:0", "position_ids")
 LABELS = ("bad", "good")
 LOUD = f"w{WORDS - 1}"
-"""A word whose row is so large that what was calibrated without it does not hold it."""
+"""A word whose row is larger than what was calibrated without it holds, by so much as a guard notices."""
 
 
 def text_model(path: Path, *outputs: str) -> None:
@@ -29,7 +29,7 @@ def text_model(path: Path, *outputs: str) -> None:
         "W": rng.normal(size=(WIDTH, 2)),
         "V": rng.normal(size=(WIDTH, WORDS)),
     }
-    tables["words"][-1] *= 30
+    tables["words"][-1] *= 2.5
     nodes = [
         helper.make_node("Gather", ["words", "input_ids:0"], ["w"]),
         helper.make_node("Gather", ["types", "token_type_ids:0"], ["t"]),
