@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 import ppc
 from models.tiny_bert import Shape, sample, tiny_bert
@@ -81,3 +82,13 @@ def test_places_are_places(model):
     numbers = ppc.compile(model, seq_len=TOKENS, outputs=["sentence_embedding"])
     (wanted,) = Simulator(numbers.plan, numbers.weights, rounding=False).run([feeds])
     assert found.outputs["sentence_embedding"] == wanted.outputs["sentence_embedding"].argmax(axis=-1)
+
+
+def test_every_kind_of_step_has_a_meaning():
+    """What the integers round, to some units of 2^-8 and 2^-6."""
+    plan, weights, feeds = tiny_plan(), tiny_weights(), tiny_feeds()
+    (real,) = Simulator(plan, weights, rounding=False).run([feeds], keep=True)
+    (integer,) = Simulator(plan, weights).run([feeds], keep=True)
+    for i, form in enumerate(plan.forms):
+        assert real.values[i].shape == form.shape
+        assert np.abs(real.values[i] - integer.values[i]).max() < 0.05, plan.label(i)
