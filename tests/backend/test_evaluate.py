@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -15,8 +16,9 @@ from text_model import LOUD, TOKENS, text_model, word_tokenizer
 import ppc
 from ppc.backend import two_parties
 from ppc.backend.compile import Compiled
-from ppc.backend.evaluation import ALL, APPROXIMATION, FIXED_POINT, FLOAT, PRIVATE, PROTOCOL, SIMULATED
+from ppc.backend.evaluation import ALL, APPROXIMATION, FIXED_POINT, PROTOCOL
 from ppc.backend.scores import Rate
+from ppc.backend.task import FLOAT, PRIVATE, SIMULATED
 from ppc.frontend.errors import UnknownOutput, UsageError
 from ppc.frontend.read import run
 from ppc.runtime.base.errors import BadInput, RangeFault
@@ -163,6 +165,15 @@ def test_pairs_of_embeddings_by_float_s_own_threshold(place):
     assert alone.similarity.cosine is None
 
 
+def test_what_nothing_is_held_against_is_warned_of(place, caplog):
+    with caplog.at_level(logging.WARNING, "ppc"):
+        place.evaluate(plain(QUIET[:1]), "mean", model=place.model)
+        place.evaluate(halves())
+        assert not caplog.messages
+        place.evaluate(plain(QUIET[:1]), "mean")
+    assert "without --model there is nothing to hold answers against" in caplog.text
+
+
 def test_embeddings_need_no_labels(place):
     found = place.evaluate(plain(QUIET), "mean", model=place.model)
     assert found.accuracy == {} == found.agreement
@@ -230,7 +241,7 @@ def test_bytes_that_were_not_predicted_are_told(place):
             "a row for each token, and a text has one label",
         ),
         ("mean", labelled(QUIET[:2], [0, 1]), {}, "has labels of 2 classes; --labels FILE"),
-        ("logits", labelled(QUIET[:2], [1, 1]), {}, "all 2 rows have the label '1'"),
+        ("logits", labelled(QUIET[:2], [1, 1]), {}, "each of 2 rows has the label '1'"),
         ("logits", labelled(QUIET[:2], [1, 0]), {"private": 3}, "to run 3 rows, and there are 2"),
         ("logits", labelled(["w1", "w1 " * 7], [0, 1]), {}, "1 of 2 prompts have more than 6 tokens"),
     ],
@@ -258,4 +269,6 @@ def test_another_model_is_refused(place, tmp_path):
 
 def test_texts_that_are_too_long_are_cut_where_that_is_asked_for(place):
     data = labelled(["w1 " * 9, "w2"], [0, 1])
-    assert place.evaluate(data, truncate=True).accuracy[SIMULATED].of == 2
+    found = place.evaluate(data, truncate=True)
+    assert found.accuracy[SIMULATED].of == 2
+    assert found.document()["cut"] == 1
