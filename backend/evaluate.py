@@ -143,8 +143,7 @@ class _Walk:
 
     def __init__(self, plan: Plan, weights: Weights, task: Task, runner: Runner | None) -> None:
         self._task, self._runner = task, runner
-        self._fixed = Simulator(plan, weights)
-        self._real = Simulator(plan, weights, rounding=False)
+        self._simulator = Simulator(plan, weights)
         self._moments = {what: Moments() for what in (APPROXIMATION, FIXED_POINT, ALL, PROTOCOL)}
         self._spread = Moments()
         self.answers: dict[str, dict[int, Row]] = {FLOAT: {}, SIMULATED: {}, PRIVATE: {}}
@@ -165,7 +164,7 @@ class _Walk:
 
     def _some(self, places: Sequence[int], prompts: _Prompts, whole: set[int]) -> None:
         begun = perf_counter()
-        fixed = self._fixed.run([prompts.feeds[i] for i in places], wrapping=True)
+        fixed = self._simulator.run([prompts.feeds[i] for i in places], wrapping=True)
         self.seconds += perf_counter() - begun
         self.headroom = nearest([*self.headroom, *(reach for each in fixed for reach in each.reaches)])
         stayed = []
@@ -188,7 +187,7 @@ class _Walk:
         self.answers[FLOAT] |= {i: self._kept(row) for i, row in wanted.items()}
         if self._task.places:
             return
-        real = self._real.run([prompts.feeds[i] for i in places])
+        real = self._simulator.run([prompts.feeds[i] for i in places], rounding=False)
         for i, each in zip(places, real, strict=True):
             unrounded, row = self._row(each.outputs, prompts.tokens[i]), self.answers[SIMULATED][i]
             if wanted[i].size != row.size:

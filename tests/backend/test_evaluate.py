@@ -24,6 +24,8 @@ from ppc.frontend.read import run
 from ppc.runtime.base.errors import BadInput, RangeFault
 from ppc.runtime.service.dataset import DataSet
 
+pytestmark = pytest.mark.long
+
 OUTPUTS = ("logits", "mean", "next")
 QUIET = [f"w{a} w{b} w{c}" for a, b, c in np.random.default_rng(1).integers(1, 8, (24, 3))]
 
@@ -115,7 +117,7 @@ def test_errors_have_their_causes(place):
     got = np.stack([each["logits"] for each in ppc.simulate_many(made.plan, made.weights, feeds)])
     assert found[ALL].worst == pytest.approx(np.abs(got - wanted).max() / wanted.std())
     assert found[ALL].rms == pytest.approx(np.sqrt(np.mean((got - wanted) ** 2)) / wanted.std())
-    real = ppc.Simulator(made.plan, made.weights, rounding=False).run(feeds)
+    real = ppc.Simulator(made.plan, made.weights).run(feeds, rounding=False)
     between = np.stack([each.outputs["logits"] for each in real])
     assert found[FIXED_POINT].worst == pytest.approx(np.abs(got - between).max() / wanted.std())
     assert found[APPROXIMATION].worst == pytest.approx(np.abs(between - wanted).max() / wanted.std())
