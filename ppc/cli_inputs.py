@@ -12,6 +12,7 @@ import numpy as np
 
 import ppc
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.service.dataset import read_texts
 
 if TYPE_CHECKING:
     from ppc.backend.compare import LayerError
@@ -153,32 +154,12 @@ def asked(
     if tokenizer is None:
         raise BadInput("--text and --text-file need --tokenizer tokenizer.json")
     if text_file is not None:
-        firsts, seconds = _lines(text_file)
-        return ppc.tokenize_all(plan, firsts, tokenizer, seconds), True
+        read = read_texts(text_file)
+        return ppc.tokenize_all(plan, read.texts, tokenizer, read.pairs), True
     if [*texts, *pairs].count("-") > 1:
         raise BadInput("- is standard input, which can be read once")
     texts, pairs = [_read_text(each) for each in texts], [_read_text(each) for each in pairs]
     return ppc.tokenize_all(plan, texts, tokenizer, pairs or None), len(texts) > 1
-
-
-def _lines(path: Path) -> tuple[list[str], list[str] | None]:
-    """The prompts of a text file, and their second halves where they are pairs. Raises BadInput."""
-    try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: no text in UTF-8: {error}") from None
-    halves = [line.rstrip("\r").split("\t") for line in lines]
-    for number, line in enumerate(halves, 1):
-        if len(line) > 2 or len(line) != len(halves[0]):
-            raise BadInput(
-                f"{path}, line {number}: {len(line) - 1} tabs; a line is a prompt, or like all others two of "
-                "them, a tab between"
-            )
-        if not all(map(str.strip, line)):
-            raise BadInput(f"{path}, line {number}: the prompt is empty")
-    return [line[0] for line in halves], [line[1] for line in halves] if len(halves[0]) == 2 else None
 
 
 def _read_text(given: str) -> str:

@@ -17,7 +17,7 @@ from ..plan.file import InputSpec, Plan
 from ..session.inputs import naming
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,10 @@ _MEANINGS = {
     "places": ("position_ids",),
 }
 """What PyTorch's and TensorFlow's exporters call the inputs of a text model."""
+
+
+STRANGE = 0.1
+"""A tokenizer and a table may differ by this part and belong together; tables are padded a bit."""
 
 
 def tokenize(plan: Plan, text: str, tokenizer: Path, pair: str | None = None) -> Feeds:
@@ -47,27 +51,77 @@ def tokenize_all(
     """
     if pairs is not None and len(pairs) != len(texts):
         raise BadInput(f"{len(texts)} texts and {len(pairs)} pairs; each text wants one, or none has one")
-    loaded = _loaded(tokenizer)
+    encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
     encoded = []
     for i, text in enumerate(texts):
         with naming(i, len(texts)):
-            encoded.append(_encoded(loaded, text, pairs[i] if pairs else None))
+            encoded.append(encoder.encode(text, pairs[i] if pairs else None))
             count = len(encoded[-1].ids)
-            if count > _held(plan):
+            if count > encoder.held:
                 raise BadInput(
-                    f"the prompt has {count} tokens, the plan holds {_held(plan)}; compile with a longer "
+                    f"the prompt has {count} tokens, the plan holds {encoder.held}; compile with a longer "
                     "--seq-len"
                 )
-    longest = max((len(each.ids) for each in encoded), default=0)
-    chosen = next(each for each in plan.lengths if longest <= _held(each))
-    _warn_of_padding(chosen, min((len(each.ids) for each in encoded), default=0))
-    return [{spec.name: _row(spec, each, _pad_id(loaded)) for spec in chosen.inputs} for each in encoded]
+    return encoder.feeds(encoded)
+
+
+class Encoder:
+    """A model's tokenizer, and what the model asks of it: its inputs at each of its lengths, ascending.
+
+    Raises BadInput for a file that is no tokenizer, and for an input that is not made of text.
+    """
+
+    def __init__(self, tokenizer: Path, lengths: Sequence[Sequence[InputSpec]]) -> None:
+        self._tokenizer, self._lengths = _loaded(tokenizer), lengths
+        self.held = _held(lengths[-1])
+        """The tokens that the longest holds."""
+        known, rows = self._tokenizer.get_vocab_size(), table_rows(lengths[-1])
+        if rows is not None and abs(known - rows) > STRANGE * rows:
+            log.warning(
+                "%s has %d tokens, and the model's table has %d rows: is it the model's own?",
+                tokenizer,
+                known,
+                rows,
+            )
+
+    def encode(self, text: str, pair: str | None = None) -> Encoding:
+        """All tokens of a prompt, however many. Raises BadInput for one without any."""
+        return _encoded(self._tokenizer, text, pair)
+
+    def cut(self, text: str, pair: str | None = None) -> Encoding:
+        """As many as the model holds, the longer of a pair cut first."""
+        self._tokenizer.enable_truncation(self.held)
+        try:
+            return self.encode(text, pair)
+        finally:
+            self._tokenizer.no_truncation()
+
+    def feeds(self, encoded: Sequence[Encoding], *, alike: bool = True) -> list[Feeds]:
+        """Inputs of prompts that the model holds, each padded to the shortest length that holds it; ``alike``
+        to one, which holds all.
+        """
+        counts = [len(each.ids) for each in encoded]
+        wanted = [max(counts)] * len(counts) if alike and counts else counts
+        chosen = [next(each for each in self._lengths if count <= _held(each)) for count in wanted]
+        if any(count < _held(each) for count, each in zip(counts, chosen, strict=True)):
+            _warn_of_padding(chosen[0])
+        pad = _pad_id(self._tokenizer)
+        return [
+            {spec.name: _row(spec, each, pad) for spec in specs}
+            for each, specs in zip(encoded, chosen, strict=True)
+        ]
 
 
 def meaning(name: str) -> str | None:
     """Which of `_MEANINGS` an input's name has; TensorFlow's exporters write more around it."""
     plain = re.sub(r":\d+$", "", name).removeprefix("serving_default_")
     return next((what for what, names in _MEANINGS.items() if plain in names), None)
+
+
+def table_rows(inputs: Sequence[InputSpec]) -> int | None:
+    """How many tokens a plan's model knows, where the plan says so."""
+    ids = next((each for each in inputs if meaning(each.name) == "ids"), None)
+    return None if ids is None or ids.high is None else int(ids.high) + 1
 
 
 def _loaded(path: Path) -> Tokenizer:
@@ -82,7 +136,7 @@ def _loaded(path: Path) -> Tokenizer:
     return loaded
 
 
-def _encoded(tokenizer: Tokenizer, text: str, pair: str | None) -> Any:
+def _encoded(tokenizer: Tokenizer, text: str, pair: str | None) -> Encoding:
     if not text.strip() or (pair is not None and not pair.strip()):
         raise BadInput(
             "the prompt is empty" if pair is None else "the prompt, or what it is paired with, is empty"
@@ -96,7 +150,7 @@ def _encoded(tokenizer: Tokenizer, text: str, pair: str | None) -> Any:
     return found
 
 
-def _row(spec: InputSpec, encoded: Any, pad: int) -> NDArray[Any]:
+def _row(spec: InputSpec, encoded: Encoding, pad: int) -> NDArray[Any]:
     """One input, in the plan's shape."""
     length = spec.shape[-1]
     rest = [0] * (length - len(encoded.ids))
@@ -109,9 +163,9 @@ def _row(spec: InputSpec, encoded: Any, pad: int) -> NDArray[Any]:
     return np.array(row, np.int64).reshape(spec.shape)
 
 
-def _held(plan: Plan) -> int:
-    """The tokens that the plan's inputs hold; BadInput for one that is no row of tokens."""
-    for spec in plan.inputs:
+def _held(inputs: Sequence[InputSpec]) -> int:
+    """The tokens that a plan's inputs hold; BadInput for one that is no row of tokens."""
+    for spec in inputs:
         if meaning(spec.name) is None:
             raise BadInput(f"the plan's input {spec.name!r} does not come from a tokenizer; use --input")
         if not spec.shape or spec.shape[-1] != math.prod(spec.shape):
@@ -119,11 +173,11 @@ def _held(plan: Plan) -> int:
                 f"the plan's input {spec.name!r} of shape {spec.shape} is more than one row of tokens; "
                 "use --input"
             )
-    return min((spec.shape[-1] for spec in plan.inputs), default=0)
+    return min((spec.shape[-1] for spec in inputs), default=0)
 
 
-def _warn_of_padding(plan: Plan, shortest: int) -> None:
-    if shortest < _held(plan) and not any(meaning(spec.name) == "mask" for spec in plan.inputs):
+def _warn_of_padding(inputs: Sequence[InputSpec]) -> None:
+    if not any(meaning(spec.name) == "mask" for spec in inputs):
         log.warning("the model has no mask: it reads the padding of a shorter prompt as tokens")
 
 
