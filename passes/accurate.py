@@ -34,7 +34,7 @@ MOST = 8
 """Bits and halvings beyond the defaults; then something else is wrong."""
 
 USUAL_ERROR = 0.015
-"""What is allowed where nobody asks: on other data 1 % of an output's spread is then the most that was found."""
+"""What is allowed where nobody asks: at most 1 % of an output's spread was then found on other data."""
 
 MEASURED = 12
 """Sets of inputs that errors are measured on, at most."""
