@@ -70,7 +70,9 @@ def test_what_a_product_looks_up_is_a_table() -> None:
     ids = Input((1, TOKENS), INT, name="ids")
     table = secret(np.random.default_rng(0), 4, 3)
     assert trained_weights(Graph((ids,), {"y": ops.MatMul(ops.OneHot(ids, 4), table)})) == []
-    assert trained_weights(Graph((ids,), {"y": ops.MatMul(ops.Cast(ops.OneHot(ids, 4), FLOAT), table)})) == [table]
+    assert trained_weights(Graph((ids,), {"y": ops.MatMul(ops.Cast(ops.OneHot(ids, 4), FLOAT), table)})) == [
+        table
+    ]
 
 
 def test_public_numbers_are_not_trained() -> None:

@@ -1,4 +1,4 @@
-"""Graphs that train in a second: an encoder with a head, as it is and with everything replaced, and a decoder."""
+"""Graphs that train in a second: an encoder with a head, all of it replaced too, and a decoder."""
 
 from __future__ import annotations
 
