@@ -58,7 +58,7 @@ class Trainable:
 
     def __call__(self, feeds: Feeds, wanted: Sequence[Op]) -> list[torch.Tensor]:
         """The values of ``wanted``, ops of the graph, samples on a first axis."""
-        given = {**self._kept, **self.weights}
+        given: dict[Op, torch.Tensor] = {**self._kept, **self.weights}
 
         def one(sample: Feeds) -> tuple[torch.Tensor, ...]:
             values = evaluate_in(self._xp, self.graph, sample, given)
