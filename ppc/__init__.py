@@ -31,6 +31,8 @@ from ppc.runtime.net.network import parse_network
 from ppc.runtime.plan.file import Outputs, Plan, Weights, load_weights
 from ppc.runtime.plan.file import load as load_plan
 from ppc.runtime.service.client import Client
+from ppc.runtime.service.dataset import DataSet
+from ppc.runtime.service.dataset import read as read_data
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import tokenize, tokenize_all
@@ -42,6 +44,8 @@ DEFAULT_NETWORK = "50Mbit,40ms"
 if TYPE_CHECKING:
     from ppc.backend.compile import Compiled
     from ppc.backend.document import Summary
+    from ppc.backend.evaluation import Evaluation
+    from ppc.runtime.session.executor import Progress
 
 
 def compile(
@@ -113,6 +117,47 @@ def simulate_many(plan: Plan, weights: Weights, samples: Sequence[Mapping[str, A
     return [each.outputs for each in Simulator(plan, weights).run(samples)]
 
 
+def evaluate(
+    plan: Plan,
+    weights: Weights,
+    data: DataSet,
+    tokenizer: Path,
+    *,
+    model: Path | None = None,
+    output: str | None = None,
+    private: int = 0,
+    truncate: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """How often a plan is right over a data set (`read_data`), and where its errors come from.
+
+    Args:
+        tokenizer: the model's tokenizer.json.
+        model: the ONNX file that was compiled: its floats are held against the simulator.
+        output: which of the plan's, where there are several.
+        private: of so many rows, evenly spread, two parties in this process compute the answer as well.
+        truncate: cut texts that are too long for the plan, which are refused otherwise.
+        progress: called with what is going on, how much of it is done, and of how much.
+
+    Rows that leave a ring are counted apart (`Evaluation.left`), and `Evaluation.refuse` raises RangeFault
+    for them. Raises BadInput where labels and output do not fit one another, and for a text that the plan
+    cannot take, by its line.
+    """
+    from ppc.backend.evaluate import evaluate as over
+
+    return over(
+        plan,
+        weights,
+        data,
+        tokenizer,
+        model=model,
+        output=output,
+        private=private,
+        truncate=truncate,
+        progress=progress or (lambda phase, done, total: None),
+    )
+
+
 def summary(plan: Plan) -> Summary:
     """Price, formats and who sees what, as one document."""
     from ppc.backend.report import summary as describe
@@ -122,6 +167,7 @@ def summary(plan: Plan) -> Summary:
 
 __all__ = [
     "Client",
+    "DataSet",
     "Plan",
     "RuntimeFault",
     "Server",
@@ -129,9 +175,11 @@ __all__ = [
     "Simulator",
     "Weights",
     "compile",
+    "evaluate",
     "headroom",
     "load_plan",
     "load_weights",
+    "read_data",
     "simulate",
     "simulate_many",
     "summary",

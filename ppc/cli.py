@@ -9,13 +9,14 @@ from typing import NoReturn
 
 import typer
 
+from ppc.cli_evaluate import evaluate
 from ppc.cli_model import bench, check, compile_, inspect, simulate
 from ppc.cli_options import Command
 from ppc.cli_results import log, say
 from ppc.cli_sides import prepare, run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-for _command in (check, compile_, inspect, bench, simulate, run, prepare):
+for _command in (check, compile_, inspect, bench, simulate, evaluate, run, prepare):
     app.command(_command.__name__.rstrip("_"), cls=Command)(_command)
 
 

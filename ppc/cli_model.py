@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,14 +14,21 @@ import typer
 import ppc
 from ppc import cli_inputs as inputs
 from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
-from ppc.cli_results import check_outputs, document, labels, mega, print_json, say, show, stacked, write
+from ppc.cli_results import (
+    check_outputs,
+    document,
+    labels,
+    mega,
+    print_json,
+    say,
+    show,
+    show_headroom,
+    stacked,
+    write,
+)
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
-from ppc.runtime.plan.reach import Reach
 from ppc.runtime.session.simulate import refuse_wraps
-
-NEAREST = 8
-"""Places that `ppc simulate` lists of those that came near to their rings; all with --json."""
 
 
 def check(
@@ -266,7 +273,7 @@ def simulate(
         simulated, rows, agreed = ppc.Simulator(loaded, held).run(samples, wrapping=True), [], []
     near = ppc.headroom(simulated)
     if any(each.wraps for each in simulated):
-        _show_headroom(near, say)
+        show_headroom(near, say)
     refuse_wraps(simulated)
     found = [each.outputs for each in simulated]
     outputs = stacked(found) if several else found[0]
@@ -275,15 +282,9 @@ def simulate(
         places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
         print_json({**document(outputs, named), "errors": rows, "agreement": agreed, "headroom": places})
         return
-    _show_headroom(near, print)
+    show_headroom(near, print)
     for row in rows:
         print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
     for each in agreed:
         print(f"{each['same']} of {each['compared']} places as in {against}  {each['name']}")
     show(outputs, named, output)
-
-
-def _show_headroom(near: Sequence[Reach], tell: Callable[[str], None]) -> None:
-    tell("bits left     reached   of at most  nearest to their rings")
-    for each in near[:NEAREST]:
-        tell(f"{each.headroom:9.2f} {each.reached:11.4g} {each.limit:12.4g}  {each.name} {each.when}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 import ppc
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.plan.reach import Reach
 from ppc.runtime.service import report as reports
 from ppc.runtime.service.labels import Guess, Labels
 
@@ -24,6 +25,9 @@ log = Console(stderr=True, highlight=False, soft_wrap=True)
 
 _SHOWN = 5
 """Labels of a row, for people."""
+
+NEAREST = 8
+"""Places that are listed of those that came near to their rings; all with --json."""
 
 
 def check_outputs(file: Path | None) -> None:
@@ -43,7 +47,7 @@ def say(line: str) -> None:
     log.print(line, markup=False)
 
 
-def mega(count: int) -> str:
+def mega(count: float) -> str:
     return f"{count / 1e6:.2f} MB"
 
 
@@ -95,6 +99,13 @@ def show(outputs: Outputs, named: Labels | None, path: Path | None, *, sample: i
                 print(f"{name} {value.shape}: {value}")
         for row in said.get(name, ()):
             print(f"{name}{list(row['at'])}: {', '.join(map(_guess, row['labels'][:_SHOWN]))}")
+
+
+def show_headroom(near: Sequence[Reach], tell: Callable[[str], None]) -> None:
+    """The places that came nearest to their rings."""
+    tell("bits left     reached   of at most  nearest to their rings")
+    for each in near[:NEAREST]:
+        tell(f"{each.headroom:9.2f} {each.reached:11.4g} {each.limit:12.4g}  {each.name} {each.when}")
 
 
 def _guess(said: Guess) -> str:

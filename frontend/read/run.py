@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,7 @@ def run(
     Feeds are cast to the element types that the model declares. Raises UsageError for a missing or unknown
     feed, UnknownOutput for a tensor that is not there, and NotRun with what ONNX Runtime says.
     """
-    proto = read_model(model)
-    names = [each.name for each in proto.graph.output] if outputs is None else list(outputs)
-    return _run(proto, feeds, names)
+    return Runner(model, outputs).run(feeds)
 
 
 def all_values(
@@ -41,7 +40,7 @@ def all_values(
     proto = read_model(model)
     made = [name for node in proto.graph.node for name in node.output if name]
     wanted = made if names is None else [name for name in dict.fromkeys(names) if name in set(made)]
-    return _run(proto, feeds, wanted)
+    return Runner(proto, wanted).run(feeds) if wanted else {}
 
 
 def _showing(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
@@ -63,33 +62,44 @@ def _showing(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
     return shown
 
 
-def _run(model: onnx.ModelProto, feeds: Mapping[str, ArrayLike], names: Sequence[str]) -> dict[str, Array]:
-    if not names:
-        return {}
-    shown = _showing(model, names)
-    kinds = {each.name: each.type.tensor_type.elem_type for each in model.graph.input}
-    set_within = {each.name for each in model.graph.initializer}
-    asked = [each.name for each in shown.graph.input if each.name not in set_within]
-    if unknown := sorted(set(feeds) - set(kinds)):
-        raise UsageError(f"the model has no input {', '.join(unknown)}; it has {', '.join(sorted(kinds))}")
-    given = {name: np.asarray(value) for name, value in feeds.items()}
-    caches = empty_caches(model, given)
-    if missing := sorted(set(asked) - set(given) - set(caches)):
-        raise UsageError(f"no value for input {', '.join(missing)}")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    # Fusions would drop the inner tensors that are asked for, and move the oracle.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        cast = {
-            name: value.astype(helper.tensor_dtype_to_np_dtype(kinds[name]))
-            for name, value in (caches | given).items()
-            if name in asked
-        }
-        session = onnxruntime.InferenceSession(
-            shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
+class Runner:
+    """A model ready for many inputs; arguments and errors as of `run`."""
+
+    def __init__(self, model: Model, outputs: Sequence[str] | None = None) -> None:
+        self._model = read_model(model)
+        declared = [each.name for each in self._model.graph.output]
+        self._names = declared if outputs is None else list(outputs)
+        self._shown = _showing(self._model, self._names)
+        self._kinds = {each.name: each.type.tensor_type.elem_type for each in self._model.graph.input}
+        set_within = {each.name for each in self._model.graph.initializer}
+        self._asked = [each.name for each in self._shown.graph.input if each.name not in set_within]
+
+    def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
+        if unknown := sorted(set(feeds) - set(self._kinds)):
+            held = ", ".join(sorted(self._kinds))
+            raise UsageError(f"the model has no input {', '.join(unknown)}; it has {held}")
+        given = {name: np.asarray(value) for name, value in feeds.items()}
+        given = empty_caches(self._model, given) | given
+        if missing := sorted(set(self._asked) - set(given)):
+            raise UsageError(f"no value for input {', '.join(missing)}")
+        try:
+            cast = {
+                name: given[name].astype(helper.tensor_dtype_to_np_dtype(self._kinds[name]))
+                for name in self._asked
+            }
+            found = self._session.run(self._names, cast)
+        except (
+            Exception
+        ) as error:  # of classes of ONNX Runtime's own, or of numpy's where values cannot be cast
+            raise NotRun(str(error)) from None
+        return dict(zip(self._names, found, strict=True))
+
+    @cached_property
+    def _session(self) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        # Fusions would drop the inner tensors that are asked for, and move the oracle.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return onnxruntime.InferenceSession(
+            self._shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        found = session.run(list(names), cast)
-    except Exception as error:  # of classes of ONNX Runtime's own, or of numpy's where values cannot be cast
-        raise NotRun(str(error)) from None
-    return dict(zip(names, found, strict=True))

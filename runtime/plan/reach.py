@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.ring import Fixed, Signed
-from ..protocols.spline import SplineSpec
+from ..protocols.spline import Piece, SplineSpec, centred
 from ..protocols.truncate import rescaling
 
 Floats = NDArray[np.float64]
@@ -119,7 +119,7 @@ def through(x: Signed, num: Fixed, spec: SplineSpec, function: str) -> tuple[Rea
     compared = _signed(above, below, Fixed(spec.compare_bits))
     found = [Reading("beside a knot", compared * unit, _held(Fixed(spec.compare_bits, num.scale), 1))]
     if spec.jumps:
-        left, right = _outer(spec)
+        left, *_, right = centred(spec)
         ends = np.maximum(
             np.where(lo < knots[0], _furthest(left, lo - knots[0], np.minimum(hi - knots[0], 0.0)), 0.0),
             np.where(hi > knots[-1], _furthest(right, np.maximum(lo - knots[-1], 0.0), hi - knots[-1]), 0.0),
@@ -146,27 +146,6 @@ def _held(num: Fixed, spare: int) -> float:
     return float(2.0 ** (num.bits - spare - num.scale))
 
 
-Piece = tuple[int, int, int]
-
-
-@lru_cache(maxsize=256)
-def _outer(spec: SplineSpec) -> tuple[Piece, Piece]:
-    """The outer pieces as quadratics of the distance to their knot.
-
-    A plan holds coefficients modulo the ring of the quadratics; what they add up to at a knot is in it.
-    """
-    half = 1 << (spec.quad.bits - 1)
-
-    def about(piece: Piece, knot: int) -> Piece:
-        c0, c1, c2 = piece
-        moved = (c0 + knot * (c1 + knot * c2), c1 + 2 * knot * c2, c2)
-        a, b, c = ((each + half) % (2 * half) - half for each in moved)
-        return a, b, c
-
-    knots = spec.thresholds.values
-    return about(spec.pieces[0], knots[0]), about(spec.pieces[-1], knots[-1])
-
-
 def _at(piece: Piece, x: Floats) -> Floats:
     c0, c1, c2 = map(float, piece)
     return c0 + x * (c1 + x * c2)
@@ -188,7 +167,9 @@ def _furthest(piece: Piece, a: Floats, b: Floats) -> Floats:
 def reliable(spec: SplineSpec, num: Fixed, function: str) -> tuple[float, float]:
     """From where to where the outer pieces stay within `OFF` of the function, to a sixteenth of an octave."""
     knots, ends = spec.thresholds.values, []
-    for knot, piece, sign in zip((knots[0], knots[-1]), _outer(spec), (-1, 1), strict=True):
+    for knot, piece, sign in zip(
+        (knots[0], knots[-1]), (centred(spec)[0], centred(spec)[-1]), (-1, 1), strict=True
+    ):
         x = knot * 2.0 ** (sign * np.arange(STEPS_AN_OCTAVE * OCTAVES) / STEPS_AN_OCTAVE)
         wanted = _RELATIVE[function](x * _unit(num))
         off = np.abs(_at(piece, x - knot) * _unit(spec.quad) - wanted) > OFF * wanted

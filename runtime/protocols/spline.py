@@ -12,6 +12,7 @@ Cost: one comparison for all knots, one square, one selection for each knot, one
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -30,6 +31,10 @@ GUARD = 3
 """Fraction bits beyond the result's that differences of quadratics keep while they are selected."""
 
 
+Piece = tuple[Int64, Int64, Int64]
+"""A quadratic (c0, c1, c2)."""
+
+
 @dataclass(frozen=True)
 class SplineSpec:
     """Public integers of one spline.
@@ -46,7 +51,7 @@ class SplineSpec:
     thresholds: Thresholds
     compare_bits: int
     quad: Fixed
-    pieces: tuple[tuple[Int64, Int64, Int64], ...]
+    pieces: tuple[Piece, ...]
     gates: tuple[tuple[int, Int64], ...]
     out: Fixed
 
@@ -95,6 +100,24 @@ class SplineSpec:
     def jumps(self) -> tuple[int, ...]:
         """Knots where the quadratic changes; the others only gate."""
         return tuple(j for j in range(len(self.pieces) - 1) if self.pieces[j] != self.pieces[j + 1])
+
+
+@lru_cache(maxsize=256)
+def centred(spec: SplineSpec) -> tuple[Piece, ...]:
+    """The pieces as quadratics of the distance to the knot where each begins; of the first, where it ends.
+
+    A plan holds coefficients modulo the ring of the quadratics; what they add up to at a knot is in it.
+    """
+    half = 1 << (spec.quad.bits - 1)
+    knots = spec.thresholds.values
+
+    def about(piece: Piece, knot: int) -> Piece:
+        c0, c1, c2 = piece
+        moved = (c0 + knot * (c1 + knot * c2), c1 + 2 * knot * c2, c2)
+        a, b, c = ((each + half) % (2 * half) - half for each in moved)
+        return a, b, c
+
+    return tuple(about(piece, knot) for piece, knot in zip(spec.pieces, (knots[0], *knots), strict=True))
 
 
 @dataclass(frozen=True, repr=False)

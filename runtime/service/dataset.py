@@ -11,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..base.errors import BadInput, RuntimeFault
 from ..plan.file import InputSpec
 from .tokens import Encoder, Feeds
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding
 
 LABEL = "label"
 """The column of labels, where no other is named."""
@@ -58,6 +62,11 @@ class DataSet:
             labels=None if self.labels is None else tuple(self.labels[i] for i in places),
         )
 
+    def apart(self) -> DataSet:
+        """The texts and then what they are paired with, each by itself and without labels."""
+        both = (*self.texts, *(self.pairs or ()))
+        return replace(self, lines=self.lines * (len(both) // len(self)), texts=both, pairs=None, labels=None)
+
     def classes(self, count: int) -> tuple[int, ...]:
         """The labels, for a model that tells ``count`` classes apart.
 
@@ -91,23 +100,30 @@ class DataSet:
     def feeds(self, encoder: Encoder, *, truncate: bool = False) -> list[Feeds]:
         """The model's inputs of each row, padded to the shortest of its lengths that holds them.
 
+        Raises BadInput as `encoded` does.
+        """
+        return encoder.feeds(self.encoded(encoder, truncate=truncate), alike=False)
+
+    def encoded(self, encoder: Encoder, *, truncate: bool = False) -> list[Encoding]:
+        """The tokens of each row, no more than the model holds.
+
         Raises BadInput, naming the line, for a prompt without tokens; and, counting them, where prompts are
         longer than all lengths, unless ``truncate`` cuts them.
         """
-        encoded = []
+        found = []
         for i, text in enumerate(self.texts):
             with self.naming(i):
-                encoded.append(encoder.encode(text, self.pairs[i] if self.pairs else None))
-        long = [i for i, each in enumerate(encoded) if len(each.ids) > encoder.held]
+                found.append(encoder.encode(text, self.pairs[i] if self.pairs else None))
+        long = [i for i, each in enumerate(found) if len(each.ids) > encoder.held]
         if long and not truncate:
             raise BadInput(
                 f"{self.path}: {len(long)} of {len(self)} prompts have more than {encoder.held} tokens, "
-                f"up to {max(len(encoded[i].ids) for i in long)}, on {self.where(long)}; take a longer "
+                f"up to {max(len(found[i].ids) for i in long)}, on {self.where(long)}; take a longer "
                 "--seq-len, or cut them with --truncate"
             )
         for i in long:
-            encoded[i] = encoder.cut(self.texts[i], self.pairs[i] if self.pairs else None)
-        return encoder.feeds(encoded, alike=False)
+            found[i] = encoder.cut(self.texts[i], self.pairs[i] if self.pairs else None)
+        return found
 
     def where(self, rows: Sequence[int]) -> str:
         """The lines of some rows, for people: the first ten."""

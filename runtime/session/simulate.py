@@ -7,8 +7,9 @@ two parties would have it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ from ..plan.file import Outputs, Plan, Weights
 from ..plan.local import Local
 from ..plan.reach import Reach, Reading
 from ..plan.steps import Plain, Step
+from ..plan.unrounded import Real, unrounded
 from .executor import Values
 from .inputs import computed_alone, fit, naming
 
@@ -59,13 +61,14 @@ class Simulated:
 
 
 class Simulator:
-    """A plan and its weights, ready for many samples.
+    """A plan and its weights, ready for many samples; without ``rounding`` over the reals (`plan.unrounded`),
+    where nothing leaves a ring.
 
     What the weights are for products is made once and kept: 8 bytes an element, or 16.
     """
 
-    def __init__(self, plan: Plan, weights: Weights) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, weights: Weights, *, rounding: bool = True) -> None:
+        self._plan, self._rounding = plan, rounding
         self._tensors = {name: Factor(ints) for name, ints in weights.items()}
 
     def run(self, samples: Sequence[Feeds], keep: bool = False, *, wrapping: bool = False) -> list[Simulated]:
@@ -102,14 +105,14 @@ class Simulator:
         """Samples of one length together."""
         local = [computed_alone(plan, feeds) for feeds in samples]
         steps: Sequence[Step] = plan.steps
-        values: Values[Plain] = Values(plan)
+        values: Values[Any] = Values(plan)
         found: list[dict[int, Floats]] = [{} for _ in samples]
         reaches: list[list[Reach]] = [[] for _ in samples]
         places = {out.value for out in plan.outputs if plan.choices(out) is not None}
         for i, step in enumerate(steps):
             operands = values.read(i)
-            readings = () if i in places else step.reads_as_number(*operands)  # a place fits by its format
-            if readings:
+            read = self._rounding and i not in places  # a place fits by its format
+            if read and (readings := step.reads_as_number(*operands)):
                 name = plan.tensor(step.reads()[0]) or plan.label(i)
                 for at, each in enumerate(reaches):
                     each += (_reach(i, name, reading, at) for reading in readings)
@@ -117,10 +120,17 @@ class Simulator:
                     operands = [Plain(x.num, x.num.reduced(x.data)) for x in operands]
             tensors = [self._tensors[name] for name in step.weights()]
             own = [_stacked([each[j] for each in local]) for j in step.locals()]
-            num, value = plan.forms[i].num, step.clear(*operands, *tensors, *own)
-            values.put(i, Plain(num, value))
+            num = plan.forms[i].num
+            value: Any
+            if self._rounding:
+                value = step.clear(*operands, *tensors, *own)
+                values.put(i, Plain(num, value))
+            else:
+                value = unrounded(step, operands, tensors, own)
+                values.put(i, Real(num, value))
             if keep or step.reveals():
-                decoded = num.reduced(np.asarray(value)).astype(np.float64) * 2.0**-num.scale
+                units = np.asarray(value)
+                decoded = (num.reduced(units) if self._rounding else units) * 2.0**-num.scale
                 for at, kept in enumerate(found):
                     kept[i] = decoded[at if len(decoded) > 1 else 0]
         return [Simulated(plan, each, tuple(near)) for each, near in zip(found, reaches, strict=True)]
@@ -133,12 +143,16 @@ def _reach(step: int, name: str, reading: Reading, sample: int) -> Reach:
 
 def headroom(samples: Sequence[Simulated]) -> list[Reach]:
     """How near each place came to its ring in the worst of all samples; the nearest place first."""
+    return nearest(each for sample in samples for each in sample.reaches)
+
+
+def nearest(reaches: Iterable[Reach]) -> list[Reach]:
+    """The worst of each place; the nearest to its ring first."""
     worst: dict[tuple[str, str], Reach] = {}
-    for sample in samples:
-        for each in sample.reaches:
-            key = (each.name, each.when)
-            if key not in worst or each.headroom < worst[key].headroom:
-                worst[key] = each
+    for each in reaches:
+        key = (each.name, each.when)
+        if key not in worst or each.headroom < worst[key].headroom:
+            worst[key] = each
     return sorted(worst.values(), key=lambda each: each.headroom)
 
 

@@ -1,0 +1,120 @@
+"""What an evaluation of a plan over a data set found, as records and as one document."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ppc.backend.scores import Rate
+from ppc.backend.task import Task
+from ppc.backend.two_parties import Cost
+from ppc.runtime.base.errors import RangeFault
+from ppc.runtime.plan.file import Plan
+from ppc.runtime.plan.reach import Reach
+from ppc.runtime.service.dataset import DataSet
+
+FLOAT, SIMULATED, PRIVATE = "float", "simulated", "two parties"
+"""Who answers."""
+
+APPROXIMATION, FIXED_POINT, PROTOCOL, ALL = "approximation", "fixed point", "protocol", "all but protocol"
+"""What an error comes of."""
+
+
+@dataclass(frozen=True)
+class Error:
+    """Of an output's numbers, as a part of their standard deviation over the set."""
+
+    worst: float
+    rms: float
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Of embeddings.
+
+    Attributes:
+        cosine: of each vector to float's, the mean and the worst.
+        correlation: Spearman's, of the pairs' similarities to float's.
+        threshold: the cosine from which on up a pair is called alike: that by which ``judge`` is right most
+            often on these very labels, which flatters him and is the same for all.
+    """
+
+    cosine: tuple[float, float] | None = None
+    correlation: float | None = None
+    threshold: float | None = None
+    judge: str | None = None
+
+
+@dataclass(frozen=True)
+class Private:
+    """Of inferences by two parties: the lines of the file, how many the guard refused, what one costs."""
+
+    lines: tuple[int, ...]
+    inferences: int
+    refused: int
+    cost: Cost
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        seconds: the simulator's, for all prompts.
+        left: rows that left a ring, or what the guard or an input's range allows, and why; they count in no
+            number below.
+        accuracy: by who answered.
+        agreement: by who is held against whom.
+        errors: by what they come of.
+        headroom: the places, the nearest to its ring first.
+    """
+
+    plan: Plan
+    data: DataSet
+    task: Task
+    prompts: int
+    seconds: float
+    left: dict[int, str]
+    accuracy: dict[str, Rate]
+    agreement: dict[str, Rate]
+    similarity: Similarity | None
+    errors: dict[str, Error]
+    headroom: list[Reach]
+    private: Private | None
+
+    def __repr__(self) -> str:
+        return f"Evaluation(plan {self.plan.hash[:12]}, {len(self.data)} rows)"
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        lines = [self.data.lines[row] for row in self.left]
+        near = [asdict(each) | {"headroom": each.headroom} for each in self.headroom if each.reached > 0]
+        return {
+            "plan": self.plan.hash,
+            "model": self.plan.model,
+            "profile": self.plan.profile,
+            "data": str(self.data.path),
+            "rows": len(self.data),
+            "classes": list(self.data.names),
+            "task": self.task.kind,
+            "output": self.task.output,
+            "prompts": self.prompts,
+            "prompts_per_second": self.prompts / self.seconds,
+            "accuracy": {who: rate.document() for who, rate in self.accuracy.items()},
+            "agreement": {who: rate.document() for who, rate in self.agreement.items()},
+            "similarity": None if self.similarity is None else asdict(self.similarity),
+            "errors": {what: asdict(error) for what, error in self.errors.items()},
+            "two_parties": None if self.private is None else asdict(self.private),
+            "left": [{"line": line, "why": why} for line, why in zip(lines, self.left.values(), strict=True)],
+            "headroom": near,
+        }
+
+    def refuse(self) -> None:
+        """Raises RangeFault, with the lines, where rows left their rings."""
+        if self.left:
+            rows = list(self.left)
+            raise RangeFault(
+                f"{self.data.path}: {len(rows)} of {len(self.data)} rows leave a ring, on "
+                f"{self.data.where(rows)}; the first: {self.left[rows[0]]}; calibrate on samples that go as "
+                "far, or compile with a larger --margin"
+            )
