@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ from ppc.frontend.ir.ops import Const
 from ppc.frontend.ir.text import show
 from ppc.passes.train.examples import Batch, Examples, places
 from ppc.passes.train.trainable import Trainable
+
+log = logging.getLogger(__name__)
 
 RATES = (5e-5, 1e-4, 2e-4, 5e-4, 1e-3)
 """Tried from the least on, until one is worse than that before it."""
@@ -99,6 +102,7 @@ def optimise(
         optimiser.load_state_dict(found["optimiser"])
     else:
         rate = options.rate or _found(run, held, tell, what)
+        log.info("%s: learning rate %g", what, rate)
         optimiser = run.optimiser()
     while step < options.steps:
         value = run.step(optimiser, step, rate * _schedule(step, options))

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import Graph, Op, rebuild, walk
+from ppc.frontend.ir.constant import with_values
+from ppc.frontend.ir.graph import Graph, Op, walk
 from ppc.frontend.ir.reference import evaluate_in
 from ppc.runtime.base.namespace import of_torch
 
@@ -53,12 +54,14 @@ class Trainable:
         self._xp = of_torch(torch, real)
         moving = set[Op](trained_weights(graph))
         constants = {op: _tensor(op, real).to(self.device) for op in walk(graph) if isinstance(op, ops.Const)}
-        self.weights = {op: x.requires_grad_() for op, x in constants.items() if op in moving}
-        self._kept = {op: x for op, x in constants.items() if op not in moving}
+        self.weights: dict[Op, torch.Tensor] = {
+            op: x.requires_grad_() for op, x in constants.items() if op in moving
+        }
+        self._kept: dict[Op, torch.Tensor] = {op: x for op, x in constants.items() if op not in moving}
 
     def __call__(self, feeds: Feeds, wanted: Sequence[Op]) -> list[torch.Tensor]:
         """The values of ``wanted``, ops of the graph, samples on a first axis."""
-        given: dict[Op, torch.Tensor] = {**self._kept, **self.weights}
+        given = {**self._kept, **self.weights}
 
         def one(sample: Feeds) -> tuple[torch.Tensor, ...]:
             values = evaluate_in(self._xp, self.graph, sample, given)
@@ -69,21 +72,12 @@ class Trainable:
 
     def as_graph(self) -> Graph:
         """The graph with the weights of this moment, in single precision."""
-        new = {op: x.detach().cpu().numpy().astype(np.float32) for op, x in self.weights.items()}
+        new = {
+            op: x.detach().cpu().numpy().astype(np.float32)
+            for op, x in self.weights.items()
+            if isinstance(op, ops.Const)
+        }
         return with_values(self.graph, new)
-
-
-def with_values(
-    graph: Graph, values: Mapping[ops.Const, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]
-) -> Graph:
-    """The graph with other numbers in some of its constants."""
-
-    def fresh(op: Op) -> Op:
-        if isinstance(op, ops.Const) and op in values:
-            return ops.Const(values[op], op.secret, name=op.name, may_open=op.may_open)
-        return op
-
-    return rebuild(graph, fresh)
 
 
 def _tensor(op: ops.Const, real: torch.dtype) -> torch.Tensor:

@@ -71,6 +71,8 @@ class Encoder:
         self._tokenizer, self._lengths = _loaded(tokenizer), lengths
         self.held = _held(lengths[-1])
         """The tokens that the longest holds."""
+        self.vocabulary = self._tokenizer.get_vocab_size()
+        """Ids are below."""
 
     def encode(self, text: str, pair: str | None = None) -> Encoding:
         """All tokens of a prompt, however many. Raises BadInput for one without any."""

@@ -12,9 +12,10 @@ torch = pytest.importorskip("torch")
 from toy import TOKENS, classifier, decoder, examples, friendly, secret  # noqa: E402
 
 from ppc.frontend.ir import ops, text  # noqa: E402
+from ppc.frontend.ir.constant import with_values  # noqa: E402
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk  # noqa: E402
 from ppc.frontend.ir.reference import evaluate, evaluate_all  # noqa: E402
-from ppc.passes.train.trainable import Trainable, trained_weights, with_values  # noqa: E402
+from ppc.passes.train.trainable import Trainable, trained_weights  # noqa: E402
 
 MODELS = {"encoder": classifier, "friendly": lambda: friendly(classifier()), "decoder": decoder}
 

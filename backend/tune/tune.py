@@ -1,0 +1,262 @@
+"""Replace what is dear in a model, tune what is left, and write it as ONNX that compiles as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ppc import passes
+from ppc.backend.check import check_model
+from ppc.backend.compile import refusing
+from ppc.backend.task import Task
+from ppc.backend.tune.journal import Journal
+from ppc.backend.tune.judge import Judge, Texts, Verdict
+from ppc.backend.tune.menu import Menu
+from ppc.backend.tune.parts import Parts, others
+from ppc.backend.tune.price import Price, planned, price
+from ppc.backend.tune.search import Found, Goal, Worth, search
+from ppc.frontend.emit.model import save
+from ppc.frontend.ir.graph import Graph
+from ppc.frontend.read.load import load
+from ppc.frontend.read.run import Runner
+from ppc.passes.train.answers import answers
+from ppc.passes.train.distil import Distillation, distil
+from ppc.passes.train.fit import fit
+from ppc.passes.train.optimise import Options, Tell, silent
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.network import Network, parse_network
+from ppc.runtime.service.dataset import DataSet
+
+NETWORK = "50Mbit,40ms"
+
+_SENSED = 512
+"""Rows on which units are judged alone, at most."""
+
+_CHECKED, _OFF = 16, 1e-3
+"""Rows that ONNX Runtime answers as well, and how far off it may be, in parts of the answers' spread."""
+
+
+class NotTheStudent(Exception):
+    """What was written is not what was tuned."""
+
+    exit_status = 6
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``steps`` of ``batch`` rows in the first tuning, or ``epochs``; ``labels``: how much they count beside
+    the teacher's answers; ``rate`` is found where None; ``network`` is what seconds are predicted for."""
+
+    profile: str = "friendly"
+    goal: Goal = field(default_factory=Goal)
+    steps: int = 300
+    epochs: float | None = None
+    batch: int = 32
+    rate: float | None = None
+    labels: float = 0.0
+    seed: int = 0
+    network: Network = field(default_factory=lambda: parse_network(NETWORK))
+
+
+@dataclass(frozen=True, repr=False)
+class Tuned:
+    """All that was found out.
+
+    Attributes:
+        decided: the teacher, on the rows that decisions were made by.
+        final: on texts that nothing was chosen by, the teacher, the student before and after tuning, and as
+            control the teacher trained on labels for as many steps.
+        prices: of the model as it was, and of the file that was written.
+        rows: how many there were for what.
+    """
+
+    model: Path
+    output: Path
+    task: Task
+    tokens: int
+    settings: Settings
+    rows: dict[str, int]
+    worths: tuple[Worth, ...]
+    found: Found
+    decided: Verdict
+    final: dict[str, Verdict]
+    prices: dict[str, Price]
+
+
+def tune_model(
+    model: Path,
+    *,
+    data: DataSet,
+    valid: DataSet,
+    tokenizer: Path,
+    output: Path,
+    seq_len: int,
+    kept: str | None = None,
+    truncate: bool = False,
+    settings: Settings | None = None,
+    work: Path | None = None,
+    tell: Tell = silent,
+) -> Tuned:
+    """Tune a model at one length and write it to ``output``.
+
+    Args:
+        data: texts to tune on and to decide by, with labels or without; ``valid``: others, for the final
+            numbers alone. Rows of ``data`` that are in ``valid`` too are left out.
+        kept: the output that is wanted, where the model has several.
+        truncate: cut texts that are too long, which are refused otherwise.
+        work: a folder for the journal, and from which an interrupted run goes on.
+
+    Raises BadInput and UsageError, before anything is trained, where model, data and tokenizer do not fit one
+    another; Unsupported for a model that does not compile; NotTheStudent where ONNX Runtime finds other
+    answers in the file than training had.
+    """
+    settings = settings or Settings()
+    data = others(data, valid)
+    chosen = (kept,) if kept else None
+    with refusing(partial(check_model, model, seq_len=seq_len, dims={}, outputs=chosen)):
+        graph = load(model, seq_len=seq_len, outputs=chosen)
+        plan = planned(graph, None, settings.network)
+    task = Task.of(plan, data, kept)
+    parts = Parts.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
+    run = _Run(graph, task, parts, settings, Journal(work), work, tell)
+    found = run.found()
+    write(found.student, output, parts.final, task)
+    tuned = run.price(load(output))
+    return Tuned(
+        model=model,
+        output=output,
+        task=task,
+        tokens=seq_len,
+        settings=settings,
+        rows=parts.counts,
+        worths=run.worths,
+        found=found,
+        decided=run.judge.teacher,
+        final=run.final(found),
+        prices={"teacher": run.exact, "tuned": tuned},
+    )
+
+
+class _Run:
+    """What all stages of one tuning know."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        task: Task,
+        parts: Parts,
+        settings: Settings,
+        journal: Journal,
+        work: Path | None,
+        tell: Tell,
+    ) -> None:
+        self._parts, self._settings, self._work, self._tell, self._task = parts, settings, work, tell, task
+        self._journal = journal
+        state = passes.run(graph, passes.Options(), parts.samples, stop_after="fold_scale")
+        self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
+        self.judge = Judge(self.menu.teacher, task, parts.decide)
+        self.exact = self.price(self.menu.teacher)
+        self.worths = self._worths()
+
+    def price(self, graph: Graph) -> Price:
+        network = self._settings.network
+        return price(planned(graph, self._parts.samples, network), network)
+
+    def found(self) -> Found:
+        goal = self._settings.goal
+        everything = self.price(self.menu.graph(self.menu.units))
+        if not goal.affords(everything):
+            raise BadInput(
+                f"--target {goal.limit}: with all {len(self.menu.units)} units replaced it is {everything}"
+            )
+        least = 50 / len(self._parts.decide)
+        steps = self._steps()
+        return search(
+            self.menu,
+            self.worths,
+            self.judge,
+            goal,
+            steps,
+            self._tune,
+            self.price,
+            least,
+            self._journal.round,
+        )
+
+    def final(self, found: Found) -> dict[str, Verdict]:
+        judge = Judge(self.menu.teacher, self._task, self._parts.final)
+        verdicts = {
+            "teacher": judge.teacher,
+            "untuned": judge(self.menu.graph(found.rounds[-1].replaced)),
+            "tuned": judge(found.student),
+        }
+        steps = sum(each.steps for each in found.rounds)
+        if steps and self._parts.train.examples.labels is not None:
+            verdicts["control"] = judge(self._control(steps))
+        return verdicts
+
+    def _steps(self) -> int:
+        settings = self._settings
+        if settings.epochs is None:
+            return settings.steps
+        return max(1, round(settings.epochs * len(self._parts.train) / settings.batch))
+
+    def _worths(self) -> tuple[Worth, ...]:
+        """What each unit takes from the teacher alone, and saves where all others are replaced too."""
+        menu, decide = self.menu, self._parts.decide
+        judge = Judge(menu.teacher, self._task, decide.at(np.arange(min(_SENSED, len(decide)))))
+        everything = self.price(menu.graph(menu.units))
+        saved: dict[object, Price] = {}
+        found = []
+        for i, unit in enumerate(menu.units):
+            if unit.sort not in saved:
+                saved[unit.sort] = (
+                    self.price(menu.graph([x for x in menu.units if x is not unit])) - everything
+                )
+            points = 100 * (1 - judge(menu.graph([unit])).likeness)
+            found.append(Worth(unit, points, saved[unit.sort]))
+            self._tell("units", i + 1, len(menu.units))
+        self._journal.worths(found)
+        return tuple(found)
+
+    def _tune(self, student: Graph, steps: int, number: int) -> Graph:
+        settings, parts = self._settings, self._parts
+        options = Distillation(
+            steps=steps,
+            batch=settings.batch,
+            rate=settings.rate,
+            seed=settings.seed + number,
+            target="vectors" if self._task.kind == "embeddings" else "logits",
+            labels=settings.labels,
+        )
+        train, held = parts.train.examples, parts.held.examples
+        what = f"tuning {number + 1}"
+        return distil(
+            self.menu.teacher, student, train, held, options, what=what, tell=self._tell, work=self._work
+        )
+
+    def _control(self, steps: int) -> Graph:
+        settings, parts = self._settings, self._parts
+        options = Options(steps=steps, batch=settings.batch, rate=settings.rate, seed=settings.seed)
+        train, held = parts.train.examples, parts.held.examples
+        return fit(self.menu.teacher, train, held, options, what="control", tell=self._tell, work=self._work)
+
+
+def write(student: Graph, path: Path, texts: Texts, task: Task) -> None:
+    """The student as ONNX, which ONNX Runtime must answer some of ``texts`` like. Raises NotTheStudent."""
+    save(student, path)
+    some = texts.at(np.arange(min(_CHECKED, len(texts)))).examples
+    wanted, runner = answers(student, some)[task.output], Runner(path, [task.output])
+    found = np.stack(
+        [runner.run({name: x[i] for name, x in some.feeds.items()})[task.output] for i in range(len(some))]
+    )
+    off, spread = float(np.abs(found - wanted).max()), float(wanted.std())
+    if not off <= _OFF * spread:
+        path.unlink()
+        raise NotTheStudent(
+            f"{path}: not written: ONNX Runtime is {off:g} off what was tuned, of answers that spread by "
+            f"{spread:g}"
+        )
