@@ -7,6 +7,7 @@ error in what was approximated and what fixed point adds. Some go through two re
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ from ppc.runtime.service.tokens import Encoder, Feeds
 from ppc.runtime.session.executor import Progress
 from ppc.runtime.session.inputs import check_inputs, fit
 from ppc.runtime.session.simulate import Simulated, Simulator, nearest
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 64
 """Prompts between two words of progress."""
@@ -88,6 +91,7 @@ def evaluate(
     prompts = _Prompts(len(data), texts, encoder.feeds(encoded, alike=False), tokens)
     out_of_range = prompts.out_of_range(plan)
     chosen = _spread([i for i in range(len(data)) if i not in out_of_range], private)
+    log.info("simulating %d prompts of %s", len(prompts.feeds), data.path)
     walk = _Walk(plan, weights, task, None if model is None else Runner(model, [task.output]))
     walk.all(prompts, out_of_range, chosen, progress)
     privately = _privately(plan, weights, prompts, chosen, walk, progress) if chosen else None
@@ -170,8 +174,7 @@ class _Walk:
                 self.left.setdefault(i % prompts.rows, why)
                 continue
             stayed.append(i)
-            row = self._row(each.outputs, prompts.tokens[i])
-            self.answers[SIMULATED][i] = row
+            self.answers[SIMULATED][i] = self._row(each.outputs, prompts.tokens[i])
         if self._runner is not None:
             self._beside_floats(self._runner, stayed, prompts)
         for i in stayed:
@@ -247,9 +250,10 @@ def _privately(
     plan: Plan, weights: Weights, prompts: _Prompts, chosen: Sequence[int], walk: _Walk, progress: Progress
 ) -> Private:
     """Two parties on all prompts of the rows ``chosen``."""
+    log.info("two parties on %d rows", len(chosen))
     places = [i for row in chosen for i in prompts.of(row)]
     outcomes = inferences(plan, weights, [prompts.feeds[i] for i in places])
-    reports, refused = [], 0
+    reports, refused, unnoticed = [], 0, 0
     for i, outcome in zip(places, outcomes, strict=True):
         reports.append(outcome.report)
         progress(PRIVATE, len(reports), len(places))
@@ -257,8 +261,9 @@ def _privately(
             refused += 1
         elif outcome.outputs is not None:
             walk.told(i, outcome.outputs, prompts.tokens[i])
+            unnoticed += i not in walk.answers[SIMULATED]
     lines = tuple(prompts.texts.lines[row] for row in chosen)
-    return Private(lines, len(places), refused, cost(reports))
+    return Private(lines, len(places), refused, unnoticed, cost(reports))
 
 
 def _accuracy(data: DataSet, said: Said) -> dict[str, Rate]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TypedDict
 
-from ppc.backend.scores import Rate
+from ppc.backend.scores import Rate, Rated
 from ppc.backend.task import Task
 from ppc.backend.two_parties import Cost
 from ppc.runtime.base.errors import RangeFault
@@ -47,12 +47,43 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Private:
-    """Of inferences by two parties: the lines of the file, how many the guard refused, what one costs."""
+    """Of inferences by two parties: the lines of the file, how many the guard refused, how many it let pass
+    though the simulator saw them leave a ring, what one costs."""
 
     lines: tuple[int, ...]
     inferences: int
     refused: int
+    unnoticed: int
     cost: Cost
+
+
+class Left(TypedDict):
+    """A row that has no answer: its line in the file, and the first place that it left."""
+
+    line: int
+    why: str
+
+
+class Document(TypedDict):
+    """The JSON document of ``ppc evaluate``: fields as of `Evaluation`."""
+
+    plan: str
+    model: str
+    profile: str
+    data: str
+    rows: int
+    classes: list[str]
+    task: str
+    output: str
+    prompts: int
+    prompts_per_second: float
+    accuracy: dict[str, Rated]
+    agreement: dict[str, Rated]
+    similarity: dict[str, object] | None
+    errors: dict[str, dict[str, float]]
+    two_parties: dict[str, object] | None
+    left: list[Left]
+    headroom: list[dict[str, object]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,9 +116,8 @@ class Evaluation:
     def __repr__(self) -> str:
         return f"Evaluation(plan {self.plan.hash[:12]}, {len(self.data)} rows)"
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """For JSON."""
-        lines = [self.data.lines[row] for row in self.left]
         near = [asdict(each) | {"headroom": each.headroom} for each in self.headroom if each.reached > 0]
         return {
             "plan": self.plan.hash,
@@ -105,7 +135,7 @@ class Evaluation:
             "similarity": None if self.similarity is None else asdict(self.similarity),
             "errors": {what: asdict(error) for what, error in self.errors.items()},
             "two_parties": None if self.private is None else asdict(self.private),
-            "left": [{"line": line, "why": why} for line, why in zip(lines, self.left.values(), strict=True)],
+            "left": [{"line": self.data.lines[row], "why": why} for row, why in self.left.items()],
             "headroom": near,
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,16 @@ Floats = NDArray[np.float64]
 
 NORMAL_95 = 1.959964
 """The quantile of the normal distribution that leaves 2.5 % above."""
+
+
+class Rated(TypedDict):
+    """A rate in JSON, with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+    hits: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Rate:
         half = math.sqrt(z * self.value * (1 - self.value) + z * z / 4) / (1 + z)
         return max(0.0, middle - half), min(1.0, middle + half)
 
-    def document(self) -> dict[str, float]:
+    def document(self) -> Rated:
         low, high = self.interval
         return {"value": self.value, "low": low, "high": high, "hits": self.hits, "of": self.of}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import OutputSpec, Plan
 from ppc.runtime.service.dataset import DataSet
-from ppc.runtime.service.tokens import meaning
+from ppc.runtime.service.tokens import table_rows
 
 Kind = Literal["classes", "embeddings", "next token"]
 
@@ -41,7 +41,7 @@ class Task:
         rows = prod(out.shape) if told is not None else prod(out.shape[:-1])  # of numbers, or of places
         places = told is not None
         if data.labels is None:
-            if choices == _rows_of_table(plan):
+            if choices == table_rows(plan.inputs):
                 return Task("next token", out.name, choices, places)
             if rows == 1:
                 return Task("classes" if places else "embeddings", out.name, choices, places)
@@ -86,9 +86,3 @@ def _said(plan: Plan, out: OutputSpec) -> str:
     if told is not None:
         return f"output {out.name!r} has {prod(out.shape)} places among {told}"
     return f"output {out.name!r} has shape {out.shape}"
-
-
-def _rows_of_table(plan: Plan) -> int | None:
-    """How many tokens the plan's model knows."""
-    ids = next((each for each in plan.inputs if meaning(each.name) == "ids"), None)
-    return None if ids is None or ids.high is None else int(ids.high) + 1

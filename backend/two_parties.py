@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from ppc.runtime.service.client import Client
 from ppc.runtime.service.report import Outcome, Report
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import Feeds
+
+log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 
@@ -45,8 +48,10 @@ def _served(server: Server) -> Iterator[tuple[str, int]]:
             try:
                 for _ in server.answer(listener.accept()[0]):
                     pass
-            except (RuntimeFault, OSError):
-                pass  # the client, in the thread that asked, meets the same
+            except OSError:
+                pass  # the client gave up before it called
+            except RuntimeFault as fault:  # at the client it is a connection that ends
+                log.warning("the server of two parties failed: %s", fault)
 
         thread = threading.Thread(target=answer, name="ppc-server", daemon=True)
         thread.start()

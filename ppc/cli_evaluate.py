@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,7 +86,7 @@ def _show(found: Evaluation) -> None:
     speed = found.prompts / found.seconds
     print(f"{found.task.kind} by {found.task.output}: {len(found.data)} rows of {found.data.path}")
     print(f"{found.prompts} prompts simulated, {speed:.1f} a second")
-    if found.data.names:
+    if found.data.names != tuple(map(str, range(len(found.data.names)))):
         print("classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(found.data.names)))
     for title, rates in (("accuracy", found.accuracy), ("same answer", found.agreement)):
         for who, rate in rates.items():
@@ -93,7 +94,7 @@ def _show(found: Evaluation) -> None:
             said = f"{100 * rate.value:.2f} %, 95 % {low:.2f} to {high:.2f}"
             print(f"{title:>11}  {said}  {rate.hits} of {rate.of}  {who}")
     if found.similarity is not None:
-        _show_similarity(found.similarity)
+        _show_similarity(found.similarity, found.data.names)
     if found.errors:
         print("error by the output's spread   worst       rms")
         for what, error in found.errors.items():
@@ -103,7 +104,7 @@ def _show(found: Evaluation) -> None:
     show_headroom(found.headroom, print)
 
 
-def _show_similarity(like: Similarity) -> None:
+def _show_similarity(like: Similarity, names: Sequence[str]) -> None:
     if like.cosine is not None:
         mean, worst = like.cosine
         print(f"cosine to float's: {mean:.6f} in the mean, {worst:.6f} at worst")
@@ -111,13 +112,17 @@ def _show_similarity(like: Similarity) -> None:
         print(f"rank correlation of the pairs' cosines with float's: {like.correlation:.6f}")
     if like.threshold is not None:
         best = f"the best by {like.judge} on these labels"
-        print(f"a pair is alike from a cosine of {like.threshold:.4f} on, {best}")
+        print(f"a pair is alike, of class {names[1]}, from a cosine of {like.threshold:.4f} on: {best}")
 
 
 def _show_private(told: Private) -> None:
     cost = told.cost
     lines = ", ".join(map(str, told.lines))
-    print(f"two parties: {told.inferences} inferences, {told.refused} refused by the guard; lines {lines}")
+    unnoticed = f", {told.unnoticed} that left a ring NOT noticed" if told.unnoticed else ""
+    print(
+        f"two parties: {told.inferences} inferences, {told.refused} refused by the guard{unnoticed}; "
+        f"lines {lines}"
+    )
     print(
         f"  each {mega(cost['offline'])} offline and {mega(cost['online'])} online, after a setup of "
         f"{mega(cost['setup'])}; {cost['seconds']:.2f} s with both on this machine"

@@ -21,6 +21,7 @@ from ppc.passes.profile import Profile, label, plain
 
 Array = NDArray[Any]
 
+
 class NothingToReplace(UsageError):
     pass
 

@@ -32,6 +32,10 @@ _MEANINGS = {
 """What PyTorch's and TensorFlow's exporters call the inputs of a text model."""
 
 
+STRANGE = 0.1
+"""A tokenizer and a table may differ by this part and belong together; tables are padded a bit."""
+
+
 def tokenize(plan: Plan, text: str, tokenizer: Path, pair: str | None = None) -> Feeds:
     """The inputs of ``text``, or of it and what goes with it; see `tokenize_all`."""
     return tokenize_all(plan, [text], tokenizer, None if pair is None else [pair])[0]
@@ -71,8 +75,14 @@ class Encoder:
         self._tokenizer, self._lengths = _loaded(tokenizer), lengths
         self.held = _held(lengths[-1])
         """The tokens that the longest holds."""
-        self.vocabulary = self._tokenizer.get_vocab_size()
-        """Ids are below."""
+        known, rows = self._tokenizer.get_vocab_size(), table_rows(lengths[-1])
+        if rows is not None and abs(known - rows) > STRANGE * rows:
+            log.warning(
+                "%s has %d tokens, and the model's table has %d rows: is it the model's own?",
+                tokenizer,
+                known,
+                rows,
+            )
 
     def encode(self, text: str, pair: str | None = None) -> Encoding:
         """All tokens of a prompt, however many. Raises BadInput for one without any."""
@@ -106,6 +116,12 @@ def meaning(name: str) -> str | None:
     """Which of `_MEANINGS` an input's name has; TensorFlow's exporters write more around it."""
     plain = re.sub(r":\d+$", "", name).removeprefix("serving_default_")
     return next((what for what, names in _MEANINGS.items() if plain in names), None)
+
+
+def table_rows(inputs: Sequence[InputSpec]) -> int | None:
+    """How many tokens a plan's model knows, where the plan says so."""
+    ids = next((each for each in inputs if meaning(each.name) == "ids"), None)
+    return None if ids is None or ids.high is None else int(ids.high) + 1
 
 
 def _loaded(path: Path) -> Tokenizer:

@@ -7,62 +7,22 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from command import Done, called, serving
-from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from text_model import LABELS, TOKENS, text_model, word_tokenizer
 
 import ppc
 from ppc.frontend.read import run
 
-TOKENS, WORDS = 6, 9
 CLIENT = ("--role", "client", "--connect", "127.0.0.1:9", "--timeout", 1)
-LABELS = ("bad", "good")
-
-
-def classifier(path: Path) -> None:
-    """Logits of the mean of words, types and places that are not masked; names as of a TensorFlow model."""
-    rng = np.random.default_rng(2)
-    tables = {"words": (WORDS, 8), "types": (2, 8), "places": (TOKENS, 8), "W": (8, 2)}
-    nodes = [
-        helper.make_node("Gather", ["words", "input_ids:0"], ["w"]),
-        helper.make_node("Gather", ["types", "token_type_ids:0"], ["t"]),
-        helper.make_node("Gather", ["places", "position_ids"], ["p"]),
-        helper.make_node("Add", ["w", "t"], ["wt"]),
-        helper.make_node("Add", ["wt", "p"], ["x"]),
-        helper.make_node("Cast", ["attention_mask:0"], ["m"], to=TensorProto.FLOAT),
-        helper.make_node("Unsqueeze", ["m", "last"], ["mu"]),
-        helper.make_node("Mul", ["x", "mu"], ["xm"]),
-        helper.make_node("ReduceSum", ["xm", "middle"], ["s"], keepdims=0),
-        helper.make_node("ReduceSum", ["m", "middle"], ["n"], keepdims=1),
-        helper.make_node("Div", ["s", "n"], ["mean"]),
-        helper.make_node("MatMul", ["mean", "W"], ["logits"]),
-    ]
-    inputs = ("input_ids:0", "attention_mask:0", "token_type_ids:0", "position_ids")
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(each, TensorProto.INT64, ["batch", "sequence"]) for each in inputs],
-        [onnx.ValueInfoProto(name="logits")],
-        [
-            *(numpy_helper.from_array(rng.normal(size=s).astype(np.float32), n) for n, s in tables.items()),
-            numpy_helper.from_array(np.array([2]), "last"),
-            numpy_helper.from_array(np.array([1]), "middle"),
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     made = tmp_path_factory.mktemp("text")
-    classifier(made / "m.onnx")
+    text_model(made / "m.onnx")
     ppc.compile(made / "m.onnx", seq_len=TOKENS).save(made / "plan.bin", made / "plan.weights")
-    words = Tokenizer(models.WordLevel({"[PAD]": 0, **{f"w{i}": i for i in range(1, WORDS)}}))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    words.post_processor = processors.TemplateProcessing(single="$A", pair="$A $B:1", special_tokens=[])
-    words.save(str(made / "tokenizer.json"))
+    word_tokenizer(made / "tokenizer.json")
     (made / "config.json").write_text(json.dumps({"id2label": {"0": LABELS[0], "1": LABELS[1]}}))
     return made
 
