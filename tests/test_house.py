@@ -25,6 +25,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
     ),
     "frontend": ("ir", "ops", "read", "emit"),
     "passes": ("train",),
+    "backend": ("tune",),
 }  # fmt: skip
 """From left to right: a file imports from its own folder and from those before it; what stands in no folder
 comes before all."""

@@ -17,7 +17,7 @@ from ppc.passes.draw_inputs import looked_up
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.service.dataset import DataSet
-from ppc.runtime.service.tokens import Encoder, meaning
+from ppc.runtime.service.tokens import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,6 @@ FEWEST = 20
 
 CALIBRATING = 32
 """Rows that show ranges, and that substitutions are fitted to."""
-
-_NEARLY = 0.9
-"""A tokenizer that knows fewer of a table's rows is likely that of another model."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,17 +54,14 @@ class Parts:
         Raises BadInput for data that do not fit the model or the task, and for too few.
         """
         encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
-        rows = next(n for name, n in looked_up(graph).items() if meaning(name) == "ids")
-        if encoder.vocabulary > rows:
-            raise BadInput(
-                f"{tokenizer}: a vocabulary of {encoder.vocabulary:,} tokens, and the model's table has "
-                f"{rows:,} rows: the tokenizer of another model"
-            )
-        if encoder.vocabulary < _NEARLY * rows:
-            log.warning(
-                "%s: %s tokens of the model's %s; is it the model's own?", tokenizer, encoder.vocabulary, rows
-            )
         texts, final = (Texts.of(each, task, encoder, truncate) for each in (data, valid))
+        for name, rows in looked_up(graph).items():
+            most = max(int(each.examples.feeds[name].max()) for each in (texts, final))
+            if most >= rows:
+                raise BadInput(
+                    f"{tokenizer}: the id {most:,} for input {name!r}, whose table in the model has {rows:,} "
+                    "rows: it is the tokenizer of another model"
+                )
         if len(texts) < FEWEST:
             raise BadInput(f"{data.path}: {len(texts)} rows are too few to tune on; give {FEWEST} or more")
         order = np.random.default_rng(seed).permutation(len(texts))

@@ -124,13 +124,13 @@ def search(
     while True:
         units = tuple(each.unit for each in left)
         graph = menu.graph(units)
-        begun = with_values(graph, state)
+        begun = with_values(graph, state) if units else menu.teacher
         now = 0 if not units else steps if not rounds else max(1, steps // AGAIN)
         tuned = tune(begun, now, len(rounds)) if now else begun
-        state |= state_of(graph, tuned)
+        state |= state_of(graph, tuned) if now else {}
         rounds.append(Round(units, now, judge(begun), judge(tuned), price(begun)))
-        missing = 100 * (teacher - rounds[-1].after.score)
-        back = [] if missing <= goal.budget else _returning(left, missing, goal.budget, least)
+        missing = _points(teacher - rounds[-1].after.score)
+        back = [] if missing <= goal.budget else _returning(left, missing, goal.budget)
         while back and not goal.affords(price(menu.graph([x.unit for x in left if x not in back]))):
             back.pop()
         rounds[-1] = replace(rounds[-1], returned=tuple(each.unit for each in back))
@@ -140,14 +140,19 @@ def search(
         left = [each for each in left if each not in back]
 
 
-def _returning(left: Sequence[Worth], missing: float, budget: float, least: float) -> list[Worth]:
+def _points(part: float) -> float:
+    """Per cent, without what a float adds to a budget that is met exactly."""
+    return round(100 * part, 9)
+
+
+def _returning(left: Sequence[Worth], missing: float, budget: float) -> list[Worth]:
     """The first units, as many as are to bring it within the budget, if each makes up for its own part of
-    what is missing."""
-    whole = sum(max(each.points, least) for each in left)
+    what is missing; one at least."""
+    whole = sum(each.points for each in left)
     back, made_up = list[Worth](), 0.0
     for each in left:
-        if back and missing - made_up <= budget:
+        if back and round(missing - made_up, 9) <= budget:
             break
         back.append(each)
-        made_up += missing * max(each.points, least) / whole
+        made_up += missing * (each.points / whole if whole else 1 / len(left))
     return back

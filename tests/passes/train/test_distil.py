@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy import classifier, decoder, examples, friendly  # noqa: E402
+from tunable import classifier, decoder, examples, friendly  # noqa: E402
 
 from ppc.frontend.ir import ops, text  # noqa: E402
 from ppc.frontend.ir.graph import Graph, Op, rebuild, walk  # noqa: E402

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from toy import classifier, examples
+from tunable import classifier, examples
 
 from ppc.passes.train.answers import answers
 from ppc.passes.train.fit import fit

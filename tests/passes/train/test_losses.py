@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from scipy.special import log_softmax  # noqa: E402
-from toy import classifier, decoder, examples  # noqa: E402
+from tunable import classifier, decoder, examples  # noqa: E402
 
 from ppc.passes.train import losses  # noqa: E402
 

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy import classifier, examples  # noqa: E402
+from tunable import classifier, examples  # noqa: E402
 
 from ppc.frontend.ir.graph import Graph, walk  # noqa: E402
 from ppc.frontend.ir.ops import Const  # noqa: E402

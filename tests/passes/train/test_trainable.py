@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from toy import TOKENS, classifier, decoder, examples, friendly, secret  # noqa: E402
+from tunable import TOKENS, classifier, decoder, examples, friendly, secret  # noqa: E402
 
 from ppc.frontend.ir import ops, text  # noqa: E402
 from ppc.frontend.ir.constant import with_values  # noqa: E402

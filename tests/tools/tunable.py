@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from text_model import word_tokenizer
 
 from models.tiny_bert import Shape, tiny_bert
 from ppc import passes
+from ppc.frontend.emit.model import save
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import INT, Graph, Input
+from ppc.frontend.ir.graph import INT, Graph, Input, Op
 from ppc.frontend.read.load import load
 from ppc.passes.train.examples import Examples
 
@@ -40,13 +44,13 @@ def decoder(seed: int = 0) -> Graph:
     rng = np.random.default_rng(seed)
     ids = Input((1, TOKENS), INT, name="input_ids")
 
-    def dense(x, *, rows=WIDTH, cols=WIDTH):
+    def dense(x: Op, *, rows: int = WIDTH, cols: int = WIDTH) -> Op:
         return ops.MatMul(x, secret(rng, rows, cols))
 
-    def norm(x, name):
+    def norm(x: Op, name: str) -> Op:
         return ops.RMSNorm(x, secret(rng, WIDTH), eps=1e-5, name=name)
 
-    x = ops.MatMul(ops.OneHot(ids, ROWS), secret(rng, ROWS, WIDTH, spread=1.0, name="table"))
+    x: Op = ops.MatMul(ops.OneHot(ids, ROWS), secret(rng, ROWS, WIDTH, spread=1.0, name="table"))
     turned = ops.Mul(norm(x, "before"), secret(rng, 1, TOKENS, WIDTH, spread=1.0, name="rotary"))
     causal = ops.Const(np.triu(np.full((TOKENS, TOKENS), -1e9, np.float32), 1), True, name="causal")
     scores = ops.Add(ops.MatMul(dense(turned), ops.Transpose(dense(turned), (0, 2, 1))), causal)
@@ -65,4 +69,34 @@ def examples(graph: Graph, count: int = 64, seed: int = 1) -> Examples:
     return Examples({each.name: every[each.name] for each in graph.inputs}, labels)
 
 
-__all__ = ["CLASSES", "ROWS", "TOKENS", "classifier", "decoder", "examples", "friendly", "secret"]
+def table(path: Path, count: int, seed: int) -> None:
+    """The same rule on words: a table of texts with labels."""
+    rng = np.random.default_rng(seed)
+    lines = ["sentence\tlabel"]
+    for _ in range(count):
+        ids = rng.integers(1, ROWS, rng.integers(2, TOKENS + 1))
+        lines.append(" ".join(f"w{i}" for i in ids) + f"\t{int(ids.mean() > ROWS / 2)}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def folder(at: Path) -> Path:
+    """m.onnx, which is not trained, its tokenizer.json, train.tsv and dev.tsv."""
+    save(classifier(), at / "m.onnx")
+    word_tokenizer(at / "tokenizer.json", ROWS)
+    table(at / "train.tsv", 200, seed=1)
+    table(at / "dev.tsv", 60, seed=2)
+    return at
+
+
+__all__ = [
+    "CLASSES",
+    "ROWS",
+    "TOKENS",
+    "classifier",
+    "decoder",
+    "examples",
+    "folder",
+    "friendly",
+    "secret",
+    "table",
+]
