@@ -12,10 +12,10 @@ from ppc import passes
 from ppc.backend.check import check_model
 from ppc.backend.compile import refusing
 from ppc.backend.task import Task
+from ppc.backend.tune.division import Division, others
 from ppc.backend.tune.journal import Journal
 from ppc.backend.tune.judge import Judge, Texts, Verdict
 from ppc.backend.tune.menu import Menu
-from ppc.backend.tune.parts import Parts, others
 from ppc.backend.tune.price import Price, planned, price
 from ppc.backend.tune.search import Found, Goal, Worth, search
 from ppc.frontend.emit.model import save
@@ -120,7 +120,7 @@ def tune_model(
         graph = load(model, seq_len=seq_len, outputs=chosen)
         plan = planned(graph, None, settings.network)
     task = Task.of(plan, data, kept)
-    parts = Parts.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
+    parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
     run = _Run(graph, task, parts, settings, Journal(work), work, tell)
     found = run.found()
     write(found.student, output, parts.final, task)
@@ -147,7 +147,7 @@ class _Run:
         self,
         graph: Graph,
         task: Task,
-        parts: Parts,
+        parts: Division,
         settings: Settings,
         journal: Journal,
         work: Path | None,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ import torch
 from ppc.frontend.ir.graph import Graph, walk
 from ppc.frontend.ir.ops import Const
 from ppc.frontend.ir.text import show
+from ppc.passes.train import checkpoint
 from ppc.passes.train.examples import Batch, Examples, places
 from ppc.passes.train.trainable import Trainable
 
@@ -59,15 +58,6 @@ class Options:
     decay: float = 0.01
 
 
-class _Kept(TypedDict):
-    """A run that was interrupted, or is done."""
-
-    step: int
-    rate: float
-    weights: list[torch.Tensor]
-    optimiser: dict[str, object]
-
-
 def silent(what: str, done: int, total: int) -> None:
     pass
 
@@ -92,18 +82,13 @@ def optimise(
     """
     tensors = list(model.weights.values())
     run = _Run(model, loss, data, options)
-    kept = None if work is None else work / f"{_digest(graphs, data, held, options)}.pt"
-    step = 0
+    kept = None if work is None else work / f"{_digest(graphs, data, held, options)}{checkpoint.SUFFIX}"
+    optimiser, step = run.optimiser(), 0
     if kept is not None and kept.exists():
-        found: _Kept = torch.load(kept, map_location=model.device, weights_only=True)
-        step, rate = found["step"], found["rate"]
-        _assign(tensors, found["weights"])
-        optimiser = run.optimiser()
-        optimiser.load_state_dict(found["optimiser"])
+        step, rate = checkpoint.restore(kept, tensors, optimiser)
     else:
         rate = options.rate or _found(run, held, tell, what)
         log.info("%s: learning rate %g", what, rate)
-        optimiser = run.optimiser()
     while step < options.steps:
         value = run.step(optimiser, step, rate * _schedule(step, options))
         if not math.isfinite(value):
@@ -114,7 +99,7 @@ def optimise(
         step += 1
         tell(what, step, options.steps)
         if kept is not None and (step % _KEEP == 0 or step == options.steps):
-            _keep(kept, {"step": step, "rate": rate, "weights": tensors, "optimiser": optimiser.state_dict()})
+            checkpoint.keep(kept, tensors, optimiser, step, rate)
     return rate
 
 
@@ -188,13 +173,6 @@ def _assign(tensors: list[torch.Tensor], values: list[torch.Tensor]) -> None:
     with torch.no_grad():
         for x, value in zip(tensors, values, strict=True):
             x.copy_(value)
-
-
-def _keep(path: Path, state: _Kept) -> None:
-    """Whole, or not at all."""
-    half = path.with_suffix(".part")
-    torch.save(state, half)
-    os.replace(half, path)
 
 
 def _digest(graphs: Sequence[Graph], data: Examples, held: Examples, options: Options) -> str:

@@ -121,7 +121,7 @@ def test_it_goes_on_after_an_interruption(place: Path) -> None:
         each.mkdir()
     steps = ("--steps", 120, "--rate", "5e-3", "--json")
     running = Running(*asked(place, *steps, "-o", place / "a.onnx", "--work", work))
-    while not list(work.glob("*.pt")):
+    while not list(work.glob("*.safetensors")):
         assert running.process.poll() is None, running.end().err
     running.process.send_signal(signal.SIGINT)
     assert running.end().status == 130

@@ -61,7 +61,7 @@ def test_another_run_begins_anew(tmp_path: Path) -> None:
         fit(graph, data, held, options, work=tmp_path)
     fit(graph, examples(graph, seed=5), held, Options(steps=2, rate=1e-3), work=tmp_path)
     fit(classifier(seed=1), data, held, Options(steps=2, rate=1e-3), work=tmp_path)
-    assert len(list(tmp_path.glob("*.pt"))) == 4
+    assert len(list(tmp_path.glob("*.safetensors"))) == 4
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -32,7 +32,7 @@ CALIBRATING = 32
 
 
 @dataclass(frozen=True, repr=False)
-class Parts:
+class Division:
     train: Texts
     held: Texts
     decide: Texts
@@ -48,7 +48,7 @@ class Parts:
         tokenizer: Path,
         truncate: bool,
         seed: int,
-    ) -> Parts:
+    ) -> Division:
         """``data`` divided by ``seed``, and ``valid`` as ``final``.
 
         Raises BadInput for data that do not fit the model or the task, and for too few.
@@ -68,7 +68,7 @@ class Parts:
         deciding = min(DECIDING, len(texts) // 5)
         ends = [deciding, deciding + min(HOLDING, len(texts) // 10)]
         decide, held, train = (texts.at(each) for each in np.split(order, ends))
-        return Parts(train, held, decide, final)
+        return Division(train, held, decide, final)
 
     @property
     def samples(self) -> Sequence[dict[str, Array]]:

@@ -12,8 +12,8 @@ from text_model import word_tokenizer
 from tunable import CLASSES, ROWS, classifier, folder, table
 
 from ppc.backend.task import Task
-from ppc.backend.tune import parts as module
-from ppc.backend.tune.parts import Parts, others
+from ppc.backend.tune import division as module
+from ppc.backend.tune.division import Division, others
 from ppc.backend.tune.price import planned
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import LAN
@@ -33,9 +33,9 @@ def plan() -> Plan:
     return planned(classifier(), None, LAN)
 
 
-def parts(place: Path, plan: Plan, *, data: str = "train.tsv", tokenizer: str = "tokenizer.json") -> Parts:
+def parts(place: Path, plan: Plan, *, data: str = "train.tsv", tokenizer: str = "tokenizer.json") -> Division:
     tables = read(place / data), read(place / "dev.tsv")
-    return Parts.of(*tables, plan, classifier(), SAID, place / tokenizer, False, 0)
+    return Division.of(*tables, plan, classifier(), SAID, place / tokenizer, False, 0)
 
 
 def test_every_row_is_for_one_thing(place: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
