@@ -47,7 +47,7 @@ def tune(
     epochs: Annotated[float | None, typer.Option(min=0, help="The same, in rounds over the data.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Texts in a step.")] = 32,
     rate: Annotated[
-        float | None, typer.Option(min=0, help="The learning rate; found by trying without it.")
+        float | None, typer.Option(min=1e-9, help="The learning rate; found by trying without it.")
     ] = None,
     label_weight: Annotated[
         float, typer.Option(min=0, help="How much labels count beside the model's own answers.")
@@ -88,8 +88,7 @@ def tune(
         inputs.check_folders(work)
         work.mkdir()
     from ppc.backend.tune.report import document, lines, written
-    from ppc.backend.tune.search import Goal
-    from ppc.backend.tune.tune import Settings, tune_model
+    from ppc.backend.tune.settings import Goal, Settings
 
     limit = _target(target)
     settings = Settings(
@@ -109,7 +108,7 @@ def tune(
         for each in (data, valid)
     ]
     with Bar() as bar:
-        found = tune_model(
+        found = ppc.tune(
             model,
             data=tables[0],
             valid=tables[1],
@@ -120,7 +119,7 @@ def tune(
             truncate=truncate,
             settings=settings,
             work=work,
-            tell=bar,
+            progress=bar,
         )
     if report is not None:
         report.write_text(written(found, report.suffix), encoding="utf-8")

@@ -87,12 +87,16 @@ class Division:
 
 
 def others(data: DataSet, valid: DataSet) -> DataSet:
-    """The rows of ``data`` that are not in ``valid``. Raises BadInput where none is left, and where both are
-    one file."""
+    """The rows of ``data`` that are not in ``valid``. Raises BadInput where none is left, where both are one
+    file, and where one has columns that the other lacks."""
     if data.path.resolve() == valid.path.resolve():
         raise BadInput(
             f"--valid is --data, {data.path}: the final numbers are of texts that nothing was tuned on"
         )
+    for what in ("labels", "pairs"):
+        has, lacks = (data, valid) if getattr(valid, what) is None else (valid, data)
+        if getattr(has, what) is not None and getattr(lacks, what) is None:
+            raise BadInput(f"{has.path} has {what}, and {lacks.path} has none; both want the same columns")
     known = set(_rows(valid))
     kept = [i for i, row in enumerate(_rows(data)) if row not in known]
     if not kept:

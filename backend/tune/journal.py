@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ppc.backend.tune.search import Round, Worth
+from ppc.backend.tune.search import Decision, Round, Worth
 
 FILE = "journal.jsonl"
 
@@ -26,6 +26,10 @@ class Journal:
 
     def round(self, found: Round) -> None:
         self._line("tuned", found.document())
+
+    def decisions(self, decisions: Sequence[Decision]) -> None:
+        for each in decisions:
+            self._line("decision", each.document())
 
     def _line(self, event: str, document: Mapping[str, object]) -> None:
         if self._path is not None:

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from ppc.backend.scores import Rate
 from ppc.backend.tune.judge import Verdict
-from ppc.backend.tune.search import Worth
 from ppc.backend.tune.tune import Tuned
 
 Document = dict[str, object]
@@ -26,21 +25,6 @@ WHO = {
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Whether one unit stays ``replaced``, the score on the deciding rows ``before`` and ``after`` that was
-    decided, and what the unit is worth."""
-
-    worth: Worth
-    replaced: bool
-    before: float
-    after: float
-
-    def document(self) -> Document:
-        state = {"decision": "replaced" if self.replaced else "exact", "score_before": self.before}
-        return {**self.worth.document(), **state, "score_after": self.after}
-
-
-@dataclass(frozen=True)
 class Point:
     """A model that was met on the way. ``front``: none that is cheaper is as good."""
 
@@ -49,20 +33,6 @@ class Point:
     seconds: float
     score: float
     front: bool
-
-
-def decisions(tuned: Tuned) -> list[Decision]:
-    """Units that returned were judged by the round that sent them back and the one after it; those that stay,
-    by the teacher and the last."""
-    rounds = tuned.found.rounds
-    scores = [each.after.score for each in rounds]
-    back = {unit: i for i, each in enumerate(rounds) for unit in each.returned}
-    found = []
-    for worth in tuned.worths:
-        at = back.get(worth.unit)
-        before, after = (tuned.decided.score, scores[-1]) if at is None else (scores[at], scores[at + 1])
-        found.append(Decision(worth, at is None, before, after))
-    return found
 
 
 def points(tuned: Tuned) -> list[Point]:
@@ -96,7 +66,7 @@ def document(tuned: Tuned) -> Document:
         "steps": [each.steps for each in tuned.found.rounds],
         "prices": {who: {"bytes": p.bytes, "seconds": p.seconds} for who, p in tuned.prices.items()},
         "final": {who: verdict.document() for who, verdict in tuned.final.items()},
-        "decisions": [each.document() for each in decisions(tuned)],
+        "decisions": [each.document() for each in tuned.decisions],
         "rounds": [each.document() for each in tuned.found.rounds],
         "front": [
             {"name": p.name, "bytes": p.bytes, "seconds": p.seconds, "score": p.score}
@@ -112,7 +82,7 @@ def lines(tuned: Tuned) -> Iterator[str]:
     for who, verdict in tuned.final.items():
         yield f"{who:<10}{said(verdict, 'accuracy'):>26}{said(verdict, 'agreement'):>26}"
     yield ""
-    for each in decisions(tuned):
+    for each in tuned.decisions:
         worth = each.worth
         what = f"-> {worth.unit.variant}" if each.replaced else "exact"
         yield (
@@ -151,7 +121,7 @@ def written(tuned: Tuned, suffix: str) -> str:
     return _template(f"tuned{suffix}.jinja").render(
         tuned=tuned,
         who=WHO,
-        decisions=decisions(tuned),
+        decisions=tuned.decisions,
         points=points(tuned),
         picture=Picture.of(points(tuned)),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from ppc.backend.tune.judge import Judge, Verdict
 from ppc.backend.tune.menu import Array, Menu, Unit, state_of
 from ppc.backend.tune.price import Price
+from ppc.backend.tune.settings import Goal
 from ppc.frontend.ir.constant import Const, with_values
 from ppc.frontend.ir.graph import Graph
 
@@ -22,16 +23,18 @@ AGAIN = 3
 
 @dataclass(frozen=True)
 class Worth:
-    """Of one unit: the ``points`` of likeness that it takes alone, and what it ``saves`` where all others are
-    replaced too."""
+    """Of one unit: the ``points`` of likeness that it takes alone, over so many ``rows``, and what it
+    ``saves`` where all others are replaced too."""
 
     unit: Unit
     points: float
     saves: Price
+    rows: int
 
-    def a_point(self, least: float) -> float:
-        """Bytes saved for each point; ``least`` is what can be told from 0."""
-        return self.saves.bytes / max(self.points, least)
+    @property
+    def a_point(self) -> float:
+        """Bytes saved for each point. Half a row cannot be told from none."""
+        return self.saves.bytes / max(self.points, 50 / self.rows)
 
     def document(self) -> dict[str, object]:
         return {
@@ -69,27 +72,6 @@ class Round:
         }
 
 
-@dataclass(frozen=True)
-class Goal:
-    """``budget`` in points of score; ``bytes`` and ``seconds`` that an inference may cost."""
-
-    budget: float = 1.0
-    bytes: float | None = None
-    seconds: float | None = None
-
-    @property
-    def limit(self) -> str:
-        """As ``--target`` has it."""
-        if self.bytes is not None:
-            return f"{self.bytes / 1e6:g}MB"
-        return "none" if self.seconds is None else f"{self.seconds:g}s"
-
-    def affords(self, price: Price) -> bool:
-        return (self.bytes is None or price.bytes <= self.bytes) and (
-            self.seconds is None or price.seconds <= self.seconds
-        )
-
-
 @dataclass(frozen=True, repr=False)
 class Found:
     """The student, and how it came about; ``met``: within the budget."""
@@ -97,6 +79,34 @@ class Found:
     student: Graph
     rounds: tuple[Round, ...]
     met: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether one unit stays ``replaced``, the score on the deciding rows ``before`` and ``after`` that was
+    decided, and what the unit is worth."""
+
+    worth: Worth
+    replaced: bool
+    before: float
+    after: float
+
+    def document(self) -> dict[str, object]:
+        said = {"decision": "replaced" if self.replaced else "exact", "score_before": self.before}
+        return {**self.worth.document(), **said, "score_after": self.after}
+
+
+def decisions(worths: Sequence[Worth], teacher: Verdict, rounds: Sequence[Round]) -> tuple[Decision, ...]:
+    """Units that returned were judged by the round that sent them back and the one after it; those that stay,
+    by the teacher and the last."""
+    scores = [each.after.score for each in rounds]
+    back = {unit: i for i, each in enumerate(rounds) for unit in each.returned}
+    found = []
+    for worth in worths:
+        at = back.get(worth.unit)
+        before, after = (teacher.score, scores[-1]) if at is None else (scores[at], scores[at + 1])
+        found.append(Decision(worth, at is None, before, after))
+    return tuple(found)
 
 
 def search(
@@ -107,17 +117,15 @@ def search(
     steps: int,
     tune: Callable[[Graph, int, int], Graph],
     price: Callable[[Graph], Price],
-    least: float,
     told: Callable[[Round], None],
 ) -> Found:
     """``tune(graph, steps, round)`` trains, ``price(graph)`` is what it costs. What returns stays exact.
 
-    Units return only as long as the price stays within the goal. Points of likeness below ``least`` cannot be
-    told from 0. Every round is ``told``.
+    Units return only as long as the price stays within the goal. Every round is ``told``.
     """
     teacher = judge.teacher.score
     left, state, rounds = (
-        sorted(worths, key=lambda each: each.a_point(least)),
+        sorted(worths, key=lambda each: each.a_point),
         dict[Const, Array](),
         list[Round](),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from ppc.backend.tune.journal import Journal
 from ppc.backend.tune.judge import Judge, Texts, Verdict
 from ppc.backend.tune.menu import Menu
 from ppc.backend.tune.price import Price, planned, price
-from ppc.backend.tune.search import Found, Goal, Worth, search
+from ppc.backend.tune.search import Decision, Found, Worth, decisions, search
+from ppc.backend.tune.settings import Settings
 from ppc.frontend.emit.model import save
 from ppc.frontend.ir.graph import Graph
 from ppc.frontend.read.load import load
@@ -27,10 +28,7 @@ from ppc.passes.train.distil import Distillation, distil
 from ppc.passes.train.fit import fit
 from ppc.passes.train.optimise import Options, Tell, silent
 from ppc.runtime.base.errors import BadInput
-from ppc.runtime.net.network import Network, parse_network
 from ppc.runtime.service.dataset import DataSet
-
-NETWORK = "50Mbit,40ms"
 
 _SENSED = 512
 """Rows on which units are judged alone, at most."""
@@ -43,22 +41,6 @@ class NotTheStudent(Exception):
     """What was written is not what was tuned."""
 
     exit_status = 6
-
-
-@dataclass(frozen=True)
-class Settings:
-    """``steps`` of ``batch`` rows in the first tuning, or ``epochs``; ``labels``: how much they count beside
-    the teacher's answers; ``rate`` is found where None; ``network`` is what seconds are predicted for."""
-
-    profile: str = "friendly"
-    goal: Goal = field(default_factory=Goal)
-    steps: int = 300
-    epochs: float | None = None
-    batch: int = 32
-    rate: float | None = None
-    labels: float = 0.0
-    seed: int = 0
-    network: Network = field(default_factory=lambda: parse_network(NETWORK))
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +61,7 @@ class Tuned:
     tokens: int
     settings: Settings
     rows: dict[str, int]
-    worths: tuple[Worth, ...]
+    decisions: tuple[Decision, ...]
     found: Found
     decided: Verdict
     final: dict[str, Verdict]
@@ -120,11 +102,14 @@ def tune_model(
         graph = load(model, seq_len=seq_len, outputs=chosen)
         plan = planned(graph, None, settings.network)
     task = Task.of(plan, data, kept)
+    if settings.labels and (task.kind != "classes" or data.labels is None):
+        raise BadInput(
+            f"--label-weight {settings.labels:g}: {data.path} tells no classes that the model answers"
+        )
     parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
     run = _Run(graph, task, parts, settings, Journal(work), work, tell)
-    found = run.found()
+    found, decided = run.found()
     write(found.student, output, parts.final, task)
-    tuned = run.price(load(output))
     return Tuned(
         model=model,
         output=output,
@@ -132,11 +117,11 @@ def tune_model(
         tokens=seq_len,
         settings=settings,
         rows=parts.counts,
-        worths=run.worths,
+        decisions=decided,
         found=found,
         decided=run.judge.teacher,
         final=run.final(found),
-        prices={"teacher": run.exact, "tuned": tuned},
+        prices={"teacher": run.price(run.menu.teacher), "tuned": run.price(load(output))},
     )
 
 
@@ -158,33 +143,25 @@ class _Run:
         state = passes.run(graph, passes.Options(), parts.samples, stop_after="fold_scale")
         self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
         self.judge = Judge(self.menu.teacher, task, parts.decide)
-        self.exact = self.price(self.menu.teacher)
-        self.worths = self._worths()
 
     def price(self, graph: Graph) -> Price:
         network = self._settings.network
         return price(planned(graph, self._parts.samples, network), network)
 
-    def found(self) -> Found:
-        goal = self._settings.goal
-        everything = self.price(self.menu.graph(self.menu.units))
-        if not goal.affords(everything):
+    def found(self) -> tuple[Found, tuple[Decision, ...]]:
+        """The student, and how each unit was decided."""
+        menu, goal, journal = self.menu, self._settings.goal, self._journal
+        cheapest = self.price(menu.graph(menu.units))
+        if not goal.affords(cheapest):
             raise BadInput(
-                f"--target {goal.limit}: with all {len(self.menu.units)} units replaced it is {everything}"
+                f"--target {goal.limit}: with all {len(menu.units)} units replaced it is {cheapest}"
             )
-        least = 50 / len(self._parts.decide)
-        steps = self._steps()
-        return search(
-            self.menu,
-            self.worths,
-            self.judge,
-            goal,
-            steps,
-            self._tune,
-            self.price,
-            least,
-            self._journal.round,
-        )
+        worths = self._worths(cheapest)
+        journal.worths(worths)
+        found = search(menu, worths, self.judge, goal, self._steps(), self._tune, self.price, journal.round)
+        decided = decisions(worths, self.judge.teacher, found.rounds)
+        journal.decisions(decided)
+        return found, decided
 
     def final(self, found: Found) -> dict[str, Verdict]:
         judge = Judge(self.menu.teacher, self._task, self._parts.final)
@@ -204,23 +181,21 @@ class _Run:
             return settings.steps
         return max(1, round(settings.epochs * len(self._parts.train) / settings.batch))
 
-    def _worths(self) -> tuple[Worth, ...]:
+    def _worths(self, cheapest: Price) -> list[Worth]:
         """What each unit takes from the teacher alone, and saves where all others are replaced too."""
         menu, decide = self.menu, self._parts.decide
-        judge = Judge(menu.teacher, self._task, decide.at(np.arange(min(_SENSED, len(decide)))))
-        everything = self.price(menu.graph(menu.units))
+        rows = min(_SENSED, len(decide))
+        judge = Judge(menu.teacher, self._task, decide.at(np.arange(rows)))
         saved: dict[object, Price] = {}
         found = []
         for i, unit in enumerate(menu.units):
             if unit.sort not in saved:
-                saved[unit.sort] = (
-                    self.price(menu.graph([x for x in menu.units if x is not unit])) - everything
-                )
+                others = [each for each in menu.units if each is not unit]
+                saved[unit.sort] = self.price(menu.graph(others)) - cheapest
             points = 100 * (1 - judge(menu.graph([unit])).likeness)
-            found.append(Worth(unit, points, saved[unit.sort]))
+            found.append(Worth(unit, points, saved[unit.sort], rows))
             self._tell("units", i + 1, len(menu.units))
-        self._journal.worths(found)
-        return tuple(found)
+        return found
 
     def _tune(self, student: Graph, steps: int, number: int) -> Graph:
         settings, parts = self._settings, self._parts

@@ -71,9 +71,10 @@ def test_the_file_compiles_as_it_is_at_the_price_that_was_told(done: Done, place
 
 def test_the_journal_tells_every_decision(done: Done, place: Path) -> None:
     lines = [json.loads(line) for line in (place / "work" / "journal.jsonl").read_text().splitlines()]
-    assert [each["event"] for each in lines] == ["unit"] * 4 + ["tuned"]
+    assert [each["event"] for each in lines] == ["unit"] * 4 + ["tuned"] + ["decision"] * 4
     assert {"layer", "operator", "bytes_saved", "seconds_saved", "points_alone"} <= lines[0].keys()
-    assert {"before", "after", "bytes", "seconds", "returned"} <= lines[-1].keys()
+    assert {"before", "after", "bytes", "seconds", "returned"} <= lines[4].keys()
+    assert {"layer", "operator", "score_before", "score_after", "decision"} <= lines[-1].keys()
 
 
 def test_a_page(done: Done, place: Path) -> None:
@@ -164,6 +165,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     r"written as \.md, \.html, \.json": ("--report", "x.pdf"),
     r"as 40MB or 2s, not 'fast'": ("--target", "fast"),
     r"no output 'nothing'": ("--output", "nothing"),
+    r"train\.tsv has labels, and .*texts\.txt has none": ("valid=texts.txt",),
+    r"--label-weight 1: .*texts\.txt tells no classes": ("data=texts.txt", "--label-weight", "1"),
 }
 
 
@@ -179,6 +182,7 @@ def test_what_does_not_fit(place: Path, words: str) -> None:
     }
     for name, lines in tables.items():
         (place / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    (place / "texts.txt").write_text("".join(row.split("\t")[0] + "\n" for row in rows[1:]))
     word_tokenizer(place / "other.json", 60)
     files = dict(each.split("=") for each in WRONG[words] if "=" in each)
     args = [place / each if "." in each else each for each in WRONG[words] if "=" not in each]

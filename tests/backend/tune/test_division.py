@@ -76,3 +76,12 @@ def test_rows_of_valid_are_left_out() -> None:
 def test_pairs_are_the_same_in_both_halves_alone() -> None:
     data = DataSet(Path("a"), (1, 2), ("x", "x"), ("y", "z"))
     assert others(data, DataSet(Path("b"), (1,), ("x",), ("z",))).pairs == ("y",)
+
+
+def test_both_have_the_same_columns() -> None:
+    labelled = DataSet(Path("b"), (1,), ("x",), labels=(1,), names=("0", "1"))
+    for each in ((rows("a", "y"), labelled), (labelled, rows("a", "y"))):
+        with pytest.raises(BadInput, match="b has labels, and a has none; both want the same columns"):
+            others(*each)
+    with pytest.raises(BadInput, match="c has pairs, and a has none"):
+        others(DataSet(Path("c"), (1,), ("x",), ("y",)), rows("a", "y"))

@@ -15,7 +15,8 @@ from ppc.backend.scores import Rate
 from ppc.backend.tune.judge import Verdict
 from ppc.backend.tune.menu import Menu, Unit
 from ppc.backend.tune.price import Price
-from ppc.backend.tune.search import Found, Goal, Round, Worth, search
+from ppc.backend.tune.search import Found, Round, Worth, search
+from ppc.backend.tune.settings import Goal
 from ppc.frontend.ir.graph import Graph
 
 MB = 10**6
@@ -32,7 +33,7 @@ class World:
         feeds = [{name: x[0] for name, x in examples(classifier()).feeds.items()}]
         self.menu = Menu.of(classifier(), passes.find_profile("friendly"), feeds)
         self.worths = [
-            Worth(unit, takes / 10, Price(saves * MB, saves))
+            Worth(unit, takes / 10, Price(saves * MB, saves), 500)
             for unit, takes, saves in zip(self.menu.units, TAKES, SAVES, strict=True)
         ]
         self.graphs: dict[Graph, Sequence[Unit]] = {}
@@ -70,7 +71,7 @@ class World:
         return graph
 
     def search(self, goal: Goal) -> Found:
-        return search(self.menu, self.worths, self, goal, 30, self.tune, self.price, 0.1, self.told.append)  # type: ignore[arg-type]
+        return search(self.menu, self.worths, self, goal, 30, self.tune, self.price, self.told.append)  # type: ignore[arg-type]
 
 
 @pytest.fixture
