@@ -165,8 +165,8 @@ WRONG: dict[str, tuple[str, ...]] = {
     r"written as \.md, \.html, \.json": ("--report", "x.pdf"),
     r"as 40MB or 2s, not 'fast'": ("--target", "fast"),
     r"no output 'nothing'": ("--output", "nothing"),
-    r"train\.tsv has labels, and .*texts\.txt has none": ("valid=texts.txt",),
-    r"--label-weight 1: .*texts\.txt tells no classes": ("data=texts.txt", "--label-weight", "1"),
+    r"train\.tsv has labels, and .*plain\.txt has none": ("valid=plain.txt",),
+    r"--label-weight 1: .*plain\.txt tells no": ("data=plain.txt", "valid=other.txt", "--label-weight", "1"),
 }
 
 
@@ -182,7 +182,8 @@ def test_what_does_not_fit(place: Path, words: str) -> None:
     }
     for name, lines in tables.items():
         (place / f"{name}.tsv").write_text("\n".join(lines) + "\n")
-    (place / "texts.txt").write_text("".join(row.split("\t")[0] + "\n" for row in rows[1:]))
+    (place / "plain.txt").write_text("".join(row.split("\t")[0] + "\n" for row in rows[1:]))
+    (place / "other.txt").write_text("w1 w2\nw3 w4\n")
     word_tokenizer(place / "other.json", 60)
     files = dict(each.split("=") for each in WRONG[words] if "=" in each)
     args = [place / each if "." in each else each for each in WRONG[words] if "=" not in each]

@@ -20,6 +20,8 @@ from ppc.runtime.net.network import LAN
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.service.dataset import DataSet, read
 
+pytestmark = pytest.mark.long
+
 SAID = Task("classes", "logits", CLASSES, False)
 
 
