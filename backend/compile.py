@@ -117,7 +117,7 @@ def compile_model(
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
-        with _refusing(again):
+        with refusing(again):
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
             feasible(told.graph)
         graph, axes = told.graph, axes or told.axes
@@ -139,7 +139,7 @@ def compile_model(
             _emitted(state, emit_onnx)
         log.info("choosing packings and writing the plan")
         options = Options(seq_len=length, dims=dict(sorted((dims or {}).items())), byte_price=byte_price)
-        with _refusing(again):
+        with refusing(again):
             compiled.append(
                 lower(
                     state.graph,
@@ -173,7 +173,7 @@ def emit_model(
     length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
     chosen = tuple(outputs) if outputs else None
     again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
-    with _refusing(again):
+    with refusing(again):
         graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile", again)
     _emitted(state, path)
@@ -233,12 +233,12 @@ def _passed(
     stop_after: str,
     again: Callable[[], Checked],
 ) -> passes.State:
-    with _refusing(again):
+    with refusing(again):
         return passes.run(graph, options, feeds, stop_after)
 
 
 @contextmanager
-def _refusing(again: Callable[[], Checked]) -> Iterator[None]:
+def refusing(again: Callable[[], Checked]) -> Iterator[None]:
     """Refusals, which are of one op, as all that is in the way; where nothing is, as they are."""
     try:
         yield

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,11 +45,14 @@ class Applied:
 
 @dataclass(frozen=True)
 class Substituted:
-    """``fitted`` has the constants of each op replaced, in the order of `walk`."""
+    """``fitted`` has the constants of each op replaced, in the order of `walk`; ``chosen`` which substitution
+    took its place, and ``made`` what every op of the graph became."""
 
     graph: Graph
     applied: tuple[Applied, ...] = ()
     fitted: tuple[Constants, ...] = ()
+    chosen: Mapping[Op, Substitution] = field(default_factory=dict)
+    made: Mapping[Op, Op] = field(default_factory=dict)
 
 
 def apply_profile(
@@ -74,7 +77,8 @@ def apply_profile(
     with np.errstate(all="ignore"):
         found = tuple(fitted) or tuple(_fit(graph, chosen, feeds))
     made = _rebuild(graph, chosen, found)
-    return Substituted(graph.mapped(made), _report(chosen), found)
+    taken = {op: rule.substitution for op, rule in chosen.items() if rule.substitution}
+    return Substituted(graph.mapped(made), _report(chosen), found, taken, made)
 
 
 def _all_fit(profile: Profile, asked: list[Op], graph: Graph) -> None:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from ppc.backend.compile import Compiled
     from ppc.backend.document import Summary
     from ppc.backend.evaluation import Evaluation
+    from ppc.backend.tune.settings import Settings
+    from ppc.backend.tune.tune import Tuned
     from ppc.runtime.session.executor import Progress
 
 
@@ -159,6 +161,53 @@ def evaluate(
     )
 
 
+def tune(
+    model: str | Path,
+    *,
+    data: DataSet,
+    valid: DataSet,
+    tokenizer: Path,
+    output: Path,
+    seq_len: int,
+    kept: str | None = None,
+    truncate: bool = False,
+    settings: Settings | None = None,
+    work: Path | None = None,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Replace what is dear in an ONNX model, tune it to answer as before, and write it; needs PyTorch.
+
+    Args:
+        data: texts (`read_data`) to tune on and to decide by; ``valid``: others, for the final numbers alone.
+        tokenizer: the model's tokenizer.json.
+        output: the file to be written, for prompts of ``seq_len`` tokens.
+        kept: which output is wanted, where the model has several.
+        truncate: cut texts that are too long, which are refused otherwise.
+        settings: what may be replaced by what, at which loss of accuracy, and how long it is tuned
+            (`ppc.backend.tune.settings`).
+        work: a folder for a journal, and from which an interrupted run goes on with the same decisions.
+        progress: called with what is going on, how much of it is done, and of how much.
+
+    Raises BadInput and UsageError, before anything is trained, where model, data and tokenizer do not fit one
+    another, and where PyTorch is missing.
+    """
+    from ppc.backend.tune.tune import tune_model
+
+    return tune_model(
+        Path(model),
+        data=data,
+        valid=valid,
+        tokenizer=tokenizer,
+        output=output,
+        seq_len=seq_len,
+        kept=kept,
+        truncate=truncate,
+        settings=settings,
+        work=work,
+        tell=progress or (lambda phase, done, total: None),
+    )
+
+
 def summary(plan: Plan) -> Summary:
     """Price, formats and who sees what, as one document."""
     from ppc.backend.report import summary as describe
@@ -186,4 +235,5 @@ __all__ = [
     "summary",
     "tokenize",
     "tokenize_all",
+    "tune",
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc.frontend.ir.graph import BOOL, FLOAT, INT, IRError, Num, Op, TensorType
+from ppc.frontend.ir.graph import BOOL, FLOAT, INT, Graph, IRError, Num, Op, TensorType, rebuild
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,3 +51,10 @@ def scalar(op: Op) -> float | None:
     if isinstance(op, Const) and op.value.size == 1 and op.value.dtype.kind in "fi":
         return float(op.value.reshape(()).item())
     return None
+
+
+def with_values(graph: Graph, values: Mapping[Const, NDArray[Any]]) -> Graph:
+    """The graph with other numbers in some of its constants."""
+    return rebuild(
+        graph, lambda op: replace(op, value=values[op]) if isinstance(op, Const) and op in values else op
+    )

@@ -1,0 +1,110 @@
+"""Which rows are for what: to train on, to choose a learning rate by, to decide by, and to judge at last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ppc.backend.task import Task
+from ppc.backend.tune.judge import Texts
+from ppc.backend.tune.menu import Array
+from ppc.frontend.ir.graph import Graph
+from ppc.passes.draw_inputs import looked_up
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.plan.file import Plan
+from ppc.runtime.service.dataset import DataSet
+from ppc.runtime.service.tokens import Encoder
+
+log = logging.getLogger(__name__)
+
+DECIDING, HOLDING = 2000, 256
+"""Rows held out of the data, at most: a fifth for decisions, a tenth for the learning rate."""
+
+FEWEST = 20
+"""Rows that can be divided so."""
+
+CALIBRATING = 32
+"""Rows that show ranges, and that substitutions are fitted to."""
+
+
+@dataclass(frozen=True, repr=False)
+class Division:
+    train: Texts
+    held: Texts
+    decide: Texts
+    final: Texts
+
+    @staticmethod
+    def of(
+        data: DataSet,
+        valid: DataSet,
+        plan: Plan,
+        graph: Graph,
+        task: Task,
+        tokenizer: Path,
+        truncate: bool,
+        seed: int,
+    ) -> Division:
+        """``data`` divided by ``seed``, and ``valid`` as ``final``.
+
+        Raises BadInput for data that do not fit the model or the task, and for too few.
+        """
+        encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
+        texts, final = (Texts.of(each, task, encoder, truncate) for each in (data, valid))
+        for name, rows in looked_up(graph).items():
+            most = max(int(each.examples.feeds[name].max()) for each in (texts, final))
+            if most >= rows:
+                raise BadInput(
+                    f"{tokenizer}: the id {most:,} for input {name!r}, whose table in the model has {rows:,} "
+                    "rows: it is the tokenizer of another model"
+                )
+        if len(texts) < FEWEST:
+            raise BadInput(f"{data.path}: {len(texts)} rows are too few to tune on; give {FEWEST} or more")
+        order = np.random.default_rng(seed).permutation(len(texts))
+        deciding = min(DECIDING, len(texts) // 5)
+        ends = [deciding, deciding + min(HOLDING, len(texts) // 10)]
+        decide, held, train = (texts.at(each) for each in np.split(order, ends))
+        return Division(train, held, decide, final)
+
+    @property
+    def samples(self) -> Sequence[dict[str, Array]]:
+        """Inputs to calibrate on."""
+        feeds = self.train.examples.feeds
+        return [{name: x[i] for name, x in feeds.items()} for i in range(min(CALIBRATING, len(self.train)))]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {
+            "train": len(self.train),
+            "rate": len(self.held),
+            "decide": len(self.decide),
+            "valid": len(self.final),
+        }
+
+
+def others(data: DataSet, valid: DataSet) -> DataSet:
+    """The rows of ``data`` that are not in ``valid``. Raises BadInput where none is left, where both are one
+    file, and where one has columns that the other lacks."""
+    if data.path.resolve() == valid.path.resolve():
+        raise BadInput(
+            f"--valid is --data, {data.path}: the final numbers are of texts that nothing was tuned on"
+        )
+    for what in ("labels", "pairs"):
+        has, lacks = (data, valid) if getattr(valid, what) is None else (valid, data)
+        if getattr(has, what) is not None and getattr(lacks, what) is None:
+            raise BadInput(f"{has.path} has {what}, and {lacks.path} has none; both want the same columns")
+    known = set(_rows(valid))
+    kept = [i for i, row in enumerate(_rows(data)) if row not in known]
+    if not kept:
+        raise BadInput(f"all rows of {data.path} are in {valid.path} too; nothing is left to tune on")
+    if len(kept) < len(data):
+        log.info("%s rows of %s are in %s too, and left out", len(data) - len(kept), data.path, valid.path)
+    return data.some(kept)
+
+
+def _rows(data: DataSet) -> Sequence[tuple[str, ...]]:
+    return list(zip(data.texts, data.pairs, strict=True)) if data.pairs else [(text,) for text in data.texts]

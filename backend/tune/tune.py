@@ -1,0 +1,237 @@
+"""Replace what is dear in a model, tune what is left, and write it as ONNX that compiles as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ppc import passes
+from ppc.backend.check import check_model
+from ppc.backend.compile import refusing
+from ppc.backend.task import Task
+from ppc.backend.tune.division import Division, others
+from ppc.backend.tune.journal import Journal
+from ppc.backend.tune.judge import Judge, Texts, Verdict
+from ppc.backend.tune.menu import Menu
+from ppc.backend.tune.price import Price, planned, price
+from ppc.backend.tune.search import Decision, Found, Worth, decisions, search
+from ppc.backend.tune.settings import Settings
+from ppc.frontend.emit.model import save
+from ppc.frontend.ir.graph import Graph
+from ppc.frontend.read.load import load
+from ppc.frontend.read.run import Runner
+from ppc.passes.train.answers import answers
+from ppc.passes.train.distil import Distillation, distil
+from ppc.passes.train.fit import fit
+from ppc.passes.train.optimise import Options, Tell, silent
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.service.dataset import DataSet
+
+_SENSED = 512
+"""Rows on which units are judged alone, at most."""
+
+_CHECKED, _OFF = 16, 1e-3
+"""Rows that ONNX Runtime answers as well, and how far off it may be, in parts of the answers' spread."""
+
+
+class NotTheStudent(Exception):
+    """What was written is not what was tuned."""
+
+    exit_status = 6
+
+
+@dataclass(frozen=True, repr=False)
+class Tuned:
+    """All that was found out.
+
+    Attributes:
+        decided: the teacher, on the rows that decisions were made by.
+        final: on texts that nothing was chosen by, the teacher, the student before and after tuning, and as
+            control the teacher trained on labels for as many steps.
+        prices: of the model as it was, and of the file that was written.
+        rows: how many there were for what.
+    """
+
+    model: Path
+    output: Path
+    task: Task
+    tokens: int
+    settings: Settings
+    rows: dict[str, int]
+    decisions: tuple[Decision, ...]
+    found: Found
+    decided: Verdict
+    final: dict[str, Verdict]
+    prices: dict[str, Price]
+
+
+def tune_model(
+    model: Path,
+    *,
+    data: DataSet,
+    valid: DataSet,
+    tokenizer: Path,
+    output: Path,
+    seq_len: int,
+    kept: str | None = None,
+    truncate: bool = False,
+    settings: Settings | None = None,
+    work: Path | None = None,
+    tell: Tell = silent,
+) -> Tuned:
+    """Tune a model at one length and write it to ``output``.
+
+    Args:
+        data: texts to tune on and to decide by, with labels or without; ``valid``: others, for the final
+            numbers alone. Rows of ``data`` that are in ``valid`` too are left out.
+        kept: the output that is wanted, where the model has several.
+        truncate: cut texts that are too long, which are refused otherwise.
+        work: a folder for the journal, and from which an interrupted run goes on.
+
+    Raises BadInput and UsageError, before anything is trained, where model, data and tokenizer do not fit one
+    another; Unsupported for a model that does not compile; NotTheStudent where ONNX Runtime finds other
+    answers in the file than training had.
+    """
+    settings = settings or Settings()
+    data = others(data, valid)
+    chosen = (kept,) if kept else None
+    with refusing(partial(check_model, model, seq_len=seq_len, dims={}, outputs=chosen)):
+        graph = load(model, seq_len=seq_len, outputs=chosen)
+        plan = planned(graph, None, settings.network)
+    task = Task.of(plan, data, kept)
+    if settings.labels and (task.kind != "classes" or data.labels is None):
+        raise BadInput(
+            f"--label-weight {settings.labels:g}: {data.path} tells no classes that the model answers"
+        )
+    parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
+    run = _Run(graph, task, parts, settings, Journal(work), work, tell)
+    found, decided = run.found()
+    write(found.student, output, parts.final, task)
+    return Tuned(
+        model=model,
+        output=output,
+        task=task,
+        tokens=seq_len,
+        settings=settings,
+        rows=parts.counts,
+        decisions=decided,
+        found=found,
+        decided=run.judge.teacher,
+        final=run.final(found),
+        prices={"teacher": run.price(run.menu.teacher), "tuned": run.price(load(output))},
+    )
+
+
+class _Run:
+    """What all stages of one tuning know."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        task: Task,
+        parts: Division,
+        settings: Settings,
+        journal: Journal,
+        work: Path | None,
+        tell: Tell,
+    ) -> None:
+        self._parts, self._settings, self._work, self._tell, self._task = parts, settings, work, tell, task
+        self._journal = journal
+        state = passes.run(graph, passes.Options(), parts.samples, stop_after="fold_scale")
+        self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
+        self.judge = Judge(self.menu.teacher, task, parts.decide)
+
+    def price(self, graph: Graph) -> Price:
+        network = self._settings.network
+        return price(planned(graph, self._parts.samples, network), network)
+
+    def found(self) -> tuple[Found, tuple[Decision, ...]]:
+        """The student, and how each unit was decided."""
+        menu, goal, journal = self.menu, self._settings.goal, self._journal
+        cheapest = self.price(menu.graph(menu.units))
+        if not goal.affords(cheapest):
+            raise BadInput(
+                f"--target {goal.limit}: with all {len(menu.units)} units replaced it is {cheapest}"
+            )
+        worths = self._worths(cheapest)
+        journal.worths(worths)
+        found = search(menu, worths, self.judge, goal, self._steps(), self._tune, self.price, journal.round)
+        decided = decisions(worths, self.judge.teacher, found.rounds)
+        journal.decisions(decided)
+        return found, decided
+
+    def final(self, found: Found) -> dict[str, Verdict]:
+        judge = Judge(self.menu.teacher, self._task, self._parts.final)
+        verdicts = {
+            "teacher": judge.teacher,
+            "untuned": judge(self.menu.graph(found.rounds[-1].replaced)),
+            "tuned": judge(found.student),
+        }
+        steps = sum(each.steps for each in found.rounds)
+        if steps and self._parts.train.examples.labels is not None:
+            verdicts["control"] = judge(self._control(steps))
+        return verdicts
+
+    def _steps(self) -> int:
+        settings = self._settings
+        if settings.epochs is None:
+            return settings.steps
+        return max(1, round(settings.epochs * len(self._parts.train) / settings.batch))
+
+    def _worths(self, cheapest: Price) -> list[Worth]:
+        """What each unit takes from the teacher alone, and saves where all others are replaced too."""
+        menu, decide = self.menu, self._parts.decide
+        rows = min(_SENSED, len(decide))
+        judge = Judge(menu.teacher, self._task, decide.at(np.arange(rows)))
+        saved: dict[object, Price] = {}
+        found = []
+        for i, unit in enumerate(menu.units):
+            if unit.sort not in saved:
+                others = [each for each in menu.units if each is not unit]
+                saved[unit.sort] = self.price(menu.graph(others)) - cheapest
+            points = 100 * (1 - judge(menu.graph([unit])).likeness)
+            found.append(Worth(unit, points, saved[unit.sort], rows))
+            self._tell("units", i + 1, len(menu.units))
+        return found
+
+    def _tune(self, student: Graph, steps: int, number: int) -> Graph:
+        settings, parts = self._settings, self._parts
+        options = Distillation(
+            steps=steps,
+            batch=settings.batch,
+            rate=settings.rate,
+            seed=settings.seed + number,
+            target="vectors" if self._task.kind == "embeddings" else "logits",
+            labels=settings.labels,
+        )
+        train, held = parts.train.examples, parts.held.examples
+        what = f"tuning {number + 1}"
+        return distil(
+            self.menu.teacher, student, train, held, options, what=what, tell=self._tell, work=self._work
+        )
+
+    def _control(self, steps: int) -> Graph:
+        settings, parts = self._settings, self._parts
+        options = Options(steps=steps, batch=settings.batch, rate=settings.rate, seed=settings.seed)
+        train, held = parts.train.examples, parts.held.examples
+        return fit(self.menu.teacher, train, held, options, what="control", tell=self._tell, work=self._work)
+
+
+def write(student: Graph, path: Path, texts: Texts, task: Task) -> None:
+    """The student as ONNX, which ONNX Runtime must answer some of ``texts`` like. Raises NotTheStudent."""
+    save(student, path)
+    some = texts.at(np.arange(min(_CHECKED, len(texts)))).examples
+    wanted, runner = answers(student, some)[task.output], Runner(path, [task.output])
+    found = np.stack(
+        [runner.run({name: x[i] for name, x in some.feeds.items()})[task.output] for i in range(len(some))]
+    )
+    off, spread = float(np.abs(found - wanted).max()), float(wanted.std())
+    if not off <= _OFF * spread:
+        path.unlink()
+        raise NotTheStudent(
+            f"{path}: not written: ONNX Runtime is {off:g} off what was tuned, of answers that spread by "
+            f"{spread:g}"
+        )

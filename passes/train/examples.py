@@ -1,0 +1,70 @@
+"""What is trained on: inputs of many prompts, stacked, and their labels where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, repr=False)
+class Examples:
+    """``feeds``: of each input the samples on a first axis. ``labels``: a class for each sample, or one for
+    each of its tokens, `NONE` where there is none."""
+
+    feeds: Mapping[str, Array]
+    labels: Array | None = None
+
+    @staticmethod
+    def of(samples: Sequence[Mapping[str, Array]], labels: Sequence[int] | Array | None = None) -> Examples:
+        """Of one set of inputs for each sample, at least one."""
+        feeds = {name: np.stack([np.asarray(each[name]) for each in samples]) for name in samples[0]}
+        return Examples(feeds, None if labels is None else np.asarray(labels, np.int64))
+
+    def __len__(self) -> int:
+        return len(next(iter(self.feeds.values())))
+
+    def at(self, places: Array) -> Examples:
+        """The samples of these places."""
+        labels = None if self.labels is None else self.labels[places]
+        return Examples({name: value[places] for name, value in self.feeds.items()}, labels)
+
+    def split(self, count: int, seed: int) -> tuple[Examples, Examples]:
+        """``count`` samples chosen by ``seed``, and the others."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self.at(np.sort(order[:count])), self.at(np.sort(order[count:]))
+
+    def on(self, device: torch.device) -> Batch:
+        labels = None if self.labels is None else torch.as_tensor(self.labels, device=device)
+        return Batch({name: torch.as_tensor(x, device=device) for name, x in self.feeds.items()}, labels)
+
+
+NONE = -100
+"""No label: what PyTorch's losses leave out."""
+
+
+@dataclass(frozen=True, repr=False)
+class Batch:
+    """Samples as tensors."""
+
+    feeds: Mapping[str, torch.Tensor]
+    labels: torch.Tensor | None
+
+
+def places(count: int, batch: int, step: int, seed: int) -> Array:
+    """Which of ``count`` samples are the ``step``-th batch of an endless row of shuffled epochs.
+
+    They depend on nothing else, so that a run that goes on later meets the same ones.
+    """
+    wanted = np.arange(step * batch, (step + 1) * batch)
+    orders = {
+        int(epoch): np.random.default_rng((seed, int(epoch))).permutation(count)
+        for epoch in np.unique(wanted // count)
+    }
+    return np.array([orders[int(i // count)][i % count] for i in wanted])

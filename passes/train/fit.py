@@ -1,0 +1,43 @@
+"""Train a graph on labels: a teacher before it is distilled, or for as long as its student was, since labels
+train a teacher too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ppc.frontend.ir.graph import FLOAT, Graph
+from ppc.passes.train import losses
+from ppc.passes.train.examples import Batch, Examples
+from ppc.passes.train.optimise import Options, Tell, optimise, silent
+from ppc.passes.train.trainable import Trainable, device
+
+
+def fit(
+    graph: Graph,
+    data: Examples,
+    held: Examples,
+    options: Options | None = None,
+    *,
+    what: str = "training",
+    tell: Tell = silent,
+    work: Path | None = None,
+) -> Graph:
+    """``graph`` with weights that give the labels of ``data``, by cross-entropy of its one output of numbers.
+
+    ``held`` chooses the learning rate; ``work`` is a folder from which an interrupted run goes on. Raises
+    ValueError for a graph with several such outputs, or data without labels.
+    """
+    outputs = [op for op in graph.outputs.values() if op.type.num == FLOAT]
+    if len(outputs) != 1 or data.labels is None or held.labels is None:
+        raise ValueError(f"labels are fitted by one output of logits, not {len(outputs)}, and need labels")
+    model = Trainable(graph, device())
+
+    def loss(batch: Batch) -> torch.Tensor:
+        assert batch.labels is not None
+        return losses.hard_labels(model(batch.feeds, outputs)[0], batch.labels)
+
+    options = options or Options()
+    optimise(model, loss, data, held, options, graphs=(graph,), what=what, tell=tell, work=work)
+    return model.as_graph()

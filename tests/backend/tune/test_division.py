@@ -1,0 +1,89 @@
+"""Which rows are for what, and what data do not fit a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from text_model import word_tokenizer
+from tunable import CLASSES, ROWS, classifier, folder, table
+
+from ppc.backend.task import Task
+from ppc.backend.tune import division as module
+from ppc.backend.tune.division import Division, others
+from ppc.backend.tune.price import planned
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.network import LAN
+from ppc.runtime.plan.file import Plan
+from ppc.runtime.service.dataset import DataSet, read
+
+pytestmark = pytest.mark.long
+
+SAID = Task("classes", "logits", CLASSES, False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("parts"))
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return planned(classifier(), None, LAN)
+
+
+def parts(place: Path, plan: Plan, *, data: str = "train.tsv", tokenizer: str = "tokenizer.json") -> Division:
+    tables = read(place / data), read(place / "dev.tsv")
+    return Division.of(*tables, plan, classifier(), SAID, place / tokenizer, False, 0)
+
+
+def test_every_row_is_for_one_thing(place: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = parts(place, plan)
+    assert found.counts == {"train": 140, "rate": 20, "decide": 40, "valid": 60}
+    assert len(found.samples) == module.CALIBRATING
+    monkeypatch.setattr(module, "DECIDING", 10)
+    monkeypatch.setattr(module, "HOLDING", 5)
+    assert parts(place, plan).counts == {"train": 185, "rate": 5, "decide": 10, "valid": 60}
+
+
+def test_the_tokenizer_of_another_model(place: Path, plan: Plan) -> None:
+    word_tokenizer(place / "larger.json", ROWS + 30)
+    (place / "larger.tsv").write_text((place / "train.tsv").read_text() + "w1 w45\t1\n")
+    wanted = rf"larger\.json: the id 45 for input 'input_ids', whose table in the model has {ROWS} rows"
+    with pytest.raises(BadInput, match=wanted):
+        parts(place, plan, data="larger.tsv", tokenizer="larger.json")
+
+
+def test_too_few_rows(place: Path, plan: Plan) -> None:
+    table(place / "few.tsv", module.FEWEST - 1, seed=3)
+    with pytest.raises(BadInput, match=r"few\.tsv: 19 rows are too few to tune on; give 20 or more"):
+        parts(place, plan, data="few.tsv")
+
+
+def rows(name: str, *texts: str) -> DataSet:
+    return DataSet(Path(name), tuple(range(len(texts))), texts)
+
+
+def test_rows_of_valid_are_left_out() -> None:
+    assert others(rows("a", "x", "y", "z"), rows("b", "y", "w")).texts == ("x", "z")
+    with pytest.raises(BadInput, match="all rows of a are in b too"):
+        others(rows("a", "x", "y"), rows("b", "y", "x", "w"))
+    with pytest.raises(BadInput, match="--valid is --data, a: the final numbers are of texts"):
+        others(rows("a", "x", "y"), rows("a", "x", "y"))
+
+
+def test_pairs_are_the_same_in_both_halves_alone() -> None:
+    data = DataSet(Path("a"), (1, 2), ("x", "x"), ("y", "z"))
+    assert others(data, DataSet(Path("b"), (1,), ("x",), ("z",))).pairs == ("y",)
+
+
+def test_both_have_the_same_columns() -> None:
+    labelled = DataSet(Path("b"), (1,), ("x",), labels=(1,), names=("0", "1"))
+    for each in ((rows("a", "y"), labelled), (labelled, rows("a", "y"))):
+        with pytest.raises(BadInput, match="b has labels, and a has none; both want the same columns"):
+            others(*each)
+    with pytest.raises(BadInput, match="c has pairs, and a has none"):
+        others(DataSet(Path("c"), (1,), ("x",), ("y",)), rows("a", "y"))

@@ -1,0 +1,96 @@
+"""Units are the operators of a kind in a layer, and any of them can be replaced without the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from tunable import classifier, examples
+
+from ppc import passes
+from ppc.backend.tune.menu import Menu, NothingToReplace, layer_of, state_of
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.constant import with_values
+from ppc.frontend.ir.graph import Graph, walk
+from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.ir.text import show
+from ppc.passes.apply_profile import apply_profile
+
+FEEDS = [{name: x[i] for name, x in examples(classifier()).feeds.items()} for i in range(4)]
+
+
+@pytest.fixture(scope="module")
+def menu() -> Menu:
+    return Menu.of(classifier(), passes.find_profile("friendly"), FEEDS)
+
+
+def kinds(graph: Graph) -> dict[str, int]:
+    wanted = (ops.LayerNorm, ops.Softmax, ops.Gelu)
+    names = [type(op).__name__ for op in walk(graph) if isinstance(op, wanted)]
+    return {name: names.count(name) for name in names}
+
+
+def test_units_are_kinds_by_layer(menu: Menu) -> None:
+    assert [(each.kind, each.layer, len(each.ops)) for each in menu.units] == [
+        ("LayerNorm", "embeddings", 1),
+        ("Softmax", "layer.0", 1),
+        ("LayerNorm", "layer.0", 2),
+        ("Gelu", "layer.0", 1),
+    ]
+
+
+def test_all_are_what_the_profile_makes(menu: Menu) -> None:
+    wanted = apply_profile(menu.teacher, passes.find_profile("friendly"), FEEDS).graph
+    assert show(menu.graph(menu.units)) == show(wanted)
+    found = [op.value for op in walk(menu.graph(menu.units)) if isinstance(op, ops.Const)]
+    expected = [op.value for op in walk(wanted) if isinstance(op, ops.Const)]
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_none_is_the_teacher(menu: Menu) -> None:
+    assert menu.graph(()) is not menu.teacher
+    assert list(menu.graph(()).outputs.values()) == list(menu.teacher.outputs.values())
+
+
+def test_one_leaves_the_others(menu: Menu) -> None:
+    whole = {"LayerNorm": 3, "Softmax": 1, "Gelu": 1}
+    for unit in menu.units:
+        left = whole[unit.kind] - len(unit.ops)
+        assert kinds(menu.graph([unit])) == {k: n for k, n in {**whole, unit.kind: left}.items() if n}
+
+
+def test_weights_are_at_hand_in_another_graph(menu: Menu) -> None:
+    """Tuned with all replaced, they are those of the graph in which some are not."""
+    graph = menu.graph(menu.units)
+    moved = {op: op.value + 1 for op in walk(graph) if isinstance(op, ops.Const) and op.secret}
+    state = state_of(graph, with_values(graph, moved))
+    assert state.keys() == moved.keys()
+    some = menu.graph(menu.units[1:])
+    tuned = {op.name: op.value for op in walk(with_values(some, state)) if isinstance(op, ops.Const)}
+    begun = {op.name: op.value for op in walk(some) if isinstance(op, ops.Const)}
+    np.testing.assert_array_equal(tuned["head.bias"], begun["head.bias"] + 1)
+    np.testing.assert_array_equal(
+        tuned["embeddings/norm.gamma"], begun["embeddings/norm.gamma"]
+    )  # exact again
+    assert np.isfinite(evaluate(with_values(some, state), FEEDS[0])["logits"]).all()
+
+
+def test_a_profile_that_replaces_nothing() -> None:
+    with pytest.raises(NothingToReplace, match="profile 'exact' replaces nothing"):
+        Menu.of(classifier(), passes.find_profile("exact"), FEEDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("/model/model.0/encoder/layer.11/attention/self/Softmax_output_0", "model.model.0.encoder.layer.11"),
+        ("layer.0/norm2.gamma", "layer.0"),
+        ("block3/norm1.gamma", "block3"),
+        ("embeddings/norm.gamma", "embeddings"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_layers_by_name(name: str, layer: str) -> None:
+    assert layer_of(name) == layer

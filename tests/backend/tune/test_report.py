@@ -1,0 +1,109 @@
+"""What is told of a tuning: decisions, the front, and pages that hold together whatever the names."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip("torch")
+
+from tunable import CLASSES, classifier
+
+from ppc.backend.scores import Rate
+from ppc.backend.task import Task
+from ppc.backend.tune import report
+from ppc.backend.tune.judge import Verdict
+from ppc.backend.tune.menu import Unit
+from ppc.backend.tune.price import Price
+from ppc.backend.tune.search import Found, Round, Worth, decisions
+from ppc.backend.tune.settings import Settings
+from ppc.backend.tune.tune import Tuned
+
+NORM = Unit("LayerNorm", "layer.<1>", "affine", "a·x + b", ())
+GELU = Unit("Gelu", "layer.<1>", "relu", "max(x, 0) + m", ())
+
+
+def said(hits: int) -> Verdict:
+    return Verdict(Rate(hits, 200), Rate(hits, 200))
+
+
+def tuned() -> Tuned:
+    rounds = (
+        Round((NORM, GELU), 30, said(120), said(150), Price(10_000_000, 1.0), (NORM,)),
+        Round((GELU,), 10, said(155), said(178), Price(20_000_000, 2.0)),
+    )
+    worths = [Worth(NORM, 4.0, Price(9_000_000, 0.9), 100), Worth(GELU, 1.0, Price(8_000_000, 0.8), 100)]
+    return Tuned(
+        model=Path("m&m.onnx"),
+        output=Path("f.onnx"),
+        task=Task("classes", "logits", CLASSES, False),
+        tokens=32,
+        settings=Settings(),
+        rows={"train": 1, "rate": 2, "decide": 3, "valid": 4},
+        decisions=decisions(worths, said(180), rounds),
+        found=Found(classifier(), rounds, True),
+        decided=said(180),
+        final={"teacher": said(180), "untuned": said(100), "tuned": said(176), "control": said(182)},
+        prices={"teacher": Price(40_000_000, 4.0), "tuned": Price(20_500_000, 2.1)},
+    )
+
+
+def test_a_decision_has_the_scores_that_it_was_made_by() -> None:
+    norm, gelu = tuned().decisions
+    assert (norm.replaced, norm.before, norm.after) == (False, 0.75, 0.89)
+    assert (gelu.replaced, gelu.before, gelu.after) == (True, 0.9, 0.89)
+    assert norm.document()["decision"] == "exact"
+
+
+def test_the_front_leaves_out_what_something_cheaper_is_as_good_as() -> None:
+    made = tuned()
+    assert [(p.name, p.front) for p in report.points(made)] == [
+        ("2 replaced", True), ("1 replaced", True), ("exact", True),
+    ]  # fmt: skip
+    worse = replace(made, decided=said(178))
+    assert [p.front for p in report.points(worse)] == [True, True, False]
+
+
+def test_a_document_is_json() -> None:
+    found = json.loads(json.dumps(report.document(tuned())))
+    assert found["final"]["tuned"]["accuracy"]["value"] == 0.88
+    assert [each["returned"] for each in found["rounds"]] == [["LayerNorm of layer.<1>"], []]
+    assert found["prices"]["tuned"] == {"bytes": 20_500_000, "seconds": 2.1}
+
+
+def test_for_a_terminal() -> None:
+    text = "\n".join(report.lines(tuned()))
+    assert "88.0 % (82.8 to 91.8)" in text
+    assert "1.95 times fewer bytes" in text
+    assert "not kept" not in text
+    kept = replace(tuned(), found=replace(tuned().found, met=False))
+    assert "the budget of 1 points was not kept" in "\n".join(report.lines(kept))
+
+
+def test_a_page_is_one_file_in_which_every_name_is_escaped() -> None:
+    page = report.written(tuned(), ".html")
+    assert "m&amp;m.onnx" in page
+    assert "layer.&lt;1&gt;" in page
+    assert not re.search(r"<script|src=|href=|url\(", page)
+    picture = ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    kinds = [each.tag for each in picture]
+    assert kinds.count("circle") == 3
+    for each in picture.iter("circle"):
+        assert 0 <= float(each.attrib["cx"]) <= report.WIDE
+        assert 0 <= float(each.attrib["cy"]) <= report.HIGH
+
+
+def test_a_page_of_tables() -> None:
+    text = report.written(tuned(), ".md")
+    assert "| replaced and tuned | 88.0 % (82.8 to 91.8) | 88.0 % (82.8 to 91.8) |" in text
+    assert "| layer.<1> | LayerNorm | exact | 4.00 | 9.00 | 0.90 | 0.7500 | 0.8900 |" in text
+
+
+def test_embeddings_have_no_rate() -> None:
+    assert report.said(Verdict(cosine=0.97, ranks=0.95), "agreement") == "cosine 0.9700, ranks 0.9500"
+    assert report.said(Verdict(cosine=0.97), "accuracy") == ""

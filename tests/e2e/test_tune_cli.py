@@ -1,0 +1,201 @@
+"""`ppc tune`: a tiny model from texts to a friendly one, again after an interruption, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from command import Done, Running, called
+from text_model import word_tokenizer
+from tunable import TOKENS, folder
+
+import ppc
+from ppc import passes
+from ppc.frontend.ir.graph import walk
+from ppc.frontend.read.load import load
+
+QUICK = ("--steps", 12, "--rate", "5e-3", "--seed", 3)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("tune"))
+
+
+def asked(place: Path, *args: object, data: str = "train.tsv", valid: str = "dev.tsv") -> list[object]:
+    files = ["tune", place / "m.onnx", "--data", place / data, "--valid", place / valid]
+    tokenizer = [] if "--tokenizer" in args else ["--tokenizer", place / "tokenizer.json"]
+    output = [] if "-o" in args else ["-o", place / "friendly.onnx"]
+    return [*files, *tokenizer, *output, "--seq-len", TOKENS, *args]
+
+
+def tuned(place: Path, *args: object, **files: str) -> Done:
+    return called(*asked(place, *args, **files))
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> Done:
+    (place / "work").mkdir()
+    options = ("--budget", 100, "--work", place / "work", "--json", "--report", place / "tuned.html")
+    return tuned(place, *QUICK, *options)
+
+
+def test_a_document(done: Done, place: Path) -> None:
+    assert done.status == 0, done.err
+    found = done.json
+    assert found["rows"] == {"train": 140, "rate": 20, "decide": 40, "valid": 60}
+    assert set(found["final"]) == {"teacher", "untuned", "tuned", "control"}
+    assert found["final"]["teacher"]["agreement"]["value"] == 1
+    assert found["final"]["tuned"]["accuracy"]["low"] < found["final"]["tuned"]["accuracy"]["value"]
+    assert {each["decision"] for each in found["decisions"]} == {"replaced"}
+    assert all(each["bytes_saved"] > 0 for each in found["decisions"])
+    assert found["prices"]["tuned"]["bytes"] < found["prices"]["teacher"]["bytes"]
+    assert found["steps"] == [12]
+    assert found["met"]
+
+
+def test_the_file_compiles_as_it_is_at_the_price_that_was_told(done: Done, place: Path) -> None:
+    graph = load(place / "friendly.onnx")
+    assert not [op for op in walk(graph) if type(op).__name__ in ("Softmax", "LayerNorm", "Gelu")]
+    options = passes.Options(profile="friendly")
+    assert passes.run(graph, options, stop_after="apply_profile").applied == ()
+    compiled = ppc.compile(place / "friendly.onnx")
+    assert compiled.plan.outputs[0].name == "logits"
+
+
+def test_the_journal_tells_every_decision(done: Done, place: Path) -> None:
+    lines = [json.loads(line) for line in (place / "work" / "journal.jsonl").read_text().splitlines()]
+    assert [each["event"] for each in lines] == ["unit"] * 4 + ["tuned"] + ["decision"] * 4
+    assert {"layer", "operator", "bytes_saved", "seconds_saved", "points_alone"} <= lines[0].keys()
+    assert {"before", "after", "bytes", "seconds", "returned"} <= lines[4].keys()
+    assert {"layer", "operator", "score_before", "score_after", "decision"} <= lines[-1].keys()
+
+
+def test_a_page(done: Done, place: Path) -> None:
+    page = (place / "tuned.html").read_text()
+    assert "<svg" in page
+    assert page.count("<circle") == 2
+    assert "http" not in page.replace("http-equiv", "")
+    assert "<script" not in page
+
+
+@pytest.fixture
+def unlabelled(place: Path) -> dict[str, str]:
+    lines = (place / "train.tsv").read_text().splitlines()[1:]
+    texts = [line.split("\t")[0] + "\n" for line in lines]
+    (place / "texts.txt").write_text("".join(texts[:100]))
+    (place / "others.txt").write_text("".join(texts[100:140]))
+    return {"data": "texts.txt", "valid": "others.txt"}
+
+
+def test_texts_without_labels(place: Path, unlabelled: dict[str, str]) -> None:
+    """What the teacher gives is all that is known: no accuracy, no control."""
+    done = tuned(place, *QUICK, "--budget", 100, "--json", **unlabelled)
+    assert done.status == 0, done.err
+    assert done.json["task"] == "embeddings"
+    assert set(done.json["final"]) == {"teacher", "untuned", "tuned"}
+    assert 0 < done.json["final"]["tuned"]["cosine"] <= 1
+
+
+def test_what_returns_is_exact_in_the_file(place: Path, unlabelled: dict[str, str]) -> None:
+    """Where nothing is to be given up, all does."""
+    written = ("--report", place / "exact.md", "-o", place / "exact.onnx")
+    done = tuned(place, *QUICK, "--budget", 0, *written, **unlabelled)
+    assert done.status == 0, done.err
+    kinds = [type(op).__name__ for op in walk(load(place / "exact.onnx"))]
+    assert kinds.count("LayerNorm") == 3
+    text = (place / "exact.md").read_text()
+    assert text.count("| LayerNorm | exact |") == 2
+    assert "the model as it was | " in text
+    assert "1.00 times fewer bytes" in done.out
+
+
+def test_it_goes_on_after_an_interruption(place: Path) -> None:
+    work, again = place / "first", place / "second"
+    for each in (work, again):
+        each.mkdir()
+    steps = ("--steps", 120, "--rate", "5e-3", "--json")
+    running = Running(*asked(place, *steps, "-o", place / "a.onnx", "--work", work))
+    while not list(work.glob("*.safetensors")):
+        assert running.process.poll() is None, running.end().err
+    running.process.send_signal(signal.SIGINT)
+    assert running.end().status == 130
+    resumed = tuned(place, *steps, "-o", place / "a.onnx", "--work", work)
+    whole = tuned(place, *steps, "-o", place / "b.onnx", "--work", again)
+    assert resumed.status == whole.status
+    assert {**resumed.json, "file": ""} == {**whole.json, "file": ""}
+    assert (place / "a.onnx").read_bytes() == (place / "b.onnx").read_bytes()
+
+
+def test_a_target_out_of_reach(place: Path) -> None:
+    tuned(place, *QUICK, "--target", "1kB").failed(2, r"--target 0\.001MB: with all 4 units replaced it is")
+
+
+def test_a_budget_that_a_target_does_not_allow(place: Path, done: Done) -> None:
+    cheap = 1.02 * done.json["rounds"][0]["bytes"] / 1e6
+    ended = tuned(place, *QUICK, "--budget", 0, "--target", f"{cheap:.3f}MB", "--json")
+    if not ended.json["met"]:
+        assert ended.status == 6
+    assert ended.json["rounds"][-1]["bytes"] <= cheap * 1e6
+
+
+def _write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return path.name
+
+
+WRONG: dict[str, tuple[str, ...]] = {
+    r"one\.tsv: all \d+ rows have the label '1'": ("data=one.tsv",),
+    r"long\.tsv: 1 of \d+ prompts have more than 6 tokens": ("data=long.tsv",),
+    r"other\.json: the id 55 .* the tokenizer of another model": (
+        "data=strange.tsv",
+        "--tokenizer",
+        "other.json",
+    ),
+    r"grades\.tsv, line 1: no column 'label'": ("data=grades.tsv",),
+    r"--valid is --data": ("valid=train.tsv",),
+    r"profile 'exact' replaces nothing": ("--profile", "exact"),
+    r"there is no folder": ("-o", "nowhere/x.onnx"),
+    r"written as \.md, \.html, \.json": ("--report", "x.pdf"),
+    r"as 40MB or 2s, not 'fast'": ("--target", "fast"),
+    r"no output 'nothing'": ("--output", "nothing"),
+    r"train\.tsv has labels, and .*plain\.txt has none": ("valid=plain.txt",),
+    r"--label-weight 1: .*plain\.txt tells no": ("data=plain.txt", "valid=other.txt", "--label-weight", "1"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_does_not_fit(place: Path, words: str) -> None:
+    """Found out before anything is trained or written, with one line."""
+    rows = (place / "train.tsv").read_text().splitlines()
+    tables = {
+        "one": [rows[0], *(row for row in rows[1:] if row.endswith("\t1"))],
+        "long": [*rows, "w1 w2 w3 w4 w5 w6 w7\t1"],
+        "strange": [*rows, "w55\t1"],
+        "grades": ["sentence\tgrade", *rows[1:]],
+    }
+    for name, lines in tables.items():
+        (place / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    (place / "plain.txt").write_text("".join(row.split("\t")[0] + "\n" for row in rows[1:]))
+    (place / "other.txt").write_text("w1 w2\nw3 w4\n")
+    word_tokenizer(place / "other.json", 60)
+    files = dict(each.split("=") for each in WRONG[words] if "=" in each)
+    args = [place / each if "." in each else each for each in WRONG[words] if "=" not in each]
+    output = () if "-o" in args else ("-o", place / "new.onnx")
+    tuned(place, *args, *output, **files).failed(2, words)
+    assert not (place / "new.onnx").exists()
+
+
+def test_without_pytorch(place: Path) -> None:
+    lacking = place / "lacking"
+    lacking.mkdir()
+    (lacking / "torch.py").write_text("raise ImportError('none here')\n")
+    path = f"{lacking}:{os.environ.get('PYTHONPATH', '')}"
+    running = Running(*asked(place), env={**os.environ, "PYTHONPATH": path})
+    running.end().failed(2, r"pip install 'ppc\[tune\]'")

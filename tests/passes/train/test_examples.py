@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from ppc.passes.train.examples import Examples, places
+
+
+def test_an_epoch_has_each_sample_once() -> None:
+    row = np.concatenate([places(10, 4, step, seed=3) for step in range(5)])
+    assert sorted(row[:10]) == sorted(row[10:]) == list(range(10))
+    assert not np.array_equal(row[:10], row[10:])
+    assert not np.array_equal(row[:4], places(10, 4, 0, seed=4))
+
+
+def test_a_batch_larger_than_the_data() -> None:
+    assert np.bincount(places(3, 7, 0, seed=0)).tolist() in ([2, 2, 3], [2, 3, 2], [3, 2, 2])
+
+
+def test_a_split_leaves_nothing_out() -> None:
+    data = Examples.of([{"x": np.array([i])} for i in range(9)], range(9))
+    some, others = data.split(4, seed=0)
+    assert (len(some), len(others)) == (4, 5)
+    assert sorted([*some.labels, *others.labels]) == list(range(9))
+    assert some.feeds["x"][:, 0].tolist() == some.labels.tolist()

@@ -1,0 +1,109 @@
+"""A graph in PyTorch against the oracle, its slopes against differences, and what of it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tunable import TOKENS, classifier, decoder, examples, friendly, secret  # noqa: E402
+
+from ppc.frontend.ir import ops, text  # noqa: E402
+from ppc.frontend.ir.constant import with_values  # noqa: E402
+from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk  # noqa: E402
+from ppc.frontend.ir.reference import evaluate, evaluate_all  # noqa: E402
+from ppc.passes.train.trainable import Trainable, trained_weights  # noqa: E402
+
+MODELS = {"encoder": classifier, "friendly": lambda: friendly(classifier()), "decoder": decoder}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_value_is_the_oracles(model: str) -> None:
+    graph = MODELS[model]()
+    data = examples(graph, 5)
+    shared = [op for op in walk(graph) if op.type.num == FLOAT]
+    trainable = Trainable(graph, real=torch.float64)
+    found = trainable(data.on(trainable.device).feeds, shared)
+    for i in range(len(data)):
+        wanted = evaluate_all(graph, {name: value[i] for name, value in data.feeds.items()})
+        for op, values in zip(shared, found, strict=True):
+            np.testing.assert_allclose(values[i].detach().numpy(), wanted[op], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_slopes_are_those_of_differences(model: str) -> None:
+    graph = MODELS[model]()
+    data = examples(graph, 3)
+    trainable = Trainable(graph, real=torch.float64)
+    feeds, (output,) = data.on(trainable.device).feeds, graph.outputs.values()
+
+    def loss() -> torch.Tensor:
+        return (trainable(feeds, [output])[0] ** 2).sum()
+
+    loss().backward()
+    rng = np.random.default_rng(0)
+    for op, weight in trainable.weights.items():
+        at = tuple(int(rng.integers(n)) for n in weight.shape)
+        with torch.no_grad():
+            step = 1e-6
+            weight[at] += step
+            above = float(loss())
+            weight[at] -= 2 * step
+            below = float(loss())
+            weight[at] += step
+        assert float(weight.grad[at]) == pytest.approx((above - below) / (2 * step), rel=1e-4, abs=1e-6), op
+
+
+def test_what_is_trained() -> None:
+    """Not tables, not what has a row for each token, not a causal mask."""
+    trained = trained_weights(decoder())
+    assert {"head"} == {op.name for op in trained} - {""}
+    assert len(trained) == 3 + 3 + 2 + 1
+    names = {op.name for op in trained_weights(classifier())}
+    assert "words" not in names
+    assert {"head.bias", "layer.0/attention/query.weight", "layer.0/norm2.gamma"} <= names
+
+
+def test_what_a_product_looks_up_is_a_table() -> None:
+    ids = Input((1, TOKENS), INT, name="ids")
+    table = secret(np.random.default_rng(0), 4, 3)
+    assert trained_weights(Graph((ids,), {"y": ops.MatMul(ops.OneHot(ids, 4), table)})) == []
+    assert trained_weights(Graph((ids,), {"y": ops.MatMul(ops.Cast(ops.OneHot(ids, 4), FLOAT), table)})) == [
+        table
+    ]
+
+
+def test_public_numbers_are_not_trained() -> None:
+    x = Input((1, 3), FLOAT, name="x")
+    gamma = secret(np.random.default_rng(0), 3)
+    endless = replace(gamma, value=np.array([0, -np.inf, 0], np.float32))
+    known = replace(gamma, secret=False)
+    graph = Graph((x,), {"y": ops.Mul(ops.Add(ops.Mul(x, gamma), endless), known)})
+    assert trained_weights(graph) == [gamma]
+
+
+def test_weights_come_back() -> None:
+    graph = classifier()
+    trainable = Trainable(graph)
+    assert text.show(trainable.as_graph()) == text.show(graph)
+    with torch.no_grad():
+        for weight in trainable.weights.values():
+            weight.mul_(1.5)
+    feeds = {name: value[0] for name, value in examples(graph, 1).feeds.items()}
+    values = {op: np.float32(1.5) * op.value for op in trained_weights(graph)}
+    found, wanted = evaluate(trainable.as_graph(), feeds), evaluate(with_values(graph, values), feeds)
+    np.testing.assert_array_equal(found["logits"], wanted["logits"])
+    assert not np.allclose(found["logits"], evaluate(graph, feeds)["logits"])
+
+
+def test_a_mask_beyond_single_precision() -> None:
+    """It is multiplied by 0 where nothing is masked, and 0·∞ is no number."""
+    x = Input((1, 3), FLOAT, name="x")
+    low = ops.Const(np.full(3, -1e39), True)
+    graph = Graph((x,), {"y": ops.Mul(x, low)})
+    trainable = Trainable(graph)
+    (found,) = trainable({"x": torch.zeros(2, 1, 3)}, list(graph.outputs.values()))
+    assert torch.equal(found, torch.zeros(2, 1, 3))
