@@ -184,19 +184,22 @@ def _inverse_count(op: ops.Softmax) -> Op:
     kept = _unmasked(op)
     if kept is None:
         return scalar(1 / most)
-    shape = (1,) * (op.type.rank - kept.type.rank) + kept.type.shape
-    kept = kept if shape == kept.type.shape else settled(ops.Reshape(kept, shape))
-    wide = (*shape[:axis], most, *shape[axis + 1 :])
-    kept = kept if shape == wide else settled(ops.Broadcast(kept, wide))
+    wide = (*kept.type.shape[:axis], most, *kept.type.shape[axis + 1 :])
+    kept = kept if kept.type.shape == wide else settled(ops.Broadcast(kept, wide))
     total = settled(ops.ReduceSum(kept, axes=(axis,), keepdims=True))
     return settled(ops.Reciprocal(settled(ops.Clip(total, lo=1.0, hi=float(most)))))
 
 
 def _unmasked(op: ops.Softmax) -> Op | None:
-    """1 where no mask hides a score and 0 where one does, known to one party; None without masks."""
+    """1 where no mask hides a score and 0 where one does, known to one party, of as many axes as the scores
+    have; None without masks."""
     masked = Masked()
     factors = [_factor(op, mask, masked) for mask in masked.outermost(op.x).masks]
-    return reduce(lambda a, b: settled(ops.Mul(a, b)), factors) if factors else None
+    if not factors:
+        return None
+    kept = reduce(lambda a, b: settled(ops.Mul(a, b)), factors)
+    shape = (1,) * (op.type.rank - kept.type.rank) + kept.type.shape
+    return kept if shape == kept.type.shape else settled(ops.Reshape(kept, shape))
 
 
 def _factor(op: ops.Softmax, mask: Mask, masked: Masked) -> Op:
