@@ -24,7 +24,6 @@ from ppc.passes.draw_inputs import Assumed, assumed, random_feeds, warnings
 from ppc.passes.errors import RangeError
 from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
-from ppc.passes.friendly import Constants
 from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu
@@ -41,6 +40,7 @@ from ppc.passes.profile import find as find_profile
 from ppc.passes.publish_scale import publish_scale
 from ppc.passes.refine import refine
 from ppc.passes.substitute import approximate, decompose
+from ppc.passes.substitution import Constants
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ a = γ·mean(1/σ), b = β, m = t = 0; fitted to random tokens it is 0.82, to a 
 
 from __future__ import annotations
 
+import math
+
 from ppc.frontend.ir.graph import Op
 from ppc.passes import friendly_activations, friendly_norms, friendly_softmax
-from ppc.passes.substitution import Constants, Samples, Settings, Substitution
+from ppc.passes.substitution import Substitution
 
 SUBSTITUTIONS: tuple[Substitution, ...] = (
     *friendly_activations.SUBSTITUTIONS,
@@ -32,4 +34,23 @@ def variants(op: type[Op]) -> dict[str, Substitution]:
 
 REPLACEABLE: tuple[type[Op], ...] = tuple(dict.fromkeys(each.op for each in SUBSTITUTIONS))
 
-__all__ = ["REPLACEABLE", "SUBSTITUTIONS", "Constants", "Samples", "Settings", "Substitution", "variants"]
+
+def markdown() -> str:
+    """The part of docs/functions.md about what changes the model."""
+    lines = [
+        "## What a profile may put in their place",
+        "",
+        "By `[[replace]]` in a TOML file (`passes/profile.py`). These change the model, which is meant to be",
+        "tuned with them. The first of each operator is what profile `friendly` takes.",
+        "[What each saves](performance.md#what-each-substitution-saves) was measured.",
+        "",
+        "| op | with | formula | max. error | cost | settings |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for each in SUBSTITUTIONS:
+        bound = "none" if math.isinf(each.max_error) else f"{each.max_error:g}"
+        settings = ", ".join(f"{key} = {str(value).lower()}" for key, value in each.settings.items())
+        lines.append(
+            f"| {each.op.__name__} | {each.name} | {each.formula} | {bound} | {each.cost} | {settings} |"
+        )
+    return "\n".join(lines) + "\n"

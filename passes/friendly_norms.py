@@ -100,7 +100,7 @@ def _centred(x: Floats) -> Floats:
 _LAYER_NORM = "γ·(x − mean x)/√(var x + ε) + β"
 _RMS_NORM = "γ·x/√(mean x² + ε)"
 _ROW = "a product with a an element, or nothing where weights alone read it"
-_NUMBER = "nothing where weights read it, or a sum with what comes out of one"
+_NUMBER = "nothing where weights read it, or a residual sum up to the last norm; there a product an element"
 
 SUBSTITUTIONS = tuple(
     Substitution(op, name, fit, build, replaces, formula, "all x", math.inf, cost)

@@ -234,7 +234,7 @@ def _of(
 
 
 _CUT = "one comparison and one selection a score"
-_MASK = "under a client's mask a product a score too"
+_MASK = "under a client's mask a product"
 
 SUBSTITUTIONS = (
     _of(
@@ -272,15 +272,21 @@ SUBSTITUTIONS = (
         _Form(_averaged, divides=False),
         _relu_mean,
         "c·max(x + t, 0)/n",
-        f"{_CUT}; under a client's mask a product with one number an output",
+        f"{_CUT}; {_MASK} an output with one number",
     ),
-    _of("square", _Form(_squared, divides=False), _square, "c·(x + t)²", f"one square a score; {_MASK}"),
+    _of(
+        "square",
+        _Form(_squared, divides=False),
+        _square,
+        "c·(x + t)²",
+        f"one square a score; {_MASK} an output",
+    ),
     _of(
         "square_sum",
         _Form(_squared, divides=True),
         _square,
         "(x + t)²/(Σ (x + t)² + ε)",
-        f"one square a score; a reciprocal a row, a product an output; {_MASK}",
+        f"one square a score; a reciprocal a row, a product an output; {_MASK} a score",
         1.0,
     ),
 )

@@ -1,4 +1,4 @@
-"""Every variant of profile friendly in a model of one layer: emitted, priced, and run by two parties."""
+"""Every variant that a profile may choose, in a model of one layer: emitted, priced, run by two parties."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from stepwise import both
 
 import ppc
 from models.tiny_bert import Shape, tiny_bert
+from ppc.frontend.emit.model import emit
+from ppc.frontend.ir import ops
+from ppc.frontend.ir.graph import FLOAT, Graph, Input
 from ppc.frontend.read import run
 from ppc.passes.friendly import SUBSTITUTIONS
 from ppc.runtime.party.party import together
@@ -17,44 +20,58 @@ from ppc.runtime.session.engines import standard
 from ppc.runtime.session.inputs import ClientInput
 
 SHAPE = Shape(layers=1, width=64)
-EACH = [
-    (each.op.__name__, each.name)
-    for each in SUBSTITUTIONS
-    if each.op.__name__ in ("Gelu", "Softmax", "LayerNorm")
-]
+EACH = [(each.op.__name__, each.name) for each in SUBSTITUTIONS]
+GATED = ("Silu", "RMSNorm")
+"""What BERT has not."""
+WIDTH = 16
 SAMPLES = 8
 
 
-def feeds(seed, there=TOKENS):
+def gated():
+    """A block as LLaMA has them: x + (silu(n·G) ∘ n·U)·D, n the normed x."""
+    rng = np.random.default_rng(0)
+
+    def weight(rows, columns):
+        return ops.Const(rng.normal(size=(rows, columns)).astype(np.float32) / rows**0.5, True)
+
+    given = Input((1, TOKENS, WIDTH), FLOAT, name="x")
+    x = ops.MatMul(given, weight(WIDTH, WIDTH))
+    n = ops.RMSNorm(x, ops.Const(rng.uniform(0.5, 1.5, WIDTH).astype(np.float32), True), eps=1e-5)
+    gate, up = (ops.MatMul(n, weight(WIDTH, 2 * WIDTH)) for _ in range(2))
+    return Graph(
+        (given,), {"y": ops.Add(x, ops.MatMul(ops.Mul(ops.Silu(gate), up), weight(2 * WIDTH, WIDTH)))}
+    )
+
+
+def feeds(seed, there=TOKENS, op=""):
+    if op in GATED:
+        return {"x": np.random.default_rng(seed).normal(size=(1, TOKENS, WIDTH)).astype(np.float32)}
     ids = np.random.default_rng(seed).integers(0, SHAPE.vocabulary, (1, TOKENS))
     kept = (np.arange(TOKENS) < there).astype(np.int64)[None]
     return {"input_ids": ids, "attention_mask": kept, "token_type_ids": np.zeros_like(ids)}
 
 
-CALIBRATION = [feeds(seed, 2 + seed % (TOKENS - 1)) for seed in range(SAMPLES)] + [feeds(99)]
+def calibration(op):
+    return [feeds(seed, 2 + seed % (TOKENS - 1), op) for seed in range(SAMPLES)] + [feeds(99, op=op)]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("variants") / "model.onnx"
-    onnx.save(tiny_bert(SHAPE), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def compiled(model, tmp_path_factory):
+def compiled(tmp_path_factory):
     """What the model compiles to with one substitution alone, each once, and the model emitted."""
     folder = tmp_path_factory.mktemp("compiled")
+    onnx.save(tiny_bert(SHAPE), folder / "bert.onnx")
+    onnx.save(emit(gated()), folder / "gated.onnx")
     made = {}
 
     def of(op, variant):
         if (op, variant) not in made:
             profile, emitted = folder / f"{op}-{variant}.toml", folder / f"{op}-{variant}.onnx"
             profile.write_text(f'[[replace]]\nop = "{op}"\nwith = "{variant}"\n')
+            model = folder / ("gated.onnx" if op in GATED else "bert.onnx")
             made[op, variant] = (
                 emitted,
                 ppc.compile(
-                    model, seq_len=TOKENS, profile=str(profile), calibrate=CALIBRATION, emit_onnx=emitted
+                    model, seq_len=TOKENS, profile=str(profile), calibrate=calibration(op), emit_onnx=emitted
                 ),
             )
         return made[op, variant]
@@ -70,7 +87,7 @@ def price(compiled):
 @pytest.mark.parametrize(("op", "variant"), EACH)
 def test_two_parties_the_simulator_and_the_emitted_model_agree(compiled, op, variant):
     emitted, done = compiled(op, variant)
-    given = feeds(5, TOKENS - 3)
+    given = feeds(5, TOKENS - 3, op)
     plain = run.run(emitted, given)
     clear = ppc.simulate(done.plan, done.weights, given)
     encoded = ClientInput.of(done.plan, given).encoded
@@ -89,7 +106,7 @@ def test_two_parties_the_simulator_and_the_emitted_model_agree(compiled, op, var
 @pytest.mark.parametrize(("op", "variant"), EACH)
 def test_exact_has_nothing_to_replace_in_the_emitted_model_and_the_same_price(compiled, op, variant):
     emitted, done = compiled(op, variant)
-    again = ppc.compile(emitted, seq_len=TOKENS, calibrate=CALIBRATION)
+    again = ppc.compile(emitted, seq_len=TOKENS, calibrate=calibration(op))
     assert not again.applied
     assert price(again) == pytest.approx(price(done), rel=0.02)
 
@@ -104,6 +121,8 @@ def test_exact_has_nothing_to_replace_in_the_emitted_model_and_the_same_price(co
         ("Softmax", "square", "exact"),
         ("Softmax", "square", "square_sum"),
         ("LayerNorm", "centred_scalar", "centred_affine"),
+        ("Silu", "quadratic", "exact"),
+        ("RMSNorm", "scalar", "exact"),
     ],
 )
 def test_a_variant_costs_less_than_what_it_improves_on(compiled, op, less, more):
