@@ -19,7 +19,7 @@ from ppc.runtime.party.party import together
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.inputs import ClientInput
 
-SHAPE = Shape(layers=1, width=64)
+SHAPE = Shape(layers=1, width=32)
 EACH = [(each.op.__name__, each.name) for each in SUBSTITUTIONS]
 GATED = ("Silu", "RMSNorm")
 """What BERT has not."""
