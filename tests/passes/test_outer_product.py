@@ -1,11 +1,23 @@
+import sys
+
+import numpy as np
 import pytest
 from rewriting import becomes, graph, inp, refuses
 
+from ppc import passes
+from ppc.backend.choose import BYTE_PRICE
+from ppc.backend.lower import lower
 from ppc.frontend.ir import ops
 from ppc.passes.outer_product import LEAST, outer_product
+from ppc.runtime.plan.file import Options
+from ppc.runtime.session.connection import predict_cost
 
 W = ops.Const([[1.0, 2.0], [0.5, -1.0]], True)
 ROWS = LEAST // 2
+FEEDS = [
+    {"x": np.random.default_rng(seed).normal(size=(16 * ROWS, 2)), "n": np.array([[0.1]])}
+    for seed in range(2)
+]
 
 
 def large(rows=ROWS):
@@ -43,3 +55,20 @@ def test_a_number_of_the_clients_times_many(first):
 )
 def test_other_products_stay(product):
     refuses(outer_product, graph(product()))
+
+
+def offline(g):
+    """Bytes of the offline phase of its plan."""
+    done = passes.run(g, feeds=FEEDS)
+    plan, _ = lower(done.graph, model="", profile="exact", options=Options(byte_price=BYTE_PRICE))
+    total = predict_cost(plan).total("offline")
+    return total.client + total.server
+
+
+@pytest.mark.long
+def test_the_pipeline_has_it_at_a_third_of_the_bytes(monkeypatch):
+    many = graph(ops.Mul(ops.Relu(large(16 * ROWS)), inp(1, 1, name="n")))
+    cheap = offline(many)
+    monkeypatch.setattr(sys.modules[outer_product.__module__], "LEAST", 1 << 30)
+    relu = offline(graph(ops.Add(ops.Relu(large(16 * ROWS)), inp(1, 1, name="n"))))
+    assert cheap - relu < (offline(many) - relu) / 3
