@@ -5,7 +5,7 @@
 
 paraphrase-MiniLM-L3 with one operator replaced throughout, the others as in the base; calibrated on texts of
 SST-2, tried on other texts of SST-2 and MRPC. Cosines are those of the emitted model to the original, both by
-ONNX Runtime. Bytes and flights are foretold.
+ONNX Runtime, those of short and of long texts beside them. Bytes and flights are foretold.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ from wraps import MINILM, MINILM_OUTPUT, Feeds, encoded, in_the_clear, packaged,
 import ppc
 from ppc.passes.friendly import SUBSTITUTIONS
 
-HEAD = ["base", "operator", "with", "cosine, mean", "least", "MB offline", "MB online", "flights online"]
+HEAD = [
+    "base", "operator", "with", "cosine, mean", "short texts", "long", "least", "MB offline", "MB online",
+    "flights online",
+]  # fmt: skip
+SHORT, LONG = 16, 32
+"""Tokens: fewer are short, as many or more long."""
 INPUTS = ("input_ids", "attention_mask")
 
 
@@ -41,6 +46,7 @@ def rows(
 ) -> Iterator[list[str]]:
     model = packaged(MINILM)
     exact = in_the_clear(model, MINILM_OUTPUT, tried)
+    length = np.array([each["attention_mask"].sum() for each in tried])
     with tempfile.TemporaryDirectory() as folder:
         profile, emitted = Path(folder) / "one.toml", Path(folder) / "emitted.onnx"
         for base, op, variant in profiles(bases, only):
@@ -55,8 +61,9 @@ def rows(
             cosines /= np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
             cost = ppc.summary(made.plan)["predicted"]
             moved = [mega(cost[phase]["client"] + cost[phase]["server"]) for phase in ("offline", "online")]
+            means = [cosines[some].mean() for some in (length > 0, length < SHORT, length >= LONG)]
             yield [
-                base, op, variant, f"{cosines.mean():.3f}", f"{cosines.min():.3f}", *moved,
+                base, op, variant, *(f"{each:.3f}" for each in (*means, cosines.min())), *moved,
                 str(cost["online"]["flights"]),
             ]  # fmt: skip
 
