@@ -3,7 +3,7 @@
     python models/classifier.py --data train.tsv --valid dev.tsv -o classifier.onnx
     python models/classifier.py --tiny --data train.tsv --valid dev.tsv -o tiny.onnx
 
-``--tiny`` makes a vocabulary from the texts, beside the model as ``tiny.json``; that of all-MiniLM-L6-v2 is in
+``--tiny`` makes a vocabulary from the texts, beside the model as ``tiny.json``; all-MiniLM-L6-v2 has one in
 its package (`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
 """
 
