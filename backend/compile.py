@@ -19,6 +19,7 @@ from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.lower import lower
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.backend.reveal import VALUE, argmaxes
+from ppc.backend.samples import TextSamples
 from ppc.frontend.emit.model import save as save_onnx
 from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
@@ -32,6 +33,7 @@ from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 
 Feeds = Mapping[str, ArrayLike]
+Samples = Sequence[Feeds] | TextSamples
 Guard = Literal["one", "locate", "off"]
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ def compile_model(
     outputs: Sequence[str] | None = None,
     reveal: str | Mapping[str, str] = VALUE,
     profile: str = "exact",
-    calibrate: Sequence[Feeds] | None = None,
+    calibrate: Samples | None = None,
     max_error: float | None = None,
     margin: float | None = None,
     guard: Guard = "one",
@@ -86,8 +88,8 @@ def compile_model(
         reveal: what the client learns of each output, or of one by name: its ``value``, or the ``argmax`` of
             its last axis alone. Precision is the numbers' either way.
         profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
-        calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded
-            random ones by default.
+        calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts;
+            seeded random ones by default.
         max_error: raise the precision until every output is within this part of its standard deviation,
             as measured on ``calibrate``; at the greatest length, and then the same for all. By default 0.015
             where there are samples and some precision does it, and the usual precision otherwise.
@@ -163,7 +165,7 @@ def emit_model(
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
     profile: str = "friendly",
-    calibrate: Sequence[Feeds] | None = None,
+    calibrate: Samples | None = None,
 ) -> tuple[passes.Applied, ...]:
     """Write the model as ``profile`` makes it as ONNX, without compiling it; what was replaced.
 
@@ -190,10 +192,12 @@ def _emitted(state: passes.State, path: str | Path | None) -> None:
             raise Unsupported(f"the model cannot be written to {path}: {error}") from None
 
 
-def _cut(graph: Graph, samples: Sequence[Feeds] | None) -> list[dict[str, NDArray[Any]]] | None:
+def _cut(graph: Graph, samples: Samples | None) -> list[dict[str, NDArray[Any]]] | None:
     """Samples of a greater length, cut to the graph's. Raises BadInput where one does not fit."""
     if samples is None:
         return None
+    if isinstance(samples, TextSamples):
+        samples = samples.of(graph)
     rows = looked_up(graph)
     return [
         {each.name: _sample(each, sample, rows.get(each.name)) for each in graph.inputs} for sample in samples

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ppc.backend.compile import Compiled
     from ppc.backend.document import Summary
     from ppc.backend.evaluation import Evaluation
+    from ppc.backend.samples import TextSamples
     from ppc.backend.tune.settings import Settings
     from ppc.backend.tune.tune import Tuned
     from ppc.runtime.session.executor import Progress
@@ -58,7 +59,7 @@ def compile(
     outputs: Sequence[str] | None = None,
     reveal: str | Mapping[str, str] = "value",
     profile: str = "exact",
-    calibrate: Sequence[Mapping[str, ArrayLike]] | None = None,
+    calibrate: Sequence[Mapping[str, ArrayLike]] | TextSamples | None = None,
     max_error: float | None = None,
     margin: float | None = None,
     network: str = DEFAULT_NETWORK,
@@ -75,8 +76,8 @@ def compile(
         reveal: what the client learns of all outputs, or of one by name: the ``value``, or the ``argmax`` of
             its last axis alone, which is a classifier's label or a decoder's next token.
         profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
-        calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded random
-            ones by default.
+        calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts
+            (`TextSamples` of `ppc.backend.samples`); seeded random ones by default.
         max_error: spend bits until every output is within this part of its standard deviation; by default
             0.015 where there are samples and it can be had.
         margin: inner values may go so many times as far as in ``calibrate`` before they leave their rings; by

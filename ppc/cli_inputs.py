@@ -16,6 +16,7 @@ from ppc.runtime.service.dataset import read_texts
 
 if TYPE_CHECKING:
     from ppc.backend.compare import LayerError
+    from ppc.backend.compile import Samples
 
 
 def check_folders(*files: Path | None) -> None:
@@ -101,8 +102,19 @@ def simulated(path: Path | None) -> list[LayerError]:
         raise BadInput(f"{path}: not what `ppc simulate --against --json` prints: {error!r}") from None
 
 
-def samples(path: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
-    return _unstacked(path, read_inputs(path))
+def samples(path: Path, tokenizer: Path | None) -> Samples:
+    """Calibration data: inputs, or texts with a tokenizer."""
+    if path.suffix in (".npz", ".json"):
+        if tokenizer:
+            raise BadInput(f"--tokenizer is for calibration texts, and {path} holds inputs")
+        return _unstacked(path, read_inputs(path))
+    if tokenizer is None:
+        raise BadInput(
+            f"{path}: texts to calibrate on need --tokenizer tokenizer.json; inputs are .npz or .json"
+        )
+    from ppc.backend.samples import TextSamples
+
+    return TextSamples(ppc.read_data(path), tokenizer)
 
 
 def one_or_more(plan: ppc.Plan, path: Path) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:

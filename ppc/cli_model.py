@@ -74,9 +74,11 @@ def compile_(
     calibrate: Annotated[
         Path | None,
         typer.Option(
-            help="npz: 32 inputs like those to come, or more, stacked on a first axis; ranges come of them."
+            help="32 inputs like those to come, or more, of which ranges come: npz, stacked on a first axis, "
+            "or texts (a table, or a line each) with --tokenizer."
         ),
     ] = None,
+    tokenizer: TokenizerFile = None,
     max_error: Annotated[
         float | None,
         typer.Option(
@@ -118,7 +120,7 @@ def compile_(
         "dims": inputs.dims(dim or []),
         "outputs": tuple(outputs) if outputs else None,
         "profile": profile,
-        "calibrate": inputs.samples(calibrate) if calibrate else None,
+        "calibrate": _samples(calibrate, tokenizer),
     }
     if output is None:
         _emit(model, emit_onnx, asked, as_json)
@@ -149,6 +151,12 @@ def compile_(
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
     for phase, cost in summary["predicted"].items():
         print(f"{phase:>8}: {mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
+
+
+def _samples(calibrate: Path | None, tokenizer: Path | None) -> Any:
+    if calibrate is None and tokenizer is not None:
+        raise BadInput("--tokenizer goes with --calibrate TEXTS")
+    return inputs.samples(calibrate, tokenizer) if calibrate else None
 
 
 def _guard(kind: str, none: bool) -> Literal["one", "locate", "off"]:

@@ -164,14 +164,16 @@ def _row(spec: InputSpec, encoded: Encoding, pad: int) -> NDArray[Any]:
 
 
 def _held(inputs: Sequence[InputSpec]) -> int:
-    """The tokens that a plan's inputs hold; BadInput for one that is no row of tokens."""
+    """The tokens that inputs hold; BadInput for one that is no row of tokens."""
     for spec in inputs:
         if meaning(spec.name) is None:
-            raise BadInput(f"the plan's input {spec.name!r} does not come from a tokenizer; use --input")
+            raise BadInput(
+                f"input {spec.name!r} does not come from a tokenizer; give the inputs, as npz or JSON"
+            )
         if not spec.shape or spec.shape[-1] != math.prod(spec.shape):
             raise BadInput(
-                f"the plan's input {spec.name!r} of shape {spec.shape} is more than one row of tokens; "
-                "use --input"
+                f"input {spec.name!r} of shape {spec.shape} is more than one row of tokens; give the inputs, "
+                "as npz or JSON"
             )
     return min((spec.shape[-1] for spec in inputs), default=0)
 
