@@ -104,11 +104,10 @@ class _Loss:
         with torch.no_grad():
             y = dict(zip(self.theirs, self.goal(batch.feeds, self.theirs), strict=True))
         x = dict(zip(self.ours, self.model(batch.feeds, self.ours), strict=True))
-        mask = losses.token_mask(self.goal.graph, batch.feeds)
         weight = self.options
 
         def rows(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
-            return losses.counted(x[pair[1]], mask), losses.counted(y[pair[0]], mask)
+            return losses.counted(x[pair[1]], batch.mask), losses.counted(y[pair[0]], batch.mask)
 
         parts = [
             weight.hidden * _mean([losses.relative(*rows(each)) for each in self.states]),
@@ -132,11 +131,10 @@ class _Loss:
         found = dict.fromkeys((op for op, _ in self.bounded), 0.0)
         for start in range(0, len(seen), self.options.batch):
             batch = seen.at(np.arange(start, min(start + self.options.batch, len(seen)))).on(self.goal.device)
-            mask = losses.token_mask(self.goal.graph, batch.feeds)
             with torch.no_grad():
                 values = self.goal(batch.feeds, list(found))
             for op, value in zip(found, values, strict=True):
-                found[op] = max(found[op], float(losses.counted(value, mask).abs().max()))
+                found[op] = max(found[op], float(losses.counted(value, batch.mask).abs().max()))
         return {op: max(ROOM * most, torch.finfo(torch.float32).tiny) for op, most in found.items()}
 
 

@@ -7,12 +7,13 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from command import Done, Running, called
-from text_model import word_tokenizer
+from text_model import text_model, word_tokenizer
 from tunable import TOKENS, folder
 
 import ppc
@@ -101,6 +102,29 @@ def test_texts_without_labels(place: Path, unlabelled: dict[str, str]) -> None:
     assert done.json["task"] == "embeddings"
     assert set(done.json["final"]) == {"teacher", "untuned", "tuned"}
     assert 0 < done.json["final"]["tuned"]["cosine"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("output", "suffix", "task"), [("next", "txt", "next token"), ("mean", "tsv", "embeddings")]
+)
+def test_decoders_and_pairs(tmp_path: Path, output: str, suffix: str, task: str) -> None:
+    """A model of several outputs, for next tokens of texts, and for embeddings of pairs that have labels."""
+    text_model(tmp_path / "m.onnx", "logits", "next", "mean")
+    word_tokenizer(tmp_path / "tokenizer.json")
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 60), ("dev", 20)):
+        texts = [" ".join(f"w{i}" for i in rng.integers(1, 9, 6)) for _ in range(2 * count)]
+        pairs = [f"{a}\t{b}\t{i % 2}" for i, (a, b) in enumerate(zip(texts[::2], texts[1::2], strict=True))]
+        lines = texts if suffix == "txt" else ["first\tsecond\tlabel", *pairs]
+        (tmp_path / f"{name}.{suffix}").write_text("\n".join(lines) + "\n")
+    files = {"data": f"train.{suffix}", "valid": f"dev.{suffix}"}
+    done = tuned(tmp_path, "--output", output, *QUICK, "--budget", 100, "--json", **files)
+    assert done.status == 0, done.err
+    assert done.json["task"] == task
+    assert [each["operator"] for each in done.json["decisions"]] == ["LayerNorm"]
+    likeness = {"next token": "agreement", "embeddings": "cosine"}[task]
+    assert likeness in done.json["final"]["tuned"]
+    assert ("rank_correlation" in done.json["final"]["tuned"]) == (task == "embeddings")
 
 
 def test_what_returns_is_exact_in_the_file(place: Path, unlabelled: dict[str, str]) -> None:
