@@ -89,7 +89,8 @@ def compile_model(
         calibrate: sample inputs that show the ranges of activations, at the greatest length; seeded
             random ones by default.
         max_error: raise the precision until every output is within this part of its standard deviation,
-            as measured on ``calibrate``; at the greatest length, and then the same for all.
+            as measured on ``calibrate``; at the greatest length, and then the same for all. By default 0.015
+            where there are samples and some precision does it, and the usual precision otherwise.
         margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
         guard: whether values are watched while two parties compute, so that the client hears of an answer
             that is not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
@@ -105,7 +106,13 @@ def compile_model(
     applied = None
     opened: list[Opened] = []
     axes: tuple[OpenAxis, ...] = ()
-    wanted = passes.Options(profile=profile, max_error=max_error, margin=margin, guard=guard != "off")
+    wanted = passes.Options(
+        profile=profile,
+        max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
+        insist=max_error is not None,
+        margin=margin,
+        guard=guard != "off",
+    )
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None

@@ -8,7 +8,7 @@ error in what was approximated and what fixed point adds. Some go through two re
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,17 +21,14 @@ from ppc.backend.evaluation import (
     ALL,
     APPROXIMATION,
     FIXED_POINT,
-    FLOAT,
-    PRIVATE,
     PROTOCOL,
-    SIMULATED,
     Error,
     Evaluation,
     Private,
-    Similarity,
 )
-from ppc.backend.scores import Moments, Rate, best_threshold, cosines, rank_correlation
-from ppc.backend.task import Task
+from ppc.backend.scores import Moments, Rate
+from ppc.backend.similarity import similar
+from ppc.backend.task import FLOAT, PRIVATE, SIMULATED, Said, Task
 from ppc.backend.two_parties import cost, inferences
 from ppc.frontend.errors import UsageError
 from ppc.frontend.read.run import Runner
@@ -50,8 +47,6 @@ AT_ONCE = 64
 """Prompts between two words of progress."""
 
 Row = NDArray[Any]
-Said = dict[str, dict[int, int]]
-"""By who answers, of each row the class or the token."""
 
 
 def evaluate(
@@ -84,6 +79,9 @@ def evaluate(
         data.classes(2 if task.kind == "embeddings" else task.choices)
     if private > len(data):
         raise BadInput(f"{data.path}: two parties are to run {private} rows, and there are {len(data)}")
+    if data.labels is None and model is None:
+        log.warning("%s has no labels: without --model there is nothing to hold answers against", data.path)
+    runner = None if model is None else Runner(model, [task.output])
     texts = data.apart() if task.kind == "embeddings" else data
     encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
     encoded = texts.encoded(encoder, truncate=truncate)
@@ -92,17 +90,19 @@ def evaluate(
     out_of_range = prompts.out_of_range(plan)
     chosen = _spread([i for i in range(len(data)) if i not in out_of_range], private)
     log.info("simulating %d prompts of %s", len(prompts.feeds), data.path)
-    walk = _Walk(plan, weights, task, None if model is None else Runner(model, [task.output]))
+    walk = _Walk(plan, weights, task, runner)
     walk.all(prompts, out_of_range, chosen, progress)
     privately = _privately(plan, weights, prompts, chosen, walk, progress) if chosen else None
-    similarity, said = None, walk.said()
     if task.kind == "embeddings":
-        similarity, said = _similar(data, walk.within(len(data)))
+        similarity, said = similar(data, walk.within(len(data)))
+    else:
+        similarity, said = None, walk.said()
     return Evaluation(
         plan=plan,
         data=data,
         task=task,
         prompts=len(prompts.feeds),
+        cut=sum(bool(each.overflowing) for each in encoded),
         seconds=walk.seconds,
         left=dict(sorted(walk.left.items())),
         accuracy=_accuracy(data, said),
@@ -143,8 +143,7 @@ class _Walk:
 
     def __init__(self, plan: Plan, weights: Weights, task: Task, runner: Runner | None) -> None:
         self._task, self._runner = task, runner
-        self._fixed = Simulator(plan, weights)
-        self._real = Simulator(plan, weights, rounding=False)
+        self._simulator = Simulator(plan, weights)
         self._moments = {what: Moments() for what in (APPROXIMATION, FIXED_POINT, ALL, PROTOCOL)}
         self._spread = Moments()
         self.answers: dict[str, dict[int, Row]] = {FLOAT: {}, SIMULATED: {}, PRIVATE: {}}
@@ -165,7 +164,7 @@ class _Walk:
 
     def _some(self, places: Sequence[int], prompts: _Prompts, whole: set[int]) -> None:
         begun = perf_counter()
-        fixed = self._fixed.run([prompts.feeds[i] for i in places], wrapping=True)
+        fixed = self._simulator.run([prompts.feeds[i] for i in places], wrapping=True)
         self.seconds += perf_counter() - begun
         self.headroom = nearest([*self.headroom, *(reach for each in fixed for reach in each.reaches)])
         stayed = []
@@ -188,7 +187,7 @@ class _Walk:
         self.answers[FLOAT] |= {i: self._kept(row) for i, row in wanted.items()}
         if self._task.places:
             return
-        real = self._real.run([prompts.feeds[i] for i in places])
+        real = self._simulator.run([prompts.feeds[i] for i in places], rounding=False)
         for i, each in zip(places, real, strict=True):
             unrounded, row = self._row(each.outputs, prompts.tokens[i]), self.answers[SIMULATED][i]
             if wanted[i].size != row.size:
@@ -284,37 +283,3 @@ def _agreement(said: Said) -> dict[str, Rate]:
             rate = Rate.same([said[one][i] for i in both], [said[other][i] for i in both])
             found[f"{one} as {other}"] = rate
     return found
-
-
-def _similar(data: DataSet, vectors: Mapping[str, Mapping[int, Row]]) -> tuple[Similarity, Said]:
-    """How embeddings compare, and who calls which of the labelled pairs alike."""
-    said: Said = {who: {} for who in vectors}
-    cosine = correlation = threshold = judge = None
-    if vectors[FLOAT]:
-        held = [_stacked(vectors[who], vectors[FLOAT]) for who in (SIMULATED, FLOAT)]
-        found = cosines(*held)
-        cosine = (float(found.mean()), float(found.min()))
-    if data.pairs is not None:
-        alike = {who: _alike(rows, len(data)) for who, rows in vectors.items()}
-        if alike[FLOAT]:
-            ranked = [np.array([alike[who][i] for i in alike[FLOAT]]) for who in (SIMULATED, FLOAT)]
-            correlation = rank_correlation(*ranked)
-        judge = FLOAT if alike[FLOAT] else SIMULATED
-        if data.labels is not None and alike[judge]:
-            labels = [data.labels[i] for i in alike[judge]]
-            threshold = best_threshold(np.array(list(alike[judge].values())), labels)
-            said = {who: {i: int(x >= threshold) for i, x in each.items()} for who, each in alike.items()}
-    return Similarity(cosine, correlation, threshold, judge if threshold is not None else None), said
-
-
-def _alike(rows: Mapping[int, Row], count: int) -> dict[int, float]:
-    """The cosine of each pair, whose halves are ``count`` prompts apart, where both are there."""
-    paired = [i for i in rows if i + count in rows]
-    if not paired:
-        return {}
-    found = cosines(_stacked(rows, paired), _stacked(rows, [i + count for i in paired]))
-    return dict(zip(paired, found.tolist(), strict=True))
-
-
-def _stacked(rows: Mapping[int, Row], places: Iterable[int]) -> NDArray[np.float64]:
-    return np.stack([np.asarray(rows[i], np.float64) for i in places])

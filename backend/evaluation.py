@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import TypedDict
 
 from ppc.backend.scores import Rate, Rated
+from ppc.backend.similarity import Similarity
 from ppc.backend.task import Task
 from ppc.backend.two_parties import Cost
 from ppc.runtime.base.errors import RangeFault
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.plan.reach import Reach
 from ppc.runtime.service.dataset import DataSet
-
-FLOAT, SIMULATED, PRIVATE = "float", "simulated", "two parties"
-"""Who answers."""
 
 APPROXIMATION, FIXED_POINT, PROTOCOL, ALL = "approximation", "fixed point", "protocol", "all but protocol"
 """What an error comes of."""
@@ -26,23 +24,6 @@ class Error:
 
     worst: float
     rms: float
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """Of embeddings.
-
-    Attributes:
-        cosine: of each vector to float's, the mean and the worst.
-        correlation: Spearman's, of the pairs' similarities to float's.
-        threshold: the cosine from which on up a pair is called alike: that by which ``judge`` is right most
-            often on these very labels, which flatters him and is the same for all.
-    """
-
-    cosine: tuple[float, float] | None = None
-    correlation: float | None = None
-    threshold: float | None = None
-    judge: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +57,7 @@ class Document(TypedDict):
     task: str
     output: str
     prompts: int
+    cut: int
     prompts_per_second: float
     accuracy: dict[str, Rated]
     agreement: dict[str, Rated]
@@ -91,6 +73,7 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
+        cut: how many prompts lost tokens to ``truncate``.
         seconds: the simulator's, for all prompts.
         left: rows that left a ring, or what the guard or an input's range allows, and why; they count in no
             number below.
@@ -104,6 +87,7 @@ class Evaluation:
     data: DataSet
     task: Task
     prompts: int
+    cut: int
     seconds: float
     left: dict[int, str]
     accuracy: dict[str, Rate]
@@ -129,6 +113,7 @@ class Evaluation:
             "task": self.task.kind,
             "output": self.task.output,
             "prompts": self.prompts,
+            "cut": self.cut,
             "prompts_per_second": self.prompts / self.seconds,
             "accuracy": {who: rate.document() for who, rate in self.accuracy.items()},
             "agreement": {who: rate.document() for who, rate in self.agreement.items()},

@@ -15,6 +15,12 @@ from ppc.runtime.service.tokens import table_rows
 
 Kind = Literal["classes", "embeddings", "next token"]
 
+FLOAT, SIMULATED, PRIVATE = "float", "simulated", "two parties"
+"""Who answers."""
+
+Said = dict[str, dict[int, int]]
+"""By who answers, of each row the class or the token."""
+
 SUPPORTED = (
     "Supported are labels of a whole text with one number a class (logits of shape (1, classes), or --reveal "
     "argmax of them); embeddings of shape (1, width), of texts alone or of pairs labelled 0 or 1; and a "

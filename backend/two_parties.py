@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Cost(TypedDict):
-    """Bytes both ways by phase, of an inference in the mean but for the setup, which a connection pays once;
+    """Bytes both ways by phase, of an inference in the mean but for the setup, which is the connection's;
     seconds of an inference, without the first; whether all bytes and flights were what was predicted."""
 
     setup: int
@@ -67,7 +67,7 @@ def cost(reports: Sequence[Report]) -> Cost:
     ]
     seconds = [report["seconds"] for report in reports[1:] or reports]
     return {
-        "setup": seen[0]["setup"],
+        "setup": sum(each["setup"] for each in seen),
         "offline": sum(each["offline"] for each in seen) / len(seen),
         "online": sum(each["online"] for each in seen) / len(seen),
         "seconds": sum(seconds) / len(seconds),

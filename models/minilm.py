@@ -23,7 +23,7 @@ from tiny_bert import INPUTS, Shape
 
 SHAPE = Shape(layers=6, width=384, heads=12, vocabulary=30522, positions=512)
 
-_NAMES = {
+NAMES = {
     "layer.": "encoder.layer.",
     "words": "embeddings.word_embeddings.weight",
     "types": "embeddings.token_type_embeddings.weight",
@@ -42,7 +42,7 @@ _NAMES = {
 
 def minilm_l6() -> onnx.ModelProto:
     """Inputs of (batch, sequence) ids, a mask and types; `OUTPUT` of (batch, 384), of norm 1."""
-    make = Trained(SHAPE, tensors=load_file(packaged(MINILM_L6)), names=_NAMES)
+    make = Trained(SHAPE, tensors=load_file(packaged(MINILM_L6)), names=NAMES)
     return sentence_model(make, "all-MiniLM-L6-v2", INPUTS)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 
 from ppc.frontend.ir.graph import Graph, Op
-from ppc.passes.accurate import AccuracyError, accurate
+from ppc.passes.accurate import USUAL_ERROR, AccuracyError, accurate
 from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate
@@ -45,13 +45,15 @@ from ppc.passes.substitute import approximate, decompose
 class Options:
     """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
     ranges (by default more where no data is given). With ``max_error`` the precision is raised until every
-    output is within that part of its standard deviation. ``guard``: rings have room for one."""
+    output is within that part of its standard deviation; without ``insist`` only a note is left where no
+    precision does that. ``guard``: rings have room for one."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
     margin: float | None = None
     fitted: tuple[Constants, ...] = ()
     max_error: float | None = None
+    insist: bool = True
     guard: bool = True
 
 
@@ -232,10 +234,11 @@ def run(
     if stop_after in _BEFORE_PRECISION:
         return state
     reals = _Reals(state)
-    precision = options.precision if options.max_error is None else _accurate(reals, options.max_error)
+    precision, notes = _accurate(reals, options)
     if stop_after in _REAL:
         return _staged(_with(state, precision), _BEFORE_PRECISION[-1], stop_after)
-    return _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1], stop_after)
+    done = _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1], stop_after)
+    return replace(done, notes=(*done.notes, *notes))
 
 
 _NAMES = [stage.name for stage in PIPELINE]
@@ -278,21 +281,30 @@ class _Reals:
         return _staged(self.splined(fit), "approximate", _REAL[-1])
 
 
-def _accurate(reals: _Reals, allowed: float) -> Precision:
-    """The least precision that keeps the outputs within ``allowed``."""
+def _accurate(reals: _Reals, options: Options) -> tuple[Precision, tuple[str, ...]]:
+    """The least precision that keeps the outputs within the error allowed, and what there is to say of it."""
+    if options.max_error is None:
+        return options.precision, ()
     state = reals.state
-    return accurate(
-        clamp_mask(state.graph, state.ranges, _DEEP),
-        state.feeds,
-        allowed,
-        state.options.precision,
-        lambda precision: reals.splined(precision.fit).graph,
-        lambda precision: _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1]).graph,
-    )
+    try:
+        found = accurate(
+            clamp_mask(state.graph, state.ranges, _DEEP),
+            state.feeds,
+            options.max_error,
+            options.precision,
+            lambda precision: reals.splined(precision.fit).graph,
+            lambda precision: _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1]).graph,
+        )
+    except AccuracyError as fault:
+        if options.insist:
+            raise
+        return options.precision, (str(fault),)
+    return found, ()
 
 
 __all__ = [
     "PIPELINE",
+    "USUAL_ERROR",
     "AccuracyError",
     "Applied",
     "FixedGraph",

@@ -17,7 +17,8 @@ from ppc.runtime.base.errors import BadInput
 from ppc.runtime.service.labels import Labels
 
 if TYPE_CHECKING:
-    from ppc.backend.evaluation import Evaluation, Private, Similarity
+    from ppc.backend.evaluation import Evaluation, Private
+    from ppc.backend.similarity import Similarity
 
 
 def evaluate(
@@ -86,6 +87,8 @@ def _show(found: Evaluation) -> None:
     speed = found.prompts / found.seconds
     print(f"{found.task.kind} by {found.task.output}: {len(found.data)} rows of {found.data.path}")
     print(f"{found.prompts} prompts simulated, {speed:.1f} a second")
+    if found.cut:
+        print(f"{found.cut} prompts were cut, for they have more tokens than the plan holds")
     if found.data.names != tuple(map(str, range(len(found.data.names)))):
         print("classes: " + ", ".join(f"{i} {name}" for i, name in enumerate(found.data.names)))
     for title, rates in (("accuracy", found.accuracy), ("same answer", found.agreement)):

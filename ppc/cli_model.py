@@ -82,7 +82,8 @@ def compile_(
         typer.Option(
             min=1e-4,
             max=1.0,
-            help="Spend bits until every output is within this part of its standard deviation; 0.01 for 1 %.",
+            help="Spend bits until every output is within this part of its standard deviation; "
+            "default 0.015 with --calibrate, where it can be had.",
         ),
     ] = None,
     margin: Annotated[

@@ -71,7 +71,7 @@ def distil(
     with the progress, and ``work`` is a folder from which an interrupted run goes on (`optimise`).
     """
     options = options or Distillation()
-    goal, model = Trainable(teacher, device()), Trainable(student, device())
+    goal, model = Trainable(teacher, device()), Trainable(student, device(), tables=options.tables)
     loss = _Loss(goal, model, options, data.at(np.arange(min(_SEEN, len(data)))))
     graphs = (teacher, student)
     optimise(model, loss, data, held, options, graphs=graphs, what=what, tell=tell, work=work)

@@ -32,12 +32,12 @@ def fit(
     outputs = [op for op in graph.outputs.values() if op.type.num == FLOAT]
     if len(outputs) != 1 or data.labels is None or held.labels is None:
         raise ValueError(f"labels are fitted by one output of logits, not {len(outputs)}, and need labels")
-    model = Trainable(graph, device())
+    options = options or Options()
+    model = Trainable(graph, device(), tables=options.tables)
 
     def loss(batch: Batch) -> torch.Tensor:
         assert batch.labels is not None
         return losses.hard_labels(model(batch.feeds, outputs)[0], batch.labels)
 
-    options = options or Options()
     optimise(model, loss, data, held, options, graphs=(graph,), what=what, tell=tell, work=work)
     return model.as_graph()

@@ -46,7 +46,7 @@ class Options:
     """``steps`` of ``batch`` samples each. ``rate``: the largest learning rate, found where None.
 
     ``warmup`` is the part of the steps in which it rises, ``clip`` the gradient's largest norm, ``decay``
-    what AdamW takes off matrices. The same options, data and graph give the same weights on one machine.
+    what AdamW takes off matrices; ``tables`` of ids are trained too. The same options, data and graph give the same weights on one machine.
     """
 
     steps: int = 300
@@ -56,6 +56,7 @@ class Options:
     warmup: float = 0.1
     clip: float = 1.0
     decay: float = 0.01
+    tables: bool = False
 
 
 def silent(what: str, done: int, total: int) -> None:

@@ -20,24 +20,24 @@ Feeds = Mapping[str, torch.Tensor]
 """Inputs by name, samples on a first axis before the graph's own."""
 
 
-def trained_weights(graph: Graph) -> list[ops.Const]:
+def trained_weights(graph: Graph, tables: bool = False) -> list[ops.Const]:
     """The weights that training moves: factors of products, and vectors (γ, β, biases, fitted constants).
 
-    What has a row for each token or id stays as it is: of a table a batch meets few rows, and rotary factors
-    and masks belong to a formula.
+    What has a row for each token or id stays as it is: rotary factors and masks belong to a formula, and of a
+    ``tables`` of ids a batch meets few rows, so that they are trained only where nobody has before.
     """
     matrices: set[Op] = set()
-    tables: set[Op] = set()
+    rows: set[Op] = set()
     for op in walk(graph):
         if isinstance(op, ops.MatMul):
             matrices |= {op.a, op.b}
-            tables |= {op.b} if isinstance(op.a, ops.OneHot) else set()
+            rows |= {op.b} if isinstance(op.a, ops.OneHot) else set()
         elif isinstance(op, ops.Gather):
-            tables.add(op.x)
+            rows.add(op.x)
     return [
         op
         for op in walk(graph)
-        if isinstance(op, ops.Const) and op.secret and op.value.dtype.kind == "f" and op not in tables
+        if isinstance(op, ops.Const) and op.secret and op.value.dtype.kind == "f" and (tables or op not in rows)
         if op in matrices or max(op.value.shape, default=1) == op.value.size
         if np.isfinite(op.value).all()
     ]
@@ -49,10 +49,12 @@ class Trainable:
     ``weights`` may be assigned in place; ``as_graph`` is the graph with them as they are now.
     """
 
-    def __init__(self, graph: Graph, device: str = "cpu", real: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, graph: Graph, device: str = "cpu", real: torch.dtype = torch.float32, *, tables: bool = False
+    ) -> None:
         self.graph, self.device = graph, torch.device(device)
         self._xp = of_torch(torch, real)
-        moving = set[Op](trained_weights(graph))
+        moving = set[Op](trained_weights(graph, tables))
         constants = {op: _tensor(op, real).to(self.device) for op in walk(graph) if isinstance(op, ops.Const)}
         self.weights: dict[Op, torch.Tensor] = {
             op: x.requires_grad_() for op, x in constants.items() if op in moving

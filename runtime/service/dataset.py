@@ -85,7 +85,7 @@ class DataSet:
         if len(set(self.labels)) == 1:
             only = self.names[self.labels[0]]
             raise BadInput(
-                f"{self.path}: all {len(self)} rows have the label {only!r}; accuracy wants two classes"
+                f"{self.path}: each of {len(self)} rows has the label {only!r}; accuracy wants two classes"
             )
         return self.labels
 

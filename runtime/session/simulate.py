@@ -61,23 +61,24 @@ class Simulated:
 
 
 class Simulator:
-    """A plan and its weights, ready for many samples; without ``rounding`` over the reals (`plan.unrounded`),
-    where nothing leaves a ring.
+    """A plan and its weights, ready for many samples.
 
     What the weights are for products is made once and kept: 8 bytes an element, or 16.
     """
 
-    def __init__(self, plan: Plan, weights: Weights, *, rounding: bool = True) -> None:
-        self._plan, self._rounding = plan, rounding
+    def __init__(self, plan: Plan, weights: Weights) -> None:
+        self._plan = plan
         self._tensors = {name: Factor(ints) for name, ints in weights.items()}
 
-    def run(self, samples: Sequence[Feeds], keep: bool = False, *, wrapping: bool = False) -> list[Simulated]:
+    def run(
+        self, samples: Sequence[Feeds], keep: bool = False, *, wrapping: bool = False, rounding: bool = True
+    ) -> list[Simulated]:
         """Each sample at the shortest length that holds it: its outputs, or with ``keep`` every value.
 
         A sample's values do not depend on the others. Raises BadInput for inputs that do not fit the plan and
         RangeFault for the first value beyond its ring, by how much; of several samples it says which. With
         ``wrapping`` such a sample goes on as two parties would have it, and `Simulated.wraps` names the
-        places.
+        places. Without ``rounding`` values are real numbers (`plan.unrounded`), and none leaves a ring.
         """
         fitted = []
         for i, feeds in enumerate(samples):
@@ -89,11 +90,11 @@ class Simulator:
             for first in range(0, len(of_length), AT_ONCE):
                 some = of_length[first : first + AT_ONCE]
                 try:
-                    walked = self._walk(length, [fitted[i][1] for i in some], keep)
+                    walked = self._walk(length, [fitted[i][1] for i in some], keep, rounding)
                 except RuntimeFault:
                     for i in some if len(samples) > 1 else ():
                         with naming(i, len(samples)):
-                            self._walk(length, [fitted[i][1]], keep)
+                            self._walk(length, [fitted[i][1]], keep, rounding)
                     raise
                 found |= zip(some, walked, strict=True)
         simulated = [found[i] for i in range(len(samples))]
@@ -101,7 +102,7 @@ class Simulator:
             refuse_wraps(simulated)
         return simulated
 
-    def _walk(self, plan: Plan, samples: Sequence[Feeds], keep: bool) -> list[Simulated]:
+    def _walk(self, plan: Plan, samples: Sequence[Feeds], keep: bool, rounding: bool) -> list[Simulated]:
         """Samples of one length together."""
         local = [computed_alone(plan, feeds) for feeds in samples]
         steps: Sequence[Step] = plan.steps
@@ -111,7 +112,7 @@ class Simulator:
         places = {out.value for out in plan.outputs if plan.choices(out) is not None}
         for i, step in enumerate(steps):
             operands = values.read(i)
-            read = self._rounding and i not in places  # a place fits by its format
+            read = rounding and i not in places  # a place fits by its format
             if read and (readings := step.reads_as_number(*operands)):
                 name = plan.tensor(step.reads()[0]) or plan.label(i)
                 for at, each in enumerate(reaches):
@@ -122,7 +123,7 @@ class Simulator:
             own = [_stacked([each[j] for each in local]) for j in step.locals()]
             num = plan.forms[i].num
             value: Any
-            if self._rounding:
+            if rounding:
                 value = step.clear(*operands, *tensors, *own)
                 values.put(i, Plain(num, value))
             else:
@@ -130,7 +131,7 @@ class Simulator:
                 values.put(i, Real(num, value))
             if keep or step.reveals():
                 units = np.asarray(value)
-                decoded = (num.reduced(units) if self._rounding else units) * 2.0**-num.scale
+                decoded = (num.reduced(units) if rounding else units) * 2.0**-num.scale
                 for at, kept in enumerate(found):
                     kept[i] = decoded[at if len(decoded) > 1 else 0]
         return [Simulated(plan, each, tuple(near)) for each, near in zip(found, reaches, strict=True)]

@@ -134,7 +134,7 @@ def test_what_is_asked_wrongly(place, args, words):
         ("", "the file is empty"),
         ("sentence\tlabel\nw1\t0\n\nw2\t1\n", "line 3: the line is empty"),
         ("sentence\tlabel\nw1\t0\nw2\t2\n", "and .* has labels of 3 classes"),
-        ("sentence\tlabel\nw1\t1\nw2\t1\n", "all 2 rows have the label '1'"),
+        ("sentence\tlabel\nw1\t1\nw2\t1\n", "each of 2 rows has the label '1'"),
         ("sentence\tlabel\nw1\t0\nw20\t1\n", "line 3: the tokenizer cannot encode the prompt"),
         (f"sentence\tlabel\nw1\t0\n{'w1 ' * 7}\t1\n", "1 of 2 prompts have more than 6 tokens, .* line 3"),
     ],

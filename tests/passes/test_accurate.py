@@ -63,10 +63,20 @@ def test_splines_and_bits_are_raised_apart():
         found = accurate(
             GRAPH, FEEDS[:1], 0.01, passes.Precision(value=9),
             lambda p: run("fit", 0.02 * 2.0**-p.fit, p),
-            lambda p: run("bits", 0.05 * 2.0 ** (9 - p.value), p),
+            lambda p: run("bits", 0.02 * 2.0**-p.fit + 0.02 * 2.0 ** (9 - p.value), p),
         )  # fmt: skip
-    assert (found.fit, found.value, found.weight) == (3, 13, 16)
-    assert asked == [("fit", 0, 9), ("fit", 3, 9), ("bits", 3, 9), ("bits", 3, 12), ("bits", 3, 13)]
+    assert (found.fit, found.value, found.weight) == (3, 12, 14)
+    assert asked == [
+        *(("bits", 0, 9), ("fit", 0, 9), ("bits", 2, 9), ("fit", 2, 9), ("bits", 3, 9), ("fit", 3, 9)),
+        *(("bits", 3, 10), ("bits", 3, 11), ("bits", 3, 12)),
+    ]
+
+
+def test_what_nobody_asks_for_is_left_where_it_is_out_of_reach():
+    asked = passes.Options(max_error=1e-7, insist=False)
+    done = passes.run(GRAPH, asked, FEEDS)
+    assert done.options.precision == passes.Precision()
+    assert any("an error of 1e-07 of an output's standard deviation is out of reach" in n for n in done.notes)
 
 
 def test_out_of_reach():
@@ -76,14 +86,21 @@ def test_out_of_reach():
 
 
 def test_rings_that_do_not_hold_the_precision_are_told_as_such(monkeypatch):
-    def too_wide(*_, **__):
-        raise RangeError("exp of scores needs a ring of 65 bits")
+    usual = passes.assign_scale
+
+    def too_wide(graph, ranges, precision, **given):
+        if precision.value > narrow:
+            raise RangeError("exp of scores needs a ring of 65 bits")
+        return usual(graph, ranges, precision, **given)
+
+    narrow = passes.Precision().value
 
     monkeypatch.setattr(passes, "assign_scale", too_wide)
     with pytest.raises(
         AccuracyError, match=r"0.003.*halvings better.*exp of scores.*allow more with --max-e"
     ):
         passes.run(GRAPH, passes.Options(max_error=0.003), FEEDS)
+    narrow = 0
     with pytest.raises(RangeError, match=r"^exp of scores"):
         passes.run(GRAPH, passes.Options(max_error=1.0), FEEDS)
 
@@ -113,4 +130,6 @@ def test_errors_are_in_units_of_the_spread():
 
 
 def test_finer_touches_bits_alone():
-    assert finer(passes.Precision(), 2) == passes.Precision(12, 14, 13, 14, 13, 11, 0)
+    assert finer(passes.Precision(), 0) == passes.Precision()
+    assert finer(passes.Precision(), 1) == passes.Precision(11, 12, 11, 12, 12, 9, 0)
+    assert finer(passes.Precision(), 2) == passes.Precision(12, 13, 12, 13, 13, 10, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 import ppc
 from models.tiny_bert import Shape, sample, tiny_bert
@@ -49,7 +50,7 @@ def test_nothing_is_rounded_between_the_model_with_its_splines_and_the_plan(mode
     """What is left are weights in the plan's bits, far less than all that the simulator rounds."""
     graph = passes.run(load(model, seq_len=TOKENS), passes.Options(), None, "calibrate_values").graph
     samples = [sample(TOKENS, seed=seed, used=TOKENS - seed % 3) for seed in range(8)]
-    real = Simulator(compiled.plan, compiled.weights, rounding=False).run(samples)
+    real = Simulator(compiled.plan, compiled.weights).run(samples, rounding=False)
     integer = Simulator(compiled.plan, compiled.weights).run(samples)
     for out in compiled.plan.outputs:
         wanted, whole, fixed = (
@@ -66,9 +67,9 @@ def test_nothing_is_rounded_between_the_model_with_its_splines_and_the_plan(mode
 
 def test_samples_do_not_depend_on_each_other(compiled):
     samples = [sample(TOKENS, seed=seed) for seed in range(3)]
-    simulator = Simulator(compiled.plan, compiled.weights, rounding=False)
-    for each, feeds in zip(simulator.run(samples), samples, strict=True):
-        (alone,) = simulator.run([feeds])
+    simulator = Simulator(compiled.plan, compiled.weights)
+    for each, feeds in zip(simulator.run(samples, rounding=False), samples, strict=True):
+        (alone,) = simulator.run([feeds], rounding=False)
         assert each.reaches == () == each.left
         for name, value in alone.outputs.items():
             assert np.allclose(each.outputs[name], value, rtol=1e-9, atol=1e-9)
@@ -77,7 +78,17 @@ def test_samples_do_not_depend_on_each_other(compiled):
 def test_places_are_places(model):
     told = ppc.compile(model, seq_len=TOKENS, outputs=["sentence_embedding"], reveal="argmax")
     feeds = sample(TOKENS, seed=1)
-    (found,) = Simulator(told.plan, told.weights, rounding=False).run([feeds])
+    (found,) = Simulator(told.plan, told.weights).run([feeds], rounding=False)
     numbers = ppc.compile(model, seq_len=TOKENS, outputs=["sentence_embedding"])
-    (wanted,) = Simulator(numbers.plan, numbers.weights, rounding=False).run([feeds])
+    (wanted,) = Simulator(numbers.plan, numbers.weights).run([feeds], rounding=False)
     assert found.outputs["sentence_embedding"] == wanted.outputs["sentence_embedding"].argmax(axis=-1)
+
+
+def test_every_kind_of_step_has_a_meaning():
+    """What the integers round, to some units of 2^-8 and 2^-6."""
+    plan, weights, feeds = tiny_plan(), tiny_weights(), tiny_feeds()
+    (real,) = Simulator(plan, weights).run([feeds], keep=True, rounding=False)
+    (integer,) = Simulator(plan, weights).run([feeds], keep=True)
+    for i, form in enumerate(plan.forms):
+        assert real.values[i].shape == form.shape
+        assert np.abs(real.values[i] - integer.values[i]).max() < 0.05, plan.label(i)

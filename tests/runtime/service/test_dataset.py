@@ -149,7 +149,7 @@ def test_a_huge_file_is_not_read(tmp_path):
     ("rows", "message"),
     [
         ("a\t0\nb\t2\n", "line 3: the label '2' is class 2, and the model has 2 classes, 0 to 1"),
-        ("a\t1\nb\t1\n", "all 2 rows have the label '1'"),
+        ("a\t1\nb\t1\n", "each of 2 rows has the label '1'"),
     ],
 )
 def test_labels_that_tell_no_accuracy(file, rows, message):

@@ -1,0 +1,187 @@
+"""A text classifier, trained on labels: mean pooling and a linear head over MiniLM, or over two layers of its own.
+
+    python models/classifier.py --data train.tsv --valid dev.tsv -o classifier.onnx
+    python models/classifier.py --tiny --data train.tsv --valid dev.tsv -o tiny.onnx
+
+``--tiny`` makes a vocabulary from the texts, beside the model as ``tiny.json``; all-MiniLM-L6-v2 has one in its
+package (`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+sys.path.append(str(Path(__file__).parent))
+
+import minilm
+from packaged import MINILM_L6, TOKENIZER, packaged
+from safetensors.numpy import load_file
+from sentence import Trained
+from tiny_bert import INPUTS, Builder, Shape
+
+from ppc.backend.scores import Rate
+from ppc.frontend.ir.graph import walk
+from ppc.frontend.ir.ops import Const
+from ppc.frontend.read.load import load
+from ppc.passes.train.answers import answers
+from ppc.passes.train.examples import Examples
+from ppc.passes.train.fit import fit
+from ppc.passes.train.optimise import Options
+from ppc.runtime.service.dataset import DataSet, inputs_of, read
+from ppc.runtime.service.tokens import Encoder
+
+OUTPUT = "logits"
+
+TINY = Shape(layers=2, width=64, heads=2, vocabulary=4000, positions=64)
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+_TABLES, _HEAD = 0.1, 0.02
+"""Deviations of what training begins with."""
+
+_HELD = 512
+"""Rows that choose the learning rate."""
+
+
+@dataclass
+class Fresh(Builder):
+    """Weights to begin a training with: norms leave values as they are, biases are 0."""
+
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    weights_as_nodes: bool = False
+
+    def weight(self, name: str, *shape: int, about: float = 0.0, spread: float | None = None) -> str:
+        wide = 0.0 if len(shape) == 1 else _TABLES if name in ("words", "types", "places") else shape[0] ** -0.5
+        return super().weight(name, *shape, about=about, spread=wide)
+
+
+@dataclass
+class Headed(Trained):
+    """Trained weights, and a head that knows nothing yet."""
+
+    def weight(self, name: str, *shape: int, about: float = 0.0, spread: float | None = None) -> str:
+        if name.startswith("head."):
+            return Builder.weight(self, name, *shape, spread=_HEAD)
+        return super().weight(name, *shape, about=about, spread=spread)
+
+
+def classifier(make: Builder, title: str, classes: int) -> onnx.ModelProto:
+    """`INPUTS` of (batch, sequence) whole numbers; `OUTPUT` of (batch, classes)."""
+    x, mask = make.embedding(), make.mask()
+    for i in range(make.shape.layers):
+        x = make.layer(x, mask, f"layer.{i}")
+    pooled = make.pooled(x, "/pool/Div")
+    w, b = make.weight("head.weight", make.shape.width, classes), make.weight("head.bias", classes)
+    make.node("Add", make.node("MatMul", pooled, w, out="/head/MatMul"), b, out=OUTPUT)
+    axes = ["batch", "sequence"]
+    graph = helper.make_graph(
+        make.nodes,
+        title,
+        [helper.make_tensor_value_info(name, TensorProto.INT64, axes) for name in INPUTS],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [axes[0], classes])],
+        make.initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def vocabulary(texts: Sequence[str], size: int) -> Tokenizer:
+    """WordPiece in lower case over ``size`` pieces, the special ones of BERT among them."""
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=list(_SPECIAL), show_progress=False)
+    )
+    start, end = ((name, made.token_to_id(name)) for name in ("[CLS]", "[SEP]"))
+    made.post_processor = processors.BertProcessing(end, start)
+    return made
+
+
+def train(
+    model: onnx.ModelProto,
+    data: DataSet,
+    valid: DataSet,
+    tokenizer: Path,
+    *,
+    tokens: int,
+    epochs: float,
+    options: Options,
+) -> tuple[onnx.ModelProto, Rate]:
+    """``model`` with weights that give ``data``'s labels, and how many of ``valid``'s it then gives."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        onnx.save(model, path)
+        graph = load(path, seq_len=tokens)
+    encoder = Encoder(tokenizer, inputs_of([each.name for each in graph.inputs], tokens))
+
+    def examples(of: DataSet) -> Examples:
+        return Examples.of(of.feeds(encoder, truncate=True), of.classes(2))
+
+    held, seen = examples(data).split(_HELD, options.seed)
+    options = replace(options, steps=max(1, round(epochs * len(seen) / options.batch)))
+    begun = time.perf_counter()
+
+    def tell(what: str, done: int, total: int) -> None:
+        if done == total or done % 100 == 0:
+            print(f"{what}: {done:,} of {total:,}, {time.perf_counter() - begun:.0f} s", file=sys.stderr)
+
+    done = fit(graph, seen, held, options, tell=tell)
+    last = examples(valid)
+    said = answers(done, last)[OUTPUT].argmax(-1).ravel().tolist()
+    learned = {op.name: op.value for op in walk(done) if isinstance(op, Const)}
+    for each in model.graph.initializer:
+        if each.name in learned and learned[each.name].shape == tuple(each.dims):
+            each.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(learned[each.name]), each.name))
+    return model, Rate.same(said, last.labels.tolist())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="a table of texts with a column label")
+    parser.add_argument("--valid", type=Path, required=True, help="another, for the accuracy that is printed")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--tiny", action="store_true", help="two layers of 64 and a vocabulary of its own")
+    parser.add_argument("--seq-len", type=int, default=32, help="longer texts are cut")
+    parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    data, valid = read(args.data), read(args.valid)
+    if args.tiny:
+        tokenizer = args.output.with_suffix(".json")
+        made = vocabulary([*data.texts, *(data.pairs or ())], TINY.vocabulary)
+        made.save(str(tokenizer))
+        model = classifier(Fresh(TINY, np.random.default_rng(args.seed)), "tiny classifier", 2)
+    else:
+        tokenizer = packaged(TOKENIZER)
+        weights = load_file(packaged(MINILM_L6))
+        model = classifier(Headed(minilm.SHAPE, tensors=weights, names=minilm.NAMES), "MiniLM-L6 classifier", 2)
+    options = Options(batch=args.batch, seed=args.seed, tables=args.tiny)
+    done, rate = train(
+        model, data, valid, tokenizer, tokens=args.seq_len, epochs=args.epochs, options=options
+    )
+    onnx.save(done, args.output)
+    low, high = rate.interval
+    print(
+        f"{args.output}: {100 * rate.value:.1f} % of {rate.of:,} rows of {args.valid} "
+        f"({100 * low:.1f} to {100 * high:.1f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
