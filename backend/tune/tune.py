@@ -23,6 +23,7 @@ from ppc.frontend.emit.model import save
 from ppc.frontend.ir.graph import Graph
 from ppc.frontend.read.load import load
 from ppc.frontend.read.run import Runner
+from ppc.passes import USUAL_ERROR
 from ppc.passes.train.answers import answers
 from ppc.passes.train.distil import Distillation, distil
 from ppc.passes.train.fit import fit
@@ -51,7 +52,8 @@ class Tuned:
         decided: the teacher, on the rows that decisions were made by.
         final: on texts that nothing was chosen by, the teacher, the student before and after tuning, and as
             control the teacher trained on labels for as many steps.
-        prices: of the model as it was, and of the file that was written.
+        prices: of the model as it was, and of the file that was written, in the bits that `ppc compile` takes
+            by default; those of units and rounds are in the usual ones, which are found sooner.
         rows: how many there were for what.
     """
 
@@ -121,7 +123,10 @@ def tune_model(
         found=found,
         decided=run.judge.teacher,
         final=run.final(found),
-        prices={"teacher": run.price(run.menu.teacher), "tuned": run.price(load(output))},
+        prices={
+            "teacher": run.price(run.menu.teacher, USUAL_ERROR),
+            "tuned": run.price(load(output), USUAL_ERROR),
+        },
     )
 
 
@@ -144,9 +149,9 @@ class _Run:
         self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
         self.judge = Judge(self.menu.teacher, task, parts.decide)
 
-    def price(self, graph: Graph) -> Price:
+    def price(self, graph: Graph, max_error: float | None = None) -> Price:
         network = self._settings.network
-        return price(planned(graph, self._parts.samples, network), network)
+        return price(planned(graph, self._parts.samples, network, max_error), network)
 
     def found(self) -> tuple[Found, tuple[Decision, ...]]:
         """The student, and how each unit was decided."""

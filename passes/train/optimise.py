@@ -46,7 +46,8 @@ class Options:
     """``steps`` of ``batch`` samples each. ``rate``: the largest learning rate, found where None.
 
     ``warmup`` is the part of the steps in which it rises, ``clip`` the gradient's largest norm, ``decay``
-    what AdamW takes off matrices; ``tables`` of ids are trained too. The same options, data and graph give the same weights on one machine.
+    what AdamW takes off matrices; with ``tables`` those of ids are trained too. The same options, data and
+    graph give the same weights on one machine.
     """
 
     steps: int = 300
