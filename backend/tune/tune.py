@@ -23,7 +23,6 @@ from ppc.frontend.emit.model import save
 from ppc.frontend.ir.graph import Graph
 from ppc.frontend.read.load import load
 from ppc.frontend.read.run import Runner
-from ppc.passes import USUAL_ERROR
 from ppc.passes.train.answers import answers
 from ppc.passes.train.distil import Distillation, distil
 from ppc.passes.train.fit import fit
@@ -124,8 +123,8 @@ def tune_model(
         decided=run.judge.teacher,
         final=run.final(found),
         prices={
-            "teacher": run.price(run.menu.teacher, USUAL_ERROR),
-            "tuned": run.price(load(output), USUAL_ERROR),
+            "teacher": run.price(run.menu.teacher, passes.USUAL_ERROR),
+            "tuned": run.price(load(output), passes.USUAL_ERROR),
         },
     )
 
