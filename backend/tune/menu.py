@@ -6,6 +6,7 @@ tuned in one are at hand in another (`state_of`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,8 @@ class Menu:
 def layer_of(name: str) -> str:
     """The part of a tensor's name that says which layer it belongs to: up to its last number, or to the first
     part that ends in one."""
-    parts = plain(name).split(".")
+    # PyTorch calls what is computed in model.0 model/model.0, and its weights model.0
+    parts = re.sub(r"\b(\w+)\.(?=\1\.\d)", "", plain(name)).split(".")
     numbers = [i for i, part in enumerate(parts) if part.isdecimal()]
     ending = [i for i, part in enumerate(parts) if part[-1:].isdecimal()]
     last = numbers[-1] if numbers else ending[0] if ending else 0

@@ -51,8 +51,7 @@ class Tuned:
         decided: the teacher, on the rows that decisions were made by.
         final: on texts that nothing was chosen by, the teacher, the student before and after tuning, and as
             control the teacher trained on labels for as many steps.
-        prices: of the model as it was, and of the file that was written, in the bits that `ppc compile` takes
-            by default; those of units and rounds are in the usual ones, which are found sooner.
+        prices: of the model as it was, and of the file that was written.
         rows: how many there were for what.
     """
 
@@ -122,10 +121,7 @@ def tune_model(
         found=found,
         decided=run.judge.teacher,
         final=run.final(found),
-        prices={
-            "teacher": run.price(run.menu.teacher, passes.USUAL_ERROR),
-            "tuned": run.price(load(output), passes.USUAL_ERROR),
-        },
+        prices={"teacher": run.price(run.menu.teacher), "tuned": run.price(load(output))},
     )
 
 
@@ -148,9 +144,9 @@ class _Run:
         self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
         self.judge = Judge(self.menu.teacher, task, parts.decide)
 
-    def price(self, graph: Graph, max_error: float | None = None) -> Price:
+    def price(self, graph: Graph) -> Price:
         network = self._settings.network
-        return price(planned(graph, self._parts.samples, network, max_error), network)
+        return price(planned(graph, self._parts.samples, network), network)
 
     def found(self) -> tuple[Found, tuple[Decision, ...]]:
         """The student, and how each unit was decided."""

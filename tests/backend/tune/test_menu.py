@@ -85,7 +85,8 @@ def test_a_profile_that_replaces_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
-        ("/model/model.0/encoder/layer.11/attention/self/Softmax_output_0", "model.model.0.encoder.layer.11"),
+        ("/model/model.0/encoder/layer.11/attention/self/Softmax_output_0", "model.0.encoder.layer.11"),
+        ("model.0.encoder.layer.11.output.LayerNorm.weight", "model.0.encoder.layer.11"),
         ("layer.0/norm2.gamma", "layer.0"),
         ("block3/norm1.gamma", "block3"),
         ("embeddings/norm.gamma", "embeddings"),
