@@ -175,7 +175,7 @@ def _write(path: Path, text: str) -> str:
 
 
 WRONG: dict[str, tuple[str, ...]] = {
-    r"one\.tsv: all \d+ rows have the label '1'": ("data=one.tsv",),
+    r"one\.tsv: each of \d+ rows has the label '1'": ("data=one.tsv",),
     r"long\.tsv: 1 of \d+ prompts have more than 6 tokens": ("data=long.tsv",),
     r"other\.json: the id 55 .* the tokenizer of another model": (
         "data=strange.tsv",
@@ -214,6 +214,21 @@ def test_what_does_not_fit(place: Path, words: str) -> None:
     output = () if "-o" in args else ("-o", place / "new.onnx")
     tuned(place, *args, *output, **files).failed(2, words)
     assert not (place / "new.onnx").exists()
+
+
+def test_labels_and_no_logits(tmp_path: Path) -> None:
+    text_model(tmp_path / "m.onnx", "next", "mean")
+    word_tokenizer(tmp_path / "tokenizer.json")
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text(
+            "text\tlabel\n" + f"w1 w2 {'w3' * (name == 'dev')}\t0\nw3\t1\n" * 20
+        )
+    tuned(tmp_path, "--output", "next").failed(
+        2, r"output 'next' has shape \(1, 6, 9\), a row for each token"
+    )
+    tuned(tmp_path, "--output", "mean").failed(
+        2, r"output 'mean' has shape \(1, 8\), and .* labels of 2 classes"
+    )
 
 
 def test_without_pytorch(place: Path) -> None:
