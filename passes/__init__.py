@@ -15,6 +15,7 @@ from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate
 from ppc.passes.canonicalize import canonicalize
+from ppc.passes.carry_factor import carry_factor
 from ppc.passes.check_mask import check_mask
 from ppc.passes.check_range import check_range
 from ppc.passes.clamp_mask import clamp_mask, cuts
@@ -23,7 +24,6 @@ from ppc.passes.draw_inputs import Assumed, assumed, random_feeds, warnings
 from ppc.passes.errors import RangeError
 from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
-from ppc.passes.friendly import Constants
 from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu
@@ -32,6 +32,7 @@ from ppc.passes.hoist_mask import hoist_mask
 from ppc.passes.legal import check_legal
 from ppc.passes.legalise import legalise
 from ppc.passes.merge_equal import merge_equal
+from ppc.passes.outer_product import outer_product
 from ppc.passes.pad_feeds import pad_feeds
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
@@ -39,6 +40,7 @@ from ppc.passes.profile import find as find_profile
 from ppc.passes.publish_scale import publish_scale
 from ppc.passes.refine import refine
 from ppc.passes.substitute import approximate, decompose
+from ppc.passes.substitution import Constants
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,11 @@ PIPELINE: tuple[Stage, ...] = (
         lambda s: replace(s, graph=decompose(s.graph)),
     ),
     Stage(
+        "carry_factor",
+        "a factor costs nothing once it has come to a weight",
+        lambda s: replace(s, graph=carry_factor(s.graph).graph),
+    ),
+    Stage(
         "fold_affine",
         "a norm's γ and β cost nothing inside the weights that read it",
         lambda s: replace(s, graph=fold_affine(s.graph)),
@@ -190,6 +197,11 @@ PIPELINE: tuple[Stage, ...] = (
         "delay_division",
         "softmax divides its few outputs, not its many scores",
         lambda s: replace(s, graph=delay_division(s.graph).graph),
+    ),
+    Stage(
+        "outer_product",
+        "one number times many is cheapest as a product of matrices",
+        lambda s: replace(s, graph=outer_product(s.graph).graph),
     ),
     Stage("calibrate_functions", "1/x and 1/√x are fitted where their arguments lie", _calibrate, data=True),
     Stage(

@@ -17,9 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir.graph import Graph, Op, uses, walk
 from ppc.frontend.ir.reference import apply, evaluate_all
-from ppc.passes.friendly import REPLACEABLE, Constants, Samples, Substitution
+from ppc.passes.friendly import REPLACEABLE
+from ppc.passes.masked import Masked
 from ppc.passes.owners import Owners
 from ppc.passes.profile import Profile, ProfileError, Rule, label
+from ppc.passes.substitution import Constants, Samples, Substitution
 
 Array = NDArray[Any]
 _SHOWN = 3
@@ -124,24 +126,34 @@ def _fit(
     before: Values = {op: [each[op] for each in given] for op in graph.inputs}
     after = dict(before)
     left, waiting = uses(graph), len(chosen)
+    for each in (x for op in chosen for x in _under(op)):
+        left[each] += 1
     for op in walk(graph):
         if op not in before:
             before[op] = [apply(op, values) for values in _each(op.operands, before, len(feeds))]
         if op in chosen:
             constants = _constants(chosen[op], op, after[op.operands[0]], before[op])
             yield constants
-            after[op] = _values(_substituted(chosen[op], op, constants), op, after, len(feeds))
+            made = _substituted(chosen[op], op, constants)
+            after[op] = _values(made, (*op.operands, *_under(op)), after, len(feeds))
             waiting -= 1
         elif op not in after:
             same = all(after[each] is before[each] for each in op.operands)
-            after[op] = before[op] if same else _values(op, op, after, len(feeds))
+            after[op] = before[op] if same else _values(op, op.operands, after, len(feeds))
         if not waiting:
             return
-        for each in op.operands:
+        for each in (*op.operands, *(_under(op) if op in chosen else ())):
             left[each] -= 1
             if not left[each]:
                 before.pop(each, None)
                 after.pop(each, None)
+
+
+def _under(op: Op) -> list[Op]:
+    """What a substitution may read beside the operand: that without its masks, and these."""
+    parts = Masked().outermost(op.operands[0])
+    masks = [mask.term if mask.kept is None else mask.kept for mask in parts.masks]
+    return [parts.content, *masks] if masks else []
 
 
 def _each(operands: Sequence[Op], values: Values, count: int) -> list[list[Array]]:
@@ -155,16 +167,16 @@ def _constants(rule: Rule, op: Op, x: list[Array], y: list[Array]) -> Constants:
     return rule.substitution.fit(op, samples, rule.settings)
 
 
-def _values(op: Op, old: Op, known: Values, count: int) -> list[Array]:
-    """The value of ``op``, which is made of ``old``'s operands, on each set of inputs."""
+def _values(op: Op, operands: Sequence[Op], known: Values, count: int) -> list[Array]:
+    """The value of ``op``, which is made of ``operands``, on each set of inputs."""
 
     def value(each: Op, found: dict[Op, Array]) -> Array:
         if each not in found:
             found[each] = apply(each, [value(x, found) for x in each.operands])
         return found[each]
 
-    below = _each(old.operands, known, count)
-    return [value(op, dict(zip(old.operands, values, strict=True))) for values in below]
+    below = _each(operands, known, count)
+    return [value(op, dict(zip(operands, values, strict=True))) for values in below]
 
 
 def _report(chosen: Mapping[Op, Rule]) -> tuple[Applied, ...]:

@@ -67,7 +67,7 @@ def _operand(op: Op) -> Op | None:
         case ops.Add(a=x, b=Const() as row) | ops.Add(a=Const() as row, b=x):
             return x if _is_row(row, op) and x.type.shape == op.type.shape else None
         case ops.Sub(a=x, b=mean):
-            return x if _is_mean(mean, x) else None
+            return x if is_row_mean(mean, x) else None
     return None
 
 
@@ -75,7 +75,7 @@ def _is_row(row: Const, op: Op) -> bool:
     return row.value.size == 1 or row.value.size == row.type.shape[-1] == op.type.shape[-1]
 
 
-def _is_mean(op: Op, x: Op) -> bool:
+def is_row_mean(op: Op, x: Op) -> bool:
     """Of each row, as one op or as a sum times 1/n."""
     if not x.type.rank:
         return False

@@ -31,12 +31,12 @@ def fold_scale(graph: Graph) -> Rewritten:
                 return None
         if x.type.shape != op.type.shape or not owners.shared(x):
             return None
-        return _times(x, factor, uses)
+        return times(x, factor, uses)
 
     return apply(rule, graph)
 
 
-def _times(x: Op, factor: float, uses: Uses) -> Op:
+def times(x: Op, factor: float, uses: Uses) -> Op:
     """x·factor without a new op."""
     if isinstance(x, ops.Const):
         if not x.secret or x.value.dtype.kind != "f":
@@ -47,11 +47,11 @@ def _times(x: Op, factor: float, uses: Uses) -> Op:
     match x:
         case ops.MatMul(a=a, b=b) | ops.Mul(a=a, b=b):
             try:
-                return x.replace((a, _times(b, factor, uses))).named("")
+                return x.replace((a, times(b, factor, uses))).named("")
             except Refuse:
-                return x.replace((_times(a, factor, uses), b)).named("")
+                return x.replace((times(a, factor, uses), b)).named("")
         case ops.Add(a=a, b=b) | ops.Sub(a=a, b=b):
-            return x.replace((_times(a, factor, uses), _times(b, factor, uses))).named("")
+            return x.replace((times(a, factor, uses), times(b, factor, uses))).named("")
         case _ if isinstance(x, _MOVES):
-            return x.replace((_times(x.operands[0], factor, uses),)).named("")
+            return x.replace((times(x.operands[0], factor, uses),)).named("")
     raise Refuse(f"no weight to take the factor: {x!r}")

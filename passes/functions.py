@@ -221,7 +221,7 @@ def table() -> list[Row]:
 
 
 def markdown() -> str:
-    """docs/functions.md."""
+    """docs/functions.md, but for what changes the model (`passes/friendly.py`)."""
     lines = [
         "# Functions as piecewise quadratics",
         "",

@@ -32,7 +32,8 @@ from typing import Any, NoReturn
 from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
-from ppc.passes.friendly import REPLACEABLE, SUBSTITUTIONS, Settings, Substitution, variants
+from ppc.passes.friendly import REPLACEABLE, SUBSTITUTIONS, variants
+from ppc.passes.substitution import Settings, Substitution
 
 if sys.version_info >= (3, 11):
     import tomllib

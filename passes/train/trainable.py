@@ -34,12 +34,13 @@ def trained_weights(graph: Graph, tables: bool = False) -> list[ops.Const]:
             rows |= {op.b} if isinstance(op.a, ops.OneHot) else set()
         elif isinstance(op, ops.Gather):
             rows.add(op.x)
-    found = [op for op in walk(graph) if isinstance(op, ops.Const) and op.secret]
+    matrices = matrices | rows if tables else matrices - rows
     return [
         op
-        for op in found
-        if op.value.dtype.kind == "f" and np.isfinite(op.value).all()
-        if (tables if op in rows else op in matrices or max(op.value.shape, default=1) == op.value.size)
+        for op in walk(graph)
+        if isinstance(op, ops.Const) and op.secret and op.value.dtype.kind == "f"
+        if op in matrices or (op not in rows and max(op.value.shape, default=1) == op.value.size)
+        if np.isfinite(op.value).all()
     ]
 
 

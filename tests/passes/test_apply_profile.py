@@ -6,10 +6,13 @@ from rewriting import graph, inp, text
 
 from ppc import passes
 from ppc.frontend.ir import fixed, ops
-from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.ir.graph import walk
+from ppc.frontend.ir.reference import evaluate, evaluate_all
 from ppc.frontend.ir.text import show
 from ppc.passes.apply_profile import apply_profile
+from ppc.passes.friendly import SUBSTITUTIONS, variants
 from ppc.passes.profile import PROFILES, Profile, ProfileError, Rule, read
+from ppc.passes.substitution import Samples
 
 pytestmark = pytest.mark.long
 
@@ -137,16 +140,38 @@ def test_a_whole_model():
     assert min(cosines) > 0.9
 
 
-@pytest.mark.parametrize("variant", ["relu_sum", "relu2_sum", "relu2"])
-def test_integers_agree_with_the_substituted_model(tmp_path, variant):
+IN_BERT = [
+    (each.op.__name__, each.name)
+    for each in SUBSTITUTIONS
+    if each.op in (ops.Gelu, ops.Softmax, ops.LayerNorm)
+]
+
+
+@pytest.mark.parametrize(("op", "variant"), IN_BERT)
+def test_integers_agree_with_the_substituted_model(tmp_path, op, variant):
     path = tmp_path / "mine.toml"
-    path.write_text(f'base="friendly"\n[[replace]]\nop="Softmax"\nwith="{variant}"')
+    path.write_text(f'base="friendly"\n[[replace]]\nop="{op}"\nwith="{variant}"')
     done = passes.run(BERT, passes.Options(profile=str(path)), BERT_FEEDS)
     assert done.profile.name == "mine.toml"
     for seed in range(6):
         each = tiny_bert.feeds(seed % 5 + 2, seed + 50)
         exact = evaluate(done.plain, each)["pooled"]
         assert tiny_bert.cosine(fixed.evaluate(done.graph, each)["pooled"], exact) > 0.999
+
+
+@pytest.mark.parametrize("variant", list(variants(ops.Softmax)))
+def test_what_lies_behind_a_masked_softmax_is_fitted_to_what_it_makes(tmp_path, variant):
+    """Which reads the mask, and of the squares the scores below it."""
+    mine = profile(tmp_path, f'base="friendly"\n[[replace]]\nop="Softmax"\nwith="{variant}"')
+    plain = passes.run(BERT, feeds=BERT_FEEDS, stop_after="fold_scale").graph
+    done = apply_profile(plain, mine, BERT_FEEDS)
+    last = next(op for op in walk(plain) if isinstance(op, ops.LayerNorm) and op.name == "encoded")
+    made = next(op for op in walk(done.graph) if op.name == "encoded")
+    x = [evaluate_all(done.graph, each)[made.operands[0].operands[0].operands[0]] for each in BERT_FEEDS]
+    y = [evaluate_all(plain, each)[last] for each in BERT_FEEDS]
+    again = variants(ops.LayerNorm)["centred_affine"].fit(last, Samples(x, y), {})
+    for name, constant in done.fitted[-1].items():
+        assert_allclose(constant, again[name], rtol=1e-6)
 
 
 def test_padding_makes_no_difference_under_a_mask():

@@ -10,6 +10,7 @@ from ppc.passes.delay_division import delay_division
 E = Input((2, 3, 4), FLOAT, name="e")
 R = Input((2, 3, 1), FLOAT, name="r")
 V = Input((2, 4, 5), FLOAT, name="v")
+NARROW = Input((2, 4, 2), FLOAT, name="v")
 
 
 def graph(y, *more):
@@ -37,9 +38,37 @@ def test_the_factor_may_stand_first():
     assert delay_division(graph(ops.MatMul(ops.Mul(R, E), V))).count == 1
 
 
-def test_a_factor_for_columns_stays():
+def columns_times(v, read_again=False):
     columns = Input((2, 1, 4), FLOAT, name="r")
-    assert delay_division(Graph((E, columns, V), {"y": ops.MatMul(ops.Mul(E, columns), V)})).count == 0
+    scaled = ops.Mul(E, columns)
+    return Graph((E, columns, v), {"y": ops.MatMul(scaled, v), **({"z": scaled} if read_again else {})})
+
+
+def test_a_factor_for_columns_moves_to_a_smaller_right_operand():
+    before = columns_times(NARROW)
+    done = delay_division(before)
+    assert show(done.graph) == (
+        "%0 = Input(e) : f32[2,3,4]\n"
+        "%1 = Input(r) : f32[2,1,4]\n"
+        "%2 = Input(v) : f32[2,4,2]\n"
+        "%3 = Transpose(%1, perm=(0,2,1)) : f32[2,4,1]\n"
+        "%4 = Mul(%2, %3) : f32[2,4,2]\n"
+        "%5 = MatMul(%0, %4) : f32[2,3,2]\n"
+        "return y=%5\n"
+    )
+    rng = np.random.default_rng(0)
+    feeds = {each.name: rng.normal(size=each.type.shape) for each in before.inputs}
+    assert_allclose(evaluate(before, feeds)["y"], evaluate(done.graph, feeds)["y"], rtol=1e-12)
+
+
+def test_a_factor_for_columns_stays_where_the_right_operand_is_larger():
+    assert delay_division(columns_times(V)).count == 0
+
+
+def test_a_value_scaled_by_columns_with_another_user_stays():
+    done = delay_division(columns_times(NARROW, read_again=True))
+    assert done.count == 0
+    assert "another user" in str(done.refusals[0])
 
 
 def test_a_factor_on_the_right_operand_stays():

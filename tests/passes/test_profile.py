@@ -64,7 +64,7 @@ def test_base_friendly_comes_first_and_the_last_that_fits_counts(tmp_path):
         ("[[replace]]\nop = 'Gelu'", ("line 1", "without 'with'")),
         ("[[replace]]\nop = 'GELU'\nwith = 'relu'", ("line 2", "'GELU'", '"Gelu", "Silu", "Softmax"')),
         ("[[replace]]\nop = 3\nwith = 'relu'", ("line 2", "op = 3")),
-        ("[[replace]]\nop = 'Gelu'\nwith = 'affine'", ("line 3", "'affine'", '"relu", "exact"')),
+        ("[[replace]]\nop = 'Gelu'\nwith = 'affine'", ("line 3", "'affine'", '"relu", "quadratic", "exact"')),
         ("[[replace]]\nop = 'Gelu'\nwith = ['relu']", ("line 3", "['relu']")),
         (GELU + "layer = 'a'", ("line 4", "'layer'", '"op", "with", "layers", "calibrate"')),
         (GELU + "epsilon = 0.1", ("line 4", "'epsilon'", "Gelu with 'relu'")),
@@ -84,7 +84,7 @@ def test_every_key_is_checked(tmp_path, text, parts):
 
 
 def test_an_entry_written_inline_has_no_line_of_its_own_but_is_refused(tmp_path):
-    refused(tmp_path, 'replace = [{op = "Gelu", with = "gelu"}]', '"relu", "exact"')
+    refused(tmp_path, 'replace = [{op = "Gelu", with = "gelu"}]', '"relu", "quadratic", "exact"')
 
 
 def test_files_that_cannot_be_read(tmp_path):
