@@ -74,11 +74,11 @@ class Menu:
         """The teacher with these units replaced, as they were fitted where all are."""
         chosen = {op for unit in replaced for op in unit.ops}
         now: dict[Op, Op] = {}
+        at: dict[Op, Op] = {}
         for op in walk(self.teacher):
-            if op in chosen:
-                now[op] = _transplanted(self.made[op], {self.made[x]: now[x] for x in op.operands})
-            else:
-                now[op] = op.replace(now[x] for x in op.operands)
+            made = self.made[op]
+            now[op] = _transplanted(made, at) if op in chosen else op.replace(now[x] for x in op.operands)
+            at[made] = now[op]
         return self.teacher.mapped(now)
 
 
@@ -104,7 +104,9 @@ def state_of(graph: Graph, tuned: Graph) -> dict[Const, Array]:
 
 
 def _transplanted(root: Op, at: dict[Op, Op]) -> Op:
-    """``root`` on other operands: ``at`` has what stands for those it is made of, and remembers the rest."""
+    """``root`` on other operands: ``at`` has what stands for whatever it is made of, and remembers the rest.
+
+    A substitution may read beneath its operand, a score without its mask for one."""
     if root not in at:
         at[root] = root.replace(_transplanted(each, at) for each in root.operands)
     return at[root]

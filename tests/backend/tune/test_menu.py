@@ -17,8 +17,14 @@ from ppc.frontend.ir.graph import Graph, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes.apply_profile import apply_profile
+from ppc.passes.friendly import SUBSTITUTIONS
+from ppc.passes.profile import Profile, Rule
+from ppc.passes.substitution import Substitution
 
 FEEDS = [{name: x[i] for name, x in examples(classifier()).feeds.items()} for i in range(4)]
+
+HELD = [each for each in SUBSTITUTIONS if each.op in (ops.LayerNorm, ops.Softmax, ops.Gelu)]
+"""Those of operators that the model has."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +65,22 @@ def test_one_leaves_the_others(menu: Menu) -> None:
     for unit in menu.units:
         left = whole[unit.kind] - len(unit.ops)
         assert kinds(menu.graph([unit])) == {k: n for k, n in {**whole, unit.kind: left}.items() if n}
+
+
+@pytest.mark.parametrize("taken", HELD, ids=lambda each: f"{each.op.__name__} {each.name}")
+def test_one_is_what_it_would_be_by_itself(taken: Substitution) -> None:
+    """With the constants of all, whatever a substitution reads beneath its operand."""
+    friendly = passes.find_profile("friendly")
+    profile = Profile("all", (*friendly.rules, Rule(taken.op, taken, settings=taken.settings)))
+    teacher = classifier()
+    done = apply_profile(teacher, profile, FEEDS)
+    alone = Profile("alone", (Rule(taken.op, taken, settings=taken.settings),))
+    fitted = [x for op, x in zip(done.chosen, done.fitted, strict=True) if isinstance(op, taken.op)]
+    wanted = apply_profile(teacher, alone, FEEDS, fitted).graph
+    found = Menu.of(teacher, profile, FEEDS)
+    graph = found.graph([each for each in found.units if each.kind == taken.op.__name__])
+    assert show(graph) == show(wanted)
+    assert evaluate(graph, FEEDS[0])["logits"].tolist() == evaluate(wanted, FEEDS[0])["logits"].tolist()
 
 
 def test_weights_are_at_hand_in_another_graph(menu: Menu) -> None:
