@@ -31,6 +31,9 @@ class Worth:
     saves: Price
     rows: int
 
+    def __str__(self) -> str:
+        return f"{self.unit} by {self.unit.variant}: takes {self.points:.2f} points alone, saves {self.saves}"
+
     @property
     def a_point(self) -> float:
         """Bytes saved for each point. Half a row cannot be told from none."""
@@ -59,6 +62,12 @@ class Round:
     after: Verdict
     price: Price
     returned: tuple[Unit, ...] = ()
+
+    def __str__(self) -> str:
+        back = f"; back to exact: {', '.join(map(str, self.returned))}" if self.returned else ""
+        before, after = (f"{100 * each.score:.2f} %" for each in (self.before, self.after))
+        told = f"{before} before and {after} after {self.steps} steps"
+        return f"{len(self.replaced)} units replaced: {told}, {self.price}{back}"
 
     def document(self) -> dict[str, object]:
         return {
