@@ -98,6 +98,8 @@ def lines(tuned: Tuned) -> Iterator[str]:
     teacher, student = tuned.prices["teacher"], tuned.prices["tuned"]
     fewer = teacher.bytes / student.bytes
     yield f"{tuned.output}  {student}, was {teacher}: {fewer:.2f} times fewer bytes"
+    if not any(each.replaced for each in tuned.decisions):
+        yield "nothing stays replaced within the budget: the file is the model as it was"
     if not tuned.found.met:
         yield f"the budget of {tuned.settings.goal.budget:g} points was not kept"
 

@@ -138,6 +138,7 @@ def test_what_returns_is_exact_in_the_file(place: Path, unlabelled: dict[str, st
     assert text.count("| LayerNorm | exact |") == 2
     assert "the model as it was | " in text
     assert "1.00 times fewer bytes" in done.out
+    assert "the file is the model as it was" in done.out
 
 
 def test_it_goes_on_after_an_interruption(place: Path) -> None:
