@@ -8,6 +8,7 @@ the teacher's cost too, since a ring is as large as what it must hold.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,8 @@ from ppc.passes.train import losses
 from ppc.passes.train.examples import Batch, Examples
 from ppc.passes.train.optimise import Options, Tell, optimise, silent
 from ppc.passes.train.trainable import Trainable, device
+
+log = logging.getLogger(__name__)
 
 Target = Literal["logits", "vectors"]
 Pair = tuple[Op, Op]
@@ -91,6 +94,8 @@ class _Loss:
     def __init__(self, goal: Trainable, model: Trainable, options: Distillation, seen: Examples) -> None:
         self.goal, self.model, self.options = goal, model, options
         self.states = pairs(goal.graph, model.graph, STATES)
+        if options.hidden and not self.states:
+            log.warning("no norm of the model keeps its name, so that answers alone are distilled")
         self.maps = pairs(goal.graph, model.graph, (ops.Softmax,)) if options.attention else []
         outputs = goal.graph.outputs.items()
         self.answers = [(op, model.graph.outputs[name]) for name, op in outputs if op.type.num == FLOAT]

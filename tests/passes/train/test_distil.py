@@ -50,6 +50,13 @@ def test_every_replaced_value_has_its_pair() -> None:
         assert all(op.name == other.name for op, other in found)
 
 
+def test_norms_without_a_name_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    teacher = rebuild(classifier(), lambda op: op.named("") if isinstance(op, ops.LayerNorm) else op)
+    data, held = examples(teacher), examples(teacher, 8, seed=2)
+    distil(teacher, friendly(teacher), data, held, replace(STEPS, steps=1))
+    assert "no norm of the model keeps its name" in caplog.text
+
+
 @pytest.mark.long
 def test_hidden_states_count() -> None:
     """Trained on them alone, they come nearer, and so do answers."""
