@@ -7,7 +7,7 @@ tuned in one are at hand in another (`state_of`).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ from ppc.frontend.ir.constant import Const
 from ppc.frontend.ir.graph import Graph, Op, walk
 from ppc.passes.apply_profile import apply_profile
 from ppc.passes.profile import Profile, label, plain
+from ppc.passes.substitution import Constants, Samples
+from ppc.passes.train.answers import values
+from ppc.passes.train.examples import Examples
 
 Array = NDArray[Any]
 
@@ -53,6 +56,9 @@ class Menu:
     teacher: Graph
     units: tuple[Unit, ...]
     made: Mapping[Op, Op]
+    profile: Profile
+    fitted: Mapping[Op, Constants]
+    """Of each op's, to what it reads in the teacher."""
 
     @staticmethod
     def of(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, ArrayLike]]) -> Menu:
@@ -68,7 +74,12 @@ class Menu:
             groups.setdefault((type(op).__name__, layer_of(label(op)), taken.name), []).append(op)
             formulas[taken.name] = taken.formula
         units = (Unit(*key, formulas[key[2]], tuple(found)) for key, found in groups.items())
-        return Menu(graph, tuple(units), done.made)
+        return Menu(graph, tuple(units), done.made, profile, _fitted(graph, profile, done.chosen, feeds))
+
+    def alone(self, unit: Unit) -> Graph:
+        """The teacher with one unit replaced, and fitted, as if there were no other."""
+        constants = [self.fitted[op] for op in walk(self.teacher) if op in unit.ops]
+        return apply_profile(self.teacher, self.profile, (), constants, only=unit.ops).graph
 
     def graph(self, replaced: Collection[Unit]) -> Graph:
         """The teacher with these units replaced, as they were fitted where all are."""
@@ -80,6 +91,20 @@ class Menu:
             now[op] = _transplanted(made, at) if op in chosen else op.replace(now[x] for x in op.operands)
             at[made] = now[op]
         return self.teacher.mapped(now)
+
+
+def _fitted(
+    graph: Graph, profile: Profile, chosen: Iterable[Op], feeds: Sequence[Mapping[str, ArrayLike]]
+) -> dict[Op, Constants]:
+    """The constants of each op alone."""
+    data = Examples.of([{name: np.asarray(x) for name, x in each.items()} for each in feeds])
+    found = {}
+    for op in chosen:
+        x, y = (list(each.astype(np.float64)) for each in values(graph, data, [op.operands[0], op]))
+        rule = profile.rule(op)
+        if rule is not None and rule.substitution is not None:
+            found[op] = rule.substitution.fit(op, Samples(x, y), rule.settings)
+    return found
 
 
 def layer_of(name: str) -> str:

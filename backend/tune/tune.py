@@ -51,7 +51,8 @@ class Tuned:
         decided: the teacher, on the rows that decisions were made by.
         final: on texts that nothing was chosen by, the teacher, the student before and after tuning, and as
             control the teacher trained on labels for as many steps.
-        prices: of the model as it was, and of the file that was written.
+        prices: of the model as it was and of the file that was written, in the bits that `ppc compile` takes
+            by default.
         rows: how many there were for what.
     """
 
@@ -66,6 +67,11 @@ class Tuned:
     decided: Verdict
     final: dict[str, Verdict]
     prices: dict[str, Price]
+
+    @property
+    def met(self) -> bool:
+        """Whether the budget was kept, and the target, which the search knows in the usual bits alone."""
+        return self.found.met and self.settings.goal.affords(self.prices["tuned"])
 
 
 def tune_model(
@@ -110,6 +116,7 @@ def tune_model(
     run = _Run(graph, task, parts, settings, Journal(work), work, tell)
     found, decided = run.found()
     write(found.student, output, parts.final, task)
+    files = {"teacher": graph, "tuned": load(output)}
     return Tuned(
         model=model,
         output=output,
@@ -121,7 +128,7 @@ def tune_model(
         found=found,
         decided=run.judge.teacher,
         final=run.final(found),
-        prices={"teacher": run.price(run.menu.teacher), "tuned": run.price(load(output))},
+        prices={name: run.price(each, passes.USUAL_ERROR) for name, each in files.items()},
     )
 
 
@@ -144,9 +151,10 @@ class _Run:
         self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
         self.judge = Judge(self.menu.teacher, task, parts.decide)
 
-    def price(self, graph: Graph) -> Price:
+    def price(self, graph: Graph, max_error: float | None = None) -> Price:
+        """In the usual bits: what a student that is not tuned yet would need says nothing of others."""
         network = self._settings.network
-        return price(planned(graph, self._parts.samples, network), network)
+        return price(planned(graph, self._parts.samples, network, max_error), network)
 
     def found(self) -> tuple[Found, tuple[Decision, ...]]:
         """The student, and how each unit was decided."""
@@ -192,7 +200,7 @@ class _Run:
             if unit.sort not in saved:
                 others = [each for each in menu.units if each is not unit]
                 saved[unit.sort] = self.price(menu.graph(others)) - cheapest
-            points = 100 * (1 - judge(menu.graph([unit])).likeness)
+            points = 100 * (1 - judge(menu.alone(unit)).likeness)
             found.append(Worth(unit, points, saved[unit.sort], rows))
             self._tell("units", i + 1, len(menu.units))
         return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -117,3 +119,17 @@ def test_a_profile_that_replaces_nothing() -> None:
 )  # fmt: skip
 def test_layers_by_name(name: str, layer: str) -> None:
     assert layer_of(name) == layer
+
+
+def test_a_unit_alone_is_fitted_to_what_it_reads_in_the_teacher(menu: Menu) -> None:
+    """As a profile that names nothing else fits it; among others it is fitted to what they leave."""
+    unit = menu.units[2]
+    assert (unit.kind, unit.layer) == ("LayerNorm", "layer.0")
+    first = replace(unit, ops=unit.ops[:1])
+    friendly = passes.find_profile("friendly")
+    wanted = apply_profile(menu.teacher, friendly, FEEDS, only=first.ops).graph
+    found = menu.alone(first)
+    assert show(found) == show(wanted)
+    values = [evaluate(graph, FEEDS[0])["logits"] for graph in (found, wanted, menu.graph([first]))]
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(values[2], values[1], rtol=1e-2, atol=1e-3)
