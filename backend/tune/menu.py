@@ -7,17 +7,17 @@ tuned in one are at hand in another (`state_of`).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.constant import Const
 from ppc.frontend.ir.graph import Graph, Op, walk
-from ppc.passes.apply_profile import apply_profile
+from ppc.passes.apply_profile import Substituted, apply_profile
 from ppc.passes.profile import Profile, label, plain
 from ppc.passes.substitution import Constants, Samples
 from ppc.passes.train.answers import values
@@ -57,11 +57,10 @@ class Menu:
     units: tuple[Unit, ...]
     made: Mapping[Op, Op]
     profile: Profile
-    fitted: Mapping[Op, Constants]
-    """Of each op's, to what it reads in the teacher."""
+    samples: Examples
 
     @staticmethod
-    def of(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, ArrayLike]]) -> Menu:
+    def of(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, Array]]) -> Menu:
         """All that ``profile`` replaces, fitted to ``feeds``. Raises ProfileError, and NothingToReplace."""
         done = apply_profile(graph, profile, feeds)
         if not done.chosen:
@@ -74,12 +73,21 @@ class Menu:
             groups.setdefault((type(op).__name__, layer_of(label(op)), taken.name), []).append(op)
             formulas[taken.name] = taken.formula
         units = (Unit(*key, formulas[key[2]], tuple(found)) for key, found in groups.items())
-        return Menu(graph, tuple(units), done.made, profile, _fitted(graph, profile, done.chosen, feeds))
+        return Menu(graph, tuple(units), done.made, profile, Examples.of(feeds))
 
     def alone(self, unit: Unit) -> Graph:
-        """The teacher with one unit replaced, and fitted, as if there were no other."""
-        constants = [self.fitted[op] for op in walk(self.teacher) if op in unit.ops]
-        return apply_profile(self.teacher, self.profile, (), constants, only=unit.ops).graph
+        """The teacher with one unit replaced, and fitted to ``samples``, as if there were no other."""
+        constants: list[Constants] = []
+        done = Substituted(self.teacher, made={op: op for op in walk(self.teacher)})
+        for i, op in enumerate(unit.ops):
+            (x,) = values(done.graph, self.samples, [done.made[op.operands[0]]])
+            (y,) = values(self.teacher, self.samples, [op])
+            rule = self.profile.rule(op)
+            if rule is not None and rule.substitution is not None:
+                samples = Samples(list(x.astype(np.float64)), list(y.astype(np.float64)))
+                constants.append(rule.substitution.fit(op, samples, rule.settings))
+            done = apply_profile(self.teacher, self.profile, (), constants, only=unit.ops[: i + 1])
+        return done.graph
 
     def graph(self, replaced: Collection[Unit]) -> Graph:
         """The teacher with these units replaced, as they were fitted where all are."""
@@ -91,20 +99,6 @@ class Menu:
             now[op] = _transplanted(made, at) if op in chosen else op.replace(now[x] for x in op.operands)
             at[made] = now[op]
         return self.teacher.mapped(now)
-
-
-def _fitted(
-    graph: Graph, profile: Profile, chosen: Iterable[Op], feeds: Sequence[Mapping[str, ArrayLike]]
-) -> dict[Op, Constants]:
-    """The constants of each op alone."""
-    data = Examples.of([{name: np.asarray(x) for name, x in each.items()} for each in feeds])
-    found = {}
-    for op in chosen:
-        x, y = (list(each.astype(np.float64)) for each in values(graph, data, [op.operands[0], op]))
-        rule = profile.rule(op)
-        if rule is not None and rule.substitution is not None:
-            found[op] = rule.substitution.fit(op, Samples(x, y), rule.settings)
-    return found
 
 
 def layer_of(name: str) -> str:
