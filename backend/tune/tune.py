@@ -51,8 +51,7 @@ class Tuned:
         decided: the teacher, on the rows that decisions were made by.
         final: on texts that nothing was chosen by, the teacher, the student before and after tuning, and as
             control the teacher trained on labels for as many steps.
-        prices: of the model as it was and of the file that was written, in the bits that `ppc compile` takes
-            by default.
+        prices: of the model as it was, and of the file that was written.
         rows: how many there were for what.
     """
 
@@ -70,7 +69,7 @@ class Tuned:
 
     @property
     def met(self) -> bool:
-        """Whether the budget was kept, and the target, which the search knows in the usual bits alone."""
+        """Whether the budget was kept, and the target, which is foretold while units return."""
         return self.found.met and self.settings.goal.affords(self.prices["tuned"])
 
 
@@ -128,7 +127,7 @@ def tune_model(
         found=found,
         decided=run.judge.teacher,
         final=run.final(found),
-        prices={name: run.price(each, passes.USUAL_ERROR) for name, each in files.items()},
+        prices={name: run.price(each) for name, each in files.items()},
     )
 
 
@@ -151,22 +150,28 @@ class _Run:
         self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
         self.judge = Judge(self.menu.teacher, task, parts.decide)
 
-    def price(self, graph: Graph, max_error: float | None = None) -> Price:
-        """In the usual bits: what a student that is not tuned yet would need says nothing of others."""
+    def price(self, graph: Graph) -> Price:
+        """In the bits that `ppc compile` takes by default."""
         network = self._settings.network
-        return price(planned(graph, self._parts.samples, network, max_error), network)
+        return price(planned(graph, self._parts.samples, network, passes.USUAL_ERROR), network)
+
+    def foretold(self, graph: Graph) -> Price:
+        """In the usual bits: those that a student would need before it is tuned say nothing of after."""
+        network = self._settings.network
+        return price(planned(graph, self._parts.samples, network), network)
 
     def found(self) -> tuple[Found, tuple[Decision, ...]]:
         """The student, and how each unit was decided."""
         menu, goal, journal = self.menu, self._settings.goal, self._journal
-        cheapest = self.price(menu.graph(menu.units))
+        cheapest = self.foretold(menu.graph(menu.units))
         if not goal.affords(cheapest):
             raise BadInput(
                 f"--target {goal.limit}: with all {len(menu.units)} units replaced it is {cheapest}"
             )
         worths = self._worths(cheapest)
         journal.worths(worths)
-        found = search(menu, worths, self.judge, goal, self._steps(), self._tune, self.price, journal.round)
+        prices = self.price, self.foretold
+        found = search(menu, worths, self.judge, goal, self._steps(), self._tune, *prices, journal.round)
         decided = decisions(worths, self.judge.teacher, found.rounds)
         journal.decisions(decided)
         return found, decided
@@ -199,7 +204,7 @@ class _Run:
         for i, unit in enumerate(menu.units):
             if unit.sort not in saved:
                 others = [each for each in menu.units if each is not unit]
-                saved[unit.sort] = self.price(menu.graph(others)) - cheapest
+                saved[unit.sort] = self.foretold(menu.graph(others)) - cheapest
             points = 100 * (1 - judge(menu.alone(unit)).likeness)
             found.append(Worth(unit, points, saved[unit.sort], rows))
             self._tell("units", i + 1, len(menu.units))
