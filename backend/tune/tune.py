@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ from ppc.passes.train.fit import fit
 from ppc.passes.train.optimise import Options, Tell, silent
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.service.dataset import DataSet
+
+log = logging.getLogger(__name__)
 
 _SENSED = 512
 """Rows on which units are judged alone, at most."""
@@ -112,6 +115,12 @@ def tune_model(
             f"--label-weight {settings.labels:g}: {data.path} tells no classes that the model answers"
         )
     parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
+    if 0 < settings.goal.budget < 100 / len(parts.decide):
+        log.warning(
+            "WARNING: a budget of %g points is less than one of the %d rows that decide; give more --data",
+            settings.goal.budget,
+            len(parts.decide),
+        )
     run = _Run(graph, task, parts, settings, Journal(work), work, tell)
     found, decided = run.found()
     write(found.student, output, parts.final, task)

@@ -154,6 +154,7 @@ def test_it_goes_on_after_an_interruption(place: Path) -> None:
     resumed = tuned(place, *steps, "-o", place / "a.onnx", "--work", work)
     whole = tuned(place, *steps, "-o", place / "b.onnx", "--work", again)
     assert resumed.status == whole.status
+    assert "a budget of 1 points is less than one of the 40 rows that decide" in whole.err
     assert {**resumed.json, "file": ""} == {**whole.json, "file": ""}
     assert (place / "a.onnx").read_bytes() == (place / "b.onnx").read_bytes()
 
