@@ -8,7 +8,7 @@ side on the calibration data while the graph is rebuilt.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,18 +62,21 @@ def apply_profile(
     profile: Profile,
     feeds: Sequence[Mapping[str, ArrayLike]],
     fitted: Sequence[Constants] = (),
+    only: Collection[Op] | None = None,
 ) -> Substituted:
     """The graph with everything shared that ``profile`` names replaced, and what that was.
 
     ``feeds`` is the calibration data, inputs by name. ``fitted``, where given, is what was found before, for
-    the same model at another length, which then has the same weights. What one party knows alone stays as it
-    is. Raises ProfileError for a rule of a file that fits no op of the model.
+    the same model at another length, which then has the same weights. With ``only`` no others are replaced.
+    What one party knows alone stays as it is. Raises ProfileError for a rule of a file that fits no op of the
+    model.
     """
     owners = Owners()
     asked = [op for op in walk(graph) if any(rule.op is type(op) for rule in profile.rules)]
     asked = [op for op in asked if owners.shared(op)]
     chosen = {op: rule for op in asked if (rule := profile.rule(op)) and rule.substitution}
     _all_fit(profile, asked, graph)
+    chosen = chosen if only is None else {op: rule for op, rule in chosen.items() if op in only}
     if not chosen:
         return Substituted(graph)
     with np.errstate(all="ignore"):

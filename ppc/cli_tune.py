@@ -75,7 +75,7 @@ def tune(
 ) -> None:
     """Replace what is dear in a model by what is cheap, tune it to answer as before, and write it as ONNX.
 
-    Exit status 6, after the report, where the budget was not kept.
+    Exit status 6, after the report, where budget and target were not both kept.
     """
     inputs.check_folders(output, report)
     if report is not None and report.suffix not in REPORTS:
@@ -128,7 +128,7 @@ def tune(
     else:
         for line in lines(found):
             print(line)
-    if not found.found.met:
+    if not found.met:
         raise typer.Exit(6)
 
 

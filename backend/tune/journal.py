@@ -1,19 +1,22 @@
-"""What was decided, a line of JSON each, while it goes on."""
+"""What was decided, while it goes on: a line of JSON each, and a line for people."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ppc.backend.tune.search import Decision, Round, Worth
+
+log = logging.getLogger(__name__)
 
 FILE = "journal.jsonl"
 
 
 class Journal:
     """In the folder ``work``, anew for each call: a run that goes on decides the same again. Without a folder
-    nothing is written."""
+    it is told to people alone."""
 
     def __init__(self, work: Path | None) -> None:
         self._path = None if work is None else work / FILE
@@ -22,9 +25,11 @@ class Journal:
 
     def worths(self, worths: Sequence[Worth]) -> None:
         for each in worths:
+            log.info("%s", each)
             self._line("unit", each.document())
 
     def round(self, found: Round) -> None:
+        log.info("%s", found)
         self._line("tuned", found.document())
 
     def decisions(self, decisions: Sequence[Decision]) -> None:

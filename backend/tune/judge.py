@@ -22,11 +22,10 @@ Rows = list[NDArray[Any]]
 
 @dataclass(frozen=True, repr=False)
 class Texts:
-    """A data set as ``examples``, with how many ``tokens`` each has; ``pairs``: which two embeddings are
-    compared, of pairs of texts each with its own, of others each with the next."""
+    """A data set as ``examples``; ``pairs``: which two embeddings are compared, of pairs of texts each with
+    its own, of others each with the next."""
 
     examples: Examples
-    tokens: tuple[int, ...]
     pairs: NDArray[np.int64]
 
     @staticmethod
@@ -35,21 +34,18 @@ class Texts:
         labels = data.classes(task.choices) if task.kind == "classes" and data.labels is not None else None
         texts = data.apart() if task.kind == "embeddings" else data
         encoded = texts.encoded(encoder, truncate=truncate)
-        examples = Examples.of(encoder.feeds(encoded, alike=False), labels)
-        tokens = tuple(len(each.ids) for each in encoded)
+        tokens = [len(each.ids) for each in encoded]
+        examples = Examples.of(encoder.feeds(encoded, alike=False), labels, tokens)
         first = np.arange(len(data))
         apart = len(texts) > len(data)
-        return Texts(
-            examples, tokens, np.stack([first, first + len(data)], axis=1) if apart else _next(len(data))
-        )
+        return Texts(examples, np.stack([first, first + len(data)], axis=1) if apart else _next(len(data)))
 
     def at(self, places: NDArray[np.int64]) -> Texts:
         """Some of them, each beside the next."""
-        tokens = tuple(self.tokens[i] for i in places)
-        return Texts(self.examples.at(places), tokens, _next(len(places)))
+        return Texts(self.examples.at(places), _next(len(places)))
 
     def __len__(self) -> int:
-        return len(self.tokens)
+        return len(self.examples)
 
 
 def _next(count: int) -> NDArray[np.int64]:
@@ -111,8 +107,10 @@ class Judge:
 
     def _rows(self, graph: Graph) -> Rows:
         values = answers(graph, self._texts.examples)[self._task.output]
-        both = zip(values, self._texts.tokens, strict=True)
-        return [self._task.answer(value, tokens).astype(np.float64) for value, tokens in both]
+        tokens = self._texts.examples.tokens
+        assert tokens is not None
+        both = zip(values, tokens.tolist(), strict=True)
+        return [self._task.answer(value, count).astype(np.float64) for value, count in both]
 
     def _places(self, rows: Rows) -> Sequence[int]:
         return [self._task.place(row) for row in rows]

@@ -31,9 +31,15 @@ class Price:
         return Price(self.bytes - other.bytes, self.seconds - other.seconds)
 
 
-def planned(graph: Graph, feeds: Sequence[Mapping[str, NDArray[Any]]] | None, network: Network) -> Plan:
-    """The graph as it stands, calibrated on ``feeds``, as a plan; on random inputs where there are none."""
-    state = passes.run(graph, passes.Options(), feeds)
+def planned(
+    graph: Graph,
+    feeds: Sequence[Mapping[str, NDArray[Any]]] | None,
+    network: Network,
+    max_error: float | None = None,
+) -> Plan:
+    """The graph as it stands as a plan, calibrated on ``feeds``, or on random inputs where there are none;
+    with ``max_error`` in as many bits as that asks for, if some do."""
+    state = passes.run(graph, passes.Options(max_error=max_error, insist=False), feeds)
     options = Options(byte_price=network.byte_price)
     return lower(
         state.graph,

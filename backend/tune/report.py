@@ -62,7 +62,7 @@ def document(tuned: Tuned) -> Document:
         "rows": tuned.rows,
         "budget": settings.goal.budget,
         "target": settings.goal.limit,
-        "met": tuned.found.met,
+        "met": tuned.met,
         "steps": [each.steps for each in tuned.found.rounds],
         "prices": {who: {"bytes": p.bytes, "seconds": p.seconds} for who, p in tuned.prices.items()},
         "final": {who: verdict.document() for who, verdict in tuned.final.items()},
@@ -98,8 +98,11 @@ def lines(tuned: Tuned) -> Iterator[str]:
     teacher, student = tuned.prices["teacher"], tuned.prices["tuned"]
     fewer = teacher.bytes / student.bytes
     yield f"{tuned.output}  {student}, was {teacher}: {fewer:.2f} times fewer bytes"
-    if not tuned.found.met:
-        yield f"the budget of {tuned.settings.goal.budget:g} points was not kept"
+    if not any(each.replaced for each in tuned.decisions):
+        yield "nothing stays replaced within the budget: the file is the model as it was"
+    if not tuned.met:
+        goal = tuned.settings.goal
+        yield f"a budget of {goal.budget:g} points and a target of {goal.limit} were not both kept"
 
 
 def said(verdict: Verdict, what: str) -> str:

@@ -31,6 +31,9 @@ class Worth:
     saves: Price
     rows: int
 
+    def __str__(self) -> str:
+        return f"{self.unit} by {self.unit.variant}: takes {self.points:.2f} points alone, saves {self.saves}"
+
     @property
     def a_point(self) -> float:
         """Bytes saved for each point. Half a row cannot be told from none."""
@@ -50,8 +53,8 @@ class Worth:
 
 @dataclass(frozen=True)
 class Round:
-    """One tuning: what was ``replaced``, how that was judged ``before`` and ``after`` it, its price at the
-    ranges from before, and the units that ``returned`` to exact because of it."""
+    """One tuning: what was ``replaced``, how that was judged ``before`` and ``after`` it, its price after it,
+    and the units that ``returned`` to exact because of it."""
 
     replaced: tuple[Unit, ...]
     steps: int
@@ -59,6 +62,12 @@ class Round:
     after: Verdict
     price: Price
     returned: tuple[Unit, ...] = ()
+
+    def __str__(self) -> str:
+        back = f"; back to exact: {', '.join(map(str, self.returned))}" if self.returned else ""
+        before, after = (f"{100 * each.score:.2f} %" for each in (self.before, self.after))
+        told = f"{before} before and {after} after {self.steps} steps"
+        return f"{len(self.replaced)} units replaced: {told}, {self.price}{back}"
 
     def document(self) -> dict[str, object]:
         return {
@@ -117,9 +126,11 @@ def search(
     steps: int,
     tune: Callable[[Graph, int, int], Graph],
     price: Callable[[Graph], Price],
+    foretold: Callable[[Graph], Price],
     told: Callable[[Round], None],
 ) -> Found:
-    """``tune(graph, steps, round)`` trains, ``price(graph)`` is what it costs. What returns stays exact.
+    """``tune(graph, steps, round)`` trains, ``price(graph)`` is what a tuned graph costs, and
+    ``foretold`` what one that is not tuned yet is to. What returns stays exact.
 
     Units return only as long as the price stays within the goal. Every round is ``told``.
     """
@@ -136,10 +147,10 @@ def search(
         now = 0 if not units else steps if not rounds else max(1, steps // AGAIN)
         tuned = tune(begun, now, len(rounds)) if now else begun
         state |= state_of(graph, tuned) if now else {}
-        rounds.append(Round(units, now, judge(begun), judge(tuned), price(begun)))
+        rounds.append(Round(units, now, judge(begun), judge(tuned), price(tuned)))
         missing = _points(teacher - rounds[-1].after.score)
         back = [] if missing <= goal.budget else _returning(left, missing, goal.budget)
-        while back and not goal.affords(price(menu.graph([x.unit for x in left if x not in back]))):
+        while back and not goal.affords(foretold(menu.graph([x.unit for x in left if x not in back]))):
             back.pop()
         rounds[-1] = replace(rounds[-1], returned=tuple(each.unit for each in back))
         told(rounds[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ from ppc.passes.train.fit import fit
 from ppc.passes.train.optimise import Options, Tell, silent
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.service.dataset import DataSet
+
+log = logging.getLogger(__name__)
 
 _SENSED = 512
 """Rows on which units are judged alone, at most."""
@@ -66,6 +69,11 @@ class Tuned:
     decided: Verdict
     final: dict[str, Verdict]
     prices: dict[str, Price]
+
+    @property
+    def met(self) -> bool:
+        """Whether the budget was kept, and the target, which is foretold while units return."""
+        return self.found.met and self.settings.goal.affords(self.prices["tuned"])
 
 
 def tune_model(
@@ -107,9 +115,16 @@ def tune_model(
             f"--label-weight {settings.labels:g}: {data.path} tells no classes that the model answers"
         )
     parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
+    if 0 < settings.goal.budget < 100 / len(parts.decide):
+        log.warning(
+            "WARNING: a budget of %g points is less than one of the %d rows that decide; give more --data",
+            settings.goal.budget,
+            len(parts.decide),
+        )
     run = _Run(graph, task, parts, settings, Journal(work), work, tell)
     found, decided = run.found()
     write(found.student, output, parts.final, task)
+    files = {"teacher": graph, "tuned": load(output)}
     return Tuned(
         model=model,
         output=output,
@@ -121,7 +136,7 @@ def tune_model(
         found=found,
         decided=run.judge.teacher,
         final=run.final(found),
-        prices={"teacher": run.price(run.menu.teacher), "tuned": run.price(load(output))},
+        prices={name: run.price(each) for name, each in files.items()},
     )
 
 
@@ -145,20 +160,27 @@ class _Run:
         self.judge = Judge(self.menu.teacher, task, parts.decide)
 
     def price(self, graph: Graph) -> Price:
+        """In the bits that `ppc compile` takes by default."""
+        network = self._settings.network
+        return price(planned(graph, self._parts.samples, network, passes.USUAL_ERROR), network)
+
+    def foretold(self, graph: Graph) -> Price:
+        """In the usual bits: those that a student would need before it is tuned say nothing of after."""
         network = self._settings.network
         return price(planned(graph, self._parts.samples, network), network)
 
     def found(self) -> tuple[Found, tuple[Decision, ...]]:
         """The student, and how each unit was decided."""
         menu, goal, journal = self.menu, self._settings.goal, self._journal
-        cheapest = self.price(menu.graph(menu.units))
+        cheapest = self.foretold(menu.graph(menu.units))
         if not goal.affords(cheapest):
             raise BadInput(
                 f"--target {goal.limit}: with all {len(menu.units)} units replaced it is {cheapest}"
             )
         worths = self._worths(cheapest)
         journal.worths(worths)
-        found = search(menu, worths, self.judge, goal, self._steps(), self._tune, self.price, journal.round)
+        prices = self.price, self.foretold
+        found = search(menu, worths, self.judge, goal, self._steps(), self._tune, *prices, journal.round)
         decided = decisions(worths, self.judge.teacher, found.rounds)
         journal.decisions(decided)
         return found, decided
@@ -191,8 +213,8 @@ class _Run:
         for i, unit in enumerate(menu.units):
             if unit.sort not in saved:
                 others = [each for each in menu.units if each is not unit]
-                saved[unit.sort] = self.price(menu.graph(others)) - cheapest
-            points = 100 * (1 - judge(menu.graph([unit])).likeness)
+                saved[unit.sort] = self.foretold(menu.graph(others)) - cheapest
+            points = 100 * (1 - judge(menu.alone(unit)).likeness)
             found.append(Worth(unit, points, saved[unit.sort], rows))
             self._tell("units", i + 1, len(menu.units))
         return found

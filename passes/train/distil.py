@@ -8,6 +8,7 @@ the teacher's cost too, since a ring is as large as what it must hold.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,8 @@ from ppc.passes.train import losses
 from ppc.passes.train.examples import Batch, Examples
 from ppc.passes.train.optimise import Options, Tell, optimise, silent
 from ppc.passes.train.trainable import Trainable, device
+
+log = logging.getLogger(__name__)
 
 Target = Literal["logits", "vectors"]
 Pair = tuple[Op, Op]
@@ -91,6 +94,8 @@ class _Loss:
     def __init__(self, goal: Trainable, model: Trainable, options: Distillation, seen: Examples) -> None:
         self.goal, self.model, self.options = goal, model, options
         self.states = pairs(goal.graph, model.graph, STATES)
+        if options.hidden and not self.states:
+            log.warning("no norm of the model keeps its name, so that answers alone are distilled")
         self.maps = pairs(goal.graph, model.graph, (ops.Softmax,)) if options.attention else []
         outputs = goal.graph.outputs.items()
         self.answers = [(op, model.graph.outputs[name]) for name, op in outputs if op.type.num == FLOAT]
@@ -104,11 +109,10 @@ class _Loss:
         with torch.no_grad():
             y = dict(zip(self.theirs, self.goal(batch.feeds, self.theirs), strict=True))
         x = dict(zip(self.ours, self.model(batch.feeds, self.ours), strict=True))
-        mask = losses.token_mask(self.goal.graph, batch.feeds)
         weight = self.options
 
         def rows(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
-            return losses.counted(x[pair[1]], mask), losses.counted(y[pair[0]], mask)
+            return losses.counted(x[pair[1]], batch.mask), losses.counted(y[pair[0]], batch.mask)
 
         parts = [
             weight.hidden * _mean([losses.relative(*rows(each)) for each in self.states]),
@@ -132,11 +136,10 @@ class _Loss:
         found = dict.fromkeys((op for op, _ in self.bounded), 0.0)
         for start in range(0, len(seen), self.options.batch):
             batch = seen.at(np.arange(start, min(start + self.options.batch, len(seen)))).on(self.goal.device)
-            mask = losses.token_mask(self.goal.graph, batch.feeds)
             with torch.no_grad():
                 values = self.goal(batch.feeds, list(found))
             for op, value in zip(found, values, strict=True):
-                found[op] = max(found[op], float(losses.counted(value, mask).abs().max()))
+                found[op] = max(found[op], float(losses.counted(value, batch.mask).abs().max()))
         return {op: max(ROOM * most, torch.finfo(torch.float32).tiny) for op, most in found.items()}
 
 

@@ -16,24 +16,39 @@ Array = NDArray[Any]
 @dataclass(frozen=True, repr=False)
 class Examples:
     """``feeds``: of each input the samples on a first axis. ``labels``: a class for each sample, or one for
-    each of its tokens, `NONE` where there is none."""
+    each of its tokens, `NONE` where there is none. ``tokens``: how many each has, the rest being padding;
+    where that is not known the input that is called a mask tells."""
 
     feeds: Mapping[str, Array]
     labels: Array | None = None
+    tokens: Array | None = None
 
     @staticmethod
-    def of(samples: Sequence[Mapping[str, Array]], labels: Sequence[int] | Array | None = None) -> Examples:
+    def of(
+        samples: Sequence[Mapping[str, Array]],
+        labels: Sequence[int] | Array | None = None,
+        tokens: Sequence[int] | Array | None = None,
+    ) -> Examples:
         """Of one set of inputs for each sample, at least one."""
         feeds = {name: np.stack([np.asarray(each[name]) for each in samples]) for name in samples[0]}
-        return Examples(feeds, None if labels is None else np.asarray(labels, np.int64))
+        return Examples(feeds, _whole(labels), _whole(tokens))
+
+    @property
+    def mask(self) -> Array | None:
+        """Which tokens count, (samples, prompts, tokens); None where nothing says so."""
+        rows = {name: x for name, x in self.feeds.items() if x.ndim == 3}
+        if self.tokens is not None and rows:
+            (*shape, length) = next(iter(rows.values())).shape
+            return np.broadcast_to(np.arange(length) < self.tokens[:, None, None], (*shape, length))
+        return next((x != 0 for name, x in rows.items() if "mask" in name.lower()), None)
 
     def __len__(self) -> int:
         return len(next(iter(self.feeds.values())))
 
     def at(self, places: Array) -> Examples:
         """The samples of these places."""
-        labels = None if self.labels is None else self.labels[places]
-        return Examples({name: value[places] for name, value in self.feeds.items()}, labels)
+        labels, tokens = (None if x is None else x[places] for x in (self.labels, self.tokens))
+        return Examples({name: value[places] for name, value in self.feeds.items()}, labels, tokens)
 
     def split(self, count: int, seed: int) -> tuple[Examples, Examples]:
         """``count`` samples chosen by ``seed``, and the others."""
@@ -41,8 +56,11 @@ class Examples:
         return self.at(np.sort(order[:count])), self.at(np.sort(order[count:]))
 
     def on(self, device: torch.device) -> Batch:
-        labels = None if self.labels is None else torch.as_tensor(self.labels, device=device)
-        return Batch({name: torch.as_tensor(x, device=device) for name, x in self.feeds.items()}, labels)
+        labels, mask = (
+            None if x is None else torch.tensor(x, device=device) for x in (self.labels, self.mask)
+        )
+        feeds = {name: torch.as_tensor(x, device=device) for name, x in self.feeds.items()}
+        return Batch(feeds, labels, mask)
 
 
 NONE = -100
@@ -51,10 +69,15 @@ NONE = -100
 
 @dataclass(frozen=True, repr=False)
 class Batch:
-    """Samples as tensors."""
+    """Samples as tensors; ``mask`` has which tokens count."""
 
     feeds: Mapping[str, torch.Tensor]
     labels: torch.Tensor | None
+    mask: torch.Tensor | None
+
+
+def _whole(x: Sequence[int] | Array | None) -> Array | None:
+    return None if x is None else np.asarray(x, np.int64)
 
 
 def places(count: int, batch: int, step: int, seed: int) -> Array:

@@ -5,21 +5,10 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from ppc.frontend.ir.graph import Graph
 from ppc.passes.train.examples import NONE
-from ppc.passes.train.trainable import Feeds
 
 _LEAST = 1e-6
 """A variance below is that of a value that does not change."""
-
-
-def token_mask(graph: Graph, feeds: Feeds) -> torch.Tensor | None:
-    """Which tokens count, (samples, prompts, tokens), by the input that is called a mask; None without
-    one."""
-    name = next((each.name for each in graph.inputs if "mask" in each.name.lower()), None)
-    if name is None or feeds[name].ndim != 3:
-        return None
-    return feeds[name] != 0
 
 
 def counted(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -187,5 +187,6 @@ def _digest(graphs: Sequence[Graph], data: Examples, held: Examples, options: Op
     for part in (data, held):
         for name, value in sorted(part.feeds.items()):
             found.update(name.encode() + np.ascontiguousarray(value).tobytes())
-        found.update(b"" if part.labels is None else np.ascontiguousarray(part.labels).tobytes())
+        for known in (part.labels, part.mask):
+            found.update(b"" if known is None else np.ascontiguousarray(known).tobytes())
     return found.hexdigest()[:16]

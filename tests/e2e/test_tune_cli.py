@@ -7,12 +7,13 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from command import Done, Running, called
-from text_model import word_tokenizer
+from text_model import text_model, word_tokenizer
 from tunable import TOKENS, folder
 
 import ppc
@@ -103,6 +104,29 @@ def test_texts_without_labels(place: Path, unlabelled: dict[str, str]) -> None:
     assert 0 < done.json["final"]["tuned"]["cosine"] <= 1
 
 
+@pytest.mark.parametrize(
+    ("output", "suffix", "task"), [("next", "txt", "next token"), ("mean", "tsv", "embeddings")]
+)
+def test_decoders_and_pairs(tmp_path: Path, output: str, suffix: str, task: str) -> None:
+    """A model of several outputs, for next tokens of texts, and for embeddings of pairs that have labels."""
+    text_model(tmp_path / "m.onnx", "logits", "next", "mean")
+    word_tokenizer(tmp_path / "tokenizer.json")
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 60), ("dev", 20)):
+        texts = [" ".join(f"w{i}" for i in rng.integers(1, 9, 6)) for _ in range(2 * count)]
+        pairs = [f"{a}\t{b}\t{i % 2}" for i, (a, b) in enumerate(zip(texts[::2], texts[1::2], strict=True))]
+        lines = texts if suffix == "txt" else ["first\tsecond\tlabel", *pairs]
+        (tmp_path / f"{name}.{suffix}").write_text("\n".join(lines) + "\n")
+    files = {"data": f"train.{suffix}", "valid": f"dev.{suffix}"}
+    done = tuned(tmp_path, "--output", output, *QUICK, "--budget", 100, "--json", **files)
+    assert done.status == 0, done.err
+    assert done.json["task"] == task
+    assert [each["operator"] for each in done.json["decisions"]] == ["LayerNorm"]
+    likeness = {"next token": "agreement", "embeddings": "cosine"}[task]
+    assert likeness in done.json["final"]["tuned"]
+    assert ("rank_correlation" in done.json["final"]["tuned"]) == (task == "embeddings")
+
+
 def test_what_returns_is_exact_in_the_file(place: Path, unlabelled: dict[str, str]) -> None:
     """Where nothing is to be given up, all does."""
     written = ("--report", place / "exact.md", "-o", place / "exact.onnx")
@@ -114,6 +138,7 @@ def test_what_returns_is_exact_in_the_file(place: Path, unlabelled: dict[str, st
     assert text.count("| LayerNorm | exact |") == 2
     assert "the model as it was | " in text
     assert "1.00 times fewer bytes" in done.out
+    assert "the file is the model as it was" in done.out
 
 
 def test_it_goes_on_after_an_interruption(place: Path) -> None:
@@ -129,6 +154,7 @@ def test_it_goes_on_after_an_interruption(place: Path) -> None:
     resumed = tuned(place, *steps, "-o", place / "a.onnx", "--work", work)
     whole = tuned(place, *steps, "-o", place / "b.onnx", "--work", again)
     assert resumed.status == whole.status
+    assert "a budget of 1 points is less than one of the 40 rows that decide" in whole.err
     assert {**resumed.json, "file": ""} == {**whole.json, "file": ""}
     assert (place / "a.onnx").read_bytes() == (place / "b.onnx").read_bytes()
 
@@ -151,7 +177,7 @@ def _write(path: Path, text: str) -> str:
 
 
 WRONG: dict[str, tuple[str, ...]] = {
-    r"one\.tsv: all \d+ rows have the label '1'": ("data=one.tsv",),
+    r"one\.tsv: each of \d+ rows has the label '1'": ("data=one.tsv",),
     r"long\.tsv: 1 of \d+ prompts have more than 6 tokens": ("data=long.tsv",),
     r"other\.json: the id 55 .* the tokenizer of another model": (
         "data=strange.tsv",
@@ -190,6 +216,21 @@ def test_what_does_not_fit(place: Path, words: str) -> None:
     output = () if "-o" in args else ("-o", place / "new.onnx")
     tuned(place, *args, *output, **files).failed(2, words)
     assert not (place / "new.onnx").exists()
+
+
+def test_labels_and_no_logits(tmp_path: Path) -> None:
+    text_model(tmp_path / "m.onnx", "next", "mean")
+    word_tokenizer(tmp_path / "tokenizer.json")
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.tsv").write_text(
+            "text\tlabel\n" + f"w1 w2 {'w3' * (name == 'dev')}\t0\nw3\t1\n" * 20
+        )
+    tuned(tmp_path, "--output", "next").failed(
+        2, r"output 'next' has shape \(1, 6, 9\), a row for each token"
+    )
+    tuned(tmp_path, "--output", "mean").failed(
+        2, r"output 'mean' has shape \(1, 8\), and .* labels of 2 classes"
+    )
 
 
 def test_without_pytorch(place: Path) -> None:

@@ -22,7 +22,8 @@ SAID = Task("classes", "logits", CLASSES, False)
 
 
 def texts(examples: Examples) -> Texts:
-    return Texts(examples, (TOKENS,) * len(examples), module._next(len(examples)))
+    tokens = np.full(len(examples), TOKENS) if examples.tokens is None else examples.tokens
+    return Texts(replace(examples, tokens=tokens), module._next(len(examples)))
 
 
 def test_accuracy_and_agreement() -> None:
@@ -61,11 +62,10 @@ def test_vectors_by_their_directions_and_the_order_of_similarities() -> None:
 
 def test_a_next_token_is_that_behind_the_last() -> None:
     graph = decoder()
-    data = replace(examples(graph, 6), labels=None)
-    short = Texts(data, (2, 3, 4, 5, 6, 6), module._next(6))
-    rows = Judge(graph, Task("next token", "logits", ROWS, False), short)._rows(graph)
+    data = replace(examples(graph, 6), labels=None, tokens=np.array([2, 3, 4, 5, 6, 6]))
+    rows = Judge(graph, Task("next token", "logits", ROWS, False), texts(data))._rows(graph)
     values = module.answers(graph, data)["logits"]
-    for row, value, tokens in zip(rows, values, short.tokens, strict=True):
+    for row, value, tokens in zip(rows, values, data.tokens, strict=True):
         np.testing.assert_array_equal(row, value[0, tokens - 1].astype(np.float64))
 
 

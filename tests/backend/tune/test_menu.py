@@ -17,8 +17,14 @@ from ppc.frontend.ir.graph import Graph, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes.apply_profile import apply_profile
+from ppc.passes.friendly import SUBSTITUTIONS
+from ppc.passes.profile import Profile, Rule
+from ppc.passes.substitution import Substitution
 
 FEEDS = [{name: x[i] for name, x in examples(classifier()).feeds.items()} for i in range(4)]
+
+HELD = [each for each in SUBSTITUTIONS if each.op in (ops.LayerNorm, ops.Softmax, ops.Gelu)]
+"""Those of operators that the model has."""
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,22 @@ def test_one_leaves_the_others(menu: Menu) -> None:
         assert kinds(menu.graph([unit])) == {k: n for k, n in {**whole, unit.kind: left}.items() if n}
 
 
+@pytest.mark.parametrize("taken", HELD, ids=lambda each: f"{each.op.__name__} {each.name}")
+def test_one_is_what_it_would_be_by_itself(taken: Substitution) -> None:
+    """With the constants of all, whatever a substitution reads beneath its operand."""
+    friendly = passes.find_profile("friendly")
+    profile = Profile("all", (*friendly.rules, Rule(taken.op, taken, settings=taken.settings)))
+    teacher = classifier()
+    done = apply_profile(teacher, profile, FEEDS)
+    alone = Profile("alone", (Rule(taken.op, taken, settings=taken.settings),))
+    fitted = [x for op, x in zip(done.chosen, done.fitted, strict=True) if isinstance(op, taken.op)]
+    wanted = apply_profile(teacher, alone, FEEDS, fitted).graph
+    found = Menu.of(teacher, profile, FEEDS)
+    graph = found.graph([each for each in found.units if each.kind == taken.op.__name__])
+    assert show(graph) == show(wanted)
+    assert evaluate(graph, FEEDS[0])["logits"].tolist() == evaluate(wanted, FEEDS[0])["logits"].tolist()
+
+
 def test_weights_are_at_hand_in_another_graph(menu: Menu) -> None:
     """Tuned with all replaced, they are those of the graph in which some are not."""
     graph = menu.graph(menu.units)
@@ -85,7 +107,8 @@ def test_a_profile_that_replaces_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
-        ("/model/model.0/encoder/layer.11/attention/self/Softmax_output_0", "model.model.0.encoder.layer.11"),
+        ("/model/model.0/encoder/layer.11/attention/self/Softmax_output_0", "model.0.encoder.layer.11"),
+        ("model.0.encoder.layer.11.output.LayerNorm.weight", "model.0.encoder.layer.11"),
         ("layer.0/norm2.gamma", "layer.0"),
         ("block3/norm1.gamma", "block3"),
         ("embeddings/norm.gamma", "embeddings"),
@@ -94,3 +117,15 @@ def test_a_profile_that_replaces_nothing() -> None:
 )  # fmt: skip
 def test_layers_by_name(name: str, layer: str) -> None:
     assert layer_of(name) == layer
+
+
+def test_a_unit_alone_is_fitted_to_what_it_reads_in_the_teacher(menu: Menu) -> None:
+    """As a profile that names nothing else fits it; among others it is fitted to what they leave."""
+    unit = menu.units[2]
+    assert (unit.kind, unit.layer) == ("LayerNorm", "layer.0")
+    wanted = apply_profile(menu.teacher, passes.find_profile("friendly"), FEEDS, only=unit.ops).graph
+    found = menu.alone(unit)
+    assert show(found) == show(wanted)
+    values = [evaluate(graph, FEEDS[0])["logits"] for graph in (found, wanted, menu.graph([unit]))]
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(values[2], values[1], rtol=1e-2, atol=1e-3)

@@ -21,7 +21,7 @@ from ppc.backend.tune.judge import Verdict
 from ppc.backend.tune.menu import Unit
 from ppc.backend.tune.price import Price
 from ppc.backend.tune.search import Found, Round, Worth, decisions
-from ppc.backend.tune.settings import Settings
+from ppc.backend.tune.settings import Goal, Settings
 from ppc.backend.tune.tune import Tuned
 
 NORM = Unit("LayerNorm", "layer.<1>", "affine", "a·x + b", ())
@@ -82,7 +82,7 @@ def test_for_a_terminal() -> None:
     assert "1.95 times fewer bytes" in text
     assert "not kept" not in text
     kept = replace(tuned(), found=replace(tuned().found, met=False))
-    assert "the budget of 1 points was not kept" in "\n".join(report.lines(kept))
+    assert "a budget of 1 points and a target of none were not both kept" in "\n".join(report.lines(kept))
 
 
 def test_a_page_is_one_file_in_which_every_name_is_escaped() -> None:
@@ -102,6 +102,11 @@ def test_a_page_of_tables() -> None:
     text = report.written(tuned(), ".md")
     assert "| replaced and tuned | 88.0 % (82.8 to 91.8) | 88.0 % (82.8 to 91.8) |" in text
     assert "| layer.<1> | LayerNorm | exact | 4.00 | 9.00 | 0.90 | 0.7500 | 0.8900 |" in text
+
+
+def test_a_target_is_of_the_file() -> None:
+    assert not replace(tuned(), settings=Settings(goal=Goal(bytes=20e6))).met
+    assert replace(tuned(), settings=Settings(goal=Goal(bytes=21e6))).met
 
 
 def test_embeddings_have_no_rate() -> None:

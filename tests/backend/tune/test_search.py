@@ -71,7 +71,9 @@ class World:
         return graph
 
     def search(self, goal: Goal) -> Found:
-        return search(self.menu, self.worths, self, goal, 30, self.tune, self.price, self.told.append)  # type: ignore[arg-type]
+        return search(
+            self.menu, self.worths, self, goal, 30, self.tune, self.price, self.price, self.told.append
+        )  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -127,3 +129,11 @@ def test_a_target_in_seconds(world: World) -> None:
     assert world.price(found.student).seconds == 6
     assert Goal(seconds=2.0).limit == "2s"
     assert Goal(bytes=40e6).limit == "40MB"
+
+
+def test_rounds_have_the_price_of_what_was_tuned(world: World) -> None:
+    """What is to come is foretold, at another price."""
+    args = (world.menu, world.worths, world, Goal(budget=0.0, bytes=6.5 * MB), 30, world.tune)
+    found = search(*args, lambda graph: Price(7, 7.0), world.price, world.told.append)  # type: ignore[arg-type]
+    assert {each.price for each in found.rounds} == {Price(7, 7.0)}
+    assert world.price(found.student).bytes == 6 * MB

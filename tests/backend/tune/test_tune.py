@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ SAID = Task("classes", "logits", CLASSES, False)
 
 def texts(count: int = 5) -> Texts:
     data = examples(classifier(), count)
-    return Texts(data, (TOKENS,) * count, np.zeros((count, 2), np.int64))
+    return Texts(replace(data, tokens=np.full(count, TOKENS)), np.zeros((count, 2), np.int64))
 
 
 def test_a_file_that_onnx_runtime_answers_alike(tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_every_replaced_value_has_its_pair() -> None:
         assert all(op.name == other.name for op, other in found)
 
 
+def test_norms_without_a_name_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    teacher = rebuild(classifier(), lambda op: op.named("") if isinstance(op, ops.LayerNorm) else op)
+    data, held = examples(teacher), examples(teacher, 8, seed=2)
+    distil(teacher, friendly(teacher), data, held, replace(STEPS, steps=1))
+    assert "no norm of the model keeps its name" in caplog.text
+
+
 @pytest.mark.long
 def test_hidden_states_count() -> None:
     """Trained on them alone, they come nearer, and so do answers."""
@@ -131,3 +138,18 @@ def test_a_seed_gives_the_same_bits() -> None:
         return [op.value.tobytes() for op in walk(tuned) if isinstance(op, ops.Const)]
 
     assert weights(0) == weights(0) != weights(1)
+
+
+@pytest.mark.parametrize("tokens", [np.full(64, 1), None])
+def test_padding_of_a_model_without_a_mask_does_not_count(tokens: np.ndarray | None) -> None:
+    """Where the first token alone counts, others after it change nothing."""
+    teacher = decoder()
+    student = friendly(teacher)
+    data, held = replace(examples(teacher), tokens=tokens), examples(teacher, 8, seed=2)
+    alone = {name: np.where(np.arange(6) < 1, x, 0) for name, x in data.feeds.items()}
+    found = [
+        distil(teacher, student, each, held, replace(STEPS, steps=3))
+        for each in (data, replace(data, feeds=alone))
+    ]
+    a, b = (answers(each, held)["logits"] for each in found)
+    assert np.allclose(a, b, rtol=1e-3, atol=1e-3) == (tokens is not None)

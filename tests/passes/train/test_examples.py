@@ -19,6 +19,17 @@ def test_a_batch_larger_than_the_data() -> None:
     assert np.bincount(places(3, 7, 0, seed=0)).tolist() in ([2, 2, 3], [2, 3, 2], [3, 2, 2])
 
 
+def test_what_counts_is_before_the_padding() -> None:
+    """By the number of tokens, of a model without a mask too; else by the mask."""
+    ids = np.ones((2, 1, 3), np.int64)
+    mask = np.array([[[1, 0, 0]], [[1, 1, 0]]])
+    counted = Examples({"ids": ids, "x": np.zeros((2, 1))}, tokens=np.array([2, 3]))
+    assert counted.mask.astype(int).tolist() == [[[1, 1, 0]], [[1, 1, 1]]]
+    assert counted.at(np.array([1])).mask.tolist() == [[[True] * 3]]
+    assert Examples({"ids": ids, "attention_mask": mask}).mask.tolist() == (mask == 1).tolist()
+    assert Examples({"ids": ids}).mask is None
+
+
 def test_a_split_leaves_nothing_out() -> None:
     data = Examples.of([{"x": np.array([i])} for i in range(9)], range(9))
     some, others = data.split(4, seed=0)

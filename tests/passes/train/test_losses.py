@@ -49,7 +49,7 @@ def test_what_is_out_of_range() -> None:
 def test_padding_does_not_count(shape: tuple[int, ...]) -> None:
     graph = classifier()
     data = examples(graph, 4)
-    mask = losses.token_mask(graph, data.on(torch.device("cpu")).feeds)
+    mask = data.on(torch.device("cpu")).mask
     value = RNG.normal(size=shape)
     kept = [value[i, 0, ..., data.feeds["attention_mask"][i, 0] == 1, :] for i in range(4)]
     count = sum(each.size for each in kept)
@@ -60,7 +60,7 @@ def test_padding_does_not_count(shape: tuple[int, ...]) -> None:
 
 def test_whole_prompts_and_models_without_a_mask_count_everywhere() -> None:
     graph = decoder()
-    assert losses.token_mask(graph, examples(graph, 2).on(torch.device("cpu")).feeds) is None
+    assert examples(graph, 2).mask is None
     assert losses.counted(torch.zeros(2, 1, 6, 3), None).shape == (12, 3)
     assert losses.counted(torch.zeros(2, 1, 3), torch.zeros(2, 1, 6, dtype=torch.bool)).shape == (2, 3)
 

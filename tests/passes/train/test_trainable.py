@@ -67,6 +67,14 @@ def test_what_is_trained() -> None:
     assert {"head.bias", "layer.0/attention/query.weight", "layer.0/norm2.gamma"} <= names
 
 
+def test_tables_are_trained_where_they_are_asked_for() -> None:
+    """Looked up by a gathering or by a product."""
+    for graph, table in ((classifier(), "words"), (decoder(), "table")):
+        moved = {op.name for op in trained_weights(graph, tables=True)}
+        assert moved - {op.name for op in trained_weights(graph)} >= {table}
+        assert not moved & {"rotary", "causal"}
+
+
 def test_what_a_product_looks_up_is_a_table() -> None:
     ids = Input((1, TOKENS), INT, name="ids")
     table = secret(np.random.default_rng(0), 4, 3)
