@@ -73,14 +73,14 @@ def accurate(
         found = error(fixed.evaluate, _within(integers, tried, precision, allowed))
         if found <= ALL * allowed:
             return tried
-        if splines(fit) > FITS * allowed:
+        while splines(fit) > FITS * allowed:
             fit += _steps(splines(fit), FITS * allowed)
-        else:
+            if fit - precision.fit > MOST:
+                raise AccuracyError(_message("splines", splines(fit), allowed))
+        if fit == tried.fit:
             bits += _steps(found, ALL * allowed)
-        if fit - precision.fit > MOST:
-            raise AccuracyError(_message("splines", splines(tried.fit), allowed))
-        if bits > MOST:
-            raise AccuracyError(_message("rounding", found, allowed))
+            if bits > MOST:
+                raise AccuracyError(_message("rounding", found, allowed))
 
 
 def _within(
@@ -122,7 +122,7 @@ def worst(exact: Outputs, found: Outputs) -> float:
 
 
 def _steps(found: float, wanted: float) -> int:
-    return max(1, math.floor(math.log2(found / wanted)))
+    return max(1, math.ceil(math.log2(found / wanted) - 0.25))
 
 
 def _message(what: str, found: float, allowed: float) -> str:
