@@ -36,8 +36,8 @@ MOST = 8
 USUAL_ERROR = 0.015
 """What is allowed where nobody asks: at most 1 % of an output's spread was then found on other data."""
 
-MEASURED = 12
-"""Sets of inputs that errors are measured on, at most."""
+FEWEST, MOST_SAMPLES, VALUES = 3, 12, 100_000
+"""Sets of inputs that errors are measured on: as many as give so many values of outputs, within these."""
 
 
 class AccuracyError(ValueError):
@@ -60,7 +60,7 @@ def accurate(
     ``approximated`` and ``integers`` are the pipeline up to the splines and up to fixed point. Raises
     AccuracyError where ``MOST`` more bits do not suffice.
     """
-    feeds = feeds[:MEASURED]
+    feeds = _some(graph, feeds)
     exact = [reference.evaluate(graph, each) for each in feeds]
 
     def error(of: Callable[[Graph, Feeds], Mapping[str, Array]], made: Graph) -> float:
@@ -81,6 +81,13 @@ def accurate(
             bits += _steps(found, ALL * allowed)
             if bits > MOST:
                 raise AccuracyError(_message("rounding", found, allowed))
+
+
+def _some(graph: Graph, feeds: Sequence[Feeds]) -> list[Feeds]:
+    """From the first to the last, evenly: samples may be sorted."""
+    values = sum(op.type.size for op in graph.outputs.values())
+    count = min(len(feeds), MOST_SAMPLES, max(FEWEST, math.ceil(VALUES / values)))
+    return [feeds[round(i)] for i in np.linspace(0, len(feeds) - 1, count)]
 
 
 def _within(

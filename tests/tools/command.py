@@ -50,6 +50,11 @@ class Done:
             assert re.search(word, self.err), f"{word!r} is not in {self.err!r}"
 
 
+def _heeding_keys() -> None:
+    """Ctrl-C counts, also where the tests were started in the background and are deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Running:
     """A command that has not ended yet."""
 
@@ -62,6 +67,7 @@ class Running:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_heeding_keys,
             env={**os.environ, **(env or {})},
         )
         self._err: list[str] = []
