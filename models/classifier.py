@@ -15,7 +15,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
 from tokenizers import Tokenizer
 
 sys.path.append(str(Path(__file__).parent))
@@ -38,7 +39,6 @@ from ppc.backend.scores import Rate
 from ppc.frontend.ir.graph import walk
 from ppc.frontend.ir.ops import Const
 from ppc.frontend.read.load import load
-from ppc.passes.train.answers import answers
 from ppc.passes.train.examples import Examples
 from ppc.passes.train.fit import fit
 from ppc.passes.train.optimise import Options
@@ -47,7 +47,7 @@ from ppc.runtime.service.tokens import Encoder
 
 OUTPUT = "logits"
 
-TINY = Shape(layers=2, width=64, heads=2, vocabulary=4000, positions=64)
+TINY = Shape(layers=2, width=128, heads=4, vocabulary=6000, positions=64)
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _TABLES, _HEAD = 0.1, 0.02
@@ -148,8 +148,10 @@ def train(
     tokens: int,
     epochs: float,
     options: Options,
+    held: int = _HELD,
 ) -> tuple[onnx.ModelProto, Rate]:
-    """``model`` with weights that give ``data``'s labels, and how many of ``valid``'s it then gives."""
+    """``model`` with weights that give ``data``'s labels, and how many of ``valid``'s it then gives; ``held``
+    rows choose the learning rate."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
@@ -159,7 +161,7 @@ def train(
     def examples(of: DataSet) -> Examples:
         return Examples.of(of.feeds(encoder, truncate=True), of.classes(2))
 
-    held, seen = examples(data).split(_HELD, options.seed)
+    choosing, seen = examples(data).split(held, options.seed)
     options = replace(options, steps=max(1, round(epochs * len(seen) / options.batch)))
     begun = time.perf_counter()
 
@@ -167,14 +169,25 @@ def train(
         if done == total or done % 100 == 0:
             print(f"{what}: {done:,} of {total:,}, {time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
-    done = fit(graph, seen, held, options, tell=tell)
-    last, wanted = examples(valid), valid.classes(2)
-    said = answers(done, last)[OUTPUT].argmax(-1).ravel().tolist()
+    done = fit(graph, seen, choosing, options, tell=tell)
     learned = {op.name: op.value for op in walk(done) if isinstance(op, Const)}
     for each in model.graph.initializer:
-        if each.name in learned and learned[each.name].shape == tuple(each.dims):
-            each.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(learned[each.name]), each.name))
+        _learn(each, learned)
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            node.attribute[0].t.name = node.output[0]
+            _learn(node.attribute[0].t, learned)
+    wanted = valid.classes(2)
+    session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    said = [int(session.run([OUTPUT], each)[0].argmax()) for each in valid.feeds(encoder, truncate=True)]
     return model, Rate.same(said, wanted)
+
+
+def _learn(tensor: onnx.TensorProto, learned: Mapping[str, NDArray[np.generic]]) -> None:
+    """A weight becomes what it was trained to; what has no name of its own afterwards was not."""
+    value = learned.get(tensor.name)
+    if value is not None and value.shape == tuple(tensor.dims) and value.dtype == np.float32:
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), tensor.name))
 
 
 def main() -> None:
