@@ -9,7 +9,7 @@ that rounding does (`finer`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -61,16 +61,16 @@ def accurate(
     AccuracyError where ``MOST`` more bits do not suffice.
     """
     feeds = _some(graph, feeds)
-    exact = [reference.evaluate(graph, each) for each in feeds]
+    exact = reference.evaluate_each(graph, feeds)
 
-    def error(of: Callable[[Graph, Feeds], Mapping[str, Array]], made: Graph) -> float:
-        return worst(exact, [dict(of(made, each)) for each in feeds])
+    def error(of: Callable[[Graph, Sequence[Feeds]], Outputs], made: Graph) -> float:
+        return worst(exact, of(made, feeds))
 
-    splines = cache(lambda fit: error(reference.evaluate, approximated(replace(precision, fit=fit))))
+    splines = cache(lambda fit: error(reference.evaluate_each, approximated(replace(precision, fit=fit))))
     fit, bits = precision.fit, 0
     while True:
         tried = replace(finer(precision, bits), fit=fit)
-        found = error(fixed.evaluate, _within(integers, tried, precision, allowed))
+        found = error(fixed.evaluate_each, _within(integers, tried, precision, allowed))
         if found <= ALL * allowed:
             return tried
         while splines(fit) > FITS * allowed:

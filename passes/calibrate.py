@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
-from ppc.frontend.ir.reference import evaluate_in
+from ppc.frontend.ir.reference import evaluate_in, wide_constants
 from ppc.passes.assured import assured
 from ppc.passes.errors import RangeError, place
 from ppc.passes.formulas import divides_by_relus, is_look_up, is_sum_of_relus
@@ -49,7 +49,7 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     bare = contents(graph)
     beside = {f" {i}": op for i, op in enumerate(bare.values())}
     whole = replace(graph, outputs={**graph.outputs, **beside})
-    constants: dict[Op, Array] = {op: _real(op.value) for op in walk(whole) if isinstance(op, ops.Const)}
+    constants = wide_constants(whole)
     seen: dict[Op, list[Range]] = {op: [_observe(op, x)] for op, x in constants.items()}
     for each in feeds:
         for op, value in evaluate_in(NUMPY, whole, each, constants).items():
@@ -81,10 +81,6 @@ def _assured(wide: Range, seen: Range) -> Range:
     lo = -most if wide.lo < -most or (most > wide.magnitude and wide.lo < 0) else wide.lo
     hi = most if wide.hi > most or (most > wide.magnitude and wide.hi > 0) else wide.hi
     return replace(wide, lo=min(lo, seen.lo), hi=max(hi, seen.hi))
-
-
-def _real(value: Array) -> Array:
-    return value.astype(np.float64) if value.dtype.kind == "f" else value
 
 
 def _degree(op: Op, known: Mapping[Op, int]) -> int:

@@ -7,14 +7,14 @@ own arithmetic) is computed in doubles, as ``reference`` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ppc.frontend.ir import ops, reference
-from ppc.frontend.ir.graph import Graph, Input, IRError, Op, walk
+from ppc.frontend.ir.graph import Graph, IRError, Op, walk
 from ppc.runtime.base import integers
 from ppc.runtime.base.exact import matmul
 from ppc.runtime.base.integers import rounded
@@ -34,15 +34,36 @@ def evaluate(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
     return {name: decoded(op, values[op]) for name, op in graph.outputs.items()}
 
 
+def evaluate_each(graph: Graph, feeds: Sequence[Mapping[str, ArrayLike]]) -> list[dict[str, Array]]:
+    """The same of several sets of inputs; weights are made integers of their rings once."""
+    constants = _constants(graph)
+    found = (_evaluated(graph, each, constants) for each in feeds)
+    return [{name: decoded(op, values[op]) for name, op in graph.outputs.items()} for values in found]
+
+
 def evaluate_all(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[Op, Array]:
     """The value of every op, Fixed ones as integers."""
+    return _evaluated(graph, feeds, _constants(graph))
+
+
+def _constants(graph: Graph) -> dict[Op, Array]:
+    return {
+        op: _signed(op.type.num, _apply(op, []))
+        for op in walk(graph)
+        if isinstance(op, ops.Const) and isinstance(op.type.num, Fixed)
+    }
+
+
+def _evaluated(
+    graph: Graph, feeds: Mapping[str, ArrayLike], constants: Mapping[Op, Array]
+) -> dict[Op, Array]:
     outer = Graph(graph.inputs, {})
-    given = reference.evaluate_all(outer, feeds)
+    given = {**reference.evaluate_all(outer, feeds), **constants}
     values: dict[Op, Array] = {}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         for op in walk(graph):
             operands = [values[each] for each in op.operands]
-            if isinstance(op, Input):
+            if op in given:
                 values[op] = given[op]
             elif isinstance(op.type.num, Fixed):
                 values[op] = _signed(op.type.num, _apply(op, operands))

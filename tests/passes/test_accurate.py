@@ -5,7 +5,7 @@ import pytest
 import tiny_bert
 
 from ppc import passes
-from ppc.frontend.ir import fixed
+from ppc.frontend.ir import fixed, reference
 from ppc.frontend.ir.reference import evaluate
 from ppc.passes.accurate import AccuracyError, accurate, finer, worst
 from ppc.passes.errors import RangeError
@@ -53,11 +53,13 @@ def test_splines_and_bits_are_raised_apart():
 
     with pytest.MonkeyPatch.context() as patch:
         for module in ("reference", "fixed"):
-            real = evaluate if module == "reference" else fixed.evaluate
+            real = {"reference": reference, "fixed": fixed}[module].evaluate_each
             patch.setattr(
-                f"ppc.frontend.ir.{module}.evaluate",
+                f"ppc.frontend.ir.{module}.evaluate_each",
                 lambda graph, feeds, real=real: (
-                    off(graph.by)(graph, feeds) if isinstance(graph, Made) else real(graph, feeds)
+                    [off(graph.by)(graph, each) for each in feeds]
+                    if isinstance(graph, Made)
+                    else real(graph, feeds)
                 ),
             )
         found = accurate(
