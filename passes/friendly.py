@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 
+from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.passes import friendly_activations, friendly_norms, friendly_softmax
 from ppc.passes.substitution import Substitution
@@ -33,6 +34,16 @@ def variants(op: type[Op]) -> dict[str, Substitution]:
 
 
 REPLACEABLE: tuple[type[Op], ...] = tuple(dict.fromkeys(each.op for each in SUBSTITUTIONS))
+
+MENU: dict[type[Op], tuple[str, ...]] = {
+    ops.Gelu: ("relu",),
+    ops.Silu: ("relu",),
+    ops.Softmax: ("relu_mean", "relu_sum"),
+    ops.LayerNorm: ("affine", "centred_affine"),
+    ops.RMSNorm: ("affine",),
+}
+"""What profile ``menu`` takes, and tuning chooses from, the cheapest first by docs/performance.md. Others
+cost more there than one that is nearer to the function, or leave nothing of a model."""
 
 
 def markdown() -> str:
