@@ -47,7 +47,8 @@ class Round:
         back = f"; next: {', '.join(map(str, self.taken))}" if self.taken else ""
         before, after = (f"{100 * each.score:.2f} %" for each in (self.before, self.after))
         told = f"{before} before and {after} after {self.steps} steps"
-        return f"{len(self.replaced)} units replaced ({self.variants}): {told}, {self.price}{back}"
+        by = f" ({self.variants})" if self.replaced else ""
+        return f"{len(self.replaced)} units replaced{by}: {told}, {self.price}{back}"
 
     def document(self) -> dict[str, object]:
         return {
