@@ -141,14 +141,14 @@ def search(
         state |= state_of(graph, tuned) if now else {}
         rounds.append(Round(rungs, now, judge(begun), judge(tuned), price(tuned)))
         missing = _points(teacher - rounds[-1].after.score)
-        taken = 0 if missing <= goal.budget else _enough(left, missing, goal.budget)
-        while taken and not goal.affords(foretold(menu.graph(_rungs(left[taken:])))):
-            taken -= 1
-        rounds[-1] = replace(rounds[-1], taken=tuple(left[:taken]))
+        taken = [] if missing <= goal.budget else _enough(left, missing, goal.budget)
+        while taken and not goal.affords(foretold(menu.graph(_rungs(_without(left, taken))))):
+            taken.pop()
+        rounds[-1] = replace(rounds[-1], taken=tuple(taken))
         told(rounds[-1])
         if not taken:
             return Found(tuned, tuple(rounds), missing <= goal.budget)
-        left = left[taken:]
+        left = _without(left, taken)
 
 
 def _rungs(left: Sequence[Step]) -> tuple[Rung, ...]:
@@ -164,13 +164,19 @@ def _points(part: float) -> float:
     return round(100 * part, 9)
 
 
-def _enough(left: Sequence[Step], missing: float, budget: float) -> int:
-    """How many steps are to bring it within the budget, if each makes up for its own part of what is missing;
-    one at least, where there is one."""
+def _without(left: Sequence[Step], taken: Sequence[Step]) -> list[Step]:
+    return [each for each in left if each not in taken]
+
+
+def _enough(left: Sequence[Step], missing: float, budget: float) -> list[Step]:
+    """The first steps, as many as are to bring it within the budget, if each makes up for its own part of
+    what is missing; one at least, where there is one. Of a unit's steps the first alone: tuning may make the
+    next needless."""
     whole = sum(each.points for each in left)
-    made_up = 0.0
-    for count, each in enumerate(left):
-        if count and round(missing - made_up, 9) <= budget:
-            return count
+    taken, made_up = dict[Unit, Step](), 0.0
+    for each in left:
+        if taken and round(missing - made_up, 9) <= budget:
+            break
+        taken.setdefault(each.below.rung.unit, each)
         made_up += missing * (each.points / whole if whole else 1 / len(left))
-    return len(left)
+    return list(taken.values())
