@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ppc.backend.tune.menu import Rung
 from ppc.backend.tune.price import Price
@@ -15,15 +16,20 @@ Ladder = tuple["Worth", ...]
 @dataclass(frozen=True)
 class Worth:
     """Of one rung: the ``points`` of likeness that it takes alone, over so many ``rows``, and what it
-    ``saves`` where all other units are replaced too."""
+    ``saves`` where all other units are replaced too, of which ``by`` counts."""
 
     rung: Rung
     points: float
     saves: Price
     rows: int
+    by: Literal["bytes", "seconds"] = "bytes"
 
     def __str__(self) -> str:
         return f"{self.rung}: takes {self.points:.2f} points alone, saves {self.saves}"
+
+    @property
+    def saved(self) -> float:
+        return self.saves.bytes if self.by == "bytes" else self.saves.seconds
 
     @property
     def counted(self) -> float:
@@ -58,24 +64,24 @@ class Step:
         return self.below.points - (self.above.points if self.above else 0.0)
 
     @property
-    def bytes(self) -> int:
-        """That are given up."""
-        return self.below.saves.bytes - (self.above.saves.bytes if self.above else 0)
+    def given_up(self) -> float:
+        """Of what was saved."""
+        return self.below.saved - (self.above.saved if self.above else 0.0)
 
     @property
     def a_point(self) -> float:
-        """Bytes given up for each point."""
-        return self.bytes / (self.below.counted - (self.above.counted if self.above else 0.0))
+        """Given up for each point."""
+        return self.given_up / (self.below.counted - (self.above.counted if self.above else 0.0))
 
 
 def ladder(worths: Sequence[Worth]) -> Ladder:
     """Those of one unit's rungs that are worth standing on, by what they save.
 
-    From each the next is the one that gives up the fewest bytes for each point that it regains, exact among
-    them. So no step costs less a point than the one before it, and steps of all units may be taken in the
-    order of what they cost a point. What is dearer than something nearer to the teacher is not among them.
+    From each the next is the one that gives up least for each point that it regains, exact among them. So no
+    step costs less a point than the one before it, and steps of all units may be taken in the order of what
+    they cost a point. What is dearer than something nearer to the teacher is not among them.
     """
-    found = [max(worths, key=lambda each: (each.saves.bytes, -each.counted))]
+    found = [max(worths, key=lambda each: (each.saved, -each.counted))]
     while True:
         above = [None, *(each for each in worths if each.counted < found[-1].counted)]
         best = min((Step(found[-1], each) for each in above), key=lambda step: step.a_point)

@@ -2,8 +2,8 @@
 
 After each tuning the student is judged on texts that it was not tuned on. While it is worse than the budget
 allows, units step up their ladders (`backend/tune/ladder.py`): those first whose step gives up the fewest
-bytes for each point of likeness to the teacher that it regains. Tuning goes on from the weights of the
-moment.
+bytes for each point of likeness to the teacher that it regains, or seconds where these are the target.
+Tuning goes on from the weights of the moment.
 """
 
 from __future__ import annotations

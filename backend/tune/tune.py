@@ -175,7 +175,7 @@ class _Run:
         """The student, and how each unit was decided."""
         menu, goal, journal = self.menu, self._settings.goal, self._journal
         saved, first = self._saved()
-        most = [max(unit.rungs, key=lambda rung: saved[rung].bytes) for unit in menu.units]
+        most = [max(unit.rungs, key=lambda rung: getattr(saved[rung], goal.by)) for unit in menu.units]
         cheapest = first if tuple(most) == menu.first else self.foretold(menu.graph(most))
         if not goal.affords(cheapest):
             raise BadInput(
@@ -231,7 +231,7 @@ class _Run:
         found = []
         for i, rung in enumerate(saved):
             points = 100 * (1 - judge(menu.alone(rung)).likeness)
-            found.append(Worth(rung, points, saved[rung], rows))
+            found.append(Worth(rung, points, saved[rung], rows, self._settings.goal.by))
             self._tell("units", i + 1, len(saved))
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -9,6 +11,7 @@ pytest.importorskip("torch")
 from ppc.backend.tune.ladder import Worth, climb, ladder
 from ppc.backend.tune.menu import Unit
 from ppc.backend.tune.price import Price
+from ppc.backend.tune.settings import Goal
 from ppc.frontend.ir import ops
 from ppc.passes.friendly import variants
 
@@ -48,6 +51,16 @@ def test_what_is_not_worth_standing_on_is_left_out(saves: int, points: float) ->
     assert rungs(relu_mean=(40, 5.0), relu_sum=(saves, points)) == ["relu_mean"]
 
 
+def test_seconds_count_where_they_are_the_target() -> None:
+    """relu_mean saves more bytes, relu_sum more seconds."""
+    given = worths(relu_mean=(40, 5.0), relu_sum=(30, 1.0))
+    slower = replace(given[0], saves=Price(40, 1.0))
+    for by, wanted in (("bytes", ["relu_mean", "relu_sum"]), ("seconds", ["relu_sum"])):
+        found = ladder([replace(each, by=by) for each in (slower, given[1])])
+        assert [each.rung.variant for each in found] == wanted
+    assert (Goal(seconds=2.0).by, Goal(bytes=2.0).by, Goal().by) == ("seconds", "bytes", "bytes")
+
+
 def test_of_what_saves_as_much_the_nearest_is_the_first() -> None:
     assert rungs(relu_mean=(40, 5.0), square=(40, 4.0)) == ["square"]
 
@@ -61,11 +74,11 @@ def test_each_step_costs_more_a_point_than_the_one_before() -> None:
         "Softmax of layer.0 to relu_sum",
         "Softmax of layer.0 to exact",
     ]
-    assert [each.bytes for each in steps] == [4, 16, 20]
+    assert [each.given_up for each in steps] == [4, 16, 20]
     assert [each.points for each in steps] == [4.0, 1.0, 0.0]
     assert [each.a_point for each in steps] == pytest.approx([1, 16 / 0.9, 200])
 
 
 def test_a_variant_alone_is_a_ladder() -> None:
     (step,) = climb(ladder(worths(relu_sum=(30, 0.0))))
-    assert (step.above, step.bytes, step.a_point) == (None, 30, pytest.approx(300))
+    assert (step.above, step.given_up, step.a_point) == (None, 30, pytest.approx(300))
