@@ -87,7 +87,8 @@ def compile_model(
         outputs: names of the outputs to keep; by default all that depend on the weights.
         reveal: what the client learns of each output, or of one by name: its ``value``, or the ``argmax`` of
             its last axis alone. Precision is the numbers' either way.
-        profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
+        profile: what functions are replaced by: ``exact``, ``friendly``, ``menu``, or a TOML file; of several
+            variants for one, the first.
         calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts;
             seeded random ones by default.
         max_error: raise the precision until every output is within this part of its standard deviation,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 
+from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
 from ppc.passes import friendly_activations, friendly_norms, friendly_softmax
 from ppc.passes.substitution import Substitution
@@ -34,6 +35,16 @@ def variants(op: type[Op]) -> dict[str, Substitution]:
 
 REPLACEABLE: tuple[type[Op], ...] = tuple(dict.fromkeys(each.op for each in SUBSTITUTIONS))
 
+MENU: dict[type[Op], tuple[str, ...]] = {
+    ops.Gelu: ("relu",),
+    ops.Silu: ("relu",),
+    ops.Softmax: ("relu_mean", "relu_sum"),
+    ops.LayerNorm: ("affine", "centred_affine"),
+    ops.RMSNorm: ("affine",),
+}
+"""What profile ``menu`` takes, and tuning chooses from, the cheapest first by docs/performance.md. Others
+cost more there than one that is nearer to the function, or leave nothing of a model."""
+
 
 def markdown() -> str:
     """The part of docs/functions.md about what changes the model."""
@@ -41,7 +52,8 @@ def markdown() -> str:
         "## What a profile may put in their place",
         "",
         "By `[[replace]]` in a TOML file (`passes/profile.py`). These change the model, which is meant to be",
-        "tuned with them. The first of each operator is what profile `friendly` takes.",
+        "tuned with them. The first of each operator is what profile `friendly` takes; of several named in a",
+        "list, as profile `menu` has them, `ppc compile` takes the first and [`ppc tune`](tune.md) chooses.",
         "[What each saves](performance.md#what-each-substitution-saves) was measured.",
         "",
         "| op | with | formula | max. error | cost | settings |",

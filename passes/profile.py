@@ -1,6 +1,6 @@
-"""Which operators are replaced by what, and in which layers: ``exact``, ``friendly``, or a TOML file.
+"""Which operators are replaced by what, in which layers: ``exact``, ``friendly``, ``menu``, or a TOML file.
 
-    base = "exact"                       # or "friendly"; what holds where nothing below does
+    base = "exact"                       # or another by name; what holds where nothing below does
 
     [[replace]]
     op = "Gelu"
@@ -13,6 +13,10 @@
     epsilon = 0.125                      # settings of the variant, if it has any
     calibrate = false                    # the bare formula, nothing fitted
 
+    [[replace]]
+    op = "Softmax"
+    with = ["relu_mean", "relu_sum"]     # the first; tuning may take the next in its stead, and exact at last
+
 Of several entries for one operator the last that fits counts. A glob is held against ONNX names, ``/`` and
 ``.`` being the same: the operator's own result and its weights (a norm's γ). Where those say nothing of the
 layer, the weights nearest before it stand in. It may begin at any part of a name.
@@ -23,8 +27,8 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,7 +36,7 @@ from typing import Any, NoReturn
 from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
-from ppc.passes.friendly import REPLACEABLE, SUBSTITUTIONS, variants
+from ppc.passes.friendly import MENU, REPLACEABLE, variants
 from ppc.passes.substitution import Settings, Substitution
 
 if sys.version_info >= (3, 11):
@@ -54,7 +58,8 @@ class ProfileError(UsageError, ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """``substitution`` (None: none) for every ``op`` that one of ``layers`` names."""
+    """``substitution`` (None: none) for every ``op`` that one of ``layers`` names; tuning may take one of
+    ``next`` instead."""
 
     op: type[Op]
     substitution: Substitution | None
@@ -62,6 +67,12 @@ class Rule:
     settings: Settings = field(default_factory=dict)
     where: str = ""
     """File and line, for messages; "" for rules that need not fit any operator."""
+    next: tuple[Substitution, ...] = ()
+
+    @property
+    def variants(self) -> tuple[Substitution, ...]:
+        """All that may stand for the op, as the profile has them in order."""
+        return () if self.substitution is None else (self.substitution, *self.next)
 
     def fits(self, op: Op) -> bool:
         if type(op) is not self.op:
@@ -78,16 +89,39 @@ class Profile:
         """The rule for this op: the last that fits."""
         return next((rule for rule in reversed(self.rules) if rule.fits(op)), None)
 
+    @property
+    def depth(self) -> int:
+        """How many variants there are for an op, at most."""
+        return max((len(rule.variants) for rule in self.rules), default=0)
 
-def _defaults() -> Iterator[Rule]:
-    for op in REPLACEABLE:
-        first = next(each for each in SUBSTITUTIONS if each.op is op)
-        yield Rule(op, first, settings=first.settings)
+    def at(self, place: int) -> Profile:
+        """Every rule with its variant at ``place``, or its last."""
+        taken = (each.variants[: place + 1] for each in self.rules)
+        both = zip(self.rules, taken, strict=True)
+        return replace(
+            self, rules=tuple(replace(r, substitution=v[-1], next=()) if v else r for r, v in both)
+        )
+
+
+def _rule(
+    op: type[Op], taken: Sequence[Substitution], layers: tuple[str, ...] = ("*",), where: str = ""
+) -> Rule:
+    settings = {key: value for each in taken for key, value in each.settings.items()}
+    return Rule(op, taken[0] if taken else None, layers, settings, where, tuple(taken[1:]))
+
+
+def _first(op: type[Op]) -> Rule:
+    return _rule(op, list(variants(op).values())[:1])
+
+
+def _menu(op: type[Op]) -> Rule:
+    return _rule(op, [variants(op)[name] for name in MENU[op]])
 
 
 PROFILES: dict[str, Profile] = {
     "exact": Profile("exact"),
-    "friendly": Profile("friendly", tuple(_defaults())),
+    "friendly": Profile("friendly", tuple(map(_first, REPLACEABLE))),
+    "menu": Profile("menu", tuple(map(_menu, REPLACEABLE))),
 }
 
 
@@ -140,20 +174,32 @@ class _Reader:
         op = _OPS.get(entry["op"]) if isinstance(entry["op"], str) else None
         if op is None:
             self.fail(i, "op", f"op = {entry['op']!r}; it is one of {_list(_OPS)}")
-        known = variants(op)
         chosen = entry["with"]
-        if not isinstance(chosen, str) or (chosen != KEEP and chosen not in known):
-            self.fail(i, "with", f"with = {chosen!r}; for {op.__name__} it is one of {_list([*known, KEEP])}")
-        made = known.get(chosen)
-        defaults = dict(made.settings) if made else {}
+        layers = self.layers(i, entry.get("layers", "*"))
+        made = _rule(op, self.variants(i, op, chosen), layers, self.where(i, ""))
         for key in entry:
-            if key not in _FIXED_KEYS and key not in defaults:
-                allowed = _list([*_FIXED_KEYS, *defaults])
+            if key not in _FIXED_KEYS and key not in made.settings:
+                allowed = _list([*_FIXED_KEYS, *made.settings])
                 self.fail(i, key, f"unknown key {key!r}; {op.__name__} with {chosen!r} has {allowed}")
-        settings = {
-            key: self.setting(i, key, entry.get(key, default), default) for key, default in defaults.items()
-        }
-        return Rule(op, made, self.layers(i, entry.get("layers", "*")), settings, self.where(i, ""))
+        settings = {key: self.setting(i, key, entry.get(key, x), x) for key, x in made.settings.items()}
+        return replace(made, settings=settings)
+
+    def variants(self, i: int, op: type[Op], given: Any) -> list[Substitution]:
+        known = variants(op)
+        if given == KEEP:
+            return []
+        names = [given] if isinstance(given, str) else given
+        if (
+            not isinstance(names, list)
+            or not names
+            or not all(isinstance(n, str) and n in known for n in names)
+        ):
+            several = f", or several of {_list(known)}" if len(known) > 1 else ""
+            kinds = _list([*known, KEEP])
+            self.fail(i, "with", f"with = {given!r}; for {op.__name__} it is one of {kinds}{several}")
+        if len(set(names)) < len(names):
+            self.fail(i, "with", f"with = {given!r} names a variant twice")
+        return [known[name] for name in names]
 
     def layers(self, i: int, given: Any) -> tuple[str, ...]:
         globs = [given] if isinstance(given, str) else given

@@ -75,7 +75,8 @@ def compile(
         outputs: names of the outputs to keep; by default all that depend on the weights.
         reveal: what the client learns of all outputs, or of one by name: the ``value``, or the ``argmax`` of
             its last axis alone, which is a classifier's label or a decoder's next token.
-        profile: what the model's functions are replaced by: ``exact``, ``friendly``, or a TOML file.
+        profile: what functions are replaced by: ``exact``, ``friendly``, ``menu``, or a TOML file; of several
+            variants for one, the first.
         calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts
             (`TextSamples` of `ppc.backend.samples`); seeded random ones by default.
         max_error: spend bits until every output is within this part of its standard deviation; by default

@@ -62,7 +62,7 @@ def compile_(
     ] = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     profile: Annotated[
-        str, typer.Option(help="What functions are replaced by: exact, friendly, or FILE.toml.")
+        str, typer.Option(help="What functions are replaced by: exact, friendly, menu, or FILE.toml.")
     ] = "exact",
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
     reveal: Annotated[

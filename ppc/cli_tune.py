@@ -30,7 +30,7 @@ def tune(
     seq_len: Annotated[int, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")],
     tokenizer: TokenizerFile = None,
     profile: Annotated[
-        str, typer.Option(help="What may be replaced by what: friendly, or FILE.toml.")
+        str, typer.Option(help="What may be replaced by what: friendly, menu, or FILE.toml.")
     ] = "friendly",
     budget: Annotated[
         float | None,

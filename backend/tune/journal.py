@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from ppc.backend.tune.search import Decision, Round, Worth
+from ppc.backend.tune.ladder import Worth
+from ppc.backend.tune.search import Decision, Round
 
 log = logging.getLogger(__name__)
 
@@ -23,10 +24,11 @@ class Journal:
         if self._path is not None:
             self._path.write_text("")
 
-    def worths(self, worths: Sequence[Worth]) -> None:
+    def worths(self, worths: Sequence[Worth], kept: Collection[Worth]) -> None:
+        """``kept``: those that a unit may stand on."""
         for each in worths:
-            log.info("%s", each)
-            self._line("unit", each.document())
+            log.info("%s%s", each, "" if each in kept else "; left out, its unit has better")
+            self._line("rung", {**each.document(), "kept": each in kept})
 
     def round(self, found: Round) -> None:
         log.info("%s", found)

@@ -1,7 +1,8 @@
-"""What may be replaced, unit by unit: the operators of one kind in one layer, all of them or none.
+"""What may be replaced, unit by unit: the operators of one kind in one layer, all by one variant or none.
 
-Every graph that comes of it has the same constants where it has the same parts, so that weights which were
-tuned in one are at hand in another (`state_of`).
+A unit stands on a *rung*, which is the variant in its place. Every graph that comes of it has the same
+constants where it has the same parts, so that weights which were tuned in one are at hand in another
+(`state_of`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ppc.frontend.ir.constant import Const
 from ppc.frontend.ir.graph import Graph, Op, walk
 from ppc.passes.apply_profile import Substituted, apply_profile
 from ppc.passes.profile import Profile, label, plain
-from ppc.passes.substitution import Constants, Samples
+from ppc.passes.substitution import Constants, Samples, Substitution
 from ppc.passes.train.answers import values
 from ppc.passes.train.examples import Examples
 
@@ -32,12 +33,11 @@ class NothingToReplace(UsageError):
 
 @dataclass(frozen=True)
 class Unit:
-    """``ops`` of the teacher, of one ``kind``, in one ``layer``, for which ``variant`` may stand."""
+    """``ops`` of the teacher, of one ``kind``, in one ``layer``, for which one of ``variants`` may stand."""
 
     kind: str
     layer: str
-    variant: str
-    formula: str
+    variants: tuple[Substitution, ...]
     ops: tuple[Op, ...]
 
     def __str__(self) -> str:
@@ -46,58 +46,93 @@ class Unit:
     @property
     def sort(self) -> tuple[object, ...]:
         """Units of one sort cost the same but for the bits that their ranges take."""
-        return self.kind, self.variant, *(op.type for op in self.ops)
+        return self.kind, self.variants, *(op.type for op in self.ops)
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        return tuple(Rung(self, place) for place in range(len(self.variants)))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A unit replaced by its variant at ``place``."""
+
+    unit: Unit
+    place: int
+
+    def __str__(self) -> str:
+        return f"{self.unit} by {self.variant}"
+
+    @property
+    def variant(self) -> str:
+        return self.unit.variants[self.place].name
+
+    @property
+    def formula(self) -> str:
+        return self.unit.variants[self.place].formula
 
 
 @dataclass(frozen=True)
 class Menu:
-    """``teacher``, and what each op became where all ``units`` are replaced."""
+    """``teacher``, and what each op became where all ``units`` are replaced: by their first variants, by
+    their second or last ones, and so on."""
 
     teacher: Graph
     units: tuple[Unit, ...]
-    made: Mapping[Op, Op]
+    made: tuple[Mapping[Op, Op], ...]
     profile: Profile
     samples: Examples
 
     @staticmethod
     def of(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, Array]]) -> Menu:
         """All that ``profile`` replaces, fitted to ``feeds``. Raises ProfileError, and NothingToReplace."""
-        done = apply_profile(graph, profile, feeds)
-        if not done.chosen:
+        places = range(max(1, profile.depth))
+        done = [apply_profile(graph, profile.at(place), feeds) for place in places]
+        groups: dict[tuple[str, str, tuple[Substitution, ...]], list[Op]] = {}
+        for op in done[0].chosen:
+            rule = profile.rule(op)
+            assert rule is not None
+            groups.setdefault((type(op).__name__, layer_of(label(op)), rule.variants), []).append(op)
+        if not groups:
             raise NothingToReplace(
                 f"profile {profile.name!r} replaces nothing in this model, so there is nothing to tune"
             )
-        groups: dict[tuple[str, str, str], list[Op]] = {}
-        formulas: dict[str, str] = {}
-        for op, taken in done.chosen.items():
-            groups.setdefault((type(op).__name__, layer_of(label(op)), taken.name), []).append(op)
-            formulas[taken.name] = taken.formula
-        units = (Unit(*key, formulas[key[2]], tuple(found)) for key, found in groups.items())
-        return Menu(graph, tuple(units), done.made, profile, Examples.of(feeds))
+        units = (Unit(*key, tuple(found)) for key, found in groups.items())
+        return Menu(graph, tuple(units), tuple(each.made for each in done), profile, Examples.of(feeds))
 
-    def alone(self, unit: Unit) -> Graph:
+    @property
+    def first(self) -> tuple[Rung, ...]:
+        """Every unit on the rung that the profile names first."""
+        return tuple(unit.rungs[0] for unit in self.units)
+
+    def alone(self, rung: Rung) -> Graph:
         """The teacher with one unit replaced, and fitted to ``samples``, as if there were no other."""
+        unit, profile = rung.unit, self.profile.at(rung.place)
         constants: list[Constants] = []
         done = Substituted(self.teacher, made={op: op for op in walk(self.teacher)})
         for i, op in enumerate(unit.ops):
             (x,) = values(done.graph, self.samples, [done.made[op.operands[0]]])
             (y,) = values(self.teacher, self.samples, [op])
-            rule = self.profile.rule(op)
+            rule = profile.rule(op)
             if rule is not None and rule.substitution is not None:
                 samples = Samples(list(x.astype(np.float64)), list(y.astype(np.float64)))
                 constants.append(rule.substitution.fit(op, samples, rule.settings))
-            done = apply_profile(self.teacher, self.profile, (), constants, only=unit.ops[: i + 1])
+            done = apply_profile(self.teacher, profile, (), constants, only=unit.ops[: i + 1])
         return done.graph
 
-    def graph(self, replaced: Collection[Unit]) -> Graph:
-        """The teacher with these units replaced, as they were fitted where all are."""
-        chosen = {op for unit in replaced for op in unit.ops}
+    def graph(self, replaced: Collection[Rung]) -> Graph:
+        """The teacher with units on these rungs, as they were fitted where all are replaced."""
+        places = {op: rung.place for rung in replaced for op in rung.unit.ops}
         now: dict[Op, Op] = {}
-        at: dict[Op, Op] = {}
+        at: list[dict[Op, Op]] = [{} for _ in self.made]
         for op in walk(self.teacher):
-            made = self.made[op]
-            now[op] = _transplanted(made, at) if op in chosen else op.replace(now[x] for x in op.operands)
-            at[made] = now[op]
+            place = places.get(op)
+            if place is None:
+                now[op] = op.replace(now[x] for x in op.operands)
+            else:
+                now[op] = _transplanted(self.made[place][op], at[place])
+            for made, known in zip(self.made, at, strict=True):
+                known[made[op]] = now[op]
         return self.teacher.mapped(now)
 
 

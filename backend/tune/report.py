@@ -26,9 +26,11 @@ WHO = {
 
 @dataclass(frozen=True)
 class Point:
-    """A model that was met on the way. ``front``: none that is cheaper is as good."""
+    """A model that was met on the way, and by what how many units are replaced in it. ``front``: none that is
+    cheaper is as good."""
 
     name: str
+    variants: str
     bytes: int
     seconds: float
     score: float
@@ -38,12 +40,12 @@ class Point:
 def points(tuned: Tuned) -> list[Point]:
     """The teacher and the student of each round, by bytes."""
     teacher = tuned.prices["teacher"]
-    met = [("exact", teacher, tuned.decided.score)]
-    met += [(f"{len(r.replaced)} replaced", r.price, r.after.score) for r in tuned.found.rounds]
-    met.sort(key=lambda each: (each[1].bytes, -each[2]))
+    met = [("exact", "", teacher, tuned.decided.score)]
+    met += [(f"{len(r.replaced)} replaced", r.variants, r.price, r.after.score) for r in tuned.found.rounds]
+    met.sort(key=lambda each: (each[2].bytes, -each[3]))
     best, found = -1.0, []
-    for name, price, score in met:
-        found.append(Point(name, price.bytes, price.seconds, score, score > best))
+    for name, variants, price, score in met:
+        found.append(Point(name, variants, price.bytes, price.seconds, score, score > best))
         best = max(best, score)
     return found
 
@@ -69,7 +71,13 @@ def document(tuned: Tuned) -> Document:
         "decisions": [each.document() for each in tuned.decisions],
         "rounds": [each.document() for each in tuned.found.rounds],
         "front": [
-            {"name": p.name, "bytes": p.bytes, "seconds": p.seconds, "score": p.score}
+            {
+                "name": p.name,
+                "variants": p.variants,
+                "bytes": p.bytes,
+                "seconds": p.seconds,
+                "score": p.score,
+            }
             for p in points(tuned)
             if p.front
         ],
@@ -84,16 +92,17 @@ def lines(tuned: Tuned) -> Iterator[str]:
     yield ""
     for each in tuned.decisions:
         worth = each.worth
-        what = f"-> {worth.unit.variant}" if each.replaced else "exact"
+        what = " -> ".join(each.way)
         yield (
-            f"{worth.unit!s:<44} {what:<20} alone {worth.points:6.2f} points  "
+            f"{worth.rung.unit!s:<44} {what:<34} alone {worth.points:6.2f} points  "
             f"saves {worth.saves.bytes / 1e6:7.2f} MB {worth.saves.seconds:6.2f} s"
         )
     yield ""
     for point in points(tuned):
         mark = "*" if point.front else " "
         cost = f"{point.bytes / 1e6:9.2f} MB {point.seconds:8.2f} s"
-        yield f"{mark} {cost} {100 * point.score:7.2f} %  {point.name}"
+        by = f": {point.variants}" if point.variants else ""
+        yield f"{mark} {cost} {100 * point.score:7.2f} %  {point.name}{by}"
     yield ""
     teacher, student = tuned.prices["teacher"], tuned.prices["tuned"]
     fewer = teacher.bytes / student.bytes

@@ -1,83 +1,65 @@
-"""Which units are replaced: all, tuned together, and back to exact what saves least for what it takes.
+"""By what each unit is replaced: by the cheapest, all tuned together, and by more where that takes too much.
 
 After each tuning the student is judged on texts that it was not tuned on. While it is worse than the budget
-allows, units return: those first that save the fewest bytes for each point of likeness that they take from
-the teacher, alone, fitted and not tuned. Tuning goes on from the weights of the moment.
+allows, units step up their ladders (`backend/tune/ladder.py`): those first whose step gives up the fewest
+bytes for each point of likeness to the teacher that it regains, or seconds where these are the target.
+Tuning goes on from the weights of the moment.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from heapq import merge
 
 from ppc.backend.tune.judge import Judge, Verdict
-from ppc.backend.tune.menu import Array, Menu, Unit, state_of
+from ppc.backend.tune.ladder import Ladder, Step, Worth, climb
+from ppc.backend.tune.menu import Array, Menu, Rung, Unit, state_of
 from ppc.backend.tune.price import Price
 from ppc.backend.tune.settings import Goal
 from ppc.frontend.ir.constant import Const, with_values
 from ppc.frontend.ir.graph import Graph
 
 AGAIN = 3
-"""Tuning after units have returned takes so many times fewer steps."""
-
-
-@dataclass(frozen=True)
-class Worth:
-    """Of one unit: the ``points`` of likeness that it takes alone, over so many ``rows``, and what it
-    ``saves`` where all others are replaced too."""
-
-    unit: Unit
-    points: float
-    saves: Price
-    rows: int
-
-    def __str__(self) -> str:
-        return f"{self.unit} by {self.unit.variant}: takes {self.points:.2f} points alone, saves {self.saves}"
-
-    @property
-    def a_point(self) -> float:
-        """Bytes saved for each point. Half a row cannot be told from none."""
-        return self.saves.bytes / max(self.points, 50 / self.rows)
-
-    def document(self) -> dict[str, object]:
-        return {
-            "layer": self.unit.layer,
-            "operator": self.unit.kind,
-            "variant": self.unit.variant,
-            "formula": self.unit.formula,
-            "points_alone": self.points,
-            "bytes_saved": self.saves.bytes,
-            "seconds_saved": self.saves.seconds,
-        }
+"""Tuning after units have stepped up takes so many times fewer steps."""
 
 
 @dataclass(frozen=True)
 class Round:
     """One tuning: what was ``replaced``, how that was judged ``before`` and ``after`` it, its price after it,
-    and the units that ``returned`` to exact because of it."""
+    and the steps that were ``taken`` because of it."""
 
-    replaced: tuple[Unit, ...]
+    replaced: tuple[Rung, ...]
     steps: int
     before: Verdict
     after: Verdict
     price: Price
-    returned: tuple[Unit, ...] = ()
+    taken: tuple[Step, ...] = ()
+
+    @property
+    def variants(self) -> str:
+        """How many units each variant stands for."""
+        counts = Counter(each.variant for each in self.replaced)
+        return ", ".join(f"{counts[name]} {name}" for name in sorted(counts))
 
     def __str__(self) -> str:
-        back = f"; back to exact: {', '.join(map(str, self.returned))}" if self.returned else ""
+        back = f"; next: {', '.join(map(str, self.taken))}" if self.taken else ""
         before, after = (f"{100 * each.score:.2f} %" for each in (self.before, self.after))
         told = f"{before} before and {after} after {self.steps} steps"
-        return f"{len(self.replaced)} units replaced: {told}, {self.price}{back}"
+        by = f" ({self.variants})" if self.replaced else ""
+        return f"{len(self.replaced)} units replaced{by}: {told}, {self.price}{back}"
 
     def document(self) -> dict[str, object]:
         return {
             "replaced": len(self.replaced),
+            "rungs": {str(each.unit): each.variant for each in self.replaced},
             "steps": self.steps,
             "before": self.before.document(),
             "after": self.after.document(),
             "bytes": self.price.bytes,
             "seconds": self.price.seconds,
-            "returned": [str(each) for each in self.returned],
+            "taken": [str(each) for each in self.taken],
         }
 
 
@@ -92,35 +74,48 @@ class Found:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether one unit stays ``replaced``, the score on the deciding rows ``before`` and ``after`` that was
-    decided, and what the unit is worth."""
+    """Where one unit ended: ``worth`` is of its rung, or if not ``replaced``, of the last that it was on;
+    ``left`` are the variants that it was on before, and ``before`` and ``after`` the scores on the deciding
+    rows around that decision."""
 
     worth: Worth
     replaced: bool
+    left: tuple[str, ...]
     before: float
     after: float
 
+    @property
+    def rung(self) -> str:
+        return self.worth.rung.variant if self.replaced else "exact"
+
+    @property
+    def way(self) -> tuple[str, ...]:
+        return *self.left, self.rung
+
     def document(self) -> dict[str, object]:
-        said = {"decision": "replaced" if self.replaced else "exact", "score_before": self.before}
-        return {**self.worth.document(), **said, "score_after": self.after}
+        said = {"decision": "replaced" if self.replaced else "exact", "left": list(self.left)}
+        return {**self.worth.document(), **said, "score_before": self.before, "score_after": self.after}
 
 
-def decisions(worths: Sequence[Worth], teacher: Verdict, rounds: Sequence[Round]) -> tuple[Decision, ...]:
-    """Units that returned were judged by the round that sent them back and the one after it; those that stay,
+def decisions(ladders: Sequence[Ladder], teacher: Verdict, rounds: Sequence[Round]) -> tuple[Decision, ...]:
+    """Units that stepped up were judged by the round that made them and the one after it; those that did not,
     by the teacher and the last."""
     scores = [each.after.score for each in rounds]
-    back = {unit: i for i, each in enumerate(rounds) for unit in each.returned}
+    taken = {step.below: i for i, each in enumerate(rounds) for step in each.taken}
     found = []
-    for worth in worths:
-        at = back.get(worth.unit)
+    for ladder in ladders:
+        left = [each for each in ladder if each in taken]
+        replaced = len(left) < len(ladder)
+        worth = ladder[len(left)] if replaced else ladder[-1]
+        at = taken[left[-1]] if left else None
         before, after = (teacher.score, scores[-1]) if at is None else (scores[at], scores[at + 1])
-        found.append(Decision(worth, at is None, before, after))
+        found.append(Decision(worth, replaced, tuple(x.rung.variant for x in left), before, after))
     return tuple(found)
 
 
 def search(
     menu: Menu,
-    worths: Sequence[Worth],
+    ladders: Sequence[Ladder],
     judge: Judge,
     goal: Goal,
     steps: int,
@@ -130,33 +125,38 @@ def search(
     told: Callable[[Round], None],
 ) -> Found:
     """``tune(graph, steps, round)`` trains, ``price(graph)`` is what a tuned graph costs, and
-    ``foretold`` what one that is not tuned yet is to. What returns stays exact.
+    ``foretold`` what one that is not tuned yet is to. No unit steps down again.
 
-    Units return only as long as the price stays within the goal. Every round is ``told``.
+    Steps are taken only as long as the price stays within the goal. Every round is ``told``.
     """
     teacher = judge.teacher.score
-    left, state, rounds = (
-        sorted(worths, key=lambda each: each.a_point),
-        dict[Const, Array](),
-        list[Round](),
-    )
+    left = list(merge(*map(climb, ladders), key=lambda step: step.a_point))
+    state, rounds = dict[Const, Array](), list[Round]()
     while True:
-        units = tuple(each.unit for each in left)
-        graph = menu.graph(units)
-        begun = with_values(graph, state) if units else menu.teacher
-        now = 0 if not units else steps if not rounds else max(1, steps // AGAIN)
+        rungs = _rungs(left)
+        graph = menu.graph(rungs)
+        begun = with_values(graph, state) if rungs else menu.teacher
+        now = 0 if not rungs else steps if not rounds else max(1, steps // AGAIN)
         tuned = tune(begun, now, len(rounds)) if now else begun
         state |= state_of(graph, tuned) if now else {}
-        rounds.append(Round(units, now, judge(begun), judge(tuned), price(tuned)))
+        rounds.append(Round(rungs, now, judge(begun), judge(tuned), price(tuned)))
         missing = _points(teacher - rounds[-1].after.score)
-        back = [] if missing <= goal.budget else _returning(left, missing, goal.budget)
-        while back and not goal.affords(foretold(menu.graph([x.unit for x in left if x not in back]))):
-            back.pop()
-        rounds[-1] = replace(rounds[-1], returned=tuple(each.unit for each in back))
+        taken = [] if missing <= goal.budget else _enough(left, missing, goal.budget)
+        while taken and not goal.affords(foretold(menu.graph(_rungs(_without(left, taken))))):
+            taken.pop()
+        rounds[-1] = replace(rounds[-1], taken=tuple(taken))
         told(rounds[-1])
-        if not back:
+        if not taken:
             return Found(tuned, tuple(rounds), missing <= goal.budget)
-        left = [each for each in left if each not in back]
+        left = _without(left, taken)
+
+
+def _rungs(left: Sequence[Step]) -> tuple[Rung, ...]:
+    """Where each unit stands that has these steps before it."""
+    below: dict[Unit, Rung] = {}
+    for step in left:
+        below.setdefault(step.below.rung.unit, step.below.rung)
+    return tuple(below.values())
 
 
 def _points(part: float) -> float:
@@ -164,14 +164,19 @@ def _points(part: float) -> float:
     return round(100 * part, 9)
 
 
-def _returning(left: Sequence[Worth], missing: float, budget: float) -> list[Worth]:
-    """The first units, as many as are to bring it within the budget, if each makes up for its own part of
-    what is missing; one at least."""
+def _without(left: Sequence[Step], taken: Sequence[Step]) -> list[Step]:
+    return [each for each in left if each not in taken]
+
+
+def _enough(left: Sequence[Step], missing: float, budget: float) -> list[Step]:
+    """The first steps, as many as are to bring it within the budget, if each makes up for its own part of
+    what is missing; one at least, where there is one. Of a unit's steps the first alone: tuning may make the
+    next needless."""
     whole = sum(each.points for each in left)
-    back, made_up = list[Worth](), 0.0
+    taken, made_up = dict[Unit, Step](), 0.0
     for each in left:
-        if back and round(missing - made_up, 9) <= budget:
+        if taken and round(missing - made_up, 9) <= budget:
             break
-        back.append(each)
+        taken.setdefault(each.below.rung.unit, each)
         made_up += missing * (each.points / whole if whole else 1 / len(left))
-    return back
+    return list(taken.values())

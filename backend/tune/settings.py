@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ppc.backend.tune.price import Price
 from ppc.runtime.net.network import Network, parse_network
@@ -17,6 +18,11 @@ class Goal:
     budget: float = 1.0
     bytes: float | None = None
     seconds: float | None = None
+
+    @property
+    def by(self) -> Literal["bytes", "seconds"]:
+        """What is to be saved."""
+        return "bytes" if self.seconds is None else "seconds"
 
     @property
     def limit(self) -> str:

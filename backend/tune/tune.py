@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,10 @@ from ppc.backend.task import Task
 from ppc.backend.tune.division import Division, others
 from ppc.backend.tune.journal import Journal
 from ppc.backend.tune.judge import Judge, Texts, Verdict
-from ppc.backend.tune.menu import Menu
+from ppc.backend.tune.ladder import Worth, ladder
+from ppc.backend.tune.menu import Menu, Rung
 from ppc.backend.tune.price import Price, planned, price
-from ppc.backend.tune.search import Decision, Found, Worth, decisions, search
+from ppc.backend.tune.search import Decision, Found, decisions, search
 from ppc.backend.tune.settings import Settings
 from ppc.frontend.emit.model import save
 from ppc.frontend.ir.graph import Graph
@@ -172,16 +174,19 @@ class _Run:
     def found(self) -> tuple[Found, tuple[Decision, ...]]:
         """The student, and how each unit was decided."""
         menu, goal, journal = self.menu, self._settings.goal, self._journal
-        cheapest = self.foretold(menu.graph(menu.units))
+        saved, first = self._saved()
+        most = [max(unit.rungs, key=lambda rung: getattr(saved[rung], goal.by)) for unit in menu.units]
+        cheapest = first if tuple(most) == menu.first else self.foretold(menu.graph(most))
         if not goal.affords(cheapest):
             raise BadInput(
                 f"--target {goal.limit}: with all {len(menu.units)} units replaced it is {cheapest}"
             )
-        worths = self._worths(cheapest)
-        journal.worths(worths)
+        worths = self._worths(saved)
+        ladders = [ladder([each for each in worths if each.rung.unit is unit]) for unit in menu.units]
+        journal.worths(worths, [each for rungs in ladders for each in rungs])
         prices = self.price, self.foretold
-        found = search(menu, worths, self.judge, goal, self._steps(), self._tune, *prices, journal.round)
-        decided = decisions(worths, self.judge.teacher, found.rounds)
+        found = search(menu, ladders, self.judge, goal, self._steps(), self._tune, *prices, journal.round)
+        decided = decisions(ladders, self.judge.teacher, found.rounds)
         journal.decisions(decided)
         return found, decided
 
@@ -203,20 +208,31 @@ class _Run:
             return settings.steps
         return max(1, round(settings.epochs * len(self._parts.train) / settings.batch))
 
-    def _worths(self, cheapest: Price) -> list[Worth]:
-        """What each unit takes from the teacher alone, and saves where all others are replaced too."""
+    def _saved(self) -> tuple[dict[Rung, Price], Price]:
+        """What each rung saves where all other units are replaced too, by their first variants, and the price
+        where all are."""
+        menu = self.menu
+        first = self.foretold(menu.graph(menu.first))
+        saved: dict[object, list[Price]] = {}
+        for unit in menu.units:
+            if unit.sort not in saved:
+                others = [each for each in menu.first if each.unit is not unit]
+                exact = self.foretold(menu.graph(others))
+                above = [self.foretold(menu.graph([*others, rung])) for rung in unit.rungs[1:]]
+                saved[unit.sort] = [exact - each for each in (first, *above)]
+                self._tell("prices", len(saved), len({each.sort for each in menu.units}))
+        return {rung: saved[unit.sort][rung.place] for unit in menu.units for rung in unit.rungs}, first
+
+    def _worths(self, saved: Mapping[Rung, Price]) -> list[Worth]:
+        """What each rung takes from the teacher alone, and saves."""
         menu, decide = self.menu, self._parts.decide
         rows = min(_SENSED, len(decide))
         judge = Judge(menu.teacher, self._task, decide.at(np.arange(rows)))
-        saved: dict[object, Price] = {}
         found = []
-        for i, unit in enumerate(menu.units):
-            if unit.sort not in saved:
-                others = [each for each in menu.units if each is not unit]
-                saved[unit.sort] = self.foretold(menu.graph(others)) - cheapest
-            points = 100 * (1 - judge(menu.alone(unit)).likeness)
-            found.append(Worth(unit, points, saved[unit.sort], rows))
-            self._tell("units", i + 1, len(menu.units))
+        for i, rung in enumerate(saved):
+            points = 100 * (1 - judge(menu.alone(rung)).likeness)
+            found.append(Worth(rung, points, saved[rung], rows, self._settings.goal.by))
+            self._tell("units", i + 1, len(saved))
         return found
 
     def _tune(self, student: Graph, steps: int, number: int) -> Graph:

@@ -72,10 +72,10 @@ def test_the_file_compiles_as_it_is_at_the_price_that_was_told(done: Done, place
 
 def test_the_journal_tells_every_decision(done: Done, place: Path) -> None:
     lines = [json.loads(line) for line in (place / "work" / "journal.jsonl").read_text().splitlines()]
-    assert [each["event"] for each in lines] == ["unit"] * 4 + ["tuned"] + ["decision"] * 4
-    assert {"layer", "operator", "bytes_saved", "seconds_saved", "points_alone"} <= lines[0].keys()
-    assert {"before", "after", "bytes", "seconds", "returned"} <= lines[4].keys()
-    assert {"layer", "operator", "score_before", "score_after", "decision"} <= lines[-1].keys()
+    assert [each["event"] for each in lines] == ["rung"] * 4 + ["tuned"] + ["decision"] * 4
+    assert {"layer", "operator", "bytes_saved", "seconds_saved", "points_alone", "kept"} <= lines[0].keys()
+    assert {"before", "after", "bytes", "seconds", "rungs", "taken"} <= lines[4].keys()
+    assert {"layer", "operator", "score_before", "score_after", "decision", "left"} <= lines[-1].keys()
 
 
 def test_a_page(done: Done, place: Path) -> None:
@@ -84,6 +84,31 @@ def test_a_page(done: Done, place: Path) -> None:
     assert page.count("<circle") == 2
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
+
+
+def test_units_step_from_rung_to_rung(place: Path) -> None:
+    """Of several variants each unit begins on the cheapest, and the file has those that it ended on."""
+    (place / "menu").mkdir()
+    options = ("--profile", "menu", "--budget", 4, "--work", place / "menu", "-o", place / "menu.onnx")
+    done = tuned(place, *QUICK, *options, "--json")
+    assert done.status == 0, done.err
+    assert done.json["met"]
+    lines = [json.loads(line) for line in (place / "menu" / "journal.jsonl").read_text().splitlines()]
+    rungs = [each for each in lines if each["event"] == "rung"]
+    assert [each["variant"] for each in rungs] == [
+        "affine", "centred_affine", "relu_mean", "relu_sum", "affine", "centred_affine", "relu",
+    ]  # fmt: skip
+    assert rungs[2]["bytes_saved"] > rungs[3]["bytes_saved"] > 0
+    rounds = [each for each in lines if each["event"] == "tuned"]
+    assert [each["rungs"] for each in rounds] == [each["rungs"] for each in done.json["rounds"]]
+    kept = {(f"{each['operator']} of {each['layer']}", each["variant"]) for each in rungs if each["kept"]}
+    assert set(rounds[0]["rungs"].items()) <= kept
+    ended = {
+        f"{each['operator']} of {each['layer']}": each["variant"]
+        for each in done.json["decisions"]
+        if each["decision"] == "replaced"
+    }
+    assert ended == rounds[-1]["rungs"]
 
 
 @pytest.fixture
@@ -135,7 +160,7 @@ def test_what_returns_is_exact_in_the_file(place: Path, unlabelled: dict[str, st
     kinds = [type(op).__name__ for op in walk(load(place / "exact.onnx"))]
     assert kinds.count("LayerNorm") == 3
     text = (place / "exact.md").read_text()
-    assert text.count("| LayerNorm | exact |") == 2
+    assert text.count("| LayerNorm | centred_affine → exact |") == 2
     assert "the model as it was | " in text
     assert "1.00 times fewer bytes" in done.out
     assert "the file is the model as it was" in done.out

@@ -52,6 +52,43 @@ def test_base_friendly_comes_first_and_the_last_that_fits_counts(tmp_path):
     assert chosen("layer.1.wide").name == "relu"
 
 
+LADDER = '[[replace]]\nop = "Softmax"\nwith = ["relu_mean", "relu_sum"]\nepsilon = 0.5\n'
+
+
+def taken(rule):
+    return [each.name for each in rule.variants]
+
+
+def test_a_list_of_variants_has_the_settings_of_all_and_stands_for_its_first(tmp_path):
+    (rule,) = read(written(tmp_path, LADDER)).rules
+    assert rule.substitution.name == "relu_mean"
+    assert taken(rule) == ["relu_mean", "relu_sum"]
+    assert rule.settings == {"epsilon": 0.5, "calibrate": True}
+
+
+def test_a_place_in_every_list_at_once(tmp_path):
+    text = LADDER + GELU + '[[replace]]\nop = "Silu"\nwith = "exact"'
+    profile = read(written(tmp_path, text))
+    assert profile.depth == 2
+    assert [[taken(rule) for rule in profile.at(place).rules] for place in range(3)] == [
+        [["relu_mean"], ["relu"], []],
+        [["relu_sum"], ["relu"], []],
+        [["relu_sum"], ["relu"], []],
+    ]
+    assert [rule.settings for rule in profile.at(1).rules] == [rule.settings for rule in profile.rules]
+    assert PROFILES["exact"].depth == 0
+
+
+def test_the_menu_has_an_entry_for_every_operator():
+    assert {rule.op: taken(rule) for rule in PROFILES["menu"].rules} == {
+        ops.Gelu: ["relu"],
+        ops.Silu: ["relu"],
+        ops.Softmax: ["relu_mean", "relu_sum"],
+        ops.LayerNorm: ["affine", "centred_affine"],
+        ops.RMSNorm: ["affine"],
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -65,7 +102,10 @@ def test_base_friendly_comes_first_and_the_last_that_fits_counts(tmp_path):
         ("[[replace]]\nop = 'GELU'\nwith = 'relu'", ("line 2", "'GELU'", '"Gelu", "Silu", "Softmax"')),
         ("[[replace]]\nop = 3\nwith = 'relu'", ("line 2", "op = 3")),
         ("[[replace]]\nop = 'Gelu'\nwith = 'affine'", ("line 3", "'affine'", '"relu", "quadratic", "exact"')),
-        ("[[replace]]\nop = 'Gelu'\nwith = ['relu']", ("line 3", "['relu']")),
+        ("[[replace]]\nop = 'Gelu'\nwith = []", ("line 3", "with = []", 'or several of "relu", "quadratic"')),
+        ("[[replace]]\nop = 'Gelu'\nwith = ['relu', 'exact']", ("line 3", "'exact']", "or several of")),
+        ("[[replace]]\nop = 'Gelu'\nwith = ['relu', 3]", ("line 3", "['relu', 3]")),
+        ("[[replace]]\nop = 'Gelu'\nwith = ['relu', 'relu']", ("line 3", "names a variant twice")),
         (GELU + "layer = 'a'", ("line 4", "'layer'", '"op", "with", "layers", "calibrate"')),
         (GELU + "epsilon = 0.1", ("line 4", "'epsilon'", "Gelu with 'relu'")),
         (GELU + "layers = 3", ("line 4", "layers = 3")),
@@ -101,7 +141,9 @@ def test_profiles_by_name():
     assert {rule.op for rule in find("friendly").rules} == {
         ops.Gelu, ops.Silu, ops.Softmax, ops.LayerNorm, ops.RMSNorm,
     }  # fmt: skip
-    with pytest.raises(ProfileError, match=r"no profile 'hostile'; there are exact, friendly, and files"):
+    with pytest.raises(
+        ProfileError, match=r"no profile 'hostile'; there are exact, friendly, menu, and files"
+    ):
         find("hostile")
     assert ProfileError.exit_status == 2
 
