@@ -47,7 +47,7 @@ from ppc.runtime.service.tokens import Encoder
 
 OUTPUT = "logits"
 
-TINY = Shape(layers=2, width=128, heads=4, vocabulary=6000, positions=64)
+TINY = Shape(layers=2, width=64, heads=2, vocabulary=4000, positions=64)
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _TABLES, _HEAD = 0.1, 0.02
