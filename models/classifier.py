@@ -54,7 +54,7 @@ _TABLES, _HEAD = 0.1, 0.02
 """Deviations of what training begins with."""
 
 _HELD = 512
-"""Rows that choose the learning rate."""
+"""Rows that choose the learning rate, at most; a tenth of few."""
 
 
 @dataclass
@@ -148,10 +148,8 @@ def train(
     tokens: int,
     epochs: float,
     options: Options,
-    held: int = _HELD,
 ) -> tuple[onnx.ModelProto, Rate]:
-    """``model`` with weights that give ``data``'s labels, and how many of ``valid``'s it then gives; ``held``
-    rows choose the learning rate."""
+    """``model`` with weights that give ``data``'s labels, and how many of ``valid``'s it then gives."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
@@ -161,7 +159,7 @@ def train(
     def examples(of: DataSet) -> Examples:
         return Examples.of(of.feeds(encoder, truncate=True), of.classes(2))
 
-    choosing, seen = examples(data).split(held, options.seed)
+    choosing, seen = examples(data).split(min(_HELD, len(data) // 10), options.seed)
     options = replace(options, steps=max(1, round(epochs * len(seen) / options.batch)))
     begun = time.perf_counter()
 
