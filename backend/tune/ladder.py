@@ -13,7 +13,7 @@ Ladder = tuple["Worth", ...]
 """Of one unit, from the cheapest rung up; behind the last it is exact."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Worth:
     """Of one rung: the ``points`` of likeness that it takes alone, over so many ``rows``, and what it
     ``saves`` where all other units are replaced too, of which ``by`` counts."""
@@ -48,7 +48,7 @@ class Worth:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """Of one unit, from what is ``below`` to the next rung ``above``, or to exact where there is none."""
 

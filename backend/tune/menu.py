@@ -31,7 +31,7 @@ class NothingToReplace(UsageError):
     pass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Unit:
     """``ops`` of the teacher, of one ``kind``, in one ``layer``, for which one of ``variants`` may stand."""
 
@@ -53,7 +53,7 @@ class Unit:
         return tuple(Rung(self, place) for place in range(len(self.variants)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rung:
     """A unit replaced by its variant at ``place``."""
 
@@ -72,7 +72,7 @@ class Rung:
         return self.unit.variants[self.place].formula
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Menu:
     """``teacher``, and what each op became where all ``units`` are replaced: by their first variants, by
     their second or last ones, and so on."""

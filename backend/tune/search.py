@@ -25,7 +25,7 @@ AGAIN = 3
 """Tuning after units have stepped up takes so many times fewer steps."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Round:
     """One tuning: what was ``replaced``, how that was judged ``before`` and ``after`` it, its price after it,
     and the steps that were ``taken`` because of it."""
@@ -72,7 +72,7 @@ class Found:
     met: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Decision:
     """Where one unit ended: ``worth`` is of its rung, or if not ``replaced``, of the last that it was on;
     ``left`` are the variants that it was on before, and ``before`` and ``after`` the scores on the deciding
