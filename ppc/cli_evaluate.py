@@ -11,7 +11,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_options import Json, Labelled, PlanFile, TokenizerFile
+from ppc.cli_options import Json, LabelColumn, Labelled, PlanFile, TextColumns, TokenizerFile, Truncate
 from ppc.cli_results import Bar, mega, print_json, show_headroom
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.service.labels import Labels
@@ -35,16 +35,12 @@ def evaluate(
     output_name: Annotated[
         str | None, typer.Option("--output", help="Which output, where the plan has several.")
     ] = None,
-    label_column: Annotated[str | None, typer.Option(help="The column of labels; default: label")] = None,
-    text_column: Annotated[
-        list[str] | None, typer.Option(help="A column of text, or two of pairs; default: all but the labels.")
-    ] = None,
+    label_column: LabelColumn = None,
+    text_column: TextColumns = None,
     label_file: Labelled = None,
     private: Annotated[int, typer.Option(min=0, help="Rows that two parties compute as well.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many rows, from the first.")] = None,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut texts that are too long; otherwise they are refused.")
-    ] = False,
+    truncate: Truncate = False,
     output: Annotated[Path | None, typer.Option("-o", help="Write the report, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:

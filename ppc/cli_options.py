@@ -59,6 +59,13 @@ Labelled = Annotated[
         help="A classifier's labels (config.json, JSON or a line each): print them with probabilities.",
     ),
 ]
+LabelColumn = Annotated[str | None, typer.Option(help="The column of labels; default: label")]
+TextColumns = Annotated[
+    list[str] | None, typer.Option(help="A column of text, or two of pairs; default: all but the labels.")
+]
+Truncate = Annotated[
+    bool, typer.Option("--truncate", help="Cut texts that are too long; otherwise they are refused.")
+]
 Written = Annotated[Path | None, typer.Option("-o", help="Write the outputs, as .npz or .json.")]
 
 

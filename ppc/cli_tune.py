@@ -10,7 +10,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_options import Json, Labelled, TokenizerFile
+from ppc.cli_options import Json, LabelColumn, Labelled, TextColumns, TokenizerFile, Truncate
 from ppc.cli_results import Bar, print_json
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
@@ -59,14 +59,10 @@ def tune(
     output_name: Annotated[
         str | None, typer.Option("--output", help="Which output, where the model has several.")
     ] = None,
-    label_column: Annotated[str | None, typer.Option(help="The column of labels; default: label")] = None,
-    text_column: Annotated[
-        list[str] | None, typer.Option(help="A column of text, or two of pairs; default: all but the labels.")
-    ] = None,
+    label_column: LabelColumn = None,
+    text_column: TextColumns = None,
     label_file: Labelled = None,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut texts that are too long; otherwise they are refused.")
-    ] = False,
+    truncate: Truncate = False,
     network: Annotated[
         str, typer.Option(help="What seconds are predicted for: lan, wan or BANDWIDTH,RTT.")
     ] = ppc.DEFAULT_NETWORK,
