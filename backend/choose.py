@@ -18,7 +18,7 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, HeParams
 from ppc.runtime.he.product import Product, answer_bytes, public_key_bytes, upload_bytes
 from ppc.runtime.he.tiling import plan_product
-from ppc.runtime.plan.steps import AnyStep, Linear, MatMul
+from ppc.runtime.plan.steps import AnyStep
 
 Sets = tuple[HeParams, ...]
 
@@ -35,12 +35,9 @@ def choose_products(steps: Sequence[AnyStep], byte_price: float) -> tuple[AnySte
 
 
 def _replaced(step: AnyStep, chosen: Iterator[Product]) -> AnyStep:
-    match step:
-        case Linear():
-            return msgspec.structs.replace(step, product=next(chosen))
-        case MatMul():
-            return msgspec.structs.replace(step, left=next(chosen), right=next(chosen))
-    return step
+    """The step with other products in the order of `Step.products`."""
+    held = [name for name in ("product", "left", "right") if getattr(step, name, None) is not None]
+    return msgspec.structs.replace(step, **{name: next(chosen) for name in held}) if held else step
 
 
 def _trimmed(products: Sequence[Product]) -> Iterator[Product]:

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 TEMPLATE = "page.html.jinja"
 
 KINDS = (
-    "Linear", "MatMul", "Spline", "Maximum", "Rescale", "Multiply", "Square", "Scaled", "Guard", "Output"
+    "Linear", "MatMul", "Spline", "Maximum", "Rescale", "Multiply", "Square", "SquareSum", "Scaled", "Guard",
+    "Output",
 )  # fmt: skip
 """Kinds of steps that cost bytes, each with a colour of its own; all others share one."""
 

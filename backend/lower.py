@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ppc.backend import lower_rows
 from ppc.backend.choose import choose_products
 from ppc.backend.guard import watch_argument, watch_maximum
 from ppc.backend.lower_local import cuts, local_op
@@ -27,6 +28,7 @@ from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Bound, InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import LocalOp
+from ppc.runtime.protocols.multiply import Rows
 
 
 class LoweringError(ValueError):
@@ -41,8 +43,10 @@ class Lowering:
 
     graph: Graph
     owner: dict[Op, Owner]
-    spare: dict[ops.MatMul, int]
+    spare: dict[Op, int]
     merged: dict[Op, tuple[ops.MatMul, ...]]
+    summed: frozenset[Op]
+    byte_price: float
     program: list[steps.Step] = field(default_factory=list)
     forms: list[steps.Form] = field(default_factory=list)
     at: dict[Op, int] = field(default_factory=dict)
@@ -111,9 +115,11 @@ def lower(
     what a guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
-    state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))
+    state = Lowering(
+        graph, owners(graph), spare_bits(graph), _shared_operands(graph), _summed(graph), options.byte_price
+    )
     for op in walk(graph):
-        if op in state.at or isinstance(op, (Input, ops.Const)):
+        if op in state.at or op in state.summed or isinstance(op, (Input, ops.Const)):
             continue
         if state.owner[op] in (Owner.CLIENT, Owner.PUBLIC):
             if isinstance(op.type.num, Fixed):
@@ -333,17 +339,24 @@ def _mul(state: Lowering, op: ops.Mul) -> int:
             left = _broadcast(state, state.value(a), op.type.shape)
             w = integers(b.value, fixed(b))
             w = w.reshape((1,) * (op.type.rank - w.ndim) + w.shape)
+            bits, rows = max(2, _signed_bits(w) + 1), Rows(op.type.shape, w.shape)
+            num = state.forms[left].num
+            made = lower_rows.scaled(rows, num.bits, bits, state.spare[op], state.byte_price)
             return state.put(
                 steps.Scaled(
                     name=op.name, x=left, weight=state.weight(b.name, w), shape=w.shape,
-                    scale=fixed(b).scale, weight_bits=max(2, _signed_bits(w) + 1),
+                    scale=fixed(b).scale, weight_bits=bits, product=made,
                 )
             )  # fmt: skip
     left = _broadcast(state, state.value(a), op.type.shape)
     right = state.value(b)
     rank = len(op.type.shape)
     right = _reshape(state, right, (1,) * (rank - len(b.type.shape)) + b.type.shape)
-    return state.put(steps.Multiply(name=op.name, a=left, b=right))
+    rows = Rows(op.type.shape, state.forms[right].shape)
+    num = state.forms[left].num
+    both = lower_rows.multiply(rows, num.bits, state.spare[op], state.byte_price)
+    one, two = both or (None, None)
+    return state.put(steps.Multiply(name=op.name, a=left, b=right, left=one, right=two))
 
 
 # ---- sums and the rest
@@ -383,11 +396,45 @@ def _spline(state: Lowering, op: ops.Spline) -> int:
     return state.put(steps.Spline(name=op.name, x=x, spec=spec, function=op.spline.function))
 
 
+def _summed(graph: Graph) -> frozenset[Op]:
+    """Squares that nothing reads but one sum over the last axis."""
+    readers: dict[Op, list[Op]] = {}
+    for op in walk(graph):
+        for x in op.operands:
+            readers.setdefault(x, []).append(op)
+    kept = set(graph.outputs.values())
+    return frozenset(
+        x
+        for x, by in readers.items()
+        if isinstance(x, ops.Square) and x not in kept and len(by) == 1 and _over_last(by[0])
+    )
+
+
+def _over_last(op: Op) -> bool:
+    return isinstance(op, ops.ReduceSum) and [a % op.x.type.rank for a in op.axes] == [op.x.type.rank - 1]
+
+
 def _sum(state: Lowering, op: ops.ReduceSum) -> int:
+    if op.x in state.summed:
+        return _square_sum(state, op, op.x)
     rank = op.x.type.rank
     done = state.put(
         steps.Sum(name=op.name, x=state.value(op.x), axes=tuple(sorted(a % rank for a in op.axes)))
     )
+    return _reshape(state, done, op.type.shape)
+
+
+def _square_sum(state: Lowering, op: ops.ReduceSum, squares: Op) -> int:
+    assert isinstance(squares, ops.Square)
+    x = state.value(squares.x)
+    form = state.forms[x]
+    groups, length = math.prod(form.shape[:-1]), form.shape[-1]
+    made = lower_rows.square_sum(groups, length, form.num.bits, state.spare[op], state.byte_price)
+    if made is None:
+        each = state.put(steps.Square(name=squares.name, x=x))
+        done = state.put(steps.Sum(name=op.name, x=each, axes=(len(form.shape) - 1,)))
+    else:
+        done = state.put(steps.SquareSum(name=op.name, x=x, product=made))
     return _reshape(state, done, op.type.shape)
 
 

@@ -20,7 +20,7 @@ ON_SHARES: dict[str, str] = {
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Tile"), FREE),
     **dict.fromkeys(("Slice", "Split", "Concat", "Pad"), FREE),
     "Cast": f"{FREE}, between floats",
-    "Mul": "a product by OT; on each share alone with a public number",
+    "Mul": "a product by OT, or under HE where numbers meet rows; on each share alone with a public number",
     "Div": "reciprocal and product; on each share alone by a public number",
     "Mean": f"{FREE}, and a truncation",
     "Pow": "squares and products for whole exponents to 4; √x, 1/x and 1/√x",
@@ -109,8 +109,8 @@ ON_SHARES: dict[str, str] = {
 """Operators that two parties compute on what neither knows; the rest of the loader's table is ``ALONE``."""
 
 PROTOCOLS: dict[type[Op], str] = {
-    ops.Mul: "product by OT",
-    ops.Square: "square by OT",
+    ops.Mul: "product by OT, or under HE",
+    ops.Square: "square by OT, their sum under HE",
     ops.Div: "reciprocal (spline), product by OT",
     ops.Pow: "squares and products by OT",
     ops.Abs: "comparison",
@@ -126,9 +126,9 @@ PROTOCOLS: dict[type[Op], str] = {
     ops.Exp: "spline",
     ops.Sqrt: "spline",
     ops.Reciprocal: "spline",
-    ops.Softmax: "maximum, exp (spline), reciprocal (spline), product by OT",
-    ops.LayerNorm: "squares by OT, 1/√x (spline), products by OT",
-    ops.RMSNorm: "squares by OT, 1/√x (spline), products by OT",
+    ops.Softmax: "maximum, exp (spline), reciprocal (spline), product by OT or under HE",
+    ops.LayerNorm: "a sum of squares, 1/√x (spline), products by OT or under HE",
+    ops.RMSNorm: "a sum of squares, 1/√x (spline), products by OT or under HE",
     ops.ReduceMean: "each share alone, truncation",
     ops.ReduceMax: "comparisons",
     ops.CumSum: "product under HE, a triangle of ones",

@@ -20,19 +20,23 @@ MOVES = (ops.Reshape, ops.Transpose, ops.Broadcast, ops.Slice, ops.Gather, ops.C
 """What hands values on as they are."""
 
 
-def spare_bits(graph: Graph) -> dict[ops.MatMul, int]:
-    """For each product s such that an error of 2^s of its units harms nothing that reads it."""
+PRODUCTS = (ops.MatMul, ops.Mul, ops.Square)
+"""What may be made under HE, alone or with the sum that reads it."""
+
+
+def spare_bits(graph: Graph) -> dict[Op, int]:
+    """For each product s such that an error of 2^s of its units harms nothing that reads it, and for sums."""
     order = list(walk(graph))
     erring: set[Op] = set()
     for op in order:
-        passes_on = isinstance(op, (*MOVES, ops.Add, ops.Sub, ops.Mul, ops.ReduceSum))
-        if isinstance(op, ops.MatMul) or (passes_on and any(x in erring for x in op.operands)):
+        passes_on = isinstance(op, (*MOVES, ops.Add, ops.Sub, ops.ReduceSum))
+        if isinstance(op, PRODUCTS) or (passes_on and any(x in erring for x in op.operands)):
             erring.add(op)
     spare: dict[Op, float] = dict.fromkeys(graph.outputs.values(), 0.0)
     for op in reversed(order):
         for x in set(op.operands):
             spare[x] = min(spare.get(x, math.inf), _bears(op, x, spare.get(op, math.inf), erring))
-    return {op: _whole(spare[op]) for op in order if isinstance(op, ops.MatMul)}
+    return {op: _whole(spare[op]) for op in order if isinstance(op, (*PRODUCTS, ops.ReduceSum))}
 
 
 def _whole(bits: float) -> int:

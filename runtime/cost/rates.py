@@ -143,3 +143,9 @@ def he_seconds(product: Product) -> float:
     """
     shared = _reference().shared
     return sum(n * shared[unit] for work in product.work.values() for unit, n in work.items())
+
+
+def cot_seconds() -> float:
+    """Work of both sides for a correlated OT of a silent extension, as `he_seconds`."""
+    shared = _reference().shared
+    return shared["silent_send"] + shared["silent_receive"]

@@ -40,16 +40,33 @@ from ..protocols.maximum import (
     maximum_offline,
 )
 from ..protocols.multiply import (
+    MultiplyBegun,
     MultiplyMade,
     Rows,
     ScaledMade,
     SquareMade,
+    SquareSumBegun,
+    SquareSumMade,
     multiply,
+    multiply_begin,
+    multiply_finish,
     multiply_offline,
     scaled,
+    scaled_begin,
+    scaled_finish,
     scaled_offline,
     square,
     square_offline,
+    square_sum,
+    square_sum_begin,
+    square_sum_offline,
+)
+from ..protocols.row_products import (
+    NumbersAtServer,
+    axes,
+    numbers_at_client,
+    numbers_at_server,
+    rows_at_both,
 )
 from ..protocols.spline import SplineMade, SplineSpec, spline, spline_clear, spline_offline
 from ..protocols.truncate import TruncateMade, rescaling, truncate, truncate_offline
@@ -74,7 +91,7 @@ from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 __all__ = [
     "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Linear", "MatMul",
     "Maximum", "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline",
-    "Square", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+    "Square", "SquareSum", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
 
@@ -179,15 +196,68 @@ class Square(Unary, frozen=True, kw_only=True, tag=True):
         return data * data
 
 
+class SquareSum(Unary, frozen=True, kw_only=True, tag=True):
+    """Σ x^2 over the last axis, which is left out: of the masks' squares only sums are made, under HE."""
+
+    product: Product
+
+    def products(self) -> tuple[Product, ...]:
+        return (self.product,)
+
+    def infer(self, x: Form) -> Form:
+        if not x.shape:
+            raise ValueError(f"{x} has no axis to sum over")
+        made, wanted = self.product, rows_at_both(prod(x.shape[:-1]), x.shape[-1], self.product.m)
+        if (axes(made), made.ell) != (wanted, x.num.bits):
+            raise ValueError(f"{made} does not fit an operand {x}")
+        return Form(x.num.times(x.num), x.shape[:-1])
+
+    def begin(self, p: Party, x: Form) -> SquareSumBegun:
+        return square_sum_begin(p, self.product, prod(x.shape[:-1]))
+
+    def offline(self, p: Party, begun: SquareSumBegun, x: Form) -> SquareSumMade:
+        return square_sum_offline(p, x.num, prod(x.shape[:-1]), begun)
+
+    def online(self, p: Party, out: Form, made: SquareSumMade, x: Share) -> Share:
+        return square_sum(p, x, made)
+
+    def clear(self, x: Plain) -> Signed:
+        data = x.data
+        return np.asarray((data * data).sum(axis=-1))
+
+
 class Multiply(Binary, frozen=True, kw_only=True, tag=True):
-    """a·b, element by element; b may have axes of length 1 along which it repeats."""
+    """a·b, element by element; b may have axes of length 1 along which it repeats.
+
+    With ``left`` and ``right`` the masks' products are made under HE: a's at the client with b's at the
+    server, and the reverse.
+    """
+
+    left: Product | None = None
+    right: Product | None = None
+
+    def products(self) -> tuple[Product, ...]:
+        return () if self.left is None or self.right is None else (self.left, self.right)
 
     def infer(self, a: Form, b: Form) -> Form:
-        Rows(a.shape, b.shape)
+        rows = Rows(a.shape, b.shape)
+        if (self.left is None) != (self.right is None):
+            raise ValueError("one of two products under HE is missing")
+        for made, shape in zip(self.products(), (numbers_at_server, numbers_at_client), strict=False):
+            if (axes(made), made.ell) != (shape(rows.groups, rows.length, made.k), a.num.bits):
+                raise ValueError(f"{made} does not fit {a} and {b}")
         return Form(a.num.times(b.num), a.shape)
 
-    def offline(self, p: Party, begun: None, a: Form, b: Form) -> MultiplyMade:
-        return multiply_offline(p, a.num, Rows(a.shape, b.shape))
+    def begin(self, p: Party, a: Form, b: Form) -> MultiplyBegun | None:
+        if self.left is None or self.right is None:
+            return None
+        return multiply_begin(p, Rows(a.shape, b.shape), self.left, self.right)
+
+    def offline(self, p: Party, begun: MultiplyBegun | None, a: Form, b: Form) -> MultiplyMade:
+        rows = Rows(a.shape, b.shape)
+        if begun is None:
+            return multiply_offline(p, a.num, rows)
+        return multiply_finish(p, a.num, rows, begun)
 
     def online(self, p: Party, out: Form, made: MultiplyMade, a: Share, b: Share) -> Share:
         return multiply(p, a, b, made)
@@ -197,12 +267,19 @@ class Multiply(Binary, frozen=True, kw_only=True, tag=True):
 
 
 class Scaled(Unary, frozen=True, kw_only=True, tag=True):
-    """x·w, w at the server; of x's rank, with axes of length 1 along which it repeats."""
+    """x·w, w at the server; of x's rank, with axes of length 1 along which it repeats.
+
+    With ``product`` that of the client's mask and w is made under HE.
+    """
 
     weight: str
     shape: Shape
     scale: int
     weight_bits: int
+    product: Product | None = None
+
+    def products(self) -> tuple[Product, ...]:
+        return () if self.product is None else (self.product,)
 
     def weights(self) -> Mapping[str, Shape]:
         return {self.weight: self.shape}
@@ -220,13 +297,23 @@ class Scaled(Unary, frozen=True, kw_only=True, tag=True):
             )
 
     def infer(self, x: Form) -> Form:
-        Rows(x.shape, self.shape)
+        rows = Rows(x.shape, self.shape)
         if not 2 <= self.weight_bits <= min(x.num.bits, 40):
             raise ValueError(f"weights of {self.weight_bits} bits in a ring of {x.num.bits}")
+        if (made := self.product) is not None:
+            wanted = numbers_at_server(rows.groups, rows.length, made.k)
+            if (axes(made), made.ell, made.norm_bits) != (wanted, x.num.bits, self.weight_bits - 1):
+                raise ValueError(f"{made} does not fit {x} and weights of {self.weight_bits} bits")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
 
-    def offline(self, p: Party, begun: None, x: Form, w: Integers | None) -> ScaledMade:
-        return scaled_offline(p, x.num, Rows(x.shape, self.shape), self.weight_bits, w)
+    def begin(self, p: Party, x: Form, w: Integers | None) -> NumbersAtServer | None:
+        return None if self.product is None else scaled_begin(p, self.product, w)
+
+    def offline(self, p: Party, begun: NumbersAtServer | None, x: Form, w: Integers | None) -> ScaledMade:
+        rows = Rows(x.shape, self.shape)
+        if begun is None:
+            return scaled_offline(p, x.num, rows, self.weight_bits, w)
+        return scaled_finish(p, rows, begun)
 
     def online(self, p: Party, out: Form, made: ScaledMade, x: Share, w: Integers | None) -> Share:
         return scaled(p, x, Rows(x.shape, self.shape), self.scale, w, made)
@@ -346,8 +433,8 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 
 
 AnyStep = (
-    Encode | Weight | Public | Linear | MatMul | Square | Multiply | Scaled | Rescale | Spline | Maximum
-    | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
+    Encode | Weight | Public | Linear | MatMul | Square | SquareSum | Multiply | Scaled | Rescale | Spline
+    | Maximum | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
     | Output | Guard
 )  # fmt: skip
 

@@ -1,10 +1,12 @@
 """Elementwise products of shared tensors.
 
 square      [x^2]     one opening of x - r, with r and r^2 shared offline
+square_sum  [Σ x^2]   of rows: of r^2 their sums are enough
 multiply    [a·b]     b may be constant along axes of a: its OTs then serve whole rows
 scaled      [x·w]     w at the server; it may be constant along axes of x, as above
 
-After Beaver (CRYPTO 1991), with the products of random numbers made by `cross`.
+After Beaver (CRYPTO 1991), with the products of random numbers made by OT (`gilboa`), or under HE where
+numbers meet whole rows (`row_products`). Those come in two halves, as in `matmul`.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ import numpy as np
 from ..base.ring import Fixed, Integers, Ring, as_u64, known
 from ..base.share import Share
 from ..party.party import Party
+from ..party.ports import MatrixProduct
 from ..party.role import CLIENT, SERVER
 from .gilboa import gilboa_chosen, gilboa_random
+from .row_products import NumbersAtClient, NumbersAtServer, RowsAtBoth
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,6 +56,56 @@ def square(p: Party, x: Share, made: SquareMade) -> Share:
         return num.wrap(out + d * d if p.role is SERVER else out)
 
     return x.like(p.both(mine), num.times(num))
+
+
+@dataclass(frozen=True, repr=False)
+class SquareSumMade:
+    """A mask r, (rows, length), and shares of the sums of its squares, (rows,)."""
+
+    TAG: ClassVar[str] = "square-sum"
+
+    r: Ring | None
+    rr: Ring | None
+
+
+@dataclass(frozen=True, repr=False)
+class SquareSumBegun:
+    """The server's r, and the products with the client's that are under way."""
+
+    r: Ring | None
+    cross: RowsAtBoth
+
+
+def square_sum_begin(p: Party, product: MatrixProduct, rows: int) -> SquareSumBegun:
+    """client -> server    Enc(r_c)"""
+    r = p.each(server=lambda: p.prg.ring(product.ell, (rows, product.k)))
+    return SquareSumBegun(r, RowsAtBoth(p, product, lambda: known(r)))
+
+
+def square_sum_offline(p: Party, num: Fixed, rows: int, begun: SquareSumBegun) -> SquareSumMade:
+    """server -> client    Enc(<r_c, r_s> - s)"""
+    cross = begun.cross.finish(rows)
+    r = p.each(client=lambda: begun.cross.mask(rows), server=lambda: known(begun.r))
+    if r is None:
+        return SquareSumMade(None, None)
+    return SquareSumMade(r, num.wrap((r * r).sum(axis=-1, dtype=np.uint64) + np.uint64(2) * known(cross)))
+
+
+def square_sum(p: Party, x: Share, made: SquareSumMade) -> Share:
+    """Sums of squares over the last axis, which is left out.
+
+    both -> both    x - r, l bits an element
+    """
+    num = x.num
+    ours, theirs = p.swap(num.bits, x.shape, lambda: num.wrap(x.ring - known(made.r).reshape(x.shape)))
+
+    def mine() -> Ring:
+        d = num.wrap(known(ours) + known(theirs))
+        each = np.uint64(2) * d * known(made.r).reshape(x.shape)
+        sums = (each + d * d if p.role is SERVER else each).sum(axis=-1, dtype=np.uint64)
+        return num.wrap(sums + known(made.rr).reshape(x.shape[:-1]))
+
+    return Share(num.times(num), x.shape[:-1], p.both(mine))
 
 
 @dataclass(frozen=True)
@@ -110,6 +164,37 @@ def multiply_offline(p: Party, num: Fixed, rows: Rows) -> MultiplyMade:
     return MultiplyMade(u, v, num.wrap(known(u) * known(v)[:, None] + known(first) + known(second)))
 
 
+@dataclass(frozen=True, repr=False)
+class MultiplyBegun:
+    """The server's masks, and the products with the client's that are under way."""
+
+    u: Ring | None
+    v: Ring | None
+    left: NumbersAtServer
+    right: NumbersAtClient
+
+
+def multiply_begin(p: Party, rows: Rows, left: MatrixProduct, right: MatrixProduct) -> MultiplyBegun:
+    """client -> server    Enc(u_c), Enc(v_c)
+
+    ``left`` is the product of u_c and v_s (`numbers_at_server`), ``right`` that of v_c and u_s.
+    """
+    u = p.each(server=lambda: p.prg.ring(left.ell, (rows.groups, rows.length)))
+    v = p.each(server=lambda: p.prg.ring(left.ell, (rows.groups,)))
+    one = NumbersAtServer(p, left, lambda: known(v))
+    return MultiplyBegun(u, v, one, NumbersAtClient(p, right, lambda: known(u)))
+
+
+def multiply_finish(p: Party, num: Fixed, rows: Rows, begun: MultiplyBegun) -> MultiplyMade:
+    """server -> client    Enc(u_c·v_s - s), Enc(v_c·u_s - s')"""
+    first, second = begun.left.finish(rows.groups), begun.right.finish(rows.groups)
+    u = p.each(client=lambda: begun.left.mask(rows.groups), server=lambda: known(begun.u))
+    v = p.each(client=lambda: begun.right.mask(rows.groups), server=lambda: known(begun.v))
+    if u is None or v is None:
+        return MultiplyMade(None, None, None)
+    return MultiplyMade(u, v, num.wrap(u * v[:, None] + known(first) + known(second)))
+
+
 def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:
     """both -> both    a - u and b - v, l bits an element, in one flight"""
     num = a.num.times(b.num)
@@ -156,6 +241,17 @@ def scaled_offline(p: Party, num: Fixed, rows: Rows, weight_bits: int, weight: I
     if p.role is CLIENT:  # the choices were w + half
         share = num.wrap(known(share) - half * known(r))
     return ScaledMade(r, share)
+
+
+def scaled_begin(p: Party, product: MatrixProduct, weight: Integers | None) -> NumbersAtServer:
+    """client -> server    Enc(r)"""
+    return NumbersAtServer(p, product, lambda: known(weight).reshape(-1))
+
+
+def scaled_finish(p: Party, rows: Rows, begun: NumbersAtServer) -> ScaledMade:
+    """server -> client    Enc(r·w - s)"""
+    rw = begun.finish(rows.groups)
+    return ScaledMade(p.each(client=lambda: begun.mask(rows.groups)), rw)
 
 
 def scaled(p: Party, x: Share, rows: Rows, scale: int, weight: Integers | None, made: ScaledMade) -> Share:

@@ -223,3 +223,35 @@ def test_of_a_label_its_place_is_all_that_is_revealed():
     assert plan.forms[plan.outputs[0].value].num == Fixed(3)
     want = fixed.evaluate(Graph((x,), {"y": y}), {"x": X})["y"].argmax(axis=-1)
     assert np.array_equal(next(iter(simulate(plan, weights, {"x": X}).values()))[:, 0], want)
+
+
+def norm(rows: int = 256, cols: int = 64) -> tuple[Input, Op]:
+    """Rows, each times a number of its own that comes of the sum of its squares, then times factors."""
+    x, y = shared(rows, cols)
+    squares = ops.Rescale(ops.ReduceSum(ops.Square(y), (1,), True), F)
+    scaled = ops.Rescale(ops.Mul(y, squares), F)
+    return x, ops.Rescale(ops.Mul(scaled, weight(cols, name="factors")), F)
+
+
+@pytest.mark.parametrize(
+    ("byte_price", "kinds", "made"),
+    [(1e-5, {"SquareSum"}, [1, 2, 1]), (1e-12, {"Square", "Sum"}, [0, 0])],
+)
+def test_rows_meet_numbers_under_he_where_bytes_are_dear(monkeypatch, byte_price, kinds, made):
+    monkeypatch.setattr("ppc.backend.lower_rows.cot_seconds", lambda: 0.0)
+    x, y = norm()
+    options = Options(byte_price=byte_price)
+    plan, weights = lower(Graph((x,), {"y": y}), model="m", profile="exact", options=options)
+    assert {type(step).__name__ for step in plan.steps} & {"Square", "Sum", "SquareSum"} == kinds
+    rows = [step for step in plan.steps if isinstance(step, steps.SquareSum | steps.Multiply | steps.Scaled)]
+    assert [len(step.products()) for step in rows] == made
+    feed = {"x": np.round(RNG.uniform(-0.1, 0.1, (256, 64)) * 256) / 256}
+    (got,) = simulate(plan, weights, feed).values()
+    assert np.array_equal(got, fixed.evaluate(Graph((x,), {"y": y}), feed)["y"])
+
+
+def test_squares_that_something_else_reads_are_kept():
+    x, y = shared()
+    squares = ops.Square(y)
+    total = ops.Broadcast(ops.ReduceSum(squares, (1,), True), (2, 4))
+    assert "SquareSum" not in agrees(x, ops.Add(squares, total))

@@ -89,8 +89,8 @@ def test_an_output_by_name():
     names = [out.name for out in plan.outputs]
     with pytest.raises(BadInput, match=f"several outputs, {', '.join(names)}; say by --output"):
         Task.of(plan, data(None))
-    with pytest.raises(BadInput, match="no output 'z'; it has "):
-        Task.of(plan, data(None), "z")
+    with pytest.raises(BadInput, match="no output 'w'; it has "):
+        Task.of(plan, data(None), "w")
 
 
 def test_the_row_that_counts():

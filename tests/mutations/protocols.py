@@ -50,6 +50,22 @@ MUTATIONS = (
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(
+        "row-product-mask-zero",
+        "the server's rows of a product under HE are masked by random ones; with zeros the result is right",
+        "runtime/protocols/multiply.py",
+        "    u = p.each(server=lambda: p.prg.ring(left.ell, (rows.groups, rows.length)))\n",
+        "    u = p.each(server=lambda: np.zeros((rows.groups, rows.length), np.uint64))\n",
+        (f"{MASKED}::test_messages_hide_fixed_shares",),
+    ),
+    Mutation(
+        "square-sum-mask-zero",
+        "and so are those of which squares are summed",
+        "runtime/protocols/multiply.py",
+        "    r = p.each(server=lambda: p.prg.ring(product.ell, (rows, product.k)))\n",
+        "    r = p.each(server=lambda: np.zeros((rows, product.k), np.uint64))\n",
+        (f"{MASKED}::test_messages_hide_fixed_shares",),
+    ),
+    Mutation(
         "and-opening-bare",
         "what an AND of shared bits opens is masked",
         "runtime/protocols/booleans.py",

@@ -33,13 +33,21 @@ from ppc.runtime.protocols.maximum import argmax, argmax_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
+    multiply_begin,
+    multiply_finish,
     multiply_offline,
     scaled,
+    scaled_begin,
+    scaled_finish,
     scaled_offline,
     square,
     square_offline,
+    square_sum,
+    square_sum_begin,
+    square_sum_offline,
 )
 from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
+from ppc.runtime.protocols.row_products import numbers_at_client, numbers_at_server, rows_at_both
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 from ppc.runtime.protocols.within import Limits, within, within_offline
 from ppc.runtime.session.engines import CountingSource, standard
@@ -125,6 +133,31 @@ def matrices(p: Party) -> None:
     matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
 
 
+ROWS = Rows((6, 4), (6, 1))
+COLUMNS = Rows((6, 4), (1, 4))
+SUMS = plan_product(*rows_at_both(6, 4, 4), 22, he_seconds)
+NUMBERS = (
+    plan_product(*numbers_at_server(6, 4, 4), 22, he_seconds),
+    plan_product(*numbers_at_client(6, 4, 4), 22, he_seconds),
+)
+FACTORS = plan_product(*numbers_at_server(4, 6, 2), 22, he_seconds, norm_bits=8)
+
+
+def sums(p: Party) -> None:
+    made = square_sum_offline(p, NUM, 6, square_sum_begin(p, SUMS, 6))
+    square_sum(p, fixed(p, NUM, 6, 4), made)
+
+
+def row_products(p: Party) -> None:
+    made = multiply_finish(p, NUM, ROWS, multiply_begin(p, ROWS, *NUMBERS))
+    multiply(p, fixed(p, NUM, 6, 4), fixed(p, NUM, 6, 1), made)
+
+
+def column_factors(p: Party) -> None:
+    w = np.array([[3, -7, 1, 100]])
+    scaled(p, fixed(p, NUM, 6, 4), COLUMNS, 7, w, scaled_finish(p, COLUMNS, scaled_begin(p, FACTORS, w)))
+
+
 def labels(p: Party) -> None:
     argmax(p, fixed(p, NUM, 6, 5), argmax_offline(p, NUM, (6, 5)))
 
@@ -152,6 +185,9 @@ PROGRAMS: dict[str, Program] = {
     "cross": crossings,
     "linear": linear,
     "matmul": matrices,
+    "square sum": sums,
+    "row product": row_products,
+    "column factor": column_factors,
     "all-zero": zero,
     "within": limits,
 }
@@ -165,7 +201,7 @@ def frames_of(program: Program) -> list[list[Frame]]:
     def repeated(p: Party) -> None:
         for role, pool in p.cots.items():
             pool.plan(TIMES * sources[role].taken)
-        p.linear.plan([LINEAR, *BOTH])
+        p.linear.plan([LINEAR, *BOTH, SUMS, *NUMBERS, FACTORS])
         for i in range(TIMES):
             with p.ledger.at(Place("times", str(i))):
                 program(p)

@@ -38,6 +38,7 @@ MESSAGES = {
     "matmul.linear": "x - r",
     "matmul.matmul": "A - a and B - b",
     "multiply.square": "x - r",
+    "multiply.square_sum": "x - r",
     "multiply.multiply": "a - u and b - v",
     "multiply.scaled": "x - r",
     "booleans.and_rows": "x xor u and y xor v",

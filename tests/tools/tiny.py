@@ -7,11 +7,13 @@ import numpy as np
 from ppc.runtime.base.function import OneHot
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.product import Product
 from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
 from ppc.runtime.plan.local import Apply, Input
 from ppc.runtime.protocols.compare import Thresholds
+from ppc.runtime.protocols.row_products import Axes, numbers_at_client, numbers_at_server, rows_at_both
 from ppc.runtime.protocols.spline import SplineSpec
 
 TOKENS, WIDTH, VOCABULARY = 4, 6, 11
@@ -24,6 +26,10 @@ WATCHED = (steps.Guarded(10, None, 1 << 20, 4), steps.Guarded(15, 0, 1 << 24))
 
 def relu(num: Fixed) -> SplineSpec:
     return SplineSpec(Thresholds((0,)), num.bits, num, ((0, 0, 0),) * 2, ((0, 1),), num)
+
+
+def rows_product(axes: Axes, norm_bits: int | None = None) -> Product:
+    return plan_product(*axes, F.bits, he_seconds, norm_bits=norm_bits)
 
 
 def tiny_weights() -> Weights:
@@ -76,6 +82,27 @@ def tiny_plan(model: str = "tiny") -> Plan:
         steps.Output(name="y", x=24),
         steps.Maximum(x=24, argmax=True),
         steps.Output(name="label", x=27),
+        steps.SquareSum(name="/norm/squares", x=6, product=rows_product(rows_at_both(TOKENS, WIDTH, 2))),
+        steps.Rescale(x=29, num=F),
+        steps.Reshape(x=30, shape=(1, TOKENS, 1)),
+        steps.Multiply(
+            name="/norm/mul",
+            a=6,
+            b=31,
+            left=rows_product(numbers_at_server(TOKENS, WIDTH, 3)),
+            right=rows_product(numbers_at_client(TOKENS, WIDTH, 4)),
+        ),
+        steps.Scaled(
+            name="/norm/again",
+            x=6,
+            weight="gamma",
+            shape=(1, 1, WIDTH),
+            scale=8,
+            weight_bits=9,
+            product=rows_product(numbers_at_server(WIDTH, TOKENS, 4), norm_bits=8),
+        ),
+        steps.Add(a=32, b=33),
+        steps.Output(name="z", x=34),
     )
     weights = tiny_weights()
     return Plan(
@@ -83,7 +110,11 @@ def tiny_plan(model: str = "tiny") -> Plan:
         profile="exact",
         options=Options(seq_len=TOKENS, byte_price=1e-7),
         inputs=(InputSpec("ids", (1, TOKENS), "int", 0, VOCABULARY - 1),),
-        outputs=(OutputSpec("y", 26, (1, 10)), OutputSpec("label", 28, (1,))),
+        outputs=(
+            OutputSpec("y", 26, (1, 10)),
+            OutputSpec("label", 28, (1,)),
+            OutputSpec("z", 35, (1, TOKENS, WIDTH)),
+        ),
         weights=tuple(WeightSpec(name, w.shape, 9) for name, w in weights.items()),
         local=(Input("ids"), Apply(OneHot(VOCABULARY), (0,))),
         steps=program,

@@ -64,6 +64,8 @@ def meaning(step, forms, values, weights, local) -> np.ndarray:
             return x @ more[0]
         case steps.Square():
             return x * x
+        case steps.SquareSum():
+            return (x * x).sum(axis=-1)
         case steps.Multiply():
             return x * more[0]
         case steps.Scaled():
