@@ -109,7 +109,7 @@ ON_SHARES: dict[str, str] = {
 """Operators that two parties compute on what neither knows; the rest of the loader's table is ``ALONE``."""
 
 PROTOCOLS: dict[type[Op], str] = {
-    ops.Mul: "product by OT, or under HE",
+    ops.Mul: "product by OT or HE",
     ops.Square: "square by OT, their sum under HE",
     ops.Div: "reciprocal (spline), product by OT",
     ops.Pow: "squares and products by OT",
@@ -126,9 +126,9 @@ PROTOCOLS: dict[type[Op], str] = {
     ops.Exp: "spline",
     ops.Sqrt: "spline",
     ops.Reciprocal: "spline",
-    ops.Softmax: "maximum, exp (spline), reciprocal (spline), product by OT or under HE",
-    ops.LayerNorm: "a sum of squares, 1/√x (spline), products by OT or under HE",
-    ops.RMSNorm: "a sum of squares, 1/√x (spline), products by OT or under HE",
+    ops.Softmax: "maximum, exp (spline), reciprocal (spline), product by OT or HE",
+    ops.LayerNorm: "squares, 1/√x (spline), products by OT or HE",
+    ops.RMSNorm: "squares, 1/√x (spline), products by OT or HE",
     ops.ReduceMean: "each share alone, truncation",
     ops.ReduceMax: "comparisons",
     ops.CumSum: "product under HE, a triangle of ones",

@@ -32,7 +32,6 @@ from ppc.passes.hoist_mask import hoist_mask
 from ppc.passes.legal import check_legal
 from ppc.passes.legalise import legalise
 from ppc.passes.merge_equal import merge_equal
-from ppc.passes.outer_product import outer_product
 from ppc.passes.pad_feeds import pad_feeds
 from ppc.passes.pool import pool
 from ppc.passes.profile import Profile, ProfileError
@@ -197,11 +196,6 @@ PIPELINE: tuple[Stage, ...] = (
         "delay_division",
         "softmax divides its few outputs, not its many scores",
         lambda s: replace(s, graph=delay_division(s.graph).graph),
-    ),
-    Stage(
-        "outer_product",
-        "one number times many is cheapest as a product of matrices",
-        lambda s: replace(s, graph=outer_product(s.graph).graph),
     ),
     Stage("calibrate_functions", "1/x and 1/√x are fitted where their arguments lie", _calibrate, data=True),
     Stage(

@@ -26,7 +26,7 @@ from ppc.passes.errors import RangeError
 Array = NDArray[Any]
 Outputs = list[dict[str, Array]]
 
-FITS, ALL = 0.55, 0.6
+FITS, ALL = 0.5, 0.55
 """Parts of the allowed error that the splines, and that both together, may take on the data at hand; the rest
 is for inputs that are not among it."""
 

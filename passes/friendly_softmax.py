@@ -14,7 +14,7 @@ costs nothing and tells the client no more than a format does.
 
 n is a public number where nothing masks. Under a client's mask the client knows it: 1/n is then one number
 for all scores, or one a row where the mask is causal too, and multiplies what comes out of the product with
-V (`passes/delay_division.py`, `passes/outer_product.py`). Below a ReLU a mask is a term of a sum; a square
+V (`passes/delay_division.py`). Below a ReLU a mask is a term of a sum; a square
 would see it, so what the mask keeps is a factor of each score there, 0 or 1.
 """
 

@@ -1,15 +1,15 @@
 """The functions that transformers need as piecewise quadratics: which, where, how exact, how many knots.
 
-Each is a minimax fit (``spline_fit``) made when it is asked for; ``docs/functions.md`` tabulates the
-default ones. A knot costs a comparison on every element, so the defaults of the functions on large tensors
-(GELU, exp) stop at the error from which a model's output no longer changes visibly, and those on one value
-a row are exact to 5e-4.
+Each is fitted when it is asked for: functions with tails by least squares, those of one value a row, which
+are right in proportion, by least maximal error. ``docs/functions.md`` tabulates the default ones. A knot
+costs a comparison on every element, so the defaults of the functions on large tensors (GELU, exp) stop at
+the error from which a model's output no longer changes visibly, and those on one value a row are exact to
+5e-4.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
+from ppc.passes.least_squares import least_squares
 from ppc.passes.ranges import SLACK
-from ppc.passes.spline_fit import Floats, Function, Piece, error, fit
+from ppc.passes.spline_fit import Function, Piece, fit
 from ppc.runtime.base import function
 from ppc.runtime.base.function import Plain
 from ppc.runtime.base.meaning import MEANING
@@ -28,10 +29,12 @@ ZERO: Piece = (0.0, 0.0, 0.0)
 ONE: Piece = (1.0, 0.0, 0.0)
 LINE: Piece = (0.0, 1.0, 0.0)
 
-GELU_ERROR = 5e-4
-SILU_ERROR = 6e-4
-EXP_ERROR = 5.5e-4
-BOUNDED_ERROR = 1e-3
+GELU_ERROR = 1.4e-3
+SILU_ERROR = 2e-3
+EXP_ERROR = 1.6e-3
+BOUNDED_ERROR = 1.2e-3
+"""√∫(s − f)² over all x; the root mean square between the tails is a third of that or less."""
+
 RELATIVE_ERROR = 5e-4
 RSQRT_ERROR = 1.25e-4
 """One value a row, by which the whole row is multiplied."""
@@ -76,45 +79,45 @@ def clip(lo: float | None, hi: float | None) -> SplineSpec:
 
 
 @lru_cache
-def gelu(max_error: float = GELU_ERROR, approx: Literal["none", "tanh"] = "none") -> SplineSpec:
-    """x·Φ(x) − max(x, 0), or its tanh form, as a function of |x|: absolute error."""
+def gelu(error: float = GELU_ERROR, approx: Literal["none", "tanh"] = "none") -> SplineSpec:
+    """x·Φ(x) − max(x, 0), or its tanh form, as a function of |x|."""
     name = "gelu" if approx == "none" else "gelu_tanh"
-    return _beside_relu(exact(function.Gelu(approx)), max_error, name)
+    return _beside_relu(exact(function.Gelu(approx)), 8.0, error, name)
 
 
 @lru_cache
-def silu(max_error: float = SILU_ERROR) -> SplineSpec:
-    """x·sigmoid(x) − max(x, 0) as a function of |x|: absolute error."""
-    return _beside_relu(exact(Plain("Silu")), max_error, "silu")
+def silu(error: float = SILU_ERROR) -> SplineSpec:
+    """x·sigmoid(x) − max(x, 0) as a function of |x|."""
+    return _beside_relu(exact(Plain("Silu")), 20.0, error, "silu")
 
 
 @lru_cache
-def sigmoid(max_error: float = BOUNDED_ERROR) -> SplineSpec:
-    """1/(1+e^−x): 0 and 1 outside [−T, T], absolute error."""
-    return _tailed(exact(Plain("Sigmoid")), max_error, "sigmoid", left=ZERO, right=ONE, grid=2.0**-2)
+def sigmoid(error: float = BOUNDED_ERROR) -> SplineSpec:
+    """1/(1+e^−x): 0 and 1 outside the first and the last knot."""
+    return _between(exact(Plain("Sigmoid")), 20.0, error, "sigmoid", left=ZERO, right=ONE, grid=2.0**-2)
 
 
 @lru_cache
-def tanh(max_error: float = BOUNDED_ERROR) -> SplineSpec:
-    """tanh x: −1 and 1 outside [−T, T], absolute error."""
-    return _tailed(exact(Plain("Tanh")), max_error, "tanh", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+def tanh(error: float = BOUNDED_ERROR) -> SplineSpec:
+    """tanh x: −1 and 1 outside the first and the last knot."""
+    return _between(exact(Plain("Tanh")), 10.0, error, "tanh", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
 
 
 @lru_cache
-def erf(max_error: float = BOUNDED_ERROR) -> SplineSpec:
-    """erf x: −1 and 1 outside [−T, T], absolute error."""
-    return _tailed(exact(Plain("Erf")), max_error, "erf", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+def erf(error: float = BOUNDED_ERROR) -> SplineSpec:
+    """erf x: −1 and 1 outside the first and the last knot."""
+    return _between(exact(Plain("Erf")), 6.0, error, "erf", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
 
 
 @lru_cache
-def exp(max_error: float = EXP_ERROR) -> SplineSpec:
-    """e^x for x ≤ 1/4, as softmax needs it: 0 below −T ≈ log(error), absolute error."""
-    start = exp_reach(max_error)
-    return fit(
+def exp(error: float = EXP_ERROR) -> SplineSpec:
+    """e^x for x ≤ 1/4, as softmax needs it: 0 below the first knot."""
+    start = exp_reach(error)
+    return least_squares(
         exact(Plain("Exp")),
         start,
         SLACK,
-        max_error,
+        error,
         name="exp",
         grid=2.0**-3,
         left=ZERO,
@@ -122,9 +125,9 @@ def exp(max_error: float = EXP_ERROR) -> SplineSpec:
     )
 
 
-def exp_reach(max_error: float = EXP_ERROR) -> float:
-    """From where down e^x is 0 within the error."""
-    return -math.ceil(-math.log(max_error))
+def exp_reach(error: float = EXP_ERROR) -> float:
+    """From where down e^x is 0 at the latest: what it is there is a seventh of the error."""
+    return -math.ceil(2 - math.log(error))
 
 
 @lru_cache
@@ -152,46 +155,16 @@ def _on_positives(f: Function, lo: float, hi: float, max_error: float, name: str
     return fit(f, lo, hi, max_error, name=name, relative=True, grid=grid)
 
 
-def _tailed(
-    f: Function, max_error: float, name: str, *, left: Piece, right: Piece, grid: float
+def _between(
+    f: Function, wide: float, error: float, name: str, *, left: Piece, right: Piece, grid: float
 ) -> SplineSpec:
-    """A fit between tails that begin as near to 0 as the error allows, or one or two steps further out."""
-    near = max(_reach(f, max_error, grid, right), _reach(lambda x: f(-x), max_error, grid, left))
-    wide = 2 * near + 8
-    return _cheapest(
-        fit(f, -t, t, max_error, name=name, left=left, right=right, grid=grid, domain=(-wide, wide))
-        for t in (near, near + grid, near + 2 * grid)
-    )
+    """A fit between tails, all of it on [−wide, wide]."""
+    return least_squares(f, -wide, wide, error, name=name, left=left, right=right, grid=grid)
 
 
-def _beside_relu(f: Function, max_error: float, name: str) -> SplineSpec:
+def _beside_relu(f: Function, wide: float, error: float, name: str) -> SplineSpec:
     """What ``f`` has beside max(x, 0), which is even where f(x) − f(−x) = x: of |x|, with 0 for a tail."""
-
-    def rest(x: Floats) -> Floats:
-        return f(-x)
-
-    near = _reach(rest, max_error, _HALF_GRID, ZERO)
-    return _cheapest(
-        fit(rest, 0.0, t, max_error, name=name, right=ZERO, grid=_HALF_GRID, domain=(0.0, 2 * near + 8))
-        for t in (near, near + 2 * _HALF_GRID, near + 4 * _HALF_GRID, near + 8 * _HALF_GRID)
-    )
-
-
-_HALF_GRID = 2.0**-4
-
-
-def _reach(f: Function, max_error: float, grid: float, tail: Piece) -> float:
-    """From where on the tail stands for f."""
-    near = grid
-    while abs(float(f(np.array([near]))[0]) - tail[0]) > max_error:
-        near += grid
-    return near
-
-
-def _cheapest(fits: Iterable[SplineSpec]) -> SplineSpec:
-    """Further out the last piece is longer but need not meet the tail at the full error, which may spare a
-    knot."""
-    return min(fits, key=lambda spec: (len(spec.knots), spec.max_error))
+    return least_squares(lambda x: f(-x), 0.0, wide, error, name=name, right=ZERO, grid=2.0**-4)
 
 
 @dataclass(frozen=True)
@@ -206,9 +179,9 @@ class Row:
 def table() -> list[Row]:
     """The default fits, and for GELU and exp what more or fewer knots would give."""
     return [
-        *(Row("−xΦ(−x)", "absolute", gelu(e)) for e in (2e-3, 1e-3, GELU_ERROR, 2.5e-4)),
+        *(Row("−xΦ(−x)", "absolute", gelu(GELU_ERROR * e)) for e in (2, 1, 0.5, 0.25)),
         Row("−xΦ(−x), tanh form", "absolute", gelu(approx="tanh")),
-        *(Row("eˣ, x ≤ 1/4", "absolute", exp(e)) for e in (2e-3, 1e-3, EXP_ERROR, 2.5e-4)),
+        *(Row("eˣ, x ≤ 1/4", "absolute", exp(EXP_ERROR * e)) for e in (2, 1, 0.5, 0.25)),
         Row("−x/(1+eˣ)", "absolute", silu()),
         Row("1/(1+e⁻ˣ)", "absolute", sigmoid()),
         Row("tanh x", "absolute", tanh()),
@@ -228,19 +201,22 @@ def markdown() -> str:
         "Made by `passes/functions.py`; regenerate with",
         "`PPC_UPDATE=1 pytest tests/passes/test_functions.py`.",
         "",
-        "Beyond the domain the error only shrinks where a function has tails (all but 1/x, 1/√x and √x,",
-        "whose domain is the calibrated range). Knots lie on the grid named; a `gate` is x·[x ≥ k], exactly.",
-        "GELU and SiLU are max(x, 0) and an even rest, which is a spline of |x| = 2·max(x, 0) − x.",
+        "Functions with tails are fitted by least squares: what adds up many of their values hears of errors",
+        "in the mean, of which these have none; `rms` is the root mean square between the tails. Beyond the",
+        "domain the error only shrinks. 1/x, 1/√x and √x have the least maximal error, in proportion, on the",
+        "calibrated range. Knots lie on the grid named; a `gate` is x·[x ≥ k], exactly. GELU and SiLU are",
+        "max(x, 0) and an even rest, which is a spline of |x| = 2·max(x, 0) − x.",
         "",
-        "| function | formula | domain | max. error | | knots | grid | gates |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| function | formula | domain | max. error | | rms | knots | grid | gates |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in table():
         spec = row.spec
         lo, hi = (f"{end:g}".replace("inf", "∞") for end in spec.domain)
+        rms = f"{spec.error:.2g}" if spec.error else ""
         lines.append(
             f"| {spec.function} | {row.formula} | [{lo}, {hi}] | {spec.max_error:.2g} | {row.kind} "
-            f"| {len(spec.knots)} | {_grid(spec):g} | {len(spec.gates)} |"
+            f"| {rms} | {len(spec.knots)} | {_grid(spec):g} | {len(spec.gates)} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -256,7 +232,6 @@ def _grid(spec: SplineSpec) -> float:
 __all__ = [
     "clip",
     "erf",
-    "error",
     "exp",
     "gelu",
     "markdown",

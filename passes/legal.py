@@ -116,7 +116,6 @@ LEGAL: dict[str, Legal] = {
     "carry_factor": _SPLIT,
     "fold_affine": _SPLIT,
     "delay_division": _SPLIT,
-    "outer_product": _SPLIT,
     "calibrate_functions": _SPLIT,
     "approximate": _APPROXIMATE,
     "calibrate_values": _APPROXIMATE,

@@ -22,7 +22,10 @@ _MOST = 60
 smaller by x², and has 2·f more."""
 
 _TOLERANCE = 0.4
-"""The part of a spline's own error that rounding its coefficients may add."""
+"""The part of its error that rounding a spline's coefficients may add, where the largest was fitted."""
+
+_OF_SQUARES = 0.6
+"""The same, where its root mean square was."""
 
 RELATIVE = frozenset({"reciprocal", "rsqrt", "sqrt"})
 """Functions fitted to a relative error."""
@@ -44,7 +47,7 @@ class Quantised:
 
 
 def quantise(spline: SplineSpec, scale: int, x: Range) -> Quantised:
-    """The spline for x at ``scale``, with the fewest coefficient bits that add 0.4 of its error at most.
+    """The spline for x at ``scale``, with the fewest coefficient bits that add but a part of its error.
 
     Raises ValueError where ``_MOST`` bits do not suffice.
     """
@@ -52,10 +55,11 @@ def quantise(spline: SplineSpec, scale: int, x: Range) -> Quantised:
     rounded = replace(spline, knots=knots)
     edges = [min(x.lo, knots[0]), *knots, max(x.hi, knots[-1])]
     most = _MOST - 2 * min(scale, 0)
+    tolerance = _OF_SQUARES * spline.error or _TOLERANCE * spline.max_error
     for bits in range(most + 1):
         pieces = []
         for (a, b), piece in zip(pairwise(edges), spline.pieces, strict=True):
-            allowed = _TOLERANCE * spline.max_error * _size(spline, piece, a, b)
+            allowed = tolerance * _size(spline, piece, a, b)
             found = _rounded(piece, a, b, bits, scale)
             if spline.function == OCTAVES and found != piece:  # a power of two is exact or nothing
                 break

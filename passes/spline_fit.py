@@ -42,44 +42,21 @@ def fit(
     name: str,
     relative: bool = False,
     grid: float = 2.0**-4,
-    left: Piece | None = None,
-    right: Piece | None = None,
-    breaks: tuple[float, ...] = (),
-    domain: tuple[float, float] | None = None,
 ) -> SplineSpec:
     """The spline with the fewest knots within ``max_error`` of ``f`` on [lo, hi].
 
-    ``relative`` measures the error as a part of ``f``. ``left`` and ``right`` are the pieces outside
-    [lo, hi]; a tail that is given puts a knot at that end (which must lie on the grid), one that is not
-    continues its neighbour.
-    ``breaks`` are knots that must be there (where ``f`` has a kink). ``domain`` is where the spline's own
-    ``max_error`` is measured, [lo, hi] unless told. Neighbouring pieces differ by at most twice the error.
+    ``relative`` measures the error as a part of ``f``. Neighbouring pieces differ by at most twice the error.
 
     Raises FitError where a single cell of the grid already misses the error.
     """
     if not lo < hi:
         raise FitError(f"{name}: [{lo:g}, {hi:g}] is empty")
-    for end, tail in ((lo, left), (hi, right)):
-        if tail is not None and not on_grid(end, grid):
-            raise FitError(f"{name}: a tail begins at {end:g}, which is no multiple of {grid:g}")
-    cells = _Cells(f, relative, grid, lo, hi)
-    knots: list[float] = [] if left is None else [float(lo)]
-    pieces: list[Piece] = [] if left is None else [left]
-    ends = [lo, *sorted(breaks), hi]
-    for index, (start, stop) in enumerate(pairwise(ends)):
-        if index:
-            knots.append(start)
-        inner, some = _balanced(cells, start, stop, max_error, name)
-        knots += inner
-        pieces += some
-    if right is not None:
-        knots.append(float(hi))
-        pieces.append(right)
+    knots, pieces = _balanced(_Cells(f, relative, grid), lo, hi, max_error, name)
     spec = SplineSpec(
         knots=tuple(knots),
         pieces=tuple(pieces),
         gates=(),
-        domain=domain or (lo, hi),
+        domain=(lo, hi),
         max_error=0.0,
         function=name,
     )
@@ -152,7 +129,7 @@ def _exchange(reference: list[int], new: int, residual: Floats) -> None:
 class _Cells:
     """Best pieces between two abscissae, remembered: the search asks for the same ones again and again."""
 
-    def __init__(self, f: Function, relative: bool, grid: float, lo: float, hi: float) -> None:
+    def __init__(self, f: Function, relative: bool, grid: float) -> None:
         self.f, self.relative, self.grid = f, relative, grid
         self.known: dict[tuple[float, float], tuple[Piece, float]] = {}
 

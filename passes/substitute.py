@@ -42,7 +42,8 @@ class Decomposition:
 class Approximation:
     """``spline(op, range of the operand)`` stands for the op's function.
 
-    ``domain`` is where it holds, ``max_error`` the largest error there, relative for functions without tails.
+    ``domain`` is where it holds, ``error`` that of its fit: √∫(s − f)², or the largest in proportion for
+    functions without tails.
     """
 
     op: type[Op]
@@ -50,7 +51,7 @@ class Approximation:
     spline: Callable[[Any, Range], SplineSpec]
     replaces: str
     domain: str
-    max_error: float
+    error: float
     cost: str
 
 
@@ -210,7 +211,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "x·Φ(x)",
         "all x",
         functions.GELU_ERROR,
-        "a ReLU, 5 knots, a square",
+        "a ReLU, 4 knots, a square",
     ),
     Approximation(
         ops.Silu,
@@ -219,7 +220,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "x/(1+e⁻ˣ)",
         "all x",
         functions.SILU_ERROR,
-        "a ReLU, 6 knots, a square",
+        "a ReLU, 5 knots, a square",
     ),
     Approximation(
         ops.Exp,
@@ -228,7 +229,7 @@ APPROXIMATIONS: tuple[Approximation, ...] = (
         "eˣ",
         f"x ≤ {SLACK:g}",
         functions.EXP_ERROR,
-        "7 knots, a square",
+        "6 knots, a square",
     ),
     Approximation(
         ops.Sigmoid,

@@ -17,7 +17,8 @@ class SplineSpec:
 
     ``pieces`` has one entry more than ``knots``; the first holds below the first knot, the last from the last
     knot on. ``gates`` are (index of a knot, slope): tails as of ReLU, computed apart at full precision, so
-    that the pieces stay small. ``max_error`` was measured against ``function`` on ``domain``.
+    that the pieces stay small. ``max_error`` was measured against ``function`` on ``domain``;
+    ``error`` is the root of its mean square between the tails, where that is what was fitted, else 0.
     """
 
     knots: tuple[float, ...]
@@ -26,6 +27,7 @@ class SplineSpec:
     domain: tuple[float, float]
     max_error: float
     function: str
+    error: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.pieces) != len(self.knots) + 1:

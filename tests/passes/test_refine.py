@@ -28,7 +28,7 @@ def test_the_same_function_with_less_error(name):
     assert spec.function == name
     fine = finer(spec, 2)
     assert fine.function == name
-    assert fine.max_error <= REFITS[name][0] / 4
+    assert (fine.error or fine.max_error) <= REFITS[name][0] / 4
     assert len(fine.knots) > len(spec.knots)
     if name in ("reciprocal", "rsqrt", "sqrt"):
         assert fine.domain == spec.domain
@@ -51,4 +51,4 @@ def test_no_halving_changes_nothing():
 
 @pytest.mark.long
 def test_as_fine_as_the_grid_allows():
-    assert finer(functions.gelu(), 40).max_error < functions.GELU_ERROR / 16
+    assert finer(functions.gelu(), 40).error < functions.GELU_ERROR / 16
