@@ -19,7 +19,7 @@ import numpy as np
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes.least_squares import least_squares
 from ppc.passes.ranges import SLACK
-from ppc.passes.spline_fit import Function, Piece, fit
+from ppc.passes.spline_fit import FitError, Function, Piece, fit
 from ppc.runtime.base import function
 from ppc.runtime.base.function import Plain
 from ppc.runtime.base.meaning import MEANING
@@ -94,35 +94,26 @@ def silu(error: float = SILU_ERROR) -> SplineSpec:
 @lru_cache
 def sigmoid(error: float = BOUNDED_ERROR) -> SplineSpec:
     """1/(1+e^−x): 0 and 1 outside the first and the last knot."""
-    return _between(exact(Plain("Sigmoid")), 20.0, error, "sigmoid", left=ZERO, right=ONE, grid=2.0**-2)
+    return _between(exact(Plain("Sigmoid")), 20.0, error, "sigmoid", left=ZERO, right=ONE)
 
 
 @lru_cache
 def tanh(error: float = BOUNDED_ERROR) -> SplineSpec:
     """tanh x: −1 and 1 outside the first and the last knot."""
-    return _between(exact(Plain("Tanh")), 10.0, error, "tanh", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+    return _between(exact(Plain("Tanh")), 10.0, error, "tanh", left=(-1.0, 0.0, 0.0), right=ONE)
 
 
 @lru_cache
 def erf(error: float = BOUNDED_ERROR) -> SplineSpec:
     """erf x: −1 and 1 outside the first and the last knot."""
-    return _between(exact(Plain("Erf")), 6.0, error, "erf", left=(-1.0, 0.0, 0.0), right=ONE, grid=2.0**-3)
+    return _between(exact(Plain("Erf")), 6.0, error, "erf", left=(-1.0, 0.0, 0.0), right=ONE)
 
 
 @lru_cache
 def exp(error: float = EXP_ERROR) -> SplineSpec:
     """e^x for x ≤ 1/4, as softmax needs it: 0 below the first knot."""
     start = exp_reach(error)
-    return least_squares(
-        exact(Plain("Exp")),
-        start,
-        SLACK,
-        error,
-        name="exp",
-        grid=2.0**-3,
-        left=ZERO,
-        domain=(start - 16.0, SLACK),
-    )
+    return _coarse(exact(Plain("Exp")), start, SLACK, error, "exp", left=ZERO, domain=(start - 16.0, SLACK))
 
 
 def exp_reach(error: float = EXP_ERROR) -> float:
@@ -155,16 +146,42 @@ def _on_positives(f: Function, lo: float, hi: float, max_error: float, name: str
     return fit(f, lo, hi, max_error, name=name, relative=True, grid=grid)
 
 
-def _between(
-    f: Function, wide: float, error: float, name: str, *, left: Piece, right: Piece, grid: float
-) -> SplineSpec:
+def _between(f: Function, wide: float, error: float, name: str, *, left: Piece, right: Piece) -> SplineSpec:
     """A fit between tails, all of it on [−wide, wide]."""
-    return least_squares(f, -wide, wide, error, name=name, left=left, right=right, grid=grid)
+    return _coarse(f, -wide, wide, error, name, left=left, right=right)
 
 
 def _beside_relu(f: Function, wide: float, error: float, name: str) -> SplineSpec:
     """What ``f`` has beside max(x, 0), which is even where f(x) − f(−x) = x: of |x|, with 0 for a tail."""
-    return least_squares(lambda x: f(-x), 0.0, wide, error, name=name, right=ZERO, grid=2.0**-4)
+    return _coarse(lambda x: f(-x), 0.0, wide, error, name, right=ZERO)
+
+
+_GRIDS = (2.0**-2, 2.0**-3, 2.0**-4)
+
+
+def _coarse(
+    f: Function,
+    lo: float,
+    hi: float,
+    error: float,
+    name: str,
+    *,
+    left: Piece | None = None,
+    right: Piece | None = None,
+    domain: tuple[float, float] | None = None,
+) -> SplineSpec:
+    """The fewest knots on the coarsest grid that needs no more: they share what is compared below it."""
+    fits = []
+    for grid in _GRIDS:
+        try:
+            fits.append(
+                least_squares(f, lo, hi, error, name=name, grid=grid, left=left, right=right, domain=domain)
+            )
+        except FitError as fault:
+            refused = fault
+    if not fits:
+        raise refused
+    return min(fits, key=lambda spec: len(spec.knots))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 x - t is negative when the top bits of the shares and the carry out of their low bits XOR to one, and
 the carry is a millionaires' comparison of what each side knows. After Rathee et al. (CrypTFlow2,
-CCS 2020): digits of four bits by 1-of-16 OT, a tree of ANDs above. The client's digits do not depend
+CCS 2020): digits of up to four bits by 1-of-16 OT, a tree of ANDs above. The client's digits do not depend
 on the threshold, so one OT serves all of them; and where the thresholds are multiples of 2^g, neither
 do the server's digits below bit g, which are compared once.
 
@@ -81,8 +81,8 @@ class Layout:
         if top < 1:
             raise ValueError(f"no bits are left to compare: ring {bits}, dropped {thresholds.drop}")
         grid = min(thresholds.grid, top)
-        cuts = [*range(0, grid, DIGIT), *range(grid, top, DIGIT), top]
-        return Layout(tuple((a, b - a, b <= grid) for a, b in pairwise(cuts) if b > a))
+        cuts = [*_even(0, grid), *_even(grid, top), top]
+        return Layout(tuple((a, b - a, b <= grid) for a, b in pairwise(cuts)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -223,6 +223,14 @@ class _Comparison:
             return np.ascontiguousarray(out.reshape(*shape, s))
 
         return Share(BIT, (*shape, s), p.both(bits))
+
+
+def _even(first: int, last: int) -> list[int]:
+    """Where digits of ``DIGIT`` bits at most begin, as few and as alike as can be, the longer ones below:
+    tables grow with the power of two, and the lowest has but half of one."""
+    count = -(-(last - first) // DIGIT)
+    short, longer = divmod(last - first, count) if count else (0, 0)
+    return [first + i * short + min(i, longer) for i in range(count)]
 
 
 def _joined(parts: Sequence[Bits | None]) -> Bits | None:

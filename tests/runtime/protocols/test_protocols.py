@@ -270,7 +270,7 @@ def test_the_argmax_of_a_vocabulary_costs_less_than_two_megabytes():
         return Engines({role: CountingSource(role) for role in Role}, HeEngine(p))
 
     cost = priced(program, counting).rows[online]
-    assert (cost.client, cost.server, cost.flights) == (431_430, 1_430_132, 120)
+    assert (cost.client, cost.server, cost.flights) == (431_431, 1_366_236, 120)
 
 
 def bump() -> SplineSpec:
@@ -315,3 +315,11 @@ def test_printing_a_share_shows_no_secret():
     share = Share(Fixed(8), (2,), np.array([41, 42], np.uint64))
     assert "41" not in repr(share)
     assert "<secret>" in repr(share)
+
+
+@pytest.mark.parametrize(
+    ("bits", "grid", "wanted"), [(16, 7, [4, 3, 4, 4]), (14, 7, [4, 3, 3, 3]), (10, 0, [3, 3, 3])]
+)
+def test_digits_are_as_few_and_as_alike_as_can_be(bits, grid, wanted):
+    thresholds = Thresholds((0, 1 << grid))
+    assert [k for _, k, _ in Layout.of(bits, thresholds).digits] == wanted
