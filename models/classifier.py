@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -52,6 +53,11 @@ TINY = Shape(layers=2, width=64, heads=2, vocabulary=4000, positions=64)
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _TABLES, _HEAD = 0.1, 0.02
 """Deviations of what training begins with."""
+
+_WAY = {"epochs": 2.0, "batch": 32, "rate": 0.0, "drop": 0.0}
+_TINY_WAY = {"epochs": 1.0, "batch": 64, "rate": 2e-3, "drop": 0.1}
+"""How each is trained; a rate of 0 is one that is found. Small layers learn words by heart where all are
+there: two epochs, or none left out, end a point or two lower."""
 
 _HELD = 512
 """Rows that choose the learning rate, at most; a tenth of few."""
@@ -139,6 +145,22 @@ def vectors(pieces: Sequence[int], width: int) -> NDArray[np.float32]:
     return np.asarray(_TABLES * found / found.std(), np.float32)
 
 
+def blurred(examples: Examples, part: float, times: int, tokenizer: Tokenizer, seed: int) -> Examples:
+    """The same examples ``times`` over, each time without ``part`` of their pieces: none may decide alone."""
+    rng = np.random.default_rng(seed)
+    special = [tokenizer.token_to_id(piece) for piece in _SPECIAL]
+    unknown, ids = tokenizer.token_to_id("[UNK]"), examples.feeds[INPUTS[0]]
+
+    def seen() -> NDArray[np.int64]:
+        gone = (rng.random(ids.shape) < part) & ~np.isin(ids, special)
+        return np.where(gone, unknown, ids)
+
+    again = {name: np.concatenate([x] * times) for name, x in examples.feeds.items()}
+    again[INPUTS[0]] = np.concatenate([seen() for _ in range(times)])
+    labels = None if examples.labels is None else np.concatenate([examples.labels] * times)
+    return Examples(again, labels)
+
+
 def train(
     model: onnx.ModelProto,
     data: DataSet,
@@ -147,6 +169,7 @@ def train(
     *,
     tokens: int,
     epochs: float,
+    drop: float,
     options: Options,
 ) -> tuple[onnx.ModelProto, Rate]:
     """``model`` with weights that give ``data``'s labels, and how many of ``valid``'s it then gives."""
@@ -161,6 +184,8 @@ def train(
 
     choosing, seen = examples(data).split(min(_HELD, len(data) // 10), options.seed)
     options = replace(options, steps=max(1, round(epochs * len(seen) / options.batch)))
+    if drop:
+        seen = blurred(seen, drop, math.ceil(epochs), Tokenizer.from_file(str(tokenizer)), options.seed)
     begun = time.perf_counter()
 
     def tell(what: str, done: int, total: int) -> None:
@@ -197,10 +222,16 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--tiny", action="store_true", help="two layers of 64 and a vocabulary of its own")
     parser.add_argument("--seq-len", type=int, default=32, help="longer texts are cut")
-    parser.add_argument("--epochs", type=float, default=2.0)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--epochs", type=float, help="2, with --tiny 1")
+    parser.add_argument("--batch", type=int, help="32, with --tiny 64")
+    parser.add_argument("--rate", type=float, help="largest learning rate; found by itself, with --tiny 2e-3")
+    parser.add_argument("--drop", type=float, help="part of the words that are left out; 0, with --tiny 0.1")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    usual = _TINY_WAY if args.tiny else _WAY
+    epochs, batch, rate, drop = (
+        getattr(args, name) if getattr(args, name) is not None else usual[name] for name in usual
+    )
     data, valid = read(args.data), read(args.valid)
     if args.tiny:
         tokenizer = args.output.with_suffix(".json")
@@ -213,14 +244,14 @@ def main() -> None:
         tokenizer = packaged(TOKENIZER)
         make = Headed(minilm.SHAPE, tensors=load_file(packaged(MINILM_L6)), names=minilm.NAMES)
         model = classifier(make, "MiniLM-L6 classifier", 2)
-    options = Options(batch=args.batch, seed=args.seed, tables=args.tiny)
-    done, rate = train(
-        model, data, valid, tokenizer, tokens=args.seq_len, epochs=args.epochs, options=options
+    options = Options(batch=int(batch), seed=args.seed, rate=rate or None, tables=args.tiny)
+    done, score = train(
+        model, data, valid, tokenizer, tokens=args.seq_len, epochs=epochs, drop=drop, options=options
     )
     onnx.save(done, args.output)
-    low, high = rate.interval
+    low, high = score.interval
     print(
-        f"{args.output}: {100 * rate.value:.1f} % of {rate.of:,} rows of {args.valid} "
+        f"{args.output}: {100 * score.value:.1f} % of {score.of:,} rows of {args.valid} "
         f"({100 * low:.1f} to {100 * high:.1f})"
     )
 
