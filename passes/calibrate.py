@@ -14,7 +14,7 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
 from ppc.frontend.ir.reference import evaluate_in, wide_constants
 from ppc.passes.assured import assured
 from ppc.passes.errors import RangeError, place
-from ppc.passes.formulas import divides_by_relus, is_look_up, is_sum_of_relus, over_rows
+from ppc.passes.formulas import divides_by_relus, is_look_up, is_sum_of_relus
 from ppc.passes.masked import contents
 from ppc.passes.ranges import SLACK, Range, Ranges, bounds, certain
 from ppc.runtime.base.namespace import NUMPY
@@ -29,11 +29,6 @@ has not met may go further, and a value that leaves its ring is lost altogether;
 BLIND_MARGIN = 3.0
 """The same for random inputs: on MiniLM's layers sentences reach up to 2.5 times as far as random tokens."""
 
-ROWS = 2.0
-"""Of a whole row, summed in squares, the amplitude may go so much further again: it is one value, whose ring
-costs next to nothing, and a row that leaves it is lost. In a classifier that was calibrated on phrases the
-last norm's left it on 51 of 872 sentences."""
-
 NEAR = 2.0
 """What holds for any input is provided for where it is up to so many times what samples and margin ask for:
 up to twice costs next to nothing, up to four times some 3 % of the bytes of a sentence model."""
@@ -46,8 +41,8 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
 
     ``feeds`` are inputs by name, shapes as in the graph. A range that stays on one side of zero is widened on
     that side only by the same factor (a variance stays positive). The margin is one of amplitudes: where a
-    value goes with the square of its operands, it is squared, and more where it is that of a row. Constants
-    and whole inputs (masks, ids) get none. What is typical of a masked value is what is so without the mask.
+    value goes with the square of its operands, it is squared. Constants and whole inputs (masks, ids) get
+    none. What is typical of a masked value is what is so without the mask.
     """
     if not feeds:
         raise ValueError("calibration needs at least one set of inputs")
@@ -61,17 +56,17 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
             if op not in constants:
                 seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
     ranges: Ranges = {}
-    outer: dict[Op, float] = {}
+    degrees: dict[Op, int] = {}
     for op in walk(graph):
         several, typical = seen[op], seen[bare.get(op, op)]
-        outer[op] = _outer(op, outer, margin)
+        degrees[op] = _degree(op, degrees)
         found = Range(
             min(r.lo for r in several),
             max(r.hi for r in several),
             math.sqrt(sum(r.rms**2 for r in typical) / len(typical)),
         )
         fixed = isinstance(op, ops.Const) or (isinstance(op, Input) and op.type.num != FLOAT)
-        low, high = (1.0, 1.0) if fixed else (margin, outer[op])
+        low, high = (1.0, 1.0) if fixed else (margin, margin ** degrees[op])
         most, norm = assured(op, ranges)
         found = replace(found, most=most, norm=norm)
         ranges[op] = _assured(_bounded(op, found, low, high, ranges), found)
@@ -88,21 +83,17 @@ def _assured(wide: Range, seen: Range) -> Range:
     return replace(wide, lo=min(lo, seen.lo), hi=max(hi, seen.hi))
 
 
-def _outer(op: Op, known: Mapping[Op, float], margin: float) -> float:
-    """The margin away from 0: squared where a value goes with the square of its operands, as variances do."""
+def _degree(op: Op, known: Mapping[Op, int]) -> int:
+    """2 where a value goes with the square of what it is made of, as variances do; else 1."""
     match op:
         case ops.Square():
-            return margin**2
-        case ops.ReduceSum(x=ops.Square()) if over_rows(op):
-            return (ROWS * margin) ** 2
+            return 2
         case ops.ReduceSum(x=x) | ops.ReduceMean(x=x) | ops.Reshape(x=x) | ops.Transpose(x=x):
             return known[x]
         case ops.Broadcast(x=x) | ops.Slice(x=x):
             return known[x]
         case ops.Mul(a=a, b=b) if a is b:
-            return margin**2
-        case ops.Sqrt(x=x):
-            return math.sqrt(known[x])
+            return 2
         case (
             ops.Mul(a=x, b=ops.Const())
             | ops.Mul(a=ops.Const(), b=x)
@@ -111,7 +102,7 @@ def _outer(op: Op, known: Mapping[Op, float], margin: float) -> float:
             | ops.Div(a=x, b=ops.Const())
         ):
             return known[x]
-    return margin
+    return 1
 
 
 def _observe(op: Op, value: Array) -> Range:
