@@ -92,7 +92,7 @@ def compile_model(
         calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts;
             seeded random ones by default.
         max_error: raise the precision until every output is within this part of its standard deviation,
-            as measured on ``calibrate``; at the greatest length, and then the same for all. By default 0.015
+            as measured on ``calibrate``; at the greatest length, and then the same for all. By default 0.0125
             where there are samples and some precision does it, and the usual precision otherwise.
         margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
         guard: whether values are watched while two parties compute, so that the client hears of an answer

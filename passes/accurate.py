@@ -33,7 +33,7 @@ is for inputs that are not among it."""
 MOST = 8
 """Bits and halvings beyond the defaults; then something else is wrong."""
 
-USUAL_ERROR = 0.015
+USUAL_ERROR = 0.0125
 """What is allowed where nobody asks: at most 1 % of an output's spread was then found on other data."""
 
 FEWEST, MOST_SAMPLES, VALUES = 3, 12, 100_000

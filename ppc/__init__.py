@@ -80,7 +80,7 @@ def compile(
         calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts
             (`TextSamples` of `ppc.backend.samples`); seeded random ones by default.
         max_error: spend bits until every output is within this part of its standard deviation; by default
-            0.015 where there are samples and it can be had.
+            0.0125 where there are samples and it can be had.
         margin: inner values may go so many times as far as in ``calibrate`` before they leave their rings; by
             default 2, and 3 without samples.
         network: what to choose for: ``lan``, ``wan`` or BANDWIDTH,RTT such as ``200Mbit,15ms``.

@@ -85,7 +85,7 @@ def compile_(
             min=1e-4,
             max=1.0,
             help="Spend bits until every output is within this part of its standard deviation; "
-            "default 0.015 with --calibrate, where it can be had.",
+            "default 0.0125 with --calibrate, where it can be had.",
         ),
     ] = None,
     margin: Annotated[
