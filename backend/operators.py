@@ -126,7 +126,7 @@ PROTOCOLS: dict[type[Op], str] = {
     ops.Exp: "spline",
     ops.Sqrt: "spline",
     ops.Reciprocal: "spline",
-    ops.Softmax: "maximum, exp (spline), reciprocal (spline), product by OT or HE",
+    ops.Softmax: "maximum, exp and 1/x (splines), product by OT or HE",
     ops.LayerNorm: "squares, 1/√x (spline), products by OT or HE",
     ops.RMSNorm: "squares, 1/√x (spline), products by OT or HE",
     ops.ReduceMean: "each share alone, truncation",
