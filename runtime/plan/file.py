@@ -2,7 +2,8 @@
 
 `plan.bin` is a magic word, the BLAKE2b-256 of the body, and the body in MessagePack, decoded into
 typed records and nothing else. It may come from a stranger: every step is checked before any runs.
-`plan.weights` is a safetensors file of integers whose metadata names the plan it belongs to.
+`plan.weights` is a safetensors file of integers whose metadata names the plan it belongs to, and has a digest
+of both.
 """
 
 from __future__ import annotations
@@ -309,25 +310,23 @@ Weights = dict[str, Integers]
 
 
 def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
-    """The server's integers, in the narrowest type that holds each tensor."""
+    """The server's integers, in the narrowest type that holds each tensor, and the digest of them all."""
     from safetensors.numpy import save_file
 
-    narrow = {}
-    for spec in all_weights(plan):
-        kind = next(
-            t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8
-        )
-        narrow[spec.name] = np.array(weights[spec.name], kind, order="C")
-    save_file(narrow, str(path), metadata={"plan": plan.hash})
+    narrow = {spec.name: _narrow(spec, weights) for spec in all_weights(plan)}
+    content = weights_digest(plan, weights).hex()
+    save_file(narrow, str(path), metadata={"plan": plan.hash, "content": content})
 
 
 def load_weights(path: Path, plan: Plan) -> Weights:
-    """Read and check the weights of ``plan``; BadPlan where they are another's, BadInput without a file."""
+    """Read and check the weights of ``plan``; BadPlan where they are another's or damaged, BadInput without a
+    file."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="numpy") as file:
-            belongs = (file.metadata() or {}).get("plan")
+            said = file.metadata() or {}
+            belongs = said.get("plan")
             if belongs != plan.hash:
                 raise BadPlan(
                     f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…"
@@ -341,7 +340,27 @@ def load_weights(path: Path, plan: Plan) -> Weights:
     except (SafetensorError, OSError, TypeError, AttributeError) as error:  # types that numpy does not have
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
     check_weights(weights, plan, str(path))
+    if said.get("content") != weights_digest(plan, weights).hex():
+        raise BadPlan(f"{path}: damaged, its checksum does not match; copy or compile it again")
     return weights
+
+
+def weights_digest(plan: Plan, weights: Weights) -> bytes:
+    """BLAKE2b-256 of the plan's hash and of all its weights: what their file, and prepared material, is of.
+
+    It stays at the server: in the plan it would let a client try models until one has it.
+    """
+    state = hashlib.blake2b(bytes.fromhex(plan.hash), digest_size=DIGEST)
+    for spec in all_weights(plan):
+        state.update(_narrow(spec, weights).data)
+    return state.digest()
+
+
+def _narrow(spec: WeightSpec, weights: Weights) -> Integers:
+    """A tensor in the narrowest type that holds it, row by row."""
+    kinds = (np.int8, np.int16, np.int32, np.int64)
+    kind = next(t for t in kinds if spec.bits <= np.dtype(t).itemsize * 8)
+    return np.asarray(weights[spec.name], kind, order="C")
 
 
 def check_weights(weights: Weights, plan: Plan, source: str = "weights") -> None:

@@ -33,11 +33,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-import numpy as np
-
 from ..base.errors import BadInput
 from ..party.role import SERVER, Role
-from ..plan.file import Plan, Weights
+from ..plan.file import Plan, Weights, weights_digest
 from .flatten import decode, encode, flatten, packed, payload_size, rebuild
 
 MAGIC = b"PPCMADE1"
@@ -64,14 +62,6 @@ class Binding:
         """Of the server where ``weights`` are given; ``parameters`` as the handshake compares them."""
         held = bytes(DIGEST) if weights is None else weights_digest(plan, weights)
         return Binding(Role.CLIENT if weights is None else SERVER, bytes.fromhex(plan.hash), parameters, held)
-
-
-def weights_digest(plan: Plan, weights: Weights) -> bytes:
-    """Material made for one set of weights is useless with another that fits the same plan."""
-    state = hashlib.blake2b(digest_size=DIGEST)
-    for spec in plan.weights:
-        state.update(np.ascontiguousarray(weights[spec.name], np.int64).data)
-    return state.digest()
 
 
 class _Head(NamedTuple):

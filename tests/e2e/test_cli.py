@@ -378,6 +378,10 @@ def test_weights_that_are_missing_or_anothers(place, tmp_path):
     called(*run, tmp_path / "other.weights").failed(4, "weights of plan")
     (tmp_path / "junk").write_bytes(b"\x08" + bytes(40))
     called(*run, tmp_path / "junk").failed(4, "not a readable weights file")
+    data = bytearray((place / "plan.weights").read_bytes())
+    data[-2000:-1000] = bytes(1000)
+    (tmp_path / "zeroed").write_bytes(data)
+    called(*run, tmp_path / "zeroed").failed(4, "zeroed: damaged, its checksum does not match")
 
 
 @pytest.mark.parametrize(

@@ -328,6 +328,26 @@ def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
         load_weights(tmp_path / "junk", plan)
 
 
+def test_weights_that_changed_on_the_disk_are_refused(tmp_path):
+    """Zeros are integers of the right shape and size: nothing else tells them from what was compiled."""
+    file, plan, weights = tmp_path / "w", tiny_plan(), tiny_weights()
+    save_weights(weights, plan, file)
+    whole = bytearray(file.read_bytes())
+    whole[-4:] = bytes(4) if any(whole[-4:]) else b"\1\1\1\1"
+    file.write_bytes(whole)
+    with pytest.raises(BadPlan, match="w: damaged, its checksum does not match"):
+        load_weights(file, plan)
+
+
+def test_weights_of_a_plan_fit_no_other_that_they_are_renamed_to(tmp_path):
+    """Two plans may want tensors of the same names and shapes: one is not served with the other's."""
+    file, other = tmp_path / "w", tiny_plan("other")
+    save_weights(tiny_weights(), tiny_plan(), file)
+    file.write_bytes(file.read_bytes().replace(tiny_plan().hash.encode(), other.hash.encode()))
+    with pytest.raises(BadPlan, match="its checksum does not match"):
+        load_weights(file, other)
+
+
 @pytest.mark.parametrize(
     "value", [np.array(-3), np.int64(-3), np.arange(6).reshape(2, 3).T], ids=["array", "number", "columns"]
 )
