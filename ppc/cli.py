@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import typer
 
+from ppc.cli_command import Command
 from ppc.cli_evaluate import evaluate
 from ppc.cli_model import bench, check, compile_, inspect, simulate
-from ppc.cli_options import Command
 from ppc.cli_results import log, say
 from ppc.cli_sides import prepare, run
 from ppc.cli_tune import tune

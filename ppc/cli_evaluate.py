@@ -41,7 +41,7 @@ def evaluate(
     private: Annotated[int, typer.Option(min=0, help="Rows that two parties compute as well.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many rows, from the first.")] = None,
     truncate: Truncate = False,
-    output: Annotated[Path | None, typer.Option("-o", help="Write the report, as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="Write the report, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy of a plan over a data set, by the simulator and by two parties, beside the model in floats.

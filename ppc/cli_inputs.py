@@ -157,8 +157,6 @@ def asked(
         raise BadInput(
             "give either --input FILE or --text TEXT, or --text-file FILE; the last two with --tokenizer FILE"
         )
-    if pairs and not texts:
-        raise BadInput("--text-pair goes with --text")
     if file is not None:
         if tokenizer:
             raise BadInput("--tokenizer goes with --text or --text-file, not with --input")

@@ -55,7 +55,7 @@ def check(
 def compile_(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
     output: Annotated[
-        Path | None, typer.Option("-o", help="Where to write the plan; the weights go beside it.")
+        Path | None, typer.Option("-o", "--out", help="Where to write the plan; the weights go beside it.")
     ] = None,
     seq_len: Annotated[
         str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
@@ -161,8 +161,6 @@ def _samples(calibrate: Path | None, tokenizer: Path | None) -> Any:
 
 def _guard(kind: str, none: bool) -> Literal["one", "locate", "off"]:
     if none:
-        if kind != "one":
-            raise BadInput(f"--no-guard leaves out what --guard {kind} asks for; give one of them")
         return "off"
     if kind == "one":
         return "one"
@@ -209,8 +207,6 @@ def inspect(
     from ppc.backend.report import describe, summary
 
     inputs.check_folders(html)
-    if simulation is not None and html is None:
-        raise BadInput("--simulation is shown on the page that --html writes")
     loaded, link = ppc.load_plan(plan), parse_network(network)
     if html is not None:
         from ppc.backend.html import page

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from ppc.runtime.base.errors import BadInput
+from ppc.runtime.party.role import Role as Side
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Role = Annotated[str, typer.Option(help="server or client")]
+Role = Annotated[Side, typer.Option(help="Which of the two this is.")]
 Listen = Annotated[str, typer.Option(help="server: where to listen")]
 Connect = Annotated[str, typer.Option(help="client: where the server is")]
 Weights = Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")]
@@ -66,15 +65,4 @@ TextColumns = Annotated[
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut texts that are too long; otherwise they are refused.")
 ]
-Written = Annotated[Path | None, typer.Option("-o", help="Write the outputs, as .npz or .json.")]
-
-
-class Command(TyperCommand):
-    """One that refuses an option given twice where it takes one value: the last would win unseen."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        for each in given:
-            if given.count(each) > 1 and not getattr(each, "multiple", False) and each.nargs == 1:
-                raise BadInput(f"{each.opts[0]} is given {given.count(each)} times, and can be given once")
-        return super().parse_args(ctx, args)
+Written = Annotated[Path | None, typer.Option("-o", "--out", help="Write the outputs, as .npz or .json.")]

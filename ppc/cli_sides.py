@@ -50,6 +50,8 @@ from ppc.cli_results import (
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
+from ppc.runtime.party.role import CLIENT, SERVER
+from ppc.runtime.party.role import Role as Side
 from ppc.runtime.service import report as reports
 from ppc.runtime.session.inputs import naming
 
@@ -85,20 +87,6 @@ def run(
     """Run one side of the computation, with prepared material where both sides hold it."""
     inputs.check_folders(output, report)
     check_outputs(output)
-    if fresh and store is not None:
-        raise BadInput("--fresh leaves prepared material alone, --store says where it is; give one of them")
-    if role == "server":
-        for flag, value in (
-            ("--input", input_),
-            ("--text", text),
-            ("--text-pair", text_pair),
-            ("--text-file", text_file),
-            ("--tokenizer", tokenizer),
-            ("--labels", label_file),
-            ("-o", output),
-        ):
-            if value:
-                raise BadInput(f"{flag} belongs to the client")
     at = None if fresh else store or plan.with_suffix(".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     if isinstance(end, ppc.Server):
@@ -157,7 +145,7 @@ def prepare(
     inputs.check_folders(report)
     at = store or plan.with_suffix(".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
-    address = inputs.address(listen if role == "server" else connect)
+    address = inputs.address(listen if role is SERVER else connect)
     outcome = end.prepare(count, address)
     write_report(report, outcome.report)
     finish(outcome.report)
@@ -165,12 +153,12 @@ def prepare(
         print_json({"prepared": outcome.material, "store": str(at), "report": outcome.report})
     else:
         for id in outcome.material:
-            print(at / f"{id}.{role}")
+            print(at / f"{id}.{role.value}")
 
 
 def _end(
     path: Path,
-    role: str,
+    role: Side,
     weights: Path | None,
     store: Path | None,
     shape: str | None,
@@ -179,20 +167,14 @@ def _end(
     timeout: float,
 ) -> ppc.Server | ppc.Client:
     """This side of ``ppc run`` and ``ppc prepare``, from the flags that both take."""
-    if role not in ("server", "client"):
-        raise BadInput(f"--role is server or client, not {role!r}")
     cert, key, authorities = tls
     network = parse_network(shape) if shape else None
     options = ppc.SessionOptions(timeout=timeout, shape=network, progress=Bar, check_ot=check_ot)
     plan = ppc.load_plan(path)
-    if role == "client":
-        if cert or key:
-            raise BadInput("--tls-cert and --tls-key belong to the server; the client takes --tls-ca")
+    if role is CLIENT:
         trusted = ClientTls(authorities) if authorities else None
         patience = min(PATIENCE, timeout)
         return ppc.Client(plan, options, patience=patience, store=store, tls=trusted)
-    if authorities:
-        raise BadInput("--tls-ca belongs to the client; the server takes --tls-cert and --tls-key")
     if (cert is None) != (key is None):
         raise BadInput("TLS at the server needs both --tls-cert and --tls-key")
     own = ServerTls(cert, key) if cert and key else None

@@ -26,7 +26,7 @@ def tune(
         typer.Option(help="What to tune on: a table with tabs, a header and labels; or texts, a line each."),
     ],
     valid: Annotated[Path, typer.Option(help="The same of other texts, for the final numbers alone.")],
-    output: Annotated[Path, typer.Option("-o", help="Where to write the tuned model, as ONNX.")],
+    output: Annotated[Path, typer.Option("-o", "--out", help="Where to write the tuned model, as ONNX.")],
     seq_len: Annotated[int, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")],
     tokenizer: TokenizerFile = None,
     profile: Annotated[

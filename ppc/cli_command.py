@@ -1,0 +1,67 @@
+"""What options of a command go together: each once, each at its own side, none that would be passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from ppc.runtime.base.errors import BadInput
+
+OF_ROLE = {
+    "server": ("--listen", "--weights", "--once", "--tls-cert", "--tls-key"),
+    "client": (
+        "--connect", "--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--labels", "--out",
+        "--tls-ca",
+    ),
+}  # fmt: skip
+"""Where a command has a role, what one side alone takes."""
+
+NOT_BOTH = (
+    ("--fresh", "--store", "--fresh leaves prepared material alone, --store says where it is"),
+    ("--guard", "--no-guard", "--no-guard leaves out what --guard asks for"),
+    ("--steps", "--epochs", "--epochs says in rounds over the data what --steps says in steps"),
+)
+
+NEEDS = {
+    "compile": dict.fromkeys(
+        ("--weights", "--reveal", "--max-error", "--margin", "--network", "--guard", "--no-guard"), "--out"
+    ),
+    "inspect": {"--simulation": "--html"},
+    "run": {"--text-pair": "--text"},
+    "simulate": {"--text-pair": "--text"},
+}
+"""What a command would pass over, without saying so, where the other is not given."""
+
+
+class Command(TyperCommand):
+    """One that refuses, before it does anything, what it would otherwise pass over unseen."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        options = [each for each in order if each.opts[0].startswith("-")]
+        for each in options:
+            if order.count(each) > 1 and not getattr(each, "multiple", False):
+                raise BadInput(f"{_long(each)} is given {order.count(each)} times, and can be given once")
+        _check(self.name or "", {_long(each) for each in options}, values.get("role"))
+        return super().parse_args(ctx, args)
+
+
+def _check(command: str, given: Collection[str], role: object) -> None:
+    for owner, belong in OF_ROLE.items():
+        for each in belong:
+            if each in given and role in OF_ROLE and role != owner:
+                raise BadInput(f"{each} belongs to the {owner}, and this side is the {role}")
+    for one, other, why in NOT_BOTH:
+        if one in given and other in given:
+            raise BadInput(f"{why}; give one of them")
+    for each, wanted in NEEDS.get(command, {}).items():
+        if each in given and wanted not in given:
+            raise BadInput(f"{each} goes with {wanted}, which is not given")
+
+
+def _long(option: Any) -> str:
+    """The name that says what it is: the long one, of options that have a letter too."""
+    return max(option.opts, key=len)
