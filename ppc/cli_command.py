@@ -64,4 +64,5 @@ def _check(command: str, given: Collection[str], role: object) -> None:
 
 def _long(option: Any) -> str:
     """The name that says what it is: the long one, of options that have a letter too."""
-    return max(option.opts, key=len)
+    names: list[str] = option.opts
+    return max(names, key=len)

@@ -18,7 +18,7 @@ from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
 from ..session.engines import checked, standard
 from ..session.executor import Progress
-from ..session.handshake import InferenceTerms, PreparationTerms
+from ..session.handshake import InferenceTerms, PreparationTerms, leave_alone
 from ..session.inputs import ClientInput
 from ..session.material import Store
 from .options import SessionOptions
@@ -79,7 +79,9 @@ class Session:
         """
         plan, store = self._plan, self._store
         if given is not None and given.plan.hash != plan.hash:
-            plan, store = given.plan, None  # material is prepared for the greatest length
+            if store is not None:
+                leave_alone(store)
+            plan, store = given.plan, None
         terms = InferenceTerms(store)
         encoded = None if given is None else given.encoded
         with self._program() as progress:

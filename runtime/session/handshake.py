@@ -178,7 +178,8 @@ class InferenceTerms(Terms):
         if count > OFFERS:
             raise PeerMismatch(f"the client offers {count} ids, more than {OFFERS}")
         if self._store and self._store.binding.plan != bytes.fromhex(plan.hash):
-            return 0, b""  # material is prepared for the greatest length
+            leave_alone(self._store)
+            return 0, b""
         for at in range(0, count * ID, ID):
             if self._claim(body[at : at + ID]):
                 return 1, body[at : at + ID]
@@ -223,20 +224,34 @@ class PreparationTerms(Terms):
 
     def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         self._settle(min(count, self._count), body[:ID], self._nonce)
+        self._say_the_lower(count)
         return len(self.ids), self._nonce
 
     def _conclude(self, count: int, body: bytes) -> bool:
         if not 1 <= count <= self._count:
             raise PeerMismatch(f"the server would prepare {count} inferences, not 1 to {self._count}")
         self._settle(count, self._nonce, body)
+        self._say_the_lower(count)
         return True
 
     def _end(self, accepted: bool) -> None:
         pass
 
+    def _say_the_lower(self, theirs: int) -> None:
+        """Where the peer's count is another; the server has told the client none but the lower."""
+        if theirs != self._count:
+            lower = len(self.ids)
+            log.info("--count is %d here, the peer wants %d: %d are prepared", self._count, theirs, lower)
+
     def _settle(self, count: int, client: bytes, server: bytes) -> None:
         both = client + server
         self.ids = [_id(both + i.to_bytes(4, "little")) for i in range(count)]
+
+
+def leave_alone(store: Store) -> None:
+    """Said where a shorter length runs than the greatest, for which alone material is prepared."""
+    if count := len(store.ids(OFFERS)):
+        log.info("what is prepared here (%d) is for the greatest length, and a shorter one runs", count)
 
 
 def _id(seed: bytes) -> bytes:

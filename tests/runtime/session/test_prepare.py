@@ -17,15 +17,19 @@ import pytest
 from sides import infer, prepare, serve_one, told
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
+from ppc.backend.merge_lengths import merge_lengths
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch
 from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.tcp import TcpTransport
 from ppc.runtime.party.ledger import PHASES, Place
 from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.report import Outcome
+from ppc.runtime.service.session import Session
 from ppc.runtime.service.shelf import open_store
 from ppc.runtime.session import handshake as agreement
 from ppc.runtime.session.connection import FRESH, PREPARED, Program, predict_cost
+from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.material import Store
 from ppc.runtime.session.simulate import simulate
 
@@ -165,10 +169,51 @@ def test_preparing_many_costs_one_setup():
     assert 2 * one.total("offline").bytes < three.total("offline").bytes <= 3 * one.total("offline").bytes
 
 
-def test_the_lower_count_holds(sides):
-    made = fine(sides.both("prepare", server={"count": 1}, client={"count": 3}))
-    assert len(made[SERVER].material) == len(made[CLIENT].material) == 1
+@pytest.mark.parametrize(
+    ("server", "client", "said"),
+    [
+        (1, 3, {SERVER: (1, 3), CLIENT: (3, 1)}),
+        (3, 1, {SERVER: (3, 1)}),  # the client has what it wants
+        (2, 2, {}),
+    ],
+)
+def test_the_lower_count_holds_and_is_said(sides, server, client, said):
+    made = fine(sides.both("prepare", server={"count": server}, client={"count": client}))
+    lower = min(server, client)
+    assert len(made[SERVER].material) == len(made[CLIENT].material) == lower
     assert exact(made[CLIENT].report)
+    for role in Role:
+        here, there = said.get(role, (0, 0))
+        line = f"--count is {here} here, the peer wants {there}: {lower} are prepared"
+        assert sides.said[role] == ([line] if role in said else [])
+
+
+def test_material_for_another_length_is_left_alone_and_that_is_said(tmp_path):
+    """A plan of two lengths, material for the greater, a prompt that runs at the shorter."""
+    plan, weights = merge_lengths([(tiny_plan("short"), tiny_weights()), (tiny_plan(), tiny_weights())])
+    stores = {
+        role: open_store(tmp_path / role.value, plan, weights if role is SERVER else None) for role in Role
+    }
+    fine(two({
+        SERVER: lambda sock: prepare(sock, plan, stores[SERVER], 1, weights, timeout=20),
+        CLIENT: lambda sock: prepare(sock, plan, stores[CLIENT], 1, timeout=20),
+    }))  # fmt: skip
+    short = ClientInput(plan.shorter[0], ClientInput.of(tiny_plan(), tiny_feeds()).encoded)
+
+    def ask(sock: socket.socket) -> Outcome:
+        options = SessionOptions(timeout=20)
+        with Session(CLIENT, sock, plan, store=stores[CLIENT], options=options) as session:
+            return session.infer(short)
+
+    with told() as said:
+        outcomes = fine(two({
+            SERVER: lambda sock: serve_one(sock, plan, weights, store=stores[SERVER], timeout=20),
+            CLIENT: ask,
+        }))  # fmt: skip
+    assert outcomes[CLIENT].material == outcomes[SERVER].material == ()
+    line = "what is prepared here (1) is for the greatest length, and a shorter one runs"
+    assert said == [line, line]
+    assert all(len(store.ids(9)) == 1 for store in stores.values())
 
 
 def test_fresh_leaves_material_alone(sides):
