@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from ppc.backend.compile import Samples
 
 
-def check_folders(*files: Path | None) -> None:
-    """Before any work: what is to be written at its end has a place."""
-    for file in files:
-        if file is not None and not file.parent.is_dir():
-            raise BadInput(f"{file}: there is no folder {file.parent}")
-        if file is not None and file.is_dir():
-            raise BadInput(f"{file}: a folder stands where a file is to be written")
-
-
 def lengths(given: str | None) -> list[int] | None:
     if given is None:
         return None

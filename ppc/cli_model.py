@@ -13,9 +13,19 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
+from ppc.cli_files import (
+    STDOUT,
+    beside,
+    check_files,
+    check_outputs,
+    check_own,
+    check_places,
+    stacked,
+    write_outputs,
+    write_text,
+)
 from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
 from ppc.cli_results import (
-    check_outputs,
     document,
     labels,
     mega,
@@ -23,10 +33,10 @@ from ppc.cli_results import (
     say,
     show,
     show_headroom,
-    stacked,
-    write,
+    teller,
 )
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.base.files import check_place
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.session.simulate import refuse_wraps
 
@@ -56,6 +66,9 @@ def compile_(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
     output: Annotated[
         Path | None, typer.Option("-o", "--out", help="Where to write the plan; the weights go beside it.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Where to write the weights; default: beside the plan, as .weights.")
     ] = None,
     seq_len: Annotated[
         str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
@@ -113,7 +126,12 @@ def compile_(
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
     from ppc.backend.public import groups
 
-    inputs.check_folders(output, emit_onnx)
+    check_places(as_json, out=output, weights=weights, emit_onnx=emit_onnx)
+    check_files(out=output, weights=weights, emit_onnx=emit_onnx)
+    if output is not None:
+        weights = weights or beside(output, ".weights")
+        check_place(weights)
+        check_own(output, weights)
     begun = time.perf_counter()
     asked: dict[str, Any] = {
         "seq_len": inputs.lengths(seq_len),
@@ -122,7 +140,7 @@ def compile_(
         "profile": profile,
         "calibrate": _samples(calibrate, tokenizer),
     }
-    if output is None:
+    if output is None or weights is None:
         _emit(model, emit_onnx, asked, as_json)
         return
     compiled = ppc.compile(
@@ -135,7 +153,6 @@ def compile_(
         guard=_guard(guard, no_guard),
         emit_onnx=emit_onnx,
     )
-    weights = output.with_suffix(".weights")
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
     for group in groups(summary["public"]):
@@ -206,17 +223,17 @@ def inspect(
     """Cost by step, why it is so, formats, and who sees what."""
     from ppc.backend.report import describe, summary
 
-    inputs.check_folders(html)
+    check_places(as_json, html=html)
     loaded, link = ppc.load_plan(plan), parse_network(network)
     if html is not None:
         from ppc.backend.html import page
 
-        html.write_text(page(summary(loaded, link), inputs.simulated(simulation)), encoding="utf-8")
+        write_text(html, page(summary(loaded, link), inputs.simulated(simulation)))
     if as_json:
         print_json(summary(loaded, link))
     elif html is None:
         print(describe(loaded, link))
-    else:
+    elif html != STDOUT:
         print(f"{html}  {html.stat().st_size:,} bytes")
 
 
@@ -264,12 +281,12 @@ def simulate(
 
     Exit status 6 where one left its ring: two parties would give nonsense for that input.
     """
-    inputs.check_folders(output)
+    check_places(as_json, out=output)
     check_outputs(output)
     loaded = ppc.load_plan(plan)
     named = labels(label_file, loaded)
     samples, several = inputs.asked(loaded, input_, text or [], text_pair or [], text_file, tokenizer)
-    held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
+    held = ppc.load_weights(weights or beside(plan, ".weights"), loaded)
     if against is not None:
         from ppc.backend.compare import error_by_layer
 
@@ -282,14 +299,15 @@ def simulate(
     refuse_wraps(simulated)
     found = [each.outputs for each in simulated]
     outputs = stacked(found) if several else found[0]
-    write(output, outputs)
+    write_outputs(output, found, several=several)
     if as_json:
         places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
         print_json({**document(outputs, named), "errors": rows, "agreement": agreed, "headroom": places})
         return
-    show_headroom(near, print)
+    tell = teller(output)
+    show_headroom(near, tell)
     for row in rows:
-        print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
+        tell(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
     for each in agreed:
-        print(f"{each['same']} of {each['compared']} places as in {against}  {each['name']}")
+        tell(f"{each['same']} of {each['compared']} places as in {against}  {each['name']}")
     show(outputs, named, output)

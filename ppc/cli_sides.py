@@ -9,6 +9,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
+from ppc.cli_files import beside, check_outputs, check_places, write_document, write_outputs
 from ppc.cli_options import (
     ADDRESS,
     PATIENCE,
@@ -35,17 +36,13 @@ from ppc.cli_options import (
 )
 from ppc.cli_results import (
     Bar,
-    check_outputs,
     document,
     finish,
     labels,
     print_json,
     say,
     show,
-    stacked,
     trusted,
-    write,
-    write_report,
 )
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
@@ -85,14 +82,14 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one side of the computation, with prepared material where both sides hold it."""
-    inputs.check_folders(output, report)
+    check_places(as_json, out=output, report=report)
     check_outputs(output)
-    at = None if fresh else store or plan.with_suffix(".prepared")
+    at = None if fresh else store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     if isinstance(end, ppc.Server):
 
         def done(result: reports.Report) -> None:
-            write_report(report, result)
+            write_document(report, result)
             finish(result)
             if as_json:
                 print_json(result)
@@ -111,8 +108,8 @@ def run(
             show(trusted(outcome), named, output, sample=sample)
         every.append(outcome)
     if several or not every[0].left:
-        write(output, stacked([trusted(each) for each in every]) if several else trusted(every[0]))
-    write_report(report, {"inferences": [each.report for each in every]} if several else every[0].report)
+        write_outputs(output, [trusted(each) for each in every], several=several)
+    write_document(report, {"inferences": [each.report for each in every]} if several else every[0].report)
     if as_json:
         documents = [
             {**({"outputs": None} if each.left else document(trusted(each), named)), "report": each.report}
@@ -142,12 +139,12 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
-    inputs.check_folders(report)
-    at = store or plan.with_suffix(".prepared")
+    check_places(as_json, report=report)
+    at = store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     address = inputs.address(listen if role is SERVER else connect)
     outcome = end.prepare(count, address)
-    write_report(report, outcome.report)
+    write_document(report, outcome.report)
     finish(outcome.report)
     if as_json:
         print_json({"prepared": outcome.material, "store": str(at), "report": outcome.report})
@@ -178,5 +175,5 @@ def _end(
     if (cert is None) != (key is None):
         raise BadInput("TLS at the server needs both --tls-cert and --tls-key")
     own = ServerTls(cert, key) if cert and key else None
-    held = ppc.load_weights(weights or path.with_suffix(".weights"), plan)
+    held = ppc.load_weights(weights or beside(path, ".weights"), plan)
     return ppc.Server(plan, held, options, store=store, tls=own)

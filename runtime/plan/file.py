@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import BadInput, BadPlan
+from ..base.files import whole
 from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
@@ -197,7 +198,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
 
 def save(plan: Plan, path: Path) -> None:
     digest = hashlib.blake2b(plan.body, digest_size=DIGEST).digest()
-    path.write_bytes(MAGIC + digest + plan.body)
+    with whole(path) as part:
+        part.write_bytes(MAGIC + digest + plan.body)
+
+
+def hash_of(path: Path) -> str | None:
+    """The hash of the plan that a file says it holds; None where it is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC) + DIGEST)
+    return head[len(MAGIC) :].hex() if head.startswith(MAGIC) else None
 
 
 def load(path: Path) -> Plan:
@@ -311,11 +322,17 @@ Weights = dict[str, Integers]
 
 def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
     """The server's integers, in the narrowest type that holds each tensor, and the digest of them all."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     narrow = {spec.name: _narrow(spec, weights) for spec in all_weights(plan)}
     content = weights_digest(plan, weights).hex()
-    save_file(narrow, str(path), metadata={"plan": plan.hash, "content": content})
+    try:
+        with whole(path) as part:
+            # one entry: of several the library changes the order from run to run
+            save_file(narrow, str(part), metadata={"plan": f"{plan.hash} {content}"})
+    except SafetensorError as error:  # a full disk
+        raise BadInput(f"{path}: cannot be written: {error}") from None
 
 
 def load_weights(path: Path, plan: Plan) -> Weights:
@@ -325,12 +342,9 @@ def load_weights(path: Path, plan: Plan) -> Weights:
 
     try:
         with safe_open(str(path), framework="numpy") as file:
-            said = file.metadata() or {}
-            belongs = said.get("plan")
+            belongs, _, content = (file.metadata() or {}).get("plan", "").partition(" ")
             if belongs != plan.hash:
-                raise BadPlan(
-                    f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…"
-                )
+                raise BadPlan(f"{path}: weights of plan {belongs[:12]}…, but the plan is {plan.hash[:12]}…")
             names = set(file.keys())
             weights = {w.name: file.get_tensor(w.name) for w in all_weights(plan) if w.name in names}
     except FileNotFoundError:
@@ -340,9 +354,20 @@ def load_weights(path: Path, plan: Plan) -> Weights:
     except (SafetensorError, OSError, TypeError, AttributeError) as error:  # types that numpy does not have
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
     check_weights(weights, plan, str(path))
-    if said.get("content") != weights_digest(plan, weights).hex():
+    if content != weights_digest(plan, weights).hex():
         raise BadPlan(f"{path}: damaged, its checksum does not match; copy or compile it again")
     return weights
+
+
+def weights_belong(path: Path) -> str | None:
+    """The hash of the plan that a file's weights are of; None where it holds none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return (file.metadata() or {}).get("plan", "").partition(" ")[0] or None
+    except (SafetensorError, OSError):
+        return None
 
 
 def weights_digest(plan: Plan, weights: Weights) -> bytes:

@@ -183,8 +183,8 @@ def test_a_file_that_holds_no_texts(place, tmp_path, text, words):
         (("--text", "w1", "--text-file", "texts.txt"), "either --input FILE or --text"),
         (("--text", "w1", "--text", "w2 " * 7), "7 tokens, the plan holds 6"),
         (("--text", "w1", "--input", "in.npz"), "either --input FILE or --text"),
-        (("--text", "w1", "-o", "out.txt"), r"-o out.txt: .* .npz or .json"),
-        (("--text", "w1", "-o", "out"), r"-o out: .* .npz or .json"),
+        (("--text", "w1", "-o", "out.txt"), "--out out.txt: .*npz, .json, .jsonl"),
+        (("--text", "w1", "-o", "out"), "--out out: .*npz, .json, .jsonl"),
         (("--text", "w1", "--labels", "none.json"), "none.json"),
     ],
 )

@@ -50,8 +50,8 @@ MUTATIONS = (
         "weights-damaged",
         "weights that changed on the disk are not served",
         "runtime/plan/file.py",
-        '    if said.get("content") != weights_digest(plan, weights).hex():\n',
-        '    if said.get("content") is None:\n',
+        "    if content != weights_digest(plan, weights).hex():\n",
+        "    if not content:\n",
         (f"{PLAN}::test_weights_that_changed_on_the_disk_are_refused",),
     ),
     Mutation(
