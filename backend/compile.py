@@ -31,6 +31,7 @@ from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.passes.feasible import feasible
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
+from ppc.runtime.session.inputs import named
 
 Feeds = Mapping[str, ArrayLike]
 Samples = Sequence[Feeds] | TextSamples
@@ -102,6 +103,7 @@ def compile_model(
 
     The same arguments give the same bytes. Raises errors with an ``exit_status`` that name the node.
     """
+    passes.find_profile(profile)  # before the model is read, which may take long
     lengths: Sequence[int | None] = (
         [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
     )
@@ -172,6 +174,7 @@ def emit_model(
 
     Arguments and errors as of `compile_model`; of several lengths it is the greatest.
     """
+    passes.find_profile(profile)
     log.info("reading %s", model)
     length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
     chosen = tuple(outputs) if outputs else None
@@ -199,20 +202,26 @@ def _cut(graph: Graph, samples: Samples | None) -> list[dict[str, NDArray[Any]]]
         return None
     if isinstance(samples, TextSamples):
         samples = samples.of(graph)
-    rows = looked_up(graph)
+    rows, names = looked_up(graph), [each.name for each in graph.inputs]
+    every = [named(sample, names, "calibration") for sample in samples]
     return [
-        {each.name: _sample(each, sample, rows.get(each.name)) for each in graph.inputs} for sample in samples
+        {each.name: _sample(each, sample, rows.get(each.name)) for each in graph.inputs} for sample in every
     ]
 
 
 def _sample(wanted: Input, sample: Feeds, rows: int | None) -> NDArray[Any]:
+    """One input of a sample, also without the axis of the batch, which is 1."""
     if wanted.name not in sample:
         raise BadInput(f"calibration: a sample without input {wanted.name!r}")
     value, shape = np.asarray(sample[wanted.name]), wanted.type.shape
+    if shape[:1] == (1,) and value.ndim == len(shape) - 1:
+        value = value[None]
     if value.ndim != len(shape) or any(n < d for n, d in zip(value.shape, shape, strict=True)):
-        stacked = "; samples are stacked on a first axis" if value.ndim == len(shape) - 1 else ""
+        batches = [shape, shape[1:]] if shape[:1] == (1,) else [shape]
+        files = " or ".join(f"(samples, {', '.join(map(str, each))})" for each in batches)
         raise BadInput(
-            f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}{stacked}"
+            f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape} or longer; "
+            f"samples are stacked on a first axis, so that a file holds {files}"
         )
     kinds = "fiub" if wanted.type.num == FLOAT else "iub"
     if value.dtype.kind not in kinds:

@@ -36,11 +36,32 @@ NEEDS = {
 """What a command would pass over, without saying so, where the other is not given."""
 
 
+MEANT = {
+    **dict.fromkeys(
+        ("--length", "--max-length", "--seq-length", "--sequence", "--sequence-length", "--tokens"),
+        "the prompt's length in tokens is --seq-len",
+    ),
+    **dict.fromkeys(("--host", "--port", "--address"), "an address is HOST:PORT, of --listen or --connect"),
+    **dict.fromkeys(("--server", "--client"), "which side this is says --role"),
+    **dict.fromkeys(("--output-file", "--outfile"), "where to write is --out"),
+    **dict.fromkeys(("--tls", "--ssl"), "TLS is turned on by --tls-cert and --tls-key, and by --tls-ca"),
+    "--batch-size": "a plan is for one prompt; several are run one by one, of --text-file for one",
+    "--batch": "a plan is for one prompt; several are run one by one, of --text-file for one",
+}
+"""What one may have meant by an option that there is not."""
+
+
 class Command(TyperCommand):
     """One that refuses, before it does anything, what it would otherwise pass over unseen."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        try:
+            values, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        except Exception as fault:  # typer has a copy of click's own class
+            name = getattr(fault, "option_name", None)
+            if name not in MEANT:
+                raise
+            raise BadInput(f"there is no option {name}: {MEANT[name]}") from None
         options = [each for each in order if each.opts[0].startswith("-")]
         for each in options:
             if order.count(each) > 1 and not getattr(each, "multiple", False):

@@ -13,6 +13,7 @@ import numpy as np
 import ppc
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.service.dataset import read_texts
+from ppc.runtime.session.inputs import UNNAMED, named
 
 if TYPE_CHECKING:
     from ppc.backend.compare import LayerError
@@ -60,13 +61,15 @@ def address(text: str) -> tuple[str, int]:
 
 
 def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """npz or json; BadInput names the file and what is wrong."""
+    """npz, npy (one array, `UNNAMED`) or json; BadInput names the file and what is wrong."""
     try:
         if path.suffix == ".json":
             document = json.loads(path.read_text())
             if not isinstance(document, dict):
                 raise BadInput(f"{path}: a JSON object of input names is wanted")
             return {name: np.asarray(value) for name, value in document.items()}
+        if path.suffix == ".npy":
+            return {UNNAMED: np.load(path, allow_pickle=False)}
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
@@ -77,7 +80,7 @@ def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         reason = (
             str(error).partition(". ")[0] or type(error).__name__
         )  # numpy goes on with how to load pickles
-        raise BadInput(f"{path}: neither npz nor JSON of numbers: {reason}") from None
+        raise BadInput(f"{path}: neither npz, npy nor JSON of numbers: {reason}") from None
 
 
 def simulated(path: Path | None) -> list[LayerError]:
@@ -95,13 +98,13 @@ def simulated(path: Path | None) -> list[LayerError]:
 
 def samples(path: Path, tokenizer: Path | None) -> Samples:
     """Calibration data: inputs, or texts with a tokenizer."""
-    if path.suffix in (".npz", ".json"):
+    if path.suffix in (".npz", ".npy", ".json"):
         if tokenizer:
             raise BadInput(f"--tokenizer is for calibration texts, and {path} holds inputs")
         return _unstacked(path, read_inputs(path))
     if tokenizer is None:
         raise BadInput(
-            f"{path}: texts to calibrate on need --tokenizer tokenizer.json; inputs are .npz or .json"
+            f"{path}: texts to calibrate on need --tokenizer tokenizer.json; inputs are .npz, .npy or .json"
         )
     from ppc.backend.samples import TextSamples
 
@@ -110,7 +113,7 @@ def samples(path: Path, tokenizer: Path | None) -> Samples:
 
 def one_or_more(plan: ppc.Plan, path: Path) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:
     """The samples of a file, and whether they are stacked: then every input has an axis before the plan's."""
-    given = read_inputs(path)
+    given = named(read_inputs(path), [spec.name for spec in plan.inputs], str(path))
     ranks = {spec.name: len(spec.shape) for spec in plan.inputs}
     stacked = {name: value.ndim == ranks[name] + 1 for name, value in given.items() if name in ranks}
     if not any(stacked.values()):

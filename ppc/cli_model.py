@@ -24,7 +24,17 @@ from ppc.cli_files import (
     write_outputs,
     write_text,
 )
-from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
+from ppc.cli_options import (
+    Json,
+    Labelled,
+    PlanFile,
+    SeqLen,
+    TextFile,
+    TextPairs,
+    Texts,
+    TokenizerFile,
+    Written,
+)
 from ppc.cli_results import (
     document,
     labels,
@@ -43,22 +53,27 @@ from ppc.runtime.session.simulate import refuse_wraps
 
 def check(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
-    seq_len: Annotated[int | None, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")] = None,
+    seq_len: SeqLen = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List every operator: who owns it, how it will run, and all that is not supported."""
-    from ppc.backend.check import as_text, check_model
+    """List every operator: who owns it, how it will run, and all that is not supported; and the outputs."""
+    from ppc.backend.check import as_text, check_model, outputs_as_text
 
-    found = check_model(
-        model, seq_len=seq_len, dims=inputs.dims(dim or []), outputs=tuple(outputs) if outputs else None
-    )
+    lengths: list[int | None] = [*sorted(set(inputs.lengths(seq_len) or ()), reverse=True)] or [None]
+    dims, kept = inputs.dims(dim or []), tuple(outputs) if outputs else None
+    every = [check_model(model, seq_len=n, dims=dims, outputs=kept) for n in lengths]
+    first, several = every[0], len(every) > 1
     if as_json:
-        print_json({"model": str(model), **found.document()})
-    else:
-        print(as_text(found))
-    if not found.supported:
+        parts = [{"seq_len": n, **found.document()} for n, found in zip(lengths, every, strict=True)]
+        print_json({"model": str(model), **({"lengths": parts} if several else first.document())})
+    for n, found in zip(lengths, every, strict=True) if not as_json else ():
+        if several:
+            print(f"at {n} tokens:")
+        alike = found is not first and found.rows == first.rows  # the same operators, of other shapes
+        print("\n".join(outputs_as_text(found)) if alike else as_text(found))
+    if not all(found.supported for found in every):
         raise typer.Exit(3)
 
 
@@ -70,9 +85,7 @@ def compile_(
     weights: Annotated[
         Path | None, typer.Option(help="Where to write the weights; default: beside the plan, as .weights.")
     ] = None,
-    seq_len: Annotated[
-        str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
-    ] = None,
+    seq_len: SeqLen = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     profile: Annotated[
         str, typer.Option(help="What functions are replaced by: exact, friendly, menu, or FILE.toml.")
@@ -263,7 +276,9 @@ def simulate(
     plan: PlanFile,
     input_: Annotated[
         Path | None,
-        typer.Option("--input", help="The client's inputs: npz or json; or samples stacked on a first axis."),
+        typer.Option(
+            "--input", help="The client's inputs: npz, npy or json; or samples stacked on a first axis."
+        ),
     ] = None,
     text: Texts = None,
     text_pair: TextPairs = None,

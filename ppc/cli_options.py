@@ -34,6 +34,9 @@ TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; tu
 ADDRESS = "127.0.0.1:7766"
 PATIENCE = 30.0
 """Seconds for which a client waits for a server that does not listen yet; never longer than --timeout."""
+SeqLen = Annotated[
+    str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
+]
 PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
 
 
@@ -50,7 +53,13 @@ TextFile = Annotated[
         "--text-file", help="Prompts, a line each, with --tokenizer; of a pair the second behind a tab."
     ),
 ]
-TokenizerFile = Annotated[Path | None, typer.Option("--tokenizer", help="tokenizer.json")]
+TokenizerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokenizer",
+        help="tokenizer.json, a folder with one, or the name of a model on the Hugging Face hub.",
+    ),
+]
 Labelled = Annotated[
     Path | None,
     typer.Option(
@@ -65,4 +74,6 @@ TextColumns = Annotated[
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut texts that are too long; otherwise they are refused.")
 ]
-Written = Annotated[Path | None, typer.Option("-o", "--out", help="Write the outputs, as .npz or .json.")]
+Written = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Write the outputs, as .npz, .json or .jsonl, or to -.")
+]

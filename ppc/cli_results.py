@@ -46,8 +46,25 @@ def mega(count: float) -> str:
     return f"{count / 1e6:.2f} MB"
 
 
+_documents = 0
+"""That this command has printed."""
+
+
+def begin() -> None:
+    """A command begins, which has printed no document yet."""
+    global _documents
+    _documents = 0
+
+
 def print_json(document: Mapping[str, object]) -> None:
+    global _documents
     print(json.dumps(document))
+    _documents += 1
+
+
+def answered() -> bool:
+    """Whether this command has printed a document, which is then the only one."""
+    return _documents > 0
 
 
 def trusted(outcome: reports.Outcome) -> Outputs:

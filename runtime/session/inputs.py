@@ -152,6 +152,21 @@ def _check_range(spec: InputSpec, value: Array) -> None:
             raise RangeFault(f"{said}, {_REMEDY[spec.bound]}")
 
 
+UNNAMED = ""
+"""What an array is called in a file that holds one and no names, .npy."""
+
+
+def named(feeds: Mapping[str, ArrayLike], names: Sequence[str], source: str) -> dict[str, Array]:
+    """``feeds`` of ``source``, where an array without a name is that of the only input; BadInput where there
+    are others."""
+    given = {name: np.asarray(value) for name, value in feeds.items()}
+    if UNNAMED not in given:
+        return given
+    if len(names) != 1:
+        raise BadInput(f"{source}: one array, and the inputs are {', '.join(names)}; give them as npz")
+    return {names[0]: given[UNNAMED]}
+
+
 @contextmanager
 def naming(sample: int, of: int) -> Iterator[None]:
     """A fault says which of ``of`` samples it is about, where those are several."""

@@ -325,8 +325,8 @@ def test_commands_that_are_not_complete(place):
         (("small.onnx", "--seq-len", 8, "--profile", "nope"), ["nope", "exact"]),
         (("small.onnx", "--seq-len", 8, "--calibrate", "none.npz"), ["none.npz"]),
         (
-            ("small.onnx", "--seq-len", 8, "--calibrate", "in.json"),
-            ["calibration", r"shape \(8,\)", r"\(1, 8\)"],
+            ("small.onnx", "--seq-len", 9, "--calibrate", "in.json"),
+            [r"shape \(1, 8\)", r"wants \(1, 9\) or longer", r"holds \(samples, 1, 9\) or \(samples, 9\)"],
         ),
     ],
 )
