@@ -31,6 +31,7 @@ from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.passes.feasible import feasible
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
+from ppc.runtime.session.executor import Progress
 from ppc.runtime.session.inputs import named
 
 Feeds = Mapping[str, ArrayLike]
@@ -78,6 +79,7 @@ def compile_model(
     guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
     emit_onnx: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Compiled:
     """Compile an ONNX transformer.
 
@@ -100,6 +102,7 @@ def compile_model(
             that is not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
         byte_price: seconds that a byte costs on the network that choices are made for.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
+        progress: called with what is going on, how many of its parts are done, and of how many.
 
     The same arguments give the same bytes. Raises errors with an ``exit_status`` that name the node.
     """
@@ -118,6 +121,7 @@ def compile_model(
         margin=margin,
         guard=guard != "off",
     )
+    part = _Parts(progress, len(lengths))
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = tuple(outputs) if outputs else None
@@ -125,6 +129,7 @@ def compile_model(
         with refusing(again):
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
             feasible(told.graph)
+        part.done(0)
         graph, axes = told.graph, axes or told.axes
         chosen_alone = argmaxes(graph, reveal)
         opened += told.opened
@@ -133,7 +138,7 @@ def compile_model(
             for line in rounding.told(model, graph, samples or random_feeds(graph)):
                 log.info(line)
         log.info("choosing approximations, scales and rings")
-        state = _passed(graph, wanted, samples, "", again)
+        state = _passed(graph, wanted, samples, "", again, part.done)
         for each in state.inputs if applied is None else ():
             log.info(each)
         for note in state.notes:
@@ -157,6 +162,7 @@ def compile_model(
                     locate=guard == "locate",
                 )
             )
+        part.length_done()
     return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)
 
 
@@ -246,9 +252,33 @@ def _passed(
     feeds: Sequence[Mapping[str, NDArray[Any]]] | None,
     stop_after: str,
     again: Callable[[], Checked],
+    done: Callable[[int], None] = lambda stages: None,
 ) -> passes.State:
     with refusing(again):
-        return passes.run(graph, options, feeds, stop_after)
+        return passes.run(graph, options, feeds, stop_after, done)
+
+
+class _Parts:
+    """How far compiling is: of every length reading it, the stages of the pipeline, and lowering."""
+
+    def __init__(self, progress: Progress | None, lengths: int) -> None:
+        self._progress = progress
+        self._each = len(passes.PIPELINE) + 2
+        self._total = lengths * self._each
+        self._before = self._done = 0
+
+    def done(self, stages: int) -> None:
+        """It is read, and so many stages are done; one that is taken again goes no step back."""
+        self._tell(self._before + 1 + stages)
+
+    def length_done(self) -> None:
+        self._before += self._each
+        self._tell(self._before)
+
+    def _tell(self, parts: int) -> None:
+        self._done = max(self._done, parts)
+        if self._progress:
+            self._progress("compiling", self._done, self._total)
 
 
 @contextmanager

@@ -65,6 +65,7 @@ def compile(
     network: str = DEFAULT_NETWORK,
     guard: Literal["one", "locate", "off"] = "one",
     emit_onnx: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Compiled:
     """Compile an ONNX transformer; needs the ONNX packages, which running a plan does not.
 
@@ -88,6 +89,7 @@ def compile(
             is not to be trusted is then refused (`Outcome.outputs`). ``locate`` tells the client which value
             left its limits, at a bit for each; ``off`` leaves it out.
         emit_onnx: where to write the model as the profile makes it, as ONNX.
+        progress: called with what is going on, how much of it is done, and of how much.
 
     The same arguments give the same bytes. Errors carry an ``exit_status`` and name the node, file or field.
     """
@@ -106,6 +108,7 @@ def compile(
         byte_price=parse_network(network).byte_price,
         guard=guard,
         emit_onnx=emit_onnx,
+        progress=progress,
     )
 
 

@@ -36,6 +36,7 @@ from ppc.cli_options import (
     Written,
 )
 from ppc.cli_results import (
+    Bar,
     document,
     labels,
     mega,
@@ -156,16 +157,18 @@ def compile_(
     if output is None or weights is None:
         _emit(model, emit_onnx, asked, as_json)
         return
-    compiled = ppc.compile(
-        model,
-        **asked,
-        reveal=inputs.reveal(reveal or []),
-        max_error=max_error,
-        margin=margin,
-        network=network,
-        guard=_guard(guard, no_guard),
-        emit_onnx=emit_onnx,
-    )
+    with Bar() as bar:
+        compiled = ppc.compile(
+            model,
+            **asked,
+            reveal=inputs.reveal(reveal or []),
+            max_error=max_error,
+            margin=margin,
+            network=network,
+            guard=_guard(guard, no_guard),
+            emit_onnx=emit_onnx,
+            progress=bar,
+        )
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
     for group in groups(summary["public"]):
@@ -302,12 +305,14 @@ def simulate(
     named = labels(label_file, loaded)
     samples, several = inputs.asked(loaded, input_, text or [], text_pair or [], text_file, tokenizer)
     held = ppc.load_weights(weights or beside(plan, ".weights"), loaded)
-    if against is not None:
-        from ppc.backend.compare import error_by_layer
+    with Bar() as bar:
+        if against is not None:
+            from ppc.backend.compare import error_by_layer
 
-        simulated, rows, agreed = error_by_layer(loaded, held, samples, against)
-    else:
-        simulated, rows, agreed = ppc.Simulator(loaded, held).run(samples, wrapping=True), [], []
+            simulated, rows, agreed = error_by_layer(loaded, held, samples, against, bar)
+        else:
+            simulator = ppc.Simulator(loaded, held)
+            simulated, rows, agreed = simulator.run(samples, wrapping=True, progress=bar), [], []
     near = ppc.headroom(simulated)
     if any(each.wraps for each in simulated):
         show_headroom(near, say)

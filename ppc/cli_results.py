@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 import ppc
 from ppc.cli_files import STDOUT, Outputs, plain
@@ -121,10 +129,14 @@ def finish(report: reports.Report) -> None:
 
 
 class Bar:
-    """A progress bar on a terminal; silence elsewhere. Called with (phase, done, total)."""
+    """Progress on a terminal, with the time taken and about what is left; silence elsewhere; called with
+    (phase, done, total)."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+            TextColumn("left about"), TimeRemainingColumn(),
+        )  # fmt: skip
         self._progress = Progress(*columns, console=log, transient=True, disable=not log.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 

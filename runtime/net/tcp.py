@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..base.errors import NetworkFault, PeerLeft
@@ -17,6 +19,8 @@ from .shaping import Pace
 from .stream import SocketStream, Stream
 
 CLOSING_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class TcpTransport:
@@ -143,16 +147,26 @@ def listen(address: tuple[str, int]) -> socket.socket:
 
 
 def connect(address: tuple[str, int], patience: float = 30.0) -> socket.socket:
-    """Connect, trying again for ``patience`` seconds while nobody listens yet."""
-    until = time.monotonic() + patience
+    """Connect, trying again for ``patience`` seconds while nobody listens yet, of which the log tells."""
+    where, until, waiting = shown(address), time.monotonic() + patience, False
     while True:
         try:
-            return socket.create_connection(address, timeout=10)
+            found = socket.create_connection(address, timeout=10)
+            log.info("connected to %s", where)
+            return found
         except OSError as error:
             if time.monotonic() >= until or isinstance(error, socket.gaierror):
-                where = f"{address[0]}:{address[1]}"
                 raise NetworkFault(f"cannot reach a server at {where}: {error.strerror or error}") from None
+            if not waiting:
+                waiting = True
+                log.info("waiting up to %g seconds for a server at %s", patience, where)
             time.sleep(0.1)
+
+
+def shown(address: Sequence[object]) -> str:
+    """HOST:PORT, of a socket's address too; an IPv6 host in brackets."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
 def link(stream: object, shape: Network | None) -> Network:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..base.errors import RuntimeFault
 from ..net.stream import Stream
-from ..net.tcp import listen
+from ..net.tcp import listen, shown
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
 from ..plan.file import Plan, Weights, check_promises, check_weights
@@ -69,10 +69,11 @@ class Server:
         """
         self._shelf.there()  # what it takes to open a store, no client should wait for
         with listen(address) as listener:
-            host, port = listener.getsockname()[:2]
-            log.info("serving plan %s on %s:%d", self.plan.hash[:12], host, port)
+            plan = self.plan.hash[:12]
+            log.info("serving plan %s on %s", plan, shown(listener.getsockname()))
             while True:
                 connection, peer = listener.accept()
+                log.info("%s connected, for plan %s", shown(peer), plan)
                 try:
                     with closing(self.answer(connection)) as outcomes:
                         for outcome in outcomes:
@@ -82,7 +83,7 @@ class Server:
                 except RuntimeFault as fault:
                     if once:
                         raise
-                    log.warning("inference for %s failed: %s", peer[0], fault)
+                    log.warning("inference for %s failed: %s", shown(peer), fault)
 
     def answer(self, connection: socket.socket) -> Generator[Outcome, None, None]:
         """The inferences that a client asks for over a connected socket, which is closed at the end."""
@@ -102,11 +103,16 @@ class Server:
         """Wait for one client and prepare up to ``count`` inferences with it, as it asks."""
         store = self._shelf.made()
         with listen(address) as listener:
-            host, port = listener.getsockname()[:2]
-            log.info("preparing plan %s on %s:%d", self.plan.hash[:12], host, port)
-            connection = self._stream(listener.accept()[0])
+            log.info("preparing plan %s on %s", self.plan.hash[:12], shown(listener.getsockname()))
+            connection, peer = listener.accept()
+        log.info("%s connected, for plan %s", shown(peer), self.plan.hash[:12])
         session = Session(
-            SERVER, connection, self.plan, weights=self._weights, store=store, options=self._options
+            SERVER,
+            self._stream(connection),
+            self.plan,
+            weights=self._weights,
+            store=store,
+            options=self._options,
         )
         with session:
             return session.prepare(count)
