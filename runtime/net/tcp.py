@@ -8,11 +8,11 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 from ..base.errors import NetworkFault, PeerLeft
 from ..base.wire import Buffer
+from .address import shown
 from .deadline import SLOWEST, Deadline
 from .network import LAN, LOOPBACK, Network
 from .shaping import Pace
@@ -139,13 +139,6 @@ class TcpTransport:
             self._written += 1
 
 
-def listen(address: tuple[str, int]) -> socket.socket:
-    try:
-        return socket.create_server(address, reuse_port=False, backlog=1)
-    except OSError as error:
-        raise NetworkFault(f"cannot listen on {address[0]}:{address[1]}: {error.strerror or error}") from None
-
-
 def connect(address: tuple[str, int], patience: float = 30.0) -> socket.socket:
     """Connect, trying again for ``patience`` seconds while nobody listens yet, of which the log tells."""
     where, until, waiting = shown(address), time.monotonic() + patience, False
@@ -161,12 +154,6 @@ def connect(address: tuple[str, int], patience: float = 30.0) -> socket.socket:
                 waiting = True
                 log.info("waiting up to %g seconds for a server at %s", patience, where)
             time.sleep(0.1)
-
-
-def shown(address: Sequence[object]) -> str:
-    """HOST:PORT, of a socket's address too; an IPv6 host in brackets."""
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
 def link(stream: object, shape: Network | None) -> Network:

@@ -30,6 +30,9 @@ from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 MAGIC = b"PPCPLAN1"
 VERSION = 5
 DIGEST = 32
+RELEASES = {VERSION: "0.1.0"}
+"""Which release is of a version; of several the first."""
+
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
 
@@ -220,11 +223,22 @@ def load(path: Path) -> Plan:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     if data[: len(MAGIC)] != MAGIC:
-        raise BadPlan(f"{path}: not a plan of ppc version {VERSION}")
+        raise BadPlan(f"{path}: not a plan of ppc")
     digest, body = data[len(MAGIC) : len(MAGIC) + DIGEST], data[len(MAGIC) + DIGEST :]
     if hashlib.blake2b(body, digest_size=DIGEST).digest() != digest:
         raise BadPlan(f"{path}: damaged, its checksum does not match; copy or compile it again")
     return decode(body, str(path))
+
+
+def release(version: int) -> str:
+    """A version of plan and protocol in words."""
+    if version in RELEASES:
+        said = f"ppc {RELEASES[version]}"
+    elif version < min(RELEASES):
+        said = f"a ppc older than {RELEASES[min(RELEASES)]}"
+    else:
+        said = f"a ppc newer than {RELEASES[max(RELEASES)]}"
+    return f"{said} (plan version {version})"
 
 
 class Versioned(msgspec.Struct):
@@ -237,9 +251,8 @@ def decode(body: bytes, source: str = "plan") -> Plan:
     try:
         version = msgspec.msgpack.decode(body, type=Versioned).version
         if version != VERSION:
-            raise BadPlan(
-                f"{source}: written for protocol version {version}, this is {VERSION}; compile it again"
-            )
+            remedy = "update ppc, or compile it again" if version > VERSION else "compile it again"
+            raise BadPlan(f"{source}: written by {release(version)}, this is {release(VERSION)}; {remedy}")
         plan = msgspec.msgpack.decode(body, type=Plan)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadPlan(f"{source}: not a well-formed plan: {error}") from None

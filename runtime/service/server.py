@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from ..base.errors import RuntimeFault
+from ..net.address import Listener, shown
 from ..net.stream import Stream
-from ..net.tcp import listen, shown
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
 from ..plan.file import Plan, Weights, check_promises, check_weights
@@ -68,7 +68,7 @@ class Server:
             done: called with the report of each inference.
         """
         self._shelf.there()  # what it takes to open a store, no client should wait for
-        with listen(address) as listener:
+        with Listener(address) as listener:
             plan = self.plan.hash[:12]
             log.info("serving plan %s on %s", plan, shown(listener.getsockname()))
             while True:
@@ -102,7 +102,7 @@ class Server:
     def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
         """Wait for one client and prepare up to ``count`` inferences with it, as it asks."""
         store = self._shelf.made()
-        with listen(address) as listener:
+        with Listener(address) as listener:
             log.info("preparing plan %s on %s", self.plan.hash[:12], shown(listener.getsockname()))
             connection, peer = listener.accept()
         log.info("%s connected, for plan %s", shown(peer), self.plan.hash[:12])

@@ -24,7 +24,7 @@ from ..base.errors import PeerMismatch
 from ..net.channel import HEADER, Channel
 from ..party.party import Party
 from ..party.role import CLIENT, SERVER
-from ..plan.file import VERSION, Plan
+from ..plan.file import VERSION, Plan, release
 from .engines import checks_ot
 from .facts import facts
 from .material import ID, Store
@@ -94,13 +94,13 @@ def _hello(p: Party, plan: Plan) -> Hello:
     return MAGIC, VERSION, bytes.fromhex(plan.hash), facts(plan).digest_for(checks_ot(p))
 
 
-def _compare(p: Party, plan: Plan, mine: Hello, theirs: tuple[object, ...]) -> None:
+def _compare(p: Party, plan: Plan, mine: Hello, theirs: Hello) -> None:
     magic, version, hash, parameters = theirs
     if magic != MAGIC:
         raise PeerMismatch("the peer does not speak ppc")
     if version != VERSION:
         raise PeerMismatch(
-            f"protocol versions differ: {VERSION} here, {version} at the peer; update the older one"
+            f"versions differ: {release(VERSION)} here, {release(version)} at the peer; update the older one"
         )
     if hash != mine[2] and isinstance(hash, bytes):
         here, there = mine[2].hex()[:12], hash.hex()[:12]

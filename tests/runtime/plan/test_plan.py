@@ -14,17 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import VOCABULARY, tiny_feeds, tiny_plan, tiny_weights
 
+import ppc
 from ppc.runtime.base.errors import BadInput, BadPlan
 from ppc.runtime.base.function import Broadcast, CumSum, Gather, OneHot, Plain, Reshape, Slice, Top
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import (
     ANYWHERE,
+    VERSION,
     OutputSpec,
     WeightSpec,
     decode,
     load,
     load_weights,
+    release,
     save,
     save_weights,
 )
@@ -45,7 +48,7 @@ def test_a_plan_survives_the_disk(tmp_path):
 
 def test_a_plan_of_another_version_is_named_whatever_else_it_holds():
     said = msgspec.to_builtins(tiny_plan()) | {"version": 2, "options": {"seq_len": "16"}, "scale": 12}
-    told = r"^old.bin: written for protocol version 2, this is 5; compile it again$"
+    told = r"^old.bin: written by a ppc older than 0.1.0 \(plan version 2\), this is ppc 0.1.0 .*; compile"
     with pytest.raises(BadPlan, match=told):
         decode(msgspec.msgpack.encode(said), "old.bin")
 
@@ -307,6 +310,14 @@ def test_what_left_its_limits_is_named_where_a_guard_locates():
     located = msgspec.structs.replace(plan, steps=(*plan.steps[:25], step, *plan.steps[26:]))
     assert located.left(np.array([0.0, 1.0])) == ("/mul",)
     assert located.left(np.array([1.0, 0.0])) == ("/att/max",)
+
+
+def test_versions_are_told_by_their_releases():
+    assert release(VERSION) == f"ppc {ppc.__version__} (plan version {VERSION})"
+    assert release(VERSION + 1) == f"a ppc newer than {ppc.__version__} (plan version {VERSION + 1})"
+    newer = msgspec.msgpack.encode(msgspec.to_builtins(tiny_plan()) | {"version": VERSION + 1})
+    with pytest.raises(BadPlan, match="update ppc, or compile it again"):
+        decode(newer)
 
 
 def test_a_plan_that_is_not_there_is_the_users_mistake(tmp_path):
