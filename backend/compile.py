@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ppc import passes
+from ppc.backend.anonymous import anonymous
 from ppc.backend.check import Checked, check_model
 from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.lower import lower
@@ -29,6 +30,7 @@ from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
 from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.passes.feasible import feasible
+from ppc.passes.profile import SUFFIX
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 from ppc.runtime.session.executor import Progress
@@ -78,6 +80,7 @@ def compile_model(
     margin: float | None = None,
     guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
+    nameless: bool = False,
     emit_onnx: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
@@ -101,6 +104,7 @@ def compile_model(
         guard: whether values are watched while two parties compute, so that the client hears of an answer
             that is not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
         byte_price: seconds that a byte costs on the network that choices are made for.
+        nameless: leave names of tensors, and the model's, out of the plan.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
         progress: called with what is going on, how many of its parts are done, and of how many.
 
@@ -153,8 +157,8 @@ def compile_model(
             compiled.append(
                 lower(
                     state.graph,
-                    model=Path(model).name,
-                    profile=state.profile.name,
+                    model=graph.name,
+                    profile=_kind(state.profile.name),
                     options=options,
                     inputs=state.inputs,
                     argmaxes=chosen_alone,
@@ -163,7 +167,9 @@ def compile_model(
                 )
             )
         part.length_done()
-    return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)
+    merged = merge_lengths(compiled[::-1])
+    made = anonymous(*merged) if nameless else merged
+    return Compiled(*made, applied or (), tuple(dict.fromkeys(opened)), axes)
 
 
 def emit_model(
@@ -256,6 +262,11 @@ def _passed(
 ) -> passes.State:
     with refusing(again):
         return passes.run(graph, options, feeds, stop_after, done)
+
+
+def _kind(profile: str) -> str:
+    """What a plan says of the profile: what a file of rules is called is no part of what it does."""
+    return "of a TOML file" if profile.endswith(SUFFIX) else profile
 
 
 class _Parts:

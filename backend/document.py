@@ -160,3 +160,4 @@ class Summary(TypedDict):
     why: Why
     who_sees_what: list[Seen]
     public: list[PublicNumbers]
+    names: list[str]

@@ -51,6 +51,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "why": reasons(plan),
         "who_sees_what": who_sees_what(plan),
         "public": public_numbers(plan),
+        "names": sorted(names(plan)),
     }
 
 
@@ -61,7 +62,7 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     rows: list[Seen] = [
         {"value": "graph, operators, shapes, formats, knots of splines", "seen_by": "both"},
         {"value": f"size of the errors: {norms}", "seen_by": "both"},
-        {"value": f"names of {len(names(plan)):,} tensors", "seen_by": "both"},
+        {"value": _named(plan), "seen_by": "both"},
     ]
     rows += [{"value": f"of the model: {each}", "seen_by": "both"} for each in groups(public_numbers(plan))]
     rows += [
@@ -81,6 +82,15 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     if plan.guard is not None:
         rows.append({"value": _guarded(plan), "seen_by": "client"})
     return rows
+
+
+_FEW = 3
+
+
+def _named(plan: Plan) -> str:
+    said = sorted(names(plan))
+    shown = f"{', '.join(said[:_FEW])}{', …' if len(said) > _FEW else ''}"
+    return f"names of {len(said):,} tensors, all in --json: {shown}; and of the model: {plan.model or 'none'}"
 
 
 def _told(plan: Plan, out: OutputSpec) -> str:

@@ -64,6 +64,7 @@ def compile(
     margin: float | None = None,
     network: str = DEFAULT_NETWORK,
     guard: Literal["one", "locate", "off"] = "one",
+    anonymous: bool = False,
     emit_onnx: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
@@ -88,10 +89,12 @@ def compile(
         guard: whether the parties watch, for one bit, that values keep to what was calibrated: an answer that
             is not to be trusted is then refused (`Outcome.outputs`). ``locate`` tells the client which value
             left its limits, at a bit for each; ``off`` leaves it out.
+        anonymous: leave the names of tensors, and the model's own, out of the plan; `summary` lists them.
         emit_onnx: where to write the model as the profile makes it, as ONNX.
         progress: called with what is going on, how much of it is done, and of how much.
 
-    The same arguments give the same bytes. Errors carry an ``exit_status`` and name the node, file or field.
+    The same arguments and the same model give the same bytes, whatever its file is called. Errors carry an
+    ``exit_status`` and name the node, file or field.
     """
     from ppc.backend.compile import compile_model
 
@@ -107,6 +110,7 @@ def compile(
         margin=margin,
         byte_price=parse_network(network).byte_price,
         guard=guard,
+        nameless=anonymous,
         emit_onnx=emit_onnx,
         progress=progress,
     )

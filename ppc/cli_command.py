@@ -27,7 +27,17 @@ NOT_BOTH = (
 
 NEEDS = {
     "compile": dict.fromkeys(
-        ("--weights", "--reveal", "--max-error", "--margin", "--network", "--guard", "--no-guard"), "--out"
+        (
+            "--weights",
+            "--reveal",
+            "--max-error",
+            "--margin",
+            "--network",
+            "--guard",
+            "--no-guard",
+            "--anonymous",
+        ),
+        "--out",
     ),
     "inspect": {"--simulation": "--html"},
     "run": {"--text-pair": "--text"},

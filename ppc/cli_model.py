@@ -132,6 +132,9 @@ def compile_(
         ),
     ] = "one",
     no_guard: Annotated[bool, typer.Option("--no-guard", help="Leave that out.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Leave the model's names of its tensors out of the plan.")
+    ] = False,
     emit_onnx: Annotated[
         Path | None, typer.Option("--emit-onnx", help="Write the model as the profile makes it, as ONNX.")
     ] = None,
@@ -166,6 +169,7 @@ def compile_(
             margin=margin,
             network=network,
             guard=_guard(guard, no_guard),
+            anonymous=anonymous,
             emit_onnx=emit_onnx,
             progress=bar,
         )
