@@ -39,7 +39,7 @@ def test_a_flag_of_the_other_side():
         (("run", "p.bin", "--role", "client", "--role", "server"), "--role"),
         (("run", "p.bin", "--role", "client", "--tokenizer", "a", "--tokenizer", "b"), "--tokenizer"),
         (("prepare", "p.bin", "--role", "client", "--count", 1, "--count", 2), "--count"),
-        (("inspect", "p.bin", "--json", "--json"), "--json"),
+        (("inspect", "p.bin", "--html", "a", "--html", "b"), "--html"),
     ],
 )
 def test_an_option_that_is_no_list_is_given_once(command, option):
