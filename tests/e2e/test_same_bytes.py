@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from found_files import decoder, fused_bert
 from small import ROOT
 from text_model import text_model
 
 from models.tiny_bert import Shape, sample, tiny_bert
 
-KERNELS = ("Haswell", "Nehalem")
-"""Of OpenBLAS, with fused multiplication and addition and without; both run on what the other tests need."""
+KERNELS = ("Haswell", "Sandybridge", "SkylakeX")
+"""Of OpenBLAS: with AVX2, with AVX alone, and with AVX-512 where the processor has it."""
 
 LENGTH = 8
 
@@ -33,7 +34,7 @@ asked = {"calibrated": samples, "friendly": {**samples, "profile": "friendly"}, 
 for name in ("bert", "calibrated", "friendly", "decoder", "fused", "text"):
     made = ppc.compile(here / f"{name}.{called}.onnx", **{"seq_len": length, **asked.get(name, {})})
     made.save(here / f"{name}.{called}.bin", here / f"{name}.{called}.weights")
-products = np.random.default_rng(1).normal(size=(64, 64))
+products = np.random.default_rng(1).normal(size=(300, 300))
 (here / f"{called}.products").write_bytes((products @ products).tobytes())
 """
 
@@ -47,7 +48,7 @@ def _models(folder: Path, called: str) -> list[str]:
     return [*built, "text"]
 
 
-def test_six_models_on_two_kernels_and_under_two_names(tmp_path):
+def test_six_models_on_several_kernels_and_under_several_names(tmp_path):
     samples = [sample(LENGTH, used=2 + seed % 5, seed=seed) for seed in range(32)]
     np.savez(tmp_path / "bert.npz", **{name: np.stack([s[name] for s in samples]) for name in samples[0]})
     for kernel in KERNELS:
@@ -56,11 +57,9 @@ def test_six_models_on_two_kernels_and_under_two_names(tmp_path):
         command = [sys.executable, "-c", _COMPILE, str(tmp_path), kernel, str(LENGTH)]
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    one, other = ([tmp_path / f"{name}.{kernel}" for name in names] for kernel in KERNELS)
-    products = [(tmp_path / f"{kernel}.products").read_bytes() for kernel in KERNELS]
-    assert products[0] != products[1], "the two kernels are one: this test tells nothing"
-    for a, b in zip(one, other, strict=True):
-        for ending in (".bin", ".weights"):
-            assert a.with_name(a.name + ending).read_bytes() == b.with_name(b.name + ending).read_bytes(), (
-                a.name
-            )
+    if len({(tmp_path / f"{kernel}.products").read_bytes() for kernel in KERNELS}) == 1:
+        pytest.skip("numpy has another BLAS, whose kernels are not chosen so")
+    for name in names:
+        for ending in ("bin", "weights"):
+            made = {(tmp_path / f"{name}.{kernel}.{ending}").read_bytes() for kernel in KERNELS}
+            assert len(made) == 1, f"{name}.{ending}"
