@@ -74,6 +74,9 @@ class NetworkUsed(TypedDict):
 
 
 class RatesUsed(TypedDict):
+    """``where`` is "on this machine", as far as it is known, or "on the reference machine"."""
+
+    where: str
     machine: str
     date: str
 

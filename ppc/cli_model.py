@@ -244,7 +244,10 @@ def inspect(
     from ppc.backend.report import describe, summary
 
     check_places(as_json, html=html)
+    from ppc.runtime.cost.quick import measured_once
+
     loaded, link = ppc.load_plan(plan), parse_network(network)
+    measured_once()
     if html is not None:
         from ppc.backend.html import page
 
@@ -259,7 +262,11 @@ def inspect(
 
 def bench(
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure this machine's rates and keep them for predictions.")
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Measure this machine's rates in full, and keep them for predictions.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -118,10 +118,11 @@ def _guess(said: Guess) -> str:
 
 def finish(report: reports.Report) -> None:
     """What it cost, a line a phase."""
+    where = report["predicted_seconds"]
     for phase in PHASES:
         got, said = report[phase], report["predicted"][phase]
         say(
-            f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f})  "
+            f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f} {where})  "
             f"sent {mega(got['sent'])} (predicted {mega(said['sent'])})  "
             f"received {mega(got['received'])} (predicted {mega(said['received'])})  "
             f"flights {got['flights']} (predicted {said['flights']})"
