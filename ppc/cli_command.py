@@ -14,7 +14,7 @@ OF_ROLE = {
     "server": ("--listen", "--weights", "--once", "--tls-cert", "--tls-key"),
     "client": (
         "--connect", "--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--labels", "--out",
-        "--tls-ca",
+        "--tls-ca", "--seq-len",
     ),
 }  # fmt: skip
 """Where a command has a role, what one side alone takes."""

@@ -128,6 +128,12 @@ def prepare(
     plan: PlanFile,
     role: Role,
     count: Annotated[int, typer.Option(min=1, help="Inferences; the lower of both sides' holds.")] = 1,
+    seq_len: Annotated[
+        int | None,
+        typer.Option(
+            "--seq-len", min=1, help="client: for prompts that run at this length; default: the greatest"
+        ),
+    ] = None,
     listen: Listen = ADDRESS,
     connect: Connect = ADDRESS,
     weights: Weights = None,
@@ -149,7 +155,13 @@ def prepare(
     at = store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     address = inputs.address(listen if role is SERVER else connect)
-    outcome = end.prepare(count, address)
+    outcome = (
+        end.prepare(count, address)
+        if isinstance(end, ppc.Server)
+        else end.prepare(count, address, seq_len=seq_len)
+    )
+    if (of := outcome.done.plan.options.seq_len) is not None and end.plan.shorter:
+        say(f"for prompts that run at {of} tokens; the plan has {_lengths(end.plan)}, each with --seq-len")
     write_document(report, outcome.report)
     finish(outcome.report)
     if as_json:
@@ -157,6 +169,10 @@ def prepare(
     else:
         for id in outcome.material:
             print(at / f"{id}.{role.value}")
+
+
+def _lengths(plan: ppc.Plan) -> str:
+    return ", ".join(str(each.options.seq_len) for each in plan.lengths)
 
 
 def _end(

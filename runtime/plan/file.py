@@ -138,6 +138,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
         """This plan and its shorter ones, ascending."""
         return (*self.shorter, self)
 
+    def at_length(self, seq_len: int) -> Plan:
+        """The plan of that length. BadInput where there is none."""
+        for each in self.lengths:
+            if each.options.seq_len == seq_len:
+                return each
+        there = ", ".join(str(each.options.seq_len) for each in self.lengths)
+        raise BadInput(f"--seq-len {seq_len}: the plan has the lengths {there}")
+
     def left(self, alarms: NDArray[np.float64]) -> tuple[str, ...]:
         """What left its limits by the guard's word: the tensors, or ANYWHERE where it does not locate."""
         step = None if self.guard is None else self.steps[self.guard]

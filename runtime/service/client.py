@@ -84,10 +84,16 @@ class Client:
             for each in given:
                 yield session.infer(each)
 
-    def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
-        """Setup and ``count`` offline phases, or as many as the server agrees to."""
+    def prepare(
+        self, count: int, address: tuple[str, int] = ADDRESS, *, seq_len: int | None = None
+    ) -> Outcome:
+        """Setup and ``count`` offline phases, or as many as the server agrees to, for prompts that run at
+        ``seq_len``, by default the greatest of the plan's lengths. BadInput where it has no such length.
+        """
+        plan = self.plan if seq_len is None else self.plan.at_length(seq_len)
+        _ = facts(plan).digest
         with self._session(address, self._shelf.made()) as session:
-            return session.prepare(count)
+            return session.prepare(count, plan)
 
     def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """What a server hears from now on is heard without delay: all that takes time is done before."""

@@ -18,7 +18,7 @@ from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
 from ..session.engines import checked, standard
 from ..session.executor import Progress
-from ..session.handshake import InferenceTerms, PreparationTerms, leave_alone
+from ..session.handshake import InferenceTerms, PreparationTerms
 from ..session.inputs import ClientInput
 from ..session.material import Store
 from .options import SessionOptions
@@ -78,10 +78,8 @@ class Session:
         Raises PeerMismatch, NetworkFault, RangeFault.
         """
         plan, store = self._plan, self._store
-        if given is not None and given.plan.hash != plan.hash:
-            if store is not None:
-                leave_alone(store)
-            plan, store = given.plan, None
+        if given is not None:
+            plan, store = given.plan, store and store.of(given.plan)
         terms = InferenceTerms(store)
         encoded = None if given is None else given.encoded
         with self._program() as progress:
@@ -90,13 +88,14 @@ class Session:
             )
         return self._outcome(done)
 
-    def prepare(self, count: int) -> Outcome:
-        """The offline phases of ``count`` inferences, or as many as the peer wants, into the store."""
+    def prepare(self, count: int, plan: Plan | None = None) -> Outcome:
+        """The offline phases of ``count`` inferences, or as many as the peer wants, into the store; at the
+        client for prompts of a shorter ``plan``'s length."""
         if self._store is None:
             raise ValueError("preparing needs a store")
         with self._program() as progress:
             done = self._connection.prepare(
-                self._plan,
+                plan or self._plan,
                 PreparationTerms(count),
                 store=self._store,
                 weights=self._weights,

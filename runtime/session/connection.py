@@ -133,7 +133,7 @@ class Connection:
             if store is None:
                 self._stored()
                 continue
-            with store.draft(id, made) as draft:
+            with store.of(plan).draft(id, made) as draft:
                 self._stored()
                 draft.publish()
         self.party.flush()

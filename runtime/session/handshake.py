@@ -171,18 +171,18 @@ class InferenceTerms(Terms):
         self._offered: list[bytes] = []
 
     def _offer(self) -> tuple[int, bytes]:
-        self._offered = self._store.ids(OFFERS) if self._store else []
+        self._offered = _ready(self._store) if self._store else []
         return len(self._offered), b"".join(self._offered)
 
     def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         if count > OFFERS:
             raise PeerMismatch(f"the client offers {count} ids, more than {OFFERS}")
-        if self._store and self._store.binding.plan != bytes.fromhex(plan.hash):
-            leave_alone(self._store)
-            return 0, b""
+        self._store = self._store and self._store.of(plan)
         for at in range(0, count * ID, ID):
             if self._claim(body[at : at + ID]):
                 return 1, body[at : at + ID]
+        if self._store:
+            _ready(self._store)
         return 0, b""
 
     def _conclude(self, count: int, body: bytes) -> bool:
@@ -248,10 +248,12 @@ class PreparationTerms(Terms):
         self.ids = [_id(both + i.to_bytes(4, "little")) for i in range(count)]
 
 
-def leave_alone(store: Store) -> None:
-    """Said where a shorter length runs than the greatest, for which alone material is prepared."""
-    if count := len(store.ids(OFFERS)):
-        log.info("what is prepared here (%d) is for the greatest length, and a shorter one runs", count)
+def _ready(store: Store) -> list[bytes]:
+    """What is prepared; where that is for other lengths of the plan alone, the log says so."""
+    ids = store.ids(OFFERS)
+    if store.elsewhere and not ids:
+        log.info("what is prepared here (%d) is for other lengths than the one that runs", store.elsewhere)
+    return ids
 
 
 def _id(seed: bytes) -> bytes:

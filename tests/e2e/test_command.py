@@ -16,6 +16,7 @@ ASKING = ("--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--l
         *[(verb, "client", "server", each) for verb in ("run", "prepare") for each in SERVER],
         *[(verb, "server", "client", each) for verb in ("run", "prepare") for each in CLIENT],
         *[("run", "server", "client", each) for each in ASKING],
+        ("prepare", "server", "client", "--seq-len"),
     ],
 )
 def test_what_belongs_to_the_other_side(verb, role, owner, option):

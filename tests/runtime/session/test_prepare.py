@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,32 +189,38 @@ def test_the_lower_count_holds_and_is_said(sides, server, client, said):
         assert sides.said[role] == ([line] if role in said else [])
 
 
-def test_material_for_another_length_is_left_alone_and_that_is_said(tmp_path):
-    """A plan of two lengths, material for the greater, a prompt that runs at the shorter."""
+def test_material_is_of_the_length_that_runs(tmp_path):
+    """A plan of two lengths, prepared for one of them: the other's prompts leave it alone, which is said."""
     plan, weights = merge_lengths([(tiny_plan("short"), tiny_weights()), (tiny_plan(), tiny_weights())])
+    encoded = ClientInput.of(tiny_plan(), tiny_feeds()).encoded
     stores = {
         role: open_store(tmp_path / role.value, plan, weights if role is SERVER else None) for role in Role
     }
-    fine(two({
-        SERVER: lambda sock: prepare(sock, plan, stores[SERVER], 1, weights, timeout=20),
-        CLIENT: lambda sock: prepare(sock, plan, stores[CLIENT], 1, timeout=20),
-    }))  # fmt: skip
-    short = ClientInput(plan.shorter[0], ClientInput.of(tiny_plan(), tiny_feeds()).encoded)
 
-    def ask(sock: socket.socket) -> Outcome:
-        options = SessionOptions(timeout=20)
-        with Session(CLIENT, sock, plan, store=stores[CLIENT], options=options) as session:
-            return session.infer(short)
+    def session(role: Role, sock: socket.socket) -> Session:
+        held = weights if role is SERVER else None
+        return Session(role, sock, plan, weights=held, store=stores[role], options=SessionOptions(timeout=20))
 
-    with told() as said:
-        outcomes = fine(two({
-            SERVER: lambda sock: serve_one(sock, plan, weights, store=stores[SERVER], timeout=20),
-            CLIENT: ask,
-        }))  # fmt: skip
-    assert outcomes[CLIENT].material == outcomes[SERVER].material == ()
-    line = "what is prepared here (1) is for the greatest length, and a shorter one runs"
-    assert said == [line, line]
-    assert all(len(store.ids(9)) == 1 for store in stores.values())
+    def both(
+        server: Callable[[Session], Outcome], client: Callable[[Session], Outcome]
+    ) -> dict[Role, Outcome]:
+        def run(role: Role, side: Callable[[Session], Outcome], sock: socket.socket) -> Outcome:
+            with session(role, sock) as open:
+                return side(open)
+
+        return fine(two({SERVER: partial(run, SERVER, server), CLIENT: partial(run, CLIENT, client)}))
+
+    for prepared, other in ((plan.shorter[0], plan), (plan, plan.shorter[0])):
+        made = both(lambda s: s.prepare(1), lambda s, at=prepared: s.prepare(1, at))
+        assert made[CLIENT].report["plan"] == prepared.hash
+        with told() as said:
+            left = both(lambda s: s.infer(), lambda s, at=other: s.infer(ClientInput(at, encoded)))
+        assert left[CLIENT].material == left[SERVER].material == ()
+        assert said == ["what is prepared here (1) is for other lengths than the one that runs"] * 2
+        used = both(lambda s: s.infer(), lambda s, at=prepared: s.infer(ClientInput(at, encoded)))
+        assert used[CLIENT].material == used[SERVER].material == made[CLIENT].material
+        assert right(used[CLIENT])
+        assert exact(used[CLIENT].report)
 
 
 def test_fresh_leaves_material_alone(sides):
