@@ -31,7 +31,7 @@ from ppc.frontend.read.opened import Opened
 from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.passes.feasible import feasible
 from ppc.passes.profile import SUFFIX
-from ppc.runtime.base.errors import BadInput
+from ppc.runtime.base.errors import BadInput, Error
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 from ppc.runtime.session.executor import Progress
 from ppc.runtime.session.inputs import named
@@ -42,7 +42,7 @@ Guard = Literal["one", "locate", "off"]
 log = logging.getLogger(__name__)
 
 
-class Unsupported(ValueError):
+class Unsupported(Error, ValueError):
     """A model that no pass or protocol can carry; the message names the operator."""
 
     exit_status = 3
@@ -62,7 +62,7 @@ class Compiled:
     def __repr__(self) -> str:
         return f"Compiled(plan {self.plan.hash[:12]}, {len(self.weights)} weights)"
 
-    def save(self, plan: Path, weights: Path) -> None:
+    def save(self, plan: str | Path, weights: str | Path) -> None:
         save(self.plan, plan)
         save_weights(self.weights, self.plan, weights)
 
@@ -72,7 +72,7 @@ def compile_model(
     *,
     seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     reveal: str | Mapping[str, str] = VALUE,
     profile: str = "exact",
     calibrate: Samples | None = None,
@@ -90,7 +90,7 @@ def compile_model(
         model: path of the ONNX file.
         seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name. Several lengths
             make one plan, of which a client takes the shortest that holds its input.
-        outputs: names of the outputs to keep; by default all that depend on the weights.
+        outputs: name, or names, of the outputs to keep; by default all that depend on the weights.
         reveal: what the client learns of each output, or of one by name: its ``value``, or the ``argmax`` of
             its last axis alone. Precision is the numbers' either way.
         profile: what functions are replaced by: ``exact``, ``friendly``, ``menu``, or a TOML file; of several
@@ -128,7 +128,7 @@ def compile_model(
     part = _Parts(progress, len(lengths))
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
-        chosen = tuple(outputs) if outputs else None
+        chosen = _names(outputs)
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         with refusing(again):
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
@@ -262,6 +262,11 @@ def _passed(
 ) -> passes.State:
     with refusing(again):
         return passes.run(graph, options, feeds, stop_after, done)
+
+
+def _names(outputs: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """One output goes by its name alone too."""
+    return (outputs,) if isinstance(outputs, str) else tuple(outputs or ()) or None
 
 
 def _kind(profile: str) -> str:

@@ -19,8 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ppc.runtime.base.errors import Error
 
-class FrontendError(Exception):
+
+class FrontendError(Error):
     """Base; the message is for the user and holds no weight's value."""
 
     exit_status = 3

@@ -53,13 +53,6 @@ def reveal(given: list[str]) -> str | dict[str, str]:
     return {name: what for name, _, what in named}
 
 
-def address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise BadInput(f"an address is HOST:PORT, not {text!r}")
-    return host.strip("[]"), int(port)
-
-
 def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     """npz, npy (one array, `UNNAMED`) or json; BadInput names the file and what is wrong."""
     try:

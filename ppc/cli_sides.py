@@ -45,6 +45,7 @@ from ppc.cli_results import (
     trusted,
 )
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.address import parsed
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
 from ppc.runtime.party.role import CLIENT, SERVER
@@ -97,12 +98,12 @@ def run(
             if as_json:
                 print_json(result)
 
-        end.serve(inputs.address(listen), once=once, done=done)
+        end.serve(parsed(listen), once=once, done=done)
         return
     named = labels(label_file, end.plan)
     samples, several = inputs.asked(end.plan, input_, text or [], text_pair or [], text_file, tokenizer)
     every: list[reports.Outcome] = []
-    for outcome in end.run_all(samples, inputs.address(connect)):
+    for outcome in end.run_all(samples, parsed(connect)):
         finish(outcome.report)
         sample = len(every) if several else None
         if outcome.left and several:
@@ -154,7 +155,7 @@ def prepare(
     measured_once()
     at = store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
-    address = inputs.address(listen if role is SERVER else connect)
+    address = parsed(listen if role is SERVER else connect)
     outcome = (
         end.prepare(count, address)
         if isinstance(end, ppc.Server)

@@ -9,9 +9,21 @@ import socket
 from collections.abc import Sequence
 from types import TracebackType
 
-from ..base.errors import NetworkFault
+from ..base.errors import BadInput, NetworkFault
 
 BACKLOG = 1
+
+
+Address = str | tuple[str, int]
+"""HOST:PORT, an IPv6 host in brackets; or the two apart."""
+
+
+def parsed(address: Address) -> tuple[str, int]:
+    """Host and port. Raises BadInput for what is no address."""
+    host, port = address.rpartition(":")[::2] if isinstance(address, str) else address
+    if not host or not str(port).isdigit() or not 0 <= int(port) < 65536:
+        raise BadInput(f"an address is HOST:PORT, not {address!r}")
+    return host.strip("[]"), int(port)
 
 
 def shown(address: Sequence[object]) -> str:

@@ -32,8 +32,8 @@ PIECE = 1 << 18
 class ServerTls:
     """Files of the server: its certificate chain and private key, PEM."""
 
-    certificate: Path
-    key: Path
+    certificate: str | Path
+    key: str | Path
 
     def context(self) -> ssl.SSLContext:
         """BadInput where a file is missing, not PEM, or the key is another's or asks for a passphrase."""
@@ -45,7 +45,7 @@ class ServerTls:
         except (OSError, ValueError) as error:
             files = f"{self.certificate}, {self.key}"
             raise BadInput(f"{files}: {_reason(error)}; want a certificate chain and its key, PEM") from None
-        own = x509.load_pem_x509_certificates(self.certificate.read_bytes())[0]
+        own = x509.load_pem_x509_certificates(Path(self.certificate).read_bytes())[0]
         if own.not_valid_after_utc < datetime.datetime.now(datetime.timezone.utc):
             log.warning("%s: expired %s, clients refuse it", self.certificate, _when(own))
         return context
@@ -55,7 +55,7 @@ class ServerTls:
 class ClientTls:
     """Whom the client trusts to name its server, PEM. Certificate and host name are checked."""
 
-    authorities: Path
+    authorities: str | Path
 
     def context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname

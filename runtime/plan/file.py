@@ -207,9 +207,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
         return self.place("", index).label
 
 
-def save(plan: Plan, path: Path) -> None:
+def save(plan: Plan, path: str | Path) -> None:
     digest = hashlib.blake2b(plan.body, digest_size=DIGEST).digest()
-    with whole(path) as part:
+    with whole(Path(path)) as part:
         part.write_bytes(MAGIC + digest + plan.body)
 
 
@@ -222,8 +222,9 @@ def hash_of(path: Path) -> str | None:
     return head[len(MAGIC) :].hex() if head.startswith(MAGIC) else None
 
 
-def load(path: Path) -> Plan:
+def load(path: str | Path) -> Plan:
     """Read and check a plan; BadPlan names what is wrong with it, BadInput a file that is not there."""
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE:
             raise BadPlan(f"{path}: larger than {MAX_FILE >> 20} MiB, which no plan is")
@@ -341,7 +342,7 @@ Weights = dict[str, Integers]
 """The server's signed integers by name, each tensor in any width that holds it."""
 
 
-def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
+def save_weights(weights: Weights, plan: Plan, path: str | Path) -> None:
     """The server's integers, in the narrowest type that holds each tensor, and the digest of them all."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -349,14 +350,14 @@ def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
     narrow = {spec.name: _narrow(spec, weights) for spec in all_weights(plan)}
     content = weights_digest(plan, weights).hex()
     try:
-        with whole(path) as part:
+        with whole(Path(path)) as part:
             # one entry: of several the library changes the order from run to run
             save_file(narrow, str(part), metadata={"plan": f"{plan.hash} {content}"})
     except SafetensorError as error:  # a full disk
         raise BadInput(f"{path}: cannot be written: {error}") from None
 
 
-def load_weights(path: Path, plan: Plan) -> Weights:
+def load_weights(path: str | Path, plan: Plan) -> Weights:
     """Read and check the weights of ``plan``; BadPlan where they are another's or damaged, BadInput without a
     file."""
     from safetensors import SafetensorError, safe_open

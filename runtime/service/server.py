@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..base.errors import RuntimeFault
-from ..net.address import Listener, shown
+from ..net.address import Address, Listener, parsed, shown
 from ..net.stream import Stream
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
@@ -39,7 +39,7 @@ class Server:
         weights: Weights,
         options: SessionOptions | None = None,
         *,
-        store: Path | None = None,
+        store: str | Path | None = None,
         tls: ServerTls | None = None,
     ) -> None:
         check_weights(weights, plan)
@@ -55,7 +55,7 @@ class Server:
 
     def serve(
         self,
-        address: tuple[str, int] = ADDRESS,
+        address: Address = ADDRESS,
         *,
         once: bool = False,
         done: Callable[[Report], None] = lambda report: None,
@@ -68,7 +68,7 @@ class Server:
             done: called with the report of each inference.
         """
         self._shelf.there()  # what it takes to open a store, no client should wait for
-        with Listener(address) as listener:
+        with Listener(parsed(address)) as listener:
             plan = self.plan.hash[:12]
             log.info("serving plan %s on %s", plan, shown(listener.getsockname()))
             while True:
@@ -99,10 +99,10 @@ class Server:
             while (outcome := session.answer()) is not None:
                 yield outcome
 
-    def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
+    def prepare(self, count: int, address: Address = ADDRESS) -> Outcome:
         """Wait for one client and prepare up to ``count`` inferences with it, as it asks."""
         store = self._shelf.made()
-        with Listener(address) as listener:
+        with Listener(parsed(address)) as listener:
             log.info("preparing plan %s on %s", self.plan.hash[:12], shown(listener.getsockname()))
             connection, peer = listener.accept()
         log.info("%s connected, for plan %s", shown(peer), self.plan.hash[:12])

@@ -17,8 +17,10 @@ class Shelf:
     What was prepared without ``check_ot`` is not used with it, nor the other way round.
     """
 
-    def __init__(self, path: Path | None, plan: Plan, weights: Weights | None, *, check_ot: bool) -> None:
-        self._path = path
+    def __init__(
+        self, path: str | Path | None, plan: Plan, weights: Weights | None, *, check_ot: bool
+    ) -> None:
+        self._path = None if path is None else Path(path)
         self._plan = plan
         self._weights = weights
         self._check_ot = check_ot

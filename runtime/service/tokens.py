@@ -36,13 +36,13 @@ STRANGE = 0.1
 """A tokenizer and a table may differ by this part and belong together; tables are padded a bit."""
 
 
-def tokenize(plan: Plan, text: str, tokenizer: Path, pair: str | None = None) -> Feeds:
+def tokenize(plan: Plan, text: str, tokenizer: str | Path, pair: str | None = None) -> Feeds:
     """The inputs of ``text``, or of it and what goes with it; see `tokenize_all`."""
     return tokenize_all(plan, [text], tokenizer, None if pair is None else [pair])[0]
 
 
 def tokenize_all(
-    plan: Plan, texts: Sequence[str], tokenizer: Path, pairs: Sequence[str] | None = None
+    plan: Plan, texts: Sequence[str], tokenizer: str | Path, pairs: Sequence[str] | None = None
 ) -> list[Feeds]:
     """Ids, mask, types and positions, as the plan asks for them, of each text with its pair.
 
@@ -51,7 +51,7 @@ def tokenize_all(
     """
     if pairs is not None and len(pairs) != len(texts):
         raise BadInput(f"{len(texts)} texts and {len(pairs)} pairs; each text wants one, or none has one")
-    encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
+    encoder = Encoder(Path(tokenizer), [each.inputs for each in plan.lengths])
     encoded = []
     for i, text in enumerate(texts):
         with naming(i, len(texts)):

@@ -35,8 +35,17 @@ class ClientInput:
     @staticmethod
     def of(plan: Plan, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """Raises BadInput, naming the input, RangeFault for a value beyond its range or format."""
-        length, fitted = fit(plan, {name: np.asarray(value) for name, value in feeds.items()})
+        length, fitted = fit(plan, {name: as_array(name, value) for name, value in feeds.items()})
         return ClientInput(length, enter(length, computed_alone(length, fitted)))
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """What numpy makes of it; of a tensor of PyTorch's its numbers, wherever it is. BadInput for no array."""
+    detach = getattr(value, "detach", None)
+    try:
+        return np.asarray(value if detach is None else detach().cpu())
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"input {name!r} is no array: {error}") from None
 
 
 def computed_alone(plan: Plan, feeds: Mapping[str, ArrayLike]) -> list[Local]:

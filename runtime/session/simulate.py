@@ -23,7 +23,7 @@ from ..plan.reach import Reach, Reading
 from ..plan.steps import Plain, Step
 from ..plan.unrounded import Real, unrounded
 from .executor import Progress, Values
-from .inputs import computed_alone, fit, naming
+from .inputs import as_array, computed_alone, fit, naming
 
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
@@ -90,7 +90,7 @@ class Simulator:
         fitted = []
         for i, feeds in enumerate(samples):
             with naming(i, len(samples)):
-                fitted.append(fit(self._plan, {name: np.asarray(value) for name, value in feeds.items()}))
+                fitted.append(fit(self._plan, {name: as_array(name, value) for name, value in feeds.items()}))
         found: dict[int, Simulated] = {}
         for length in self._plan.lengths:
             of_length = [i for i, (chosen, _) in enumerate(fitted) if chosen is length]
