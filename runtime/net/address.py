@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import select
 import socket
 from collections.abc import Sequence
@@ -42,7 +43,8 @@ class Listener:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._sockets: list[socket.socket] = []
-        self._ready = select.epoll()
+        self._ready, self._bell = select.epoll(), os.eventfd(0)
+        self._ready.register(self._bell, select.EPOLLIN)
         try:
             for family, place in _places(address):
                 self._add(family, place)
@@ -80,19 +82,30 @@ class Listener:
         return str(host), int(port)
 
     def accept(self) -> tuple[socket.socket, tuple[str, int]]:
-        """The next connection and its peer, waited for; its socket blocks."""
+        """The next connection and its peer, waited for; its socket blocks.
+
+        Raises InterruptedError once `interrupt` was called.
+        """
         while True:
-            self._ready.poll()
+            if any(ready == self._bell for ready, _ in self._ready.poll()):
+                raise InterruptedError("nobody listens any more")
             for each in self._sockets:
                 with contextlib.suppress(BlockingIOError):
                     found, peer = each.accept()
                     found.setblocking(True)
                     return found, (str(peer[0]), int(peer[1]))
 
+    def interrupt(self) -> None:
+        """Nobody waits for a connection any more; any thread may say so."""
+        os.eventfd_write(self._bell, 1)
+
     def close(self) -> None:
         for each in self._sockets:
             each.close()
         self._ready.close()
+        if self._bell >= 0:
+            os.close(self._bell)
+            self._bell = -1
 
 
 def _places(address: tuple[str, int]) -> list[tuple[int, tuple[str, int]]]:

@@ -14,6 +14,7 @@ from ..net.stream import Stream
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
 from ..plan.file import Plan, Weights, check_promises, check_weights
+from .background import Background
 from .options import ADDRESS, SessionOptions
 from .report import Outcome, Report
 from .session import Session
@@ -116,6 +117,10 @@ class Server:
         )
         with session:
             return session.prepare(count)
+
+    def start(self, address: Address = ADDRESS) -> Background:
+        """Serve in a thread, until `Background.stop`; NetworkFault where nobody can listen there."""
+        return Background(self, address)
 
     def _stream(self, connection: socket.socket) -> socket.socket | Stream:
         if self._context is None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import json
 import re
+import socket
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from sides import serving_here
 from small import ROOT, TOKENS
+from text_model import TOKENS as WORDS
+from text_model import text_model, word_tokenizer
 
 import ppc
 from models.tiny_bert import OUTPUTS, sample
@@ -134,10 +139,56 @@ def test_all_that_users_meet_is_one_tree():
     assert stated <= below(ppc.Error)
 
 
-def test_the_readmes_snippet_names_what_there_is():
+def test_the_readme_names_what_there_is():
     text = (ROOT / "README.md").read_text()
-    snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
-    assert "Path" not in snippet
     for name in re.findall(r"\bppc\.(\w+)", text):
         if name not in ("cli", "toml"):
             assert hasattr(ppc, name), name
+
+
+def test_the_readmes_snippet_runs_as_pasted(tmp_path, monkeypatch, capsys):
+    """In a folder with its files; of a model that holds fewer words and tokens."""
+    snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    text_model(tmp_path / "model.onnx", "logits")
+    model = onnx.load(tmp_path / "model.onnx")
+    model.graph.node.append(onnx.helper.make_node("Identity", ["logits"], ["embedding"]))
+    model.graph.output[0].name = "embedding"
+    onnx.save(model, tmp_path / "model.onnx")
+    word_tokenizer(tmp_path / "tokenizer.json")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for said, here in (
+        ("7766", port),
+        ("seq_len=64", f"seq_len={WORDS}"),
+        ("A man is playing a guitar.", "w3 w1"),
+    ):
+        assert said in snippet
+        snippet = snippet.replace(said, here)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "'flights'" in capsys.readouterr().out
+
+
+def test_the_notebook_runs_from_top_to_bottom():
+    cells = json.loads((ROOT / "docs" / "tour.ipynb").read_text())["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) > 6
+    names: dict[str, object] = {}
+    for number, each in enumerate(code):
+        exec(compile(each, f"tour.ipynb, code cell {number}", "exec"), names)
+    assert names["outcome"].outputs["sentence_embedding"].shape == (1, 32)
+
+
+def test_a_server_in_a_thread_is_stopped(folder):
+    """It goes on after a client that fails, and nobody listens when it has been stopped, once or twice."""
+    plan = ppc.load_plan(f"{folder}/plan.bin")
+    server = ppc.Server(plan, ppc.load_weights(f"{folder}/plan.weights", plan))
+    with server.start("127.0.0.1:0") as running:
+        socket.create_connection(running.address).close()
+        assert ppc.Client(plan).run(sample(TOKENS, used=6), running.address).outputs is not None
+        where = running.address
+    running.stop()
+    with pytest.raises(ppc.Error, match="cannot reach a server"):
+        ppc.Client(plan, patience=0).run(sample(TOKENS, used=6), where)
+    with server.start(where) as again:
+        assert again.address == where
