@@ -13,6 +13,11 @@ from collections.abc import Callable
 _FINE, _COARSE = 36, 16
 """Leading bits: within the first, numbers are the same to all machines; the second make the grid."""
 
+_UNSEEN = 2.0**-12
+"""The part of a fit's error by which its coefficients are rounded."""
+
+Piece = tuple[float, float, float]
+
 
 def nearest(x: float) -> float:
     """``x`` in its leading bits."""
@@ -22,6 +27,15 @@ def nearest(x: float) -> float:
 def outward(lo: float, hi: float) -> tuple[float, float]:
     """The least interval on the grid that holds ``lo`` to ``hi``, but for what machines differ in."""
     return _down(lo), -_down(-hi)
+
+
+def quadratic(piece: Piece, reach: float, off: float) -> Piece:
+    """``piece`` a + b·x + c·x², which is off by ``off`` for x up to ``reach``, in units that change little of
+    that, and are large beside what two solvers differ in."""
+    if not off:
+        return piece
+    a, b, c = (unit(off * _UNSEEN) / (2 * unit(reach)) ** power for power in range(3))
+    return a * round(piece[0] / a), b * round(piece[1] / b), c * round(piece[2] / c)
 
 
 def unit(x: float) -> float:

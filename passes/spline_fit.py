@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.passes.coarse import unit
+from ppc.passes.coarse import quadratic
 
 Piece = tuple[float, float, float]
 Floats = NDArray[np.float64]
@@ -129,19 +129,7 @@ def minimax_quadratic(x: Floats, y: Floats, weight: Floats) -> tuple[Piece, floa
         _exchange(reference, worst, residual)
     a, b, c = coefficients[0], coefficients[1] / half, coefficients[2] / half**2
     found = (float(a - b * middle + c * middle**2), float(b - 2 * c * middle), float(c))
-    return _rounded(found, max(abs(x[0]), abs(x[-1])), worst_error / weight.max()), worst_error
-
-
-_UNSEEN = 2.0**-12
-"""The part of its error by which a piece is rounded, so that no solver's last bits are in it."""
-
-
-def _rounded(piece: Piece, reach: float, off: float) -> Piece:
-    """``piece``, off by ``off`` for x up to ``reach``, in units that change little of that."""
-    if not off:
-        return piece
-    a, b, c = (unit(off * _UNSEEN) / unit(reach) ** power / 2**power for power in range(3))
-    return (a * round(piece[0] / a), b * round(piece[1] / b), c * round(piece[2] / c))
+    return quadratic(found, max(abs(x[0]), abs(x[-1])), worst_error / weight.max()), worst_error
 
 
 def _exchange(reference: list[int], new: int, residual: Floats) -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ppc.passes.coarse import nearest, outward, unit
+from ppc.passes.coarse import nearest, outward, quadratic, unit
 
 ULP = 2.0**-52
 
@@ -41,3 +41,18 @@ def test_last_bits_do_not_show():
 
 def test_a_unit_is_a_power_of_two():
     assert [unit(x) for x in (1.0, 1.5, 2.0, 0.3)] == [1.0, 1.0, 2.0, 0.25]
+
+
+@pytest.mark.parametrize(("reach", "off"), [(8.0, 1e-3), (3.0, 2e-5), (700.0, 1e-6), (0.3, 0.01)])
+def test_a_piece_is_the_same_from_two_solvers_and_hardly_worse(reach, off):
+    random, x = np.random.default_rng(3), np.linspace(-reach, reach, 99)
+    for piece in random.normal(size=(200, 3)) / [1, reach, reach**2]:
+        found = quadratic(tuple(piece), reach, off)
+        other = quadratic(tuple(piece * (1 + 40 * ULP)), reach, off)
+        assert found == other
+        a, b, c = piece - found
+        assert np.abs(a + b * x + c * x**2).max() <= off / 1000
+
+
+def test_a_piece_that_is_exact_stays():
+    assert quadratic((0.1, 0.2, 0.3), 8.0, 0.0) == (0.1, 0.2, 0.3)
