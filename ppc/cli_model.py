@@ -38,6 +38,7 @@ from ppc.cli_options import (
 from ppc.cli_results import (
     Bar,
     document,
+    know_this_machine,
     labels,
     mega,
     print_json,
@@ -244,10 +245,8 @@ def inspect(
     from ppc.backend.report import describe, summary
 
     check_places(as_json, html=html)
-    from ppc.runtime.cost.quick import measured_once
-
     loaded, link = ppc.load_plan(plan), parse_network(network)
-    measured_once()
+    know_this_machine()
     if html is not None:
         from ppc.backend.html import page
 

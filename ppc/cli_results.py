@@ -116,6 +116,17 @@ def _guess(said: Guess) -> str:
     return f"{said['label']} {said['probability']:.4f}" if "probability" in said else said["label"]
 
 
+def know_this_machine() -> None:
+    """Before seconds are foretold for it: it is measured where it never was, for which alone the means of
+    measuring are imported."""
+    from ppc.runtime.cost import rates
+
+    if rates.wanted():
+        from ppc.runtime.cost.quick import measured_once
+
+        measured_once()
+
+
 def finish(report: reports.Report) -> None:
     """What it cost, a line a phase."""
     where = report["predicted_seconds"]

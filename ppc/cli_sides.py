@@ -38,6 +38,7 @@ from ppc.cli_results import (
     Bar,
     document,
     finish,
+    know_this_machine,
     labels,
     print_json,
     say,
@@ -85,9 +86,6 @@ def run(
     """Run one side of the computation, with prepared material where both sides hold it."""
     check_places(as_json, out=output, report=report)
     check_outputs(output)
-    from ppc.runtime.cost.quick import measured_once  # what it takes to measure is little used
-
-    measured_once()
     at = None if fresh else store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     if isinstance(end, ppc.Server):
@@ -98,12 +96,15 @@ def run(
             if as_json:
                 print_json(result)
 
+        know_this_machine()
         end.serve(parsed(listen), once=once, done=done)
         return
     named = labels(label_file, end.plan)
     samples, several = inputs.asked(end.plan, input_, text or [], text_pair or [], text_file, tokenizer)
+    address = parsed(connect)
+    know_this_machine()
     every: list[reports.Outcome] = []
-    for outcome in end.run_all(samples, parsed(connect)):
+    for outcome in end.run_all(samples, address):
         finish(outcome.report)
         sample = len(every) if several else None
         if outcome.left and several:
@@ -150,12 +151,10 @@ def prepare(
 ) -> None:
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
     check_places(as_json, report=report)
-    from ppc.runtime.cost.quick import measured_once  # what it takes to measure is little used
-
-    measured_once()
     at = store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     address = parsed(listen if role is SERVER else connect)
+    know_this_machine()
     outcome = (
         end.prepare(count, address)
         if isinstance(end, ppc.Server)

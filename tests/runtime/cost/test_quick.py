@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from command import called
 
 from ppc.runtime.cost import quick, rates
 from ppc.runtime.cost.rates import REFERENCE, cache_path, current_rates, rates_path, read_rates, save_rates
@@ -83,3 +84,9 @@ def test_a_home_that_takes_no_file_is_no_obstacle(home, monkeypatch):
     monkeypatch.setattr(quick, "measure", lambda: read_rates(REFERENCE))
     quick.measured_once()
     assert current_rates() == read_rates(REFERENCE)
+
+
+def test_a_command_that_is_refused_measures_nothing(home, monkeypatch):
+    monkeypatch.setattr(quick, "measure", None)
+    called("run", "none.bin", "--role", "client", "--text", "x").failed(2, "none.bin")
+    called("inspect", "none.bin").failed(2, "none.bin")
