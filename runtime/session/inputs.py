@@ -161,8 +161,8 @@ def _check_range(spec: InputSpec, value: Array) -> None:
             raise RangeFault(f"{said}, {_REMEDY[spec.bound]}")
 
 
-UNNAMED = ""
-"""What an array is called in a file that holds one and no names, .npy."""
+UNNAMED = "\0"
+"""What an array is called of a file that holds one and no names, .npy; no input is called so."""
 
 
 def named(feeds: Mapping[str, ArrayLike], names: Sequence[str], source: str) -> dict[str, Array]:
