@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
@@ -47,13 +47,15 @@ class Row:
 class Checked:
     """``unsupported`` is empty where ``ppc compile`` will not refuse an operator.
 
-    ``outputs`` says so of each output that the model makes of its weights, also of those not asked for.
+    ``outputs`` says so of each output that the model makes of its weights, also of those not asked for;
+    ``shapes`` are of those that compile.
     """
 
     opset: int
     rows: tuple[Row, ...]
     unsupported: tuple[UnsupportedOp, ...]
     outputs: Mapping[str, bool]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def supported(self) -> bool:
@@ -83,7 +85,10 @@ class Checked:
                 {"node": each.node, "operator": each.op_type, "opset": each.opset, "reason": each.reason}
                 for each in self.unsupported
             ],
-            "outputs": [{"name": name, "compiles": compiles} for name, compiles in self.outputs.items()],
+            "outputs": [
+                {"name": name, "compiles": compiles, "shape": self.shapes.get(name)}
+                for name, compiles in self.outputs.items()
+            ],
         }  # fmt: skip
 
 
@@ -102,7 +107,9 @@ def check_model(
     if unsupported and outputs is not None:
         compiles = _others(model, seq_len, dims) | compiles
     bad = {each.node for each in unsupported}
-    return Checked(found.opset, _rows(found, fused, bad), unsupported, compiles)
+    made = found.graph.outputs if found.graph else {}
+    shapes = {name: op.type.shape for name, op in made.items() if compiles.get(name)}
+    return Checked(found.opset, _rows(found, fused, bad), unsupported, compiles, shapes)
 
 
 def _others(model: str | Path, seq_len: int | None, dims: Mapping[str, int] | None) -> dict[str, bool]:
@@ -325,9 +332,14 @@ def as_text(checked: Checked) -> str:
         f"opset {checked.opset}, {nodes} nodes: {'all supported' if checked.supported else _sum(checked)}",
     ]
     lines += [f"  {each}" for each in checked.unsupported]
-    if checked.unsupported and checked.compiling:
-        lines.append(f"  these outputs compile: {', '.join(checked.compiling)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *outputs_as_text(checked)])
+
+
+def outputs_as_text(checked: Checked) -> list[str]:
+    """A line of the outputs that compile, with their shapes where those are known; no line without any."""
+    told = [f"{name} {checked.shapes.get(name, '')}".rstrip() for name in checked.compiling]
+    title = "these outputs compile" if checked.unsupported else "outputs"
+    return [f"  {title}: {', '.join(told)}"] if told else []
 
 
 def _sum(checked: Checked) -> str:

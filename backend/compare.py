@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ppc.frontend.errors import UsageError
 from ppc.frontend.read.run import all_values
 from ppc.runtime.plan.file import Plan, Weights
+from ppc.runtime.session.executor import Progress
 from ppc.runtime.session.inputs import fit, naming
 from ppc.runtime.session.simulate import Simulated, Simulator
 
@@ -41,7 +42,11 @@ class Agreement(TypedDict):
 
 
 def error_by_layer(
-    plan: Plan, weights: Weights, samples: Sequence[Mapping[str, Array]], model: str | Path
+    plan: Plan,
+    weights: Weights,
+    samples: Sequence[Mapping[str, Array]],
+    model: str | Path,
+    progress: Progress | None = None,
 ) -> tuple[list[Simulated], list[LayerError], list[Agreement]]:
     """Each sample simulated; a row for each step that stands for a tensor of the model, in order; and one for
     each output that is told by a place alone.
@@ -76,6 +81,8 @@ def error_by_layer(
                 same = found.outputs[out.name].ravel() == floats[out.name].argmax(axis=-1).ravel()
                 place["compared"] += same.size
                 place["same"] += int(same.sum())
+        if progress:
+            progress("compared", at + 1, len(samples))
         kept = {i: found.values[i] for i, step in enumerate(length.steps) if step.reveals()}
         simulated.append(replace(found, values=kept))
     return simulated, list(rows.values()), list(places.values())

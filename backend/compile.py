@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ppc import passes
+from ppc.backend.anonymous import anonymous
 from ppc.backend.check import Checked, check_model
 from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.lower import lower
@@ -29,8 +30,11 @@ from ppc.frontend.read.load import load, load_told
 from ppc.frontend.read.opened import Opened
 from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.passes.feasible import feasible
-from ppc.runtime.base.errors import BadInput
+from ppc.passes.profile import SUFFIX
+from ppc.runtime.base.errors import BadInput, Error
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
+from ppc.runtime.session.executor import Progress
+from ppc.runtime.session.inputs import named
 
 Feeds = Mapping[str, ArrayLike]
 Samples = Sequence[Feeds] | TextSamples
@@ -38,7 +42,7 @@ Guard = Literal["one", "locate", "off"]
 log = logging.getLogger(__name__)
 
 
-class Unsupported(ValueError):
+class Unsupported(Error, ValueError):
     """A model that no pass or protocol can carry; the message names the operator."""
 
     exit_status = 3
@@ -58,7 +62,7 @@ class Compiled:
     def __repr__(self) -> str:
         return f"Compiled(plan {self.plan.hash[:12]}, {len(self.weights)} weights)"
 
-    def save(self, plan: Path, weights: Path) -> None:
+    def save(self, plan: str | Path, weights: str | Path) -> None:
         save(self.plan, plan)
         save_weights(self.weights, self.plan, weights)
 
@@ -68,7 +72,7 @@ def compile_model(
     *,
     seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     reveal: str | Mapping[str, str] = VALUE,
     profile: str = "exact",
     calibrate: Samples | None = None,
@@ -76,7 +80,9 @@ def compile_model(
     margin: float | None = None,
     guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
+    nameless: bool = False,
     emit_onnx: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Compiled:
     """Compile an ONNX transformer.
 
@@ -84,7 +90,7 @@ def compile_model(
         model: path of the ONNX file.
         seq_len: length of the sequence axes; ``dims`` gives other dynamic axes by name. Several lengths
             make one plan, of which a client takes the shortest that holds its input.
-        outputs: names of the outputs to keep; by default all that depend on the weights.
+        outputs: name, or names, of the outputs to keep; by default all that depend on the weights.
         reveal: what the client learns of each output, or of one by name: its ``value``, or the ``argmax`` of
             its last axis alone. Precision is the numbers' either way.
         profile: what functions are replaced by: ``exact``, ``friendly``, ``menu``, or a TOML file; of several
@@ -98,10 +104,13 @@ def compile_model(
         guard: whether values are watched while two parties compute, so that the client hears of an answer
             that is not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
         byte_price: seconds that a byte costs on the network that choices are made for.
+        nameless: leave names of tensors, and the model's, out of the plan.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
+        progress: called with what is going on, how many of its parts are done, and of how many.
 
     The same arguments give the same bytes. Raises errors with an ``exit_status`` that name the node.
     """
+    passes.find_profile(profile)  # before the model is read, which may take long
     lengths: Sequence[int | None] = (
         [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
     )
@@ -116,13 +125,15 @@ def compile_model(
         margin=margin,
         guard=guard != "off",
     )
+    part = _Parts(progress, len(lengths))
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
-        chosen = tuple(outputs) if outputs else None
+        chosen = _names(outputs)
         again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
         with refusing(again):
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
             feasible(told.graph)
+        part.done(0)
         graph, axes = told.graph, axes or told.axes
         chosen_alone = argmaxes(graph, reveal)
         opened += told.opened
@@ -131,7 +142,7 @@ def compile_model(
             for line in rounding.told(model, graph, samples or random_feeds(graph)):
                 log.info(line)
         log.info("choosing approximations, scales and rings")
-        state = _passed(graph, wanted, samples, "", again)
+        state = _passed(graph, wanted, samples, "", again, part.done)
         for each in state.inputs if applied is None else ():
             log.info(each)
         for note in state.notes:
@@ -146,8 +157,8 @@ def compile_model(
             compiled.append(
                 lower(
                     state.graph,
-                    model=Path(model).name,
-                    profile=state.profile.name,
+                    model=graph.name,
+                    profile=_kind(state.profile.name),
                     options=options,
                     inputs=state.inputs,
                     argmaxes=chosen_alone,
@@ -155,7 +166,10 @@ def compile_model(
                     locate=guard == "locate",
                 )
             )
-    return Compiled(*merge_lengths(compiled[::-1]), applied or (), tuple(dict.fromkeys(opened)), axes)
+        part.length_done()
+    merged = merge_lengths(compiled[::-1])
+    made = anonymous(*merged) if nameless else merged
+    return Compiled(*made, applied or (), tuple(dict.fromkeys(opened)), axes)
 
 
 def emit_model(
@@ -172,6 +186,7 @@ def emit_model(
 
     Arguments and errors as of `compile_model`; of several lengths it is the greatest.
     """
+    passes.find_profile(profile)
     log.info("reading %s", model)
     length = seq_len if seq_len is None or isinstance(seq_len, int) else max(seq_len)
     chosen = tuple(outputs) if outputs else None
@@ -199,20 +214,26 @@ def _cut(graph: Graph, samples: Samples | None) -> list[dict[str, NDArray[Any]]]
         return None
     if isinstance(samples, TextSamples):
         samples = samples.of(graph)
-    rows = looked_up(graph)
+    rows, names = looked_up(graph), [each.name for each in graph.inputs]
+    every = [named(sample, names, "calibration") for sample in samples]
     return [
-        {each.name: _sample(each, sample, rows.get(each.name)) for each in graph.inputs} for sample in samples
+        {each.name: _sample(each, sample, rows.get(each.name)) for each in graph.inputs} for sample in every
     ]
 
 
 def _sample(wanted: Input, sample: Feeds, rows: int | None) -> NDArray[Any]:
+    """One input of a sample, also without the axis of the batch, which is 1."""
     if wanted.name not in sample:
         raise BadInput(f"calibration: a sample without input {wanted.name!r}")
     value, shape = np.asarray(sample[wanted.name]), wanted.type.shape
+    if shape[:1] == (1,) and value.ndim == len(shape) - 1:
+        value = value[None]
     if value.ndim != len(shape) or any(n < d for n, d in zip(value.shape, shape, strict=True)):
-        stacked = "; samples are stacked on a first axis" if value.ndim == len(shape) - 1 else ""
+        batches = [shape, shape[1:]] if shape[:1] == (1,) else [shape]
+        files = " or ".join(f"(samples, {', '.join(map(str, each))})" for each in batches)
         raise BadInput(
-            f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape}{stacked}"
+            f"calibration: input {wanted.name!r} has shape {value.shape}, the model wants {shape} or longer; "
+            f"samples are stacked on a first axis, so that a file holds {files}"
         )
     kinds = "fiub" if wanted.type.num == FLOAT else "iub"
     if value.dtype.kind not in kinds:
@@ -237,9 +258,43 @@ def _passed(
     feeds: Sequence[Mapping[str, NDArray[Any]]] | None,
     stop_after: str,
     again: Callable[[], Checked],
+    done: Callable[[int], None] = lambda stages: None,
 ) -> passes.State:
     with refusing(again):
-        return passes.run(graph, options, feeds, stop_after)
+        return passes.run(graph, options, feeds, stop_after, done)
+
+
+def _names(outputs: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """One output goes by its name alone too."""
+    return (outputs,) if isinstance(outputs, str) else tuple(outputs or ()) or None
+
+
+def _kind(profile: str) -> str:
+    """What a plan says of the profile: what a file of rules is called is no part of what it does."""
+    return "of a TOML file" if profile.endswith(SUFFIX) else profile
+
+
+class _Parts:
+    """How far compiling is: of every length reading it, the stages of the pipeline, and lowering."""
+
+    def __init__(self, progress: Progress | None, lengths: int) -> None:
+        self._progress = progress
+        self._each = len(passes.PIPELINE) + 2
+        self._total = lengths * self._each
+        self._before = self._done = 0
+
+    def done(self, stages: int) -> None:
+        """It is read, and so many stages are done; one that is taken again goes no step back."""
+        self._tell(self._before + 1 + stages)
+
+    def length_done(self) -> None:
+        self._before += self._each
+        self._tell(self._before)
+
+    def _tell(self, parts: int) -> None:
+        self._done = max(self._done, parts)
+        if self._progress:
+            self._progress("compiling", self._done, self._total)
 
 
 @contextmanager

@@ -74,6 +74,9 @@ class NetworkUsed(TypedDict):
 
 
 class RatesUsed(TypedDict):
+    """``where`` is "on this machine", as far as it is known, or "on the reference machine"."""
+
+    where: str
     machine: str
     date: str
 
@@ -160,3 +163,4 @@ class Summary(TypedDict):
     why: Why
     who_sees_what: list[Seen]
     public: list[PublicNumbers]
+    names: list[str]

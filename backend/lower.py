@@ -21,6 +21,7 @@ from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.draw_inputs import Assumed
 from ppc.passes.errors import RangeError, place, weightless
 from ppc.passes.owners import owners
+from ppc.runtime.base.errors import Error
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import MAX_ELL, Product
@@ -31,7 +32,7 @@ from ppc.runtime.plan.local import LocalOp
 from ppc.runtime.protocols.multiply import Rows
 
 
-class LoweringError(ValueError):
+class LoweringError(Error, ValueError):
     """An op that no protocol computes for the owners and formats at hand."""
 
     exit_status = 3

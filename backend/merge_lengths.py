@@ -21,7 +21,7 @@ def merge_lengths(compiled: Sequence[tuple[Plan, Weights]]) -> tuple[Plan, Weigh
     plans = []
     for plan, weights in compiled:
         names = {name: _keep(kept, name, w) for name, w in weights.items()}
-        plans.append(_renamed(plan, names))
+        plans.append(renamed(plan, names))
     return msgspec.structs.replace(plans[-1], shorter=tuple(plans[:-1])), kept
 
 
@@ -37,7 +37,8 @@ def _keep(kept: Weights, name: str, w: np.ndarray) -> str:
     return taken
 
 
-def _renamed(plan: Plan, names: dict[str, str]) -> Plan:
+def renamed(plan: Plan, names: dict[str, str]) -> Plan:
+    """``plan`` with its weights under other names."""
     if all(old == new for old, new in names.items()):
         return plan
     steps = tuple(_step(step, names) for step in plan.steps)

@@ -43,7 +43,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         ],
         "outputs": [{"name": o.name, "shape": o.shape, "choices": plan.choices(o)} for o in plan.outputs],
         "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
-        "rates": {"machine": cost.rates.machine, "date": cost.rates.date},
+        "rates": {"where": cost.rates.where, "machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
         "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
         "lengths": [each.options.seq_len for each in plan.lengths],
@@ -51,6 +51,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "why": reasons(plan),
         "who_sees_what": who_sees_what(plan),
         "public": public_numbers(plan),
+        "names": sorted(names(plan)),
     }
 
 
@@ -61,7 +62,7 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     rows: list[Seen] = [
         {"value": "graph, operators, shapes, formats, knots of splines", "seen_by": "both"},
         {"value": f"size of the errors: {norms}", "seen_by": "both"},
-        {"value": f"names of {len(names(plan)):,} tensors", "seen_by": "both"},
+        {"value": _named(plan), "seen_by": "both"},
     ]
     rows += [{"value": f"of the model: {each}", "seen_by": "both"} for each in groups(public_numbers(plan))]
     rows += [
@@ -81,6 +82,15 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     if plan.guard is not None:
         rows.append({"value": _guarded(plan), "seen_by": "client"})
     return rows
+
+
+_FEW = 3
+
+
+def _named(plan: Plan) -> str:
+    said = sorted(names(plan))
+    shown = f"{', '.join(said[:_FEW])}{', …' if len(said) > _FEW else ''}"
+    return f"names of {len(said):,} tensors, all in --json: {shown}; and of the model: {plan.model or 'none'}"
 
 
 def _told(plan: Plan, out: OutputSpec) -> str:
@@ -109,11 +119,13 @@ def describe(plan: Plan, network: Network = LAN) -> str:
         label = row["step"] if len(row["step"]) < 52 else row["step"][:20] + "…" + row["step"][-30:]
         note = f"  {row['note']}" if row["note"] else ""
         lines.append(f"{label:<52}{row['format']:>9}{_columns(off)}{_columns(on)}{note}")
-    lines += ["", f"predicted for {network}, at the rates of {doc['rates']['machine']}"]
+    rates = doc["rates"]
+    lines += ["", f"predicted for {network}, {rates['where']} ({rates['machine']}, {rates['date']})"]
     for phase, cost in doc["predicted"].items():
         parts = "  ".join(f"{name} {cost['parts'][name]:.2f}" for name in ("work", "bytes", "round trips"))
+        seconds = f"{cost['seconds']:8.2f} s {rates['where']} ({parts})"
         lines.append(
-            f"{phase:>8}: {cost['seconds']:8.2f} s ({parts})  client sends {cost['client'] / 1e6:.2f} MB, "
+            f"{phase:>8}: {seconds}  client sends {cost['client'] / 1e6:.2f} MB, "
             f"server {cost['server'] / 1e6:.2f} MB, {cost['flights']} flights"
         )
     chain = doc["critical_path"]["flights"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypedDict
 
 from ppc.runtime.base.errors import RuntimeFault
-from ppc.runtime.net.tcp import listen
+from ppc.runtime.net.address import Listener
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.service.client import Client
@@ -42,7 +42,7 @@ def inferences(plan: Plan, weights: Weights, samples: Sequence[Feeds]) -> Iterat
 @contextmanager
 def _served(server: Server) -> Iterator[tuple[str, int]]:
     """A thread that answers one client at this address."""
-    with listen((LOOPBACK, 0)) as listener:
+    with Listener((LOOPBACK, 0)) as listener:
 
         def answer() -> None:
             try:

@@ -102,9 +102,13 @@ def run(compiled: Compiled, feeds: Feeds, shape: str | None = None, timeout: flo
         )  # fmt: skip
         try:
             assert server.stderr is not None
-            line = server.stderr.readline()
-            if "serving plan" not in line:
-                raise SystemExit(f"the server did not start: {line}{server.stderr.read()}")
+            said = []
+            for line in server.stderr:
+                said.append(line)
+                if "serving plan" in line:
+                    break
+            else:
+                raise SystemExit(f"the server did not start: {''.join(said)}")
             client = subprocess.run(
                 [*PPC, "run", str(compiled.plan), "--role", "client", "--connect", line.split()[-1],
                  "--input", str(at / "in.npz"), "-o", str(at / "out.npz"), "--report",

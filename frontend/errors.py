@@ -19,8 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ppc.runtime.base.errors import Error
 
-class FrontendError(Exception):
+
+class FrontendError(Error):
     """Base; the message is for the user and holds no weight's value."""
 
     exit_status = 3
@@ -42,17 +44,17 @@ class MissingExternalData(UsageError):
 
 
 class DynamicAxis(UsageError):
-    """``axes``: (input, axis, the axis's name or "") for each one left open."""
+    """``axes``: (input, axis, the axis's name or "", whether it is a prompt's length) for each left open."""
 
-    def __init__(self, axes: Sequence[tuple[str, int, str]]) -> None:
-        self.axes = tuple(axes)
+    def __init__(self, axes: Sequence[tuple[str, int, str, bool]]) -> None:
         lines = [_open_axis(*each) for each in axes]
         super().__init__("the model leaves axes open:\n" + "\n".join(lines))
 
 
-def _open_axis(tensor: str, axis: int, name: str) -> str:
+def _open_axis(tensor: str, axis: int, name: str, prompt: bool) -> str:
     called = f"called {name!r}" if name else "without a name"
-    return f"  input {tensor}, axis {axis}, {called}: give --dim {name or f'{tensor}.{axis}'}=VALUE"
+    length = "--seq-len VALUE, the prompt's length, or " if prompt else ""
+    return f"  input {tensor}, axis {axis}, {called}: give {length}--dim {name or f'{tensor}.{axis}'}=VALUE"
 
 
 class UnknownDim(UsageError):

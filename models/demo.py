@@ -89,10 +89,15 @@ def server(plan: Path) -> Iterator[str]:
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     try:
-        first = process.stderr.readline().strip()
+        heard: list[str] = []
+        for line in process.stderr:
+            heard.append(line.strip())
+            if "serving" in line:
+                break
+        else:
+            raise SystemExit(f"the server did not start: {' '.join(heard) or 'no word from it'}")
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        if not first.startswith("serving"):
-            raise SystemExit(f"the server did not start: {first or 'no word from it'}")
+        first = heard[-1][heard[-1].index("serving") :]
         say(f"server: {first}")
         yield first.split()[-1]
     finally:

@@ -78,6 +78,8 @@ class State:
     fitted: tuple[Constants, ...] = ()
     inputs: tuple[Assumed, ...] = ()
     watched: Mapping[Op, float] = field(default_factory=dict)
+    done: Callable[[int], None] = lambda stages: None
+    """Called with how many stages of the pipeline are done; of one that is taken again more than once."""
 
     @property
     def fixed(self) -> FixedGraph:
@@ -216,11 +218,16 @@ PIPELINE: tuple[Stage, ...] = (
 
 
 def run(
-    graph: Graph, options: Options | None = None, feeds: Sequence[Feeds] | None = None, stop_after: str = ""
+    graph: Graph,
+    options: Options | None = None,
+    feeds: Sequence[Feeds] | None = None,
+    stop_after: str = "",
+    done: Callable[[int], None] = lambda stages: None,
 ) -> State:
     """``graph`` through the pipeline, up to and with the stage called ``stop_after`` or to the end.
 
-    ``feeds`` is the calibration data; seeded random inputs without it. The state after the last stage has a
+    ``feeds`` is the calibration data; seeded random inputs without it. ``done`` is called with how many
+    stages are done. The state after the last stage has a
     graph in fixed point: outputs Fixed, the client's own values encoded by ``Cast``, weights ``Const`` with a
     Fixed ``num``.
     Raises IRError for what cannot be computed on shares, ValueError for ranges outside an approximation's
@@ -235,7 +242,7 @@ def run(
         options = replace(options, margin=BLIND_MARGIN if feeds is None else MARGIN)
     given = random_feeds(graph) if feeds is None else feeds
     inputs = assumed(graph, feeds, options.margin or MARGIN)
-    state = State(graph, options, given, profile, inputs=inputs, notes=warnings(graph, feeds))
+    state = State(graph, options, given, profile, inputs=inputs, notes=warnings(graph, feeds), done=done)
     state = _staged(state, "", stop_after if stop_after in _BEFORE_PRECISION else _BEFORE_PRECISION[-1])
     if stop_after in _BEFORE_PRECISION:
         return state
@@ -243,8 +250,8 @@ def run(
     precision, notes = _accurate(reals, options)
     if stop_after in _REAL:
         return _staged(_with(state, precision), _BEFORE_PRECISION[-1], stop_after)
-    done = _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1], stop_after)
-    return replace(done, notes=(*done.notes, *notes))
+    made = _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1], stop_after)
+    return replace(made, notes=(*made.notes, *notes))
 
 
 _NAMES = [stage.name for stage in PIPELINE]
@@ -258,9 +265,10 @@ _REAL = _NAMES[len(_BEFORE_PRECISION) : _NAMES.index("assign_scale")]
 def _staged(state: State, after: str, last: str = "") -> State:
     """The stages that follow ``after``, up to and with ``last``; all the rest without one."""
     first = _NAMES.index(after) + 1 if after else 0
-    for stage in PIPELINE[first : _NAMES.index(last) + 1 if last else None]:
+    for i, stage in enumerate(PIPELINE[first : _NAMES.index(last) + 1 if last else None], first + 1):
         state = stage.run(state)
         check_legal(state.graph, stage.name)
+        state.done(i)
     return state
 
 

@@ -22,6 +22,7 @@ from ppc.frontend.ir.graph import Graph
 from ppc.passes.assign_scale import Precision
 from ppc.passes.calibrate import Feeds
 from ppc.passes.errors import RangeError
+from ppc.runtime.base.errors import Error
 
 Array = NDArray[Any]
 Outputs = list[dict[str, Array]]
@@ -40,7 +41,7 @@ FEWEST, MOST_SAMPLES, VALUES = 3, 12, 100_000
 """Sets of inputs that errors are measured on: as many as give so many values of outputs, within these."""
 
 
-class AccuracyError(ValueError):
+class AccuracyError(Error, ValueError):
     """No precision reaches the error that was asked for."""
 
     exit_status = 6

@@ -13,6 +13,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
 from ppc.frontend.ir.reference import evaluate_in, wide_constants
 from ppc.passes.assured import assured
+from ppc.passes.coarse import nearest, outward
 from ppc.passes.errors import RangeError, place
 from ppc.passes.formulas import divides_by_relus, is_look_up, is_sum_of_relus
 from ppc.passes.masked import contents
@@ -67,7 +68,7 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
         )
         fixed = isinstance(op, ops.Const) or (isinstance(op, Input) and op.type.num != FLOAT)
         low, high = (1.0, 1.0) if fixed else (margin, margin ** degrees[op])
-        most, norm = assured(op, ranges)
+        most, norm = (outward(0.0, each)[1] for each in assured(op, ranges))
         found = replace(found, most=most, norm=norm)
         ranges[op] = _assured(_bounded(op, found, low, high, ranges), found)
     return ranges
@@ -117,7 +118,7 @@ def _observe(op: Op, value: Array) -> Range:
             f"{place(op)} is not a number on the calibration data; "
             "run the model there with ONNX Runtime, and give data on which it is one with --calibrate"
         )
-    return Range(lo, hi, _typical(x))
+    return Range(*outward(lo, hi), nearest(_typical(x)))
 
 
 def _typical(x: NDArray[np.float64]) -> float:

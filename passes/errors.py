@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
+from ppc.runtime.base.errors import Error
 
 REMEDY = (
     "Scale it down in the model (a mask, to -10000), or calibrate on data that is nearer to what it will see"
@@ -17,7 +18,7 @@ def weightless(output: str) -> str:
     return f"output {output!r} does not depend on the model's weights; choose others with --output"
 
 
-class RangeError(ValueError):
+class RangeError(Error, ValueError):
     """A value that has no place in fixed point: node, range and remedy are in the message."""
 
     exit_status = 6

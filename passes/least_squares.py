@@ -15,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.ir.spline import SplineSpec
+from ppc.passes.coarse import quadratic, unit
 from ppc.passes.spline_fit import FitError, Floats, Function, Piece, measured, on_grid
 
 _POINTS = 16
 """In a cell of the grid."""
 
 MOST_KNOTS = 64
+
+_UNSEEN = 2.0**-12
+"""The part of the square of the error that differences between places must have to count."""
 
 
 def least_squares(
@@ -46,7 +50,7 @@ def least_squares(
     if not (lo < hi and on_grid(lo, grid) and on_grid(hi, grid)):
         raise FitError(f"{name}: [{lo:g}, {hi:g}] does not lie on a grid of {grid:g}")
     edges = np.asarray(lo + grid * np.arange(round((hi - lo) / grid) + 1), np.float64)
-    cells = _Cells(f, edges)
+    cells = _Cells(f, edges, unit(error**2) * _UNSEEN)
     costs = [np.zeros(len(edges)) if tail is None else cells.tail(tail) for tail in (left, right)]
     before = costs[0] if left is not None else np.where(np.arange(len(edges)), np.inf, 0.0)
     after = costs[1][-1] - costs[1] if right is not None else np.where(edges == edges[-1], 0.0, np.inf)
@@ -64,7 +68,8 @@ def least_squares(
     for step in reversed(steps):
         cuts.append(int(step[cuts[-1]]))
     cuts.reverse()
-    pieces = [cells.piece(a, b) for a, b in pairwise(cuts)]
+    rms = float(np.sqrt((before + after)[last] / (edges[cuts[-1]] - edges[cuts[0]])))
+    pieces = [cells.piece(a, b, rms) for a, b in pairwise(cuts)]
     inner = cuts[left is None : len(cuts) - (right is None)]
     spec = SplineSpec(
         knots=tuple(float(edges[i]) for i in inner),
@@ -74,15 +79,15 @@ def least_squares(
         max_error=0.0,
         function=name,
     )
-    rms = float(np.sqrt((before + after)[last] / (edges[cuts[-1]] - edges[cuts[0]])))
     return replace(measured(spec, f), error=rms)
 
 
 class _Cells:
-    """Best quadratics between any two edges, and the integrals of their squared errors."""
+    """Best quadratics between any two edges, and the integrals of their squared errors, in whole ``units``:
+    of two places that are alike, as a symmetric function has, the same is taken on all machines."""
 
-    def __init__(self, f: Function, edges: Floats) -> None:
-        self._edges, self._width = edges, float(edges[1] - edges[0])
+    def __init__(self, f: Function, edges: Floats, units: float) -> None:
+        self._edges, self._width, self._units = edges, float(edges[1] - edges[0]), units
         middles = (np.arange(_POINTS) + 0.5) / _POINTS * self._width
         self._x = edges[:-1, None] + middles
         self._y = np.asarray(f(self._x), np.float64)
@@ -104,15 +109,20 @@ class _Cells:
         c = np.linalg.solve(gram, right[..., None])[..., 0]
         squares = (y * y).sum(axis=1).cumsum()
         rest = np.maximum(0.0, squares - (c * right).sum(axis=1))
-        self.cost[first, first + 1 :] = rest * self._width / _POINTS
+        self.cost[first, first + 1 :] = self._whole(rest * self._width / _POINTS)
         self._found[first, first + 1 :] = c / (length * self._width) ** np.arange(3)
 
-    def piece(self, first: int, last: int) -> Piece:
+    def _whole(self, costs: Floats) -> Floats:
+        return np.asarray(np.round(costs / self._units) * self._units, np.float64)
+
+    def piece(self, first: int, last: int, off: float) -> Piece:
+        """The quadratic from one edge to another, off by some ``off``."""
         a, (c0, c1, c2) = float(self._edges[first]), map(float, self._found[first, last])
-        return c0 - a * (c1 - a * c2), c1 - 2 * a * c2, c2
+        found = (c0 - a * (c1 - a * c2), c1 - 2 * a * c2, c2)
+        return quadratic(found, max(abs(a), abs(float(self._edges[last]))), off)
 
     def tail(self, piece: Piece) -> Floats:
         """The integral of a given piece's squared error up to each edge."""
         c0, c1, c2 = piece
         off = (self._y - c0 - self._x * (c1 + self._x * c2)) ** 2
-        return np.concatenate([[0.0], off.sum(axis=1).cumsum()]) * self._width / _POINTS
+        return self._whole(np.concatenate([[0.0], off.sum(axis=1).cumsum()]) * self._width / _POINTS)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.ir.spline import SplineSpec
+from ppc.passes.coarse import quadratic
 
 Piece = tuple[float, float, float]
 Floats = NDArray[np.float64]
@@ -104,7 +105,8 @@ def minimax_quadratic(x: Floats, y: Floats, weight: Floats) -> tuple[Piece, floa
             break
         _exchange(reference, worst, residual)
     a, b, c = coefficients[0], coefficients[1] / half, coefficients[2] / half**2
-    return (float(a - b * middle + c * middle**2), float(b - 2 * c * middle), float(c)), worst_error
+    found = (float(a - b * middle + c * middle**2), float(b - 2 * c * middle), float(c))
+    return quadratic(found, max(abs(x[0]), abs(x[-1])), worst_error / weight.max()), worst_error
 
 
 def _exchange(reference: list[int], new: int, residual: Floats) -> None:

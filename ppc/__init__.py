@@ -3,12 +3,12 @@
 At the server::
 
     compiled = ppc.compile("model.onnx", seq_len=32)
-    compiled.save(Path("plan.bin"), Path("plan.weights"))
+    compiled.save("plan.bin", "plan.weights")
     ppc.Server(compiled.plan, compiled.weights).serve()
 
 At the client, with nothing but the plan::
 
-    plan = ppc.load_plan(Path("plan.bin"))
+    plan = ppc.load_plan("plan.bin")
     outcome = ppc.Client(plan).run({"input_ids": ids, "attention_mask": mask})
 """
 
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 if not (Path(__file__).parent / "runtime").exists():
     __path__.append(str(Path(__file__).parent.parent))
 
-from ppc.runtime.base.errors import RuntimeFault
+from ppc.runtime.base.errors import Error, RuntimeFault
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.plan.file import Outputs, Plan, Weights, load_weights
 from ppc.runtime.plan.file import load as load_plan
@@ -42,6 +42,7 @@ DEFAULT_NETWORK = "50Mbit,40ms"
 """What plans are made for by default."""
 
 if TYPE_CHECKING:
+    from ppc.backend.check import Checked
     from ppc.backend.compile import Compiled
     from ppc.backend.document import Summary
     from ppc.backend.evaluation import Evaluation
@@ -56,7 +57,7 @@ def compile(
     *,
     seq_len: int | Sequence[int] | None = None,
     dims: Mapping[str, int] | None = None,
-    outputs: Sequence[str] | None = None,
+    outputs: str | Sequence[str] | None = None,
     reveal: str | Mapping[str, str] = "value",
     profile: str = "exact",
     calibrate: Sequence[Mapping[str, ArrayLike]] | TextSamples | None = None,
@@ -64,7 +65,9 @@ def compile(
     margin: float | None = None,
     network: str = DEFAULT_NETWORK,
     guard: Literal["one", "locate", "off"] = "one",
+    anonymous: bool = False,
     emit_onnx: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Compiled:
     """Compile an ONNX transformer; needs the ONNX packages, which running a plan does not.
 
@@ -72,7 +75,7 @@ def compile(
         model: path of the ONNX file.
         seq_len: length of the sequence axes; several make one plan, of which a client takes the shortest
             that holds its input. ``dims`` gives other dynamic axes by name.
-        outputs: names of the outputs to keep; by default all that depend on the weights.
+        outputs: name, or names, of the outputs to keep; by default all that depend on the weights.
         reveal: what the client learns of all outputs, or of one by name: the ``value``, or the ``argmax`` of
             its last axis alone, which is a classifier's label or a decoder's next token.
         profile: what functions are replaced by: ``exact``, ``friendly``, ``menu``, or a TOML file; of several
@@ -87,9 +90,12 @@ def compile(
         guard: whether the parties watch, for one bit, that values keep to what was calibrated: an answer that
             is not to be trusted is then refused (`Outcome.outputs`). ``locate`` tells the client which value
             left its limits, at a bit for each; ``off`` leaves it out.
+        anonymous: leave the names of tensors, and the model's own, out of the plan; `summary` lists them.
         emit_onnx: where to write the model as the profile makes it, as ONNX.
+        progress: called with what is going on, how much of it is done, and of how much.
 
-    The same arguments give the same bytes. Errors carry an ``exit_status`` and name the node, file or field.
+    The same arguments and the same model give the same bytes, whatever its file is called. Errors carry an
+    ``exit_status`` and name the node, file or field.
     """
     from ppc.backend.compile import compile_model
 
@@ -105,7 +111,9 @@ def compile(
         margin=margin,
         byte_price=parse_network(network).byte_price,
         guard=guard,
+        nameless=anonymous,
         emit_onnx=emit_onnx,
+        progress=progress,
     )
 
 
@@ -126,9 +134,9 @@ def evaluate(
     plan: Plan,
     weights: Weights,
     data: DataSet,
-    tokenizer: Path,
+    tokenizer: str | Path,
     *,
-    model: Path | None = None,
+    model: str | Path | None = None,
     output: str | None = None,
     private: int = 0,
     truncate: bool = False,
@@ -154,8 +162,8 @@ def evaluate(
         plan,
         weights,
         data,
-        tokenizer,
-        model=model,
+        Path(tokenizer),
+        model=None if model is None else Path(model),
         output=output,
         private=private,
         truncate=truncate,
@@ -168,13 +176,13 @@ def tune(
     *,
     data: DataSet,
     valid: DataSet,
-    tokenizer: Path,
-    output: Path,
+    tokenizer: str | Path,
+    output: str | Path,
     seq_len: int,
     kept: str | None = None,
     truncate: bool = False,
     settings: Settings | None = None,
-    work: Path | None = None,
+    work: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Replace what is dear in an ONNX model, tune it to answer as before, and write it; needs PyTorch.
@@ -199,36 +207,61 @@ def tune(
         Path(model),
         data=data,
         valid=valid,
-        tokenizer=tokenizer,
-        output=output,
+        tokenizer=Path(tokenizer),
+        output=Path(output),
         seq_len=seq_len,
         kept=kept,
         truncate=truncate,
         settings=settings,
-        work=work,
+        work=None if work is None else Path(work),
         tell=progress or (lambda phase, done, total: None),
     )
 
 
-def summary(plan: Plan) -> Summary:
-    """Price, formats and who sees what, as one document."""
+def check(
+    model: str | Path,
+    *,
+    seq_len: int | None = None,
+    dims: Mapping[str, int] | None = None,
+    outputs: str | Sequence[str] | None = None,
+) -> Checked:
+    """Every operator of a model, who would run it and how, and all that `compile` would refuse.
+
+    Raises Error for a file that is no model, and for axes and outputs that it does not have.
+    """
+    from ppc.backend.check import check_model
+
+    kept = (outputs,) if isinstance(outputs, str) else outputs
+    return check_model(model, seq_len=seq_len, dims=dims, outputs=kept)
+
+
+def inspect(plan: Plan, *, network: str = "lan") -> Summary:
+    """Price, formats and who sees what, as one document; seconds over ``network`` (as of `compile`)."""
     from ppc.backend.report import summary as describe
 
-    return describe(plan)
+    return describe(plan, parse_network(network))
+
+
+def summary(plan: Plan) -> Summary:
+    """`inspect` over a LAN."""
+    return inspect(plan)
 
 
 __all__ = [
     "Client",
     "DataSet",
+    "Error",
     "Plan",
     "RuntimeFault",
     "Server",
     "SessionOptions",
     "Simulator",
     "Weights",
+    "check",
     "compile",
     "evaluate",
     "headroom",
+    "inspect",
     "load_plan",
     "load_weights",
     "read_data",

@@ -4,32 +4,57 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+import ppc
+from ppc.cli_command import Command
 from ppc.cli_evaluate import evaluate
 from ppc.cli_model import bench, check, compile_, inspect, simulate
-from ppc.cli_options import Command
-from ppc.cli_results import log, say
+from ppc.cli_results import answered, begin, log, print_json, say
 from ppc.cli_sides import prepare, run
 from ppc.cli_tune import tune
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 for _command in (check, compile_, inspect, bench, simulate, evaluate, tune, run, prepare):
     app.command(_command.__name__.rstrip("_"), cls=Command)(_command)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"ppc {ppc.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _ppc(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Private transformer inference: the server keeps its weights, the client keeps its prompt."""
+
+
 class _Lines(logging.Handler):
-    """What the program says while it works, line by line on stderr."""
+    """What the program says while it works, line by line on stderr; of two sides that talk with the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        told = record.getMessage()
+        if record.name.startswith("ppc.runtime."):
+            told = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(record.created))}  {told}"
+        say(told)
 
 
 def main() -> NoReturn:
-    """Entry point: every fault is one line and an exit status."""
+    """Entry point: every fault is one line and an exit status, and with --json the one document."""
+    begin()
     logger = logging.getLogger("ppc")
     logger.handlers, logger.propagate = [_Lines()], False
     logger.setLevel(logging.INFO)
@@ -47,6 +72,8 @@ def main() -> NoReturn:
             raise
         if line := _line(fault):  # nothing where help was shown for want of a command
             log.print(f"ppc: {line}", style="red", markup=False)
+            if "--json" in sys.argv and not answered():
+                print_json({"error": {"status": status, "kind": type(fault).__name__, "message": line}})
         sys.exit(status)
     sys.exit(status if isinstance(status, int) else 0)
 

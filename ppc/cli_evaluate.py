@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import ppc
-from ppc import cli_inputs as inputs
+from ppc.cli_files import beside, check_places, write_document
 from ppc.cli_options import Json, LabelColumn, Labelled, PlanFile, TextColumns, TokenizerFile, Truncate
 from ppc.cli_results import Bar, mega, print_json, show_headroom
 from ppc.runtime.base.errors import BadInput
@@ -41,14 +40,14 @@ def evaluate(
     private: Annotated[int, typer.Option(min=0, help="Rows that two parties compute as well.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many rows, from the first.")] = None,
     truncate: Truncate = False,
-    output: Annotated[Path | None, typer.Option("-o", help="Write the report, as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--out", help="Write the report, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
     """Accuracy of a plan over a data set, by the simulator and by two parties, beside the model in floats.
 
     Exit status 6, after the report, where texts left their rings: two parties would give nonsense for those.
     """
-    inputs.check_folders(output)
+    check_places(as_json, out=output)
     if tokenizer is None:
         raise BadInput("a data set is of texts, which need --tokenizer tokenizer.json")
     loaded = ppc.load_plan(plan)
@@ -56,7 +55,7 @@ def evaluate(
     read = ppc.read_data(data, label_column=label_column, text_columns=text_column or (), names=names)
     if limit is not None:
         read = read.some(range(min(limit, len(read))))
-    held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
+    held = ppc.load_weights(weights or beside(plan, ".weights"), loaded)
     with Bar() as bar:
         found = ppc.evaluate(
             loaded,
@@ -70,7 +69,7 @@ def evaluate(
             progress=bar,
         )
     if output is not None:
-        output.write_text(json.dumps(found.document(), indent=1) + "\n")
+        write_document(output, found.document())
     if as_json:
         print_json(found.document())
     else:

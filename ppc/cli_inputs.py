@@ -13,19 +13,11 @@ import numpy as np
 import ppc
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.service.dataset import read_texts
+from ppc.runtime.session.inputs import UNNAMED, named
 
 if TYPE_CHECKING:
     from ppc.backend.compare import LayerError
     from ppc.backend.compile import Samples
-
-
-def check_folders(*files: Path | None) -> None:
-    """Before any work: what is to be written at its end has a place."""
-    for file in files:
-        if file is not None and not file.parent.is_dir():
-            raise BadInput(f"{file}: there is no folder {file.parent}")
-        if file is not None and file.is_dir():
-            raise BadInput(f"{file}: a folder stands where a file is to be written")
 
 
 def lengths(given: str | None) -> list[int] | None:
@@ -61,21 +53,16 @@ def reveal(given: list[str]) -> str | dict[str, str]:
     return {name: what for name, _, what in named}
 
 
-def address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise BadInput(f"an address is HOST:PORT, not {text!r}")
-    return host.strip("[]"), int(port)
-
-
 def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """npz or json; BadInput names the file and what is wrong."""
+    """npz, npy (one array, `UNNAMED`) or json; BadInput names the file and what is wrong."""
     try:
         if path.suffix == ".json":
             document = json.loads(path.read_text())
             if not isinstance(document, dict):
                 raise BadInput(f"{path}: a JSON object of input names is wanted")
             return {name: np.asarray(value) for name, value in document.items()}
+        if path.suffix == ".npy":
+            return {UNNAMED: np.load(path, allow_pickle=False)}
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
@@ -86,7 +73,7 @@ def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
         reason = (
             str(error).partition(". ")[0] or type(error).__name__
         )  # numpy goes on with how to load pickles
-        raise BadInput(f"{path}: neither npz nor JSON of numbers: {reason}") from None
+        raise BadInput(f"{path}: neither npz, npy nor JSON of numbers: {reason}") from None
 
 
 def simulated(path: Path | None) -> list[LayerError]:
@@ -104,13 +91,13 @@ def simulated(path: Path | None) -> list[LayerError]:
 
 def samples(path: Path, tokenizer: Path | None) -> Samples:
     """Calibration data: inputs, or texts with a tokenizer."""
-    if path.suffix in (".npz", ".json"):
+    if path.suffix in (".npz", ".npy", ".json"):
         if tokenizer:
             raise BadInput(f"--tokenizer is for calibration texts, and {path} holds inputs")
         return _unstacked(path, read_inputs(path))
     if tokenizer is None:
         raise BadInput(
-            f"{path}: texts to calibrate on need --tokenizer tokenizer.json; inputs are .npz or .json"
+            f"{path}: texts to calibrate on need --tokenizer tokenizer.json; inputs are .npz, .npy or .json"
         )
     from ppc.backend.samples import TextSamples
 
@@ -119,7 +106,7 @@ def samples(path: Path, tokenizer: Path | None) -> Samples:
 
 def one_or_more(plan: ppc.Plan, path: Path) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:
     """The samples of a file, and whether they are stacked: then every input has an axis before the plan's."""
-    given = read_inputs(path)
+    given = named(read_inputs(path), [spec.name for spec in plan.inputs], str(path))
     ranks = {spec.name: len(spec.shape) for spec in plan.inputs}
     stacked = {name: value.ndim == ranks[name] + 1 for name, value in given.items() if name in ranks}
     if not any(stacked.values()):
@@ -157,8 +144,6 @@ def asked(
         raise BadInput(
             "give either --input FILE or --text TEXT, or --text-file FILE; the last two with --tokenizer FILE"
         )
-    if pairs and not texts:
-        raise BadInput("--text-pair goes with --text")
     if file is not None:
         if tokenizer:
             raise BadInput("--tokenizer goes with --text or --text-file, not with --input")

@@ -13,53 +13,81 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
-from ppc.cli_results import (
+from ppc.cli_files import (
+    STDOUT,
+    beside,
+    check_files,
     check_outputs,
+    check_own,
+    check_places,
+    stacked,
+    write_outputs,
+    write_text,
+)
+from ppc.cli_options import (
+    Json,
+    Labelled,
+    PlanFile,
+    SeqLen,
+    TextFile,
+    TextPairs,
+    Texts,
+    TokenizerFile,
+    Written,
+)
+from ppc.cli_results import (
+    Bar,
     document,
+    know_this_machine,
     labels,
     mega,
     print_json,
     say,
     show,
     show_headroom,
-    stacked,
-    write,
+    teller,
 )
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.base.files import check_place
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.session.simulate import refuse_wraps
 
 
 def check(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
-    seq_len: Annotated[int | None, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")] = None,
+    seq_len: SeqLen = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     outputs: Annotated[list[str] | None, typer.Option("--output", help="Outputs to keep.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List every operator: who owns it, how it will run, and all that is not supported."""
-    from ppc.backend.check import as_text, check_model
+    """List every operator: who owns it, how it will run, and all that is not supported; and the outputs."""
+    from ppc.backend.check import as_text, check_model, outputs_as_text
 
-    found = check_model(
-        model, seq_len=seq_len, dims=inputs.dims(dim or []), outputs=tuple(outputs) if outputs else None
-    )
+    lengths: list[int | None] = [*sorted(set(inputs.lengths(seq_len) or ()), reverse=True)] or [None]
+    dims, kept = inputs.dims(dim or []), tuple(outputs) if outputs else None
+    every = [check_model(model, seq_len=n, dims=dims, outputs=kept) for n in lengths]
+    first, several = every[0], len(every) > 1
     if as_json:
-        print_json({"model": str(model), **found.document()})
-    else:
-        print(as_text(found))
-    if not found.supported:
+        parts = [{"seq_len": n, **found.document()} for n, found in zip(lengths, every, strict=True)]
+        print_json({"model": str(model), **({"lengths": parts} if several else first.document())})
+    for n, found in zip(lengths, every, strict=True) if not as_json else ():
+        if several:
+            print(f"at {n} tokens:")
+        alike = found is not first and found.rows == first.rows  # the same operators, of other shapes
+        print("\n".join(outputs_as_text(found)) if alike else as_text(found))
+    if not all(found.supported for found in every):
         raise typer.Exit(3)
 
 
 def compile_(
     model: Annotated[Path, typer.Argument(help="An ONNX transformer.", metavar="MODEL.onnx")],
     output: Annotated[
-        Path | None, typer.Option("-o", help="Where to write the plan; the weights go beside it.")
+        Path | None, typer.Option("-o", "--out", help="Where to write the plan; the weights go beside it.")
     ] = None,
-    seq_len: Annotated[
-        str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
+    weights: Annotated[
+        Path | None, typer.Option(help="Where to write the weights; default: beside the plan, as .weights.")
     ] = None,
+    seq_len: SeqLen = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     profile: Annotated[
         str, typer.Option(help="What functions are replaced by: exact, friendly, menu, or FILE.toml.")
@@ -105,6 +133,9 @@ def compile_(
         ),
     ] = "one",
     no_guard: Annotated[bool, typer.Option("--no-guard", help="Leave that out.")] = False,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Leave the model's names of its tensors out of the plan.")
+    ] = False,
     emit_onnx: Annotated[
         Path | None, typer.Option("--emit-onnx", help="Write the model as the profile makes it, as ONNX.")
     ] = None,
@@ -113,7 +144,12 @@ def compile_(
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
     from ppc.backend.public import groups
 
-    inputs.check_folders(output, emit_onnx)
+    check_places(as_json, out=output, weights=weights, emit_onnx=emit_onnx)
+    check_files(out=output, weights=weights, emit_onnx=emit_onnx)
+    if output is not None:
+        weights = weights or beside(output, ".weights")
+        check_place(weights)
+        check_own(output, weights)
     begun = time.perf_counter()
     asked: dict[str, Any] = {
         "seq_len": inputs.lengths(seq_len),
@@ -122,20 +158,22 @@ def compile_(
         "profile": profile,
         "calibrate": _samples(calibrate, tokenizer),
     }
-    if output is None:
+    if output is None or weights is None:
         _emit(model, emit_onnx, asked, as_json)
         return
-    compiled = ppc.compile(
-        model,
-        **asked,
-        reveal=inputs.reveal(reveal or []),
-        max_error=max_error,
-        margin=margin,
-        network=network,
-        guard=_guard(guard, no_guard),
-        emit_onnx=emit_onnx,
-    )
-    weights = output.with_suffix(".weights")
+    with Bar() as bar:
+        compiled = ppc.compile(
+            model,
+            **asked,
+            reveal=inputs.reveal(reveal or []),
+            max_error=max_error,
+            margin=margin,
+            network=network,
+            guard=_guard(guard, no_guard),
+            anonymous=anonymous,
+            emit_onnx=emit_onnx,
+            progress=bar,
+        )
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
     for group in groups(summary["public"]):
@@ -161,8 +199,6 @@ def _samples(calibrate: Path | None, tokenizer: Path | None) -> Any:
 
 def _guard(kind: str, none: bool) -> Literal["one", "locate", "off"]:
     if none:
-        if kind != "one":
-            raise BadInput(f"--no-guard leaves out what --guard {kind} asks for; give one of them")
         return "off"
     if kind == "one":
         return "one"
@@ -208,25 +244,28 @@ def inspect(
     """Cost by step, why it is so, formats, and who sees what."""
     from ppc.backend.report import describe, summary
 
-    inputs.check_folders(html)
-    if simulation is not None and html is None:
-        raise BadInput("--simulation is shown on the page that --html writes")
+    check_places(as_json, html=html)
     loaded, link = ppc.load_plan(plan), parse_network(network)
+    know_this_machine()
     if html is not None:
         from ppc.backend.html import page
 
-        html.write_text(page(summary(loaded, link), inputs.simulated(simulation)), encoding="utf-8")
+        write_text(html, page(summary(loaded, link), inputs.simulated(simulation)))
     if as_json:
         print_json(summary(loaded, link))
     elif html is None:
         print(describe(loaded, link))
-    else:
+    elif html != STDOUT:
         print(f"{html}  {html.stat().st_size:,} bytes")
 
 
 def bench(
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure this machine's rates and keep them for predictions.")
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Measure this machine's rates in full, and keep them for predictions.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -250,7 +289,9 @@ def simulate(
     plan: PlanFile,
     input_: Annotated[
         Path | None,
-        typer.Option("--input", help="The client's inputs: npz or json; or samples stacked on a first axis."),
+        typer.Option(
+            "--input", help="The client's inputs: npz, npy or json; or samples stacked on a first axis."
+        ),
     ] = None,
     text: Texts = None,
     text_pair: TextPairs = None,
@@ -268,32 +309,35 @@ def simulate(
 
     Exit status 6 where one left its ring: two parties would give nonsense for that input.
     """
-    inputs.check_folders(output)
+    check_places(as_json, out=output)
     check_outputs(output)
     loaded = ppc.load_plan(plan)
     named = labels(label_file, loaded)
     samples, several = inputs.asked(loaded, input_, text or [], text_pair or [], text_file, tokenizer)
-    held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
-    if against is not None:
-        from ppc.backend.compare import error_by_layer
+    held = ppc.load_weights(weights or beside(plan, ".weights"), loaded)
+    with Bar() as bar:
+        if against is not None:
+            from ppc.backend.compare import error_by_layer
 
-        simulated, rows, agreed = error_by_layer(loaded, held, samples, against)
-    else:
-        simulated, rows, agreed = ppc.Simulator(loaded, held).run(samples, wrapping=True), [], []
+            simulated, rows, agreed = error_by_layer(loaded, held, samples, against, bar)
+        else:
+            simulator = ppc.Simulator(loaded, held)
+            simulated, rows, agreed = simulator.run(samples, wrapping=True, progress=bar), [], []
     near = ppc.headroom(simulated)
     if any(each.wraps for each in simulated):
         show_headroom(near, say)
     refuse_wraps(simulated)
     found = [each.outputs for each in simulated]
     outputs = stacked(found) if several else found[0]
-    write(output, outputs)
+    write_outputs(output, found, several=several)
     if as_json:
         places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
         print_json({**document(outputs, named), "errors": rows, "agreement": agreed, "headroom": places})
         return
-    show_headroom(near, print)
+    tell = teller(output)
+    show_headroom(near, tell)
     for row in rows:
-        print(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
+        tell(f"{row['max_error']:11.3e} max  {row['relative']:9.2e} of its spread  {row['name']}")
     for each in agreed:
-        print(f"{each['same']} of {each['compared']} places as in {against}  {each['name']}")
+        tell(f"{each['same']} of {each['compared']} places as in {against}  {each['name']}")
     show(outputs, named, output)

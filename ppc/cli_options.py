@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
-from ppc.runtime.base.errors import BadInput
+from ppc.runtime.party.role import Role as Side
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-Role = Annotated[str, typer.Option(help="server or client")]
+Role = Annotated[Side, typer.Option(help="Which of the two this is.")]
 Listen = Annotated[str, typer.Option(help="server: where to listen")]
 Connect = Annotated[str, typer.Option(help="client: where the server is")]
 Weights = Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")]
@@ -35,6 +34,9 @@ TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; tu
 ADDRESS = "127.0.0.1:7766"
 PATIENCE = 30.0
 """Seconds for which a client waits for a server that does not listen yet; never longer than --timeout."""
+SeqLen = Annotated[
+    str | None, typer.Option("--seq-len", help="Tokens in a prompt; several, as 16,32,64, make one plan.")
+]
 PlanFile = Annotated[Path, typer.Argument(help="The plan that `ppc compile` wrote.", metavar="PLAN")]
 
 
@@ -51,7 +53,13 @@ TextFile = Annotated[
         "--text-file", help="Prompts, a line each, with --tokenizer; of a pair the second behind a tab."
     ),
 ]
-TokenizerFile = Annotated[Path | None, typer.Option("--tokenizer", help="tokenizer.json")]
+TokenizerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokenizer",
+        help="tokenizer.json, a folder with one, or the name of a model on the Hugging Face hub.",
+    ),
+]
 Labelled = Annotated[
     Path | None,
     typer.Option(
@@ -66,15 +74,6 @@ TextColumns = Annotated[
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut texts that are too long; otherwise they are refused.")
 ]
-Written = Annotated[Path | None, typer.Option("-o", help="Write the outputs, as .npz or .json.")]
-
-
-class Command(TyperCommand):
-    """One that refuses an option given twice where it takes one value: the last would win unseen."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
-        for each in given:
-            if given.count(each) > 1 and not getattr(each, "multiple", False) and each.nargs == 1:
-                raise BadInput(f"{each.opts[0]} is given {given.count(each)} times, and can be given once")
-        return super().parse_args(ctx, args)
+Written = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Write the outputs, as .npz, .json or .jsonl, or to -.")
+]

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 import ppc
-from ppc.runtime.base.errors import BadInput
+from ppc.cli_files import STDOUT, Outputs, plain
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.plan.reach import Reach
 from ppc.runtime.service import report as reports
 from ppc.runtime.service.labels import Guess, Labels
-
-Outputs = Mapping[str, NDArray[Any]]
 
 log = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -28,12 +32,6 @@ _SHOWN = 5
 
 NEAREST = 8
 """Places that are listed of those that came near to their rings; all with --json."""
-
-
-def check_outputs(file: Path | None) -> None:
-    """Before any work: outputs are written as what the file's name says."""
-    if file is not None and file.suffix not in (".npz", ".json"):
-        raise BadInput(f"-o {file}: outputs are written as .npz or .json, by the ending of the name")
 
 
 def labels(file: Path | None, plan: ppc.Plan) -> Labels | None:
@@ -47,21 +45,34 @@ def say(line: str) -> None:
     log.print(line, markup=False)
 
 
+def teller(output: Path | None) -> Callable[[str], None]:
+    """Where lines for people go: to stdout, unless the outputs do."""
+    return say if output == STDOUT else print
+
+
 def mega(count: float) -> str:
     return f"{count / 1e6:.2f} MB"
 
 
+_documents = 0
+"""That this command has printed."""
+
+
+def begin() -> None:
+    """A command begins, which has printed no document yet."""
+    global _documents
+    _documents = 0
+
+
 def print_json(document: Mapping[str, object]) -> None:
+    global _documents
     print(json.dumps(document))
+    _documents += 1
 
 
-def write(path: Path | None, outputs: Outputs) -> None:
-    if path is None:
-        return
-    if path.suffix == ".json":
-        path.write_text(json.dumps(plain(outputs)) + "\n")
-    else:
-        np.savez(path, **outputs)  # type: ignore[arg-type]
+def answered() -> bool:
+    """Whether this command has printed a document, which is then the only one."""
+    return _documents > 0
 
 
 def trusted(outcome: reports.Outcome) -> Outputs:
@@ -69,16 +80,6 @@ def trusted(outcome: reports.Outcome) -> Outputs:
     if outcome.left:
         return {each.name: np.full(each.shape, np.nan) for each in outcome.done.plan.outputs}
     return outcome.outputs or {}
-
-
-def plain(outputs: Outputs) -> dict[str, object]:
-    """For JSON, which has null for what is no number."""
-    found = {}
-    for name, value in outputs.items():
-        numbers = value.astype(object)
-        numbers[np.isnan(value)] = None
-        found[name] = numbers.tolist()
-    return found
 
 
 def document(outputs: Outputs, named: Labels | None) -> dict[str, object]:
@@ -89,16 +90,19 @@ def document(outputs: Outputs, named: Labels | None) -> dict[str, object]:
 def show(outputs: Outputs, named: Labels | None, path: Path | None, *, sample: int | None = None) -> None:
     """For people: what is in a file by its shape, and what the labels say instead of their numbers."""
     said = named.of(outputs) if named else {}
+    tell = teller(path)
     if sample is not None:
-        print(f"sample {sample}:")
+        tell(f"sample {sample}:")
     for name, value in outputs.items():
-        if path is not None:
-            print(f"{name} {value.shape}: written to {path}")
+        if path == STDOUT:
+            tell(f"{name} {value.shape}")
+        elif path is not None:
+            tell(f"{name} {value.shape}: written to {path}")
         elif name not in said:
             with np.printoptions(precision=5, threshold=16):
-                print(f"{name} {value.shape}: {value}")
+                tell(f"{name} {value.shape}: {value}")
         for row in said.get(name, ()):
-            print(f"{name}{list(row['at'])}: {', '.join(map(_guess, row['labels'][:_SHOWN]))}")
+            tell(f"{name}{list(row['at'])}: {', '.join(map(_guess, row['labels'][:_SHOWN]))}")
 
 
 def show_headroom(near: Sequence[Reach], tell: Callable[[str], None]) -> None:
@@ -112,33 +116,39 @@ def _guess(said: Guess) -> str:
     return f"{said['label']} {said['probability']:.4f}" if "probability" in said else said["label"]
 
 
-def stacked(every: Sequence[Outputs]) -> Outputs:
-    """Several samples' outputs on a new first axis."""
-    return {name: np.stack([each[name] for each in every]) for name in every[0]}
+def know_this_machine() -> None:
+    """Before seconds are foretold for it: it is measured where it never was, for which alone the means of
+    measuring are imported."""
+    from ppc.runtime.cost import rates
+
+    if rates.wanted():
+        from ppc.runtime.cost.quick import measured_once
+
+        measured_once()
 
 
 def finish(report: reports.Report) -> None:
     """What it cost, a line a phase."""
+    where = report["predicted_seconds"]
     for phase in PHASES:
         got, said = report[phase], report["predicted"][phase]
         say(
-            f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f})  "
+            f"{phase:>8}: {got['seconds']:7.3f} s (predicted {said['seconds']:.3f} {where})  "
             f"sent {mega(got['sent'])} (predicted {mega(said['sent'])})  "
             f"received {mega(got['received'])} (predicted {mega(said['received'])})  "
             f"flights {got['flights']} (predicted {said['flights']})"
         )
 
 
-def write_report(path: Path | None, report: Mapping[str, object]) -> None:
-    if path is not None:
-        path.write_text(json.dumps(report, indent=1) + "\n")
-
-
 class Bar:
-    """A progress bar on a terminal; silence elsewhere. Called with (phase, done, total)."""
+    """Progress on a terminal, with the time taken and about what is left; silence elsewhere; called with
+    (phase, done, total)."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+            TextColumn("left about"), TimeRemainingColumn(),
+        )  # fmt: skip
         self._progress = Progress(*columns, console=log, transient=True, disable=not log.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 

@@ -9,6 +9,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
+from ppc.cli_files import beside, check_outputs, check_places, write_document, write_outputs
 from ppc.cli_options import (
     ADDRESS,
     PATIENCE,
@@ -35,21 +36,21 @@ from ppc.cli_options import (
 )
 from ppc.cli_results import (
     Bar,
-    check_outputs,
     document,
     finish,
+    know_this_machine,
     labels,
     print_json,
     say,
     show,
-    stacked,
     trusted,
-    write,
-    write_report,
 )
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.address import parsed
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
+from ppc.runtime.party.role import CLIENT, SERVER
+from ppc.runtime.party.role import Role as Side
 from ppc.runtime.service import report as reports
 from ppc.runtime.session.inputs import naming
 
@@ -63,7 +64,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="server: stop after one inference")] = False,
     input_: Annotated[
         Path | None,
-        typer.Option("--input", help="client: npz or json; or samples stacked on a first axis"),
+        typer.Option("--input", help="client: npz, npy or json; or samples stacked on a first axis"),
     ] = None,
     text: Texts = None,
     text_pair: TextPairs = None,
@@ -83,38 +84,27 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one side of the computation, with prepared material where both sides hold it."""
-    inputs.check_folders(output, report)
+    check_places(as_json, out=output, report=report)
     check_outputs(output)
-    if fresh and store is not None:
-        raise BadInput("--fresh leaves prepared material alone, --store says where it is; give one of them")
-    if role == "server":
-        for flag, value in (
-            ("--input", input_),
-            ("--text", text),
-            ("--text-pair", text_pair),
-            ("--text-file", text_file),
-            ("--tokenizer", tokenizer),
-            ("--labels", label_file),
-            ("-o", output),
-        ):
-            if value:
-                raise BadInput(f"{flag} belongs to the client")
-    at = None if fresh else store or plan.with_suffix(".prepared")
+    at = None if fresh else store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     if isinstance(end, ppc.Server):
 
         def done(result: reports.Report) -> None:
-            write_report(report, result)
+            write_document(report, result)
             finish(result)
             if as_json:
                 print_json(result)
 
-        end.serve(inputs.address(listen), once=once, done=done)
+        know_this_machine()
+        end.serve(parsed(listen), once=once, done=done)
         return
     named = labels(label_file, end.plan)
     samples, several = inputs.asked(end.plan, input_, text or [], text_pair or [], text_file, tokenizer)
+    address = parsed(connect)
+    know_this_machine()
     every: list[reports.Outcome] = []
-    for outcome in end.run_all(samples, inputs.address(connect)):
+    for outcome in end.run_all(samples, address):
         finish(outcome.report)
         sample = len(every) if several else None
         if outcome.left and several:
@@ -123,8 +113,8 @@ def run(
             show(trusted(outcome), named, output, sample=sample)
         every.append(outcome)
     if several or not every[0].left:
-        write(output, stacked([trusted(each) for each in every]) if several else trusted(every[0]))
-    write_report(report, {"inferences": [each.report for each in every]} if several else every[0].report)
+        write_outputs(output, [trusted(each) for each in every], several=several)
+    write_document(report, {"inferences": [each.report for each in every]} if several else every[0].report)
     if as_json:
         documents = [
             {**({"outputs": None} if each.left else document(trusted(each), named)), "report": each.report}
@@ -140,6 +130,12 @@ def prepare(
     plan: PlanFile,
     role: Role,
     count: Annotated[int, typer.Option(min=1, help="Inferences; the lower of both sides' holds.")] = 1,
+    seq_len: Annotated[
+        int | None,
+        typer.Option(
+            "--seq-len", min=1, help="client: for prompts that run at this length; default: the greatest"
+        ),
+    ] = None,
     listen: Listen = ADDRESS,
     connect: Connect = ADDRESS,
     weights: Weights = None,
@@ -154,23 +150,34 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
-    inputs.check_folders(report)
-    at = store or plan.with_suffix(".prepared")
+    check_places(as_json, report=report)
+    at = store or beside(plan, ".prepared")
     end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
-    address = inputs.address(listen if role == "server" else connect)
-    outcome = end.prepare(count, address)
-    write_report(report, outcome.report)
+    address = parsed(listen if role is SERVER else connect)
+    know_this_machine()
+    outcome = (
+        end.prepare(count, address)
+        if isinstance(end, ppc.Server)
+        else end.prepare(count, address, seq_len=seq_len)
+    )
+    if (of := outcome.done.plan.options.seq_len) is not None and end.plan.shorter:
+        say(f"for prompts that run at {of} tokens; the plan has {_lengths(end.plan)}, each with --seq-len")
+    write_document(report, outcome.report)
     finish(outcome.report)
     if as_json:
         print_json({"prepared": outcome.material, "store": str(at), "report": outcome.report})
     else:
         for id in outcome.material:
-            print(at / f"{id}.{role}")
+            print(at / f"{id}.{role.value}")
+
+
+def _lengths(plan: ppc.Plan) -> str:
+    return ", ".join(str(each.options.seq_len) for each in plan.lengths)
 
 
 def _end(
     path: Path,
-    role: str,
+    role: Side,
     weights: Path | None,
     store: Path | None,
     shape: str | None,
@@ -179,22 +186,16 @@ def _end(
     timeout: float,
 ) -> ppc.Server | ppc.Client:
     """This side of ``ppc run`` and ``ppc prepare``, from the flags that both take."""
-    if role not in ("server", "client"):
-        raise BadInput(f"--role is server or client, not {role!r}")
     cert, key, authorities = tls
     network = parse_network(shape) if shape else None
     options = ppc.SessionOptions(timeout=timeout, shape=network, progress=Bar, check_ot=check_ot)
     plan = ppc.load_plan(path)
-    if role == "client":
-        if cert or key:
-            raise BadInput("--tls-cert and --tls-key belong to the server; the client takes --tls-ca")
+    if role is CLIENT:
         trusted = ClientTls(authorities) if authorities else None
         patience = min(PATIENCE, timeout)
         return ppc.Client(plan, options, patience=patience, store=store, tls=trusted)
-    if authorities:
-        raise BadInput("--tls-ca belongs to the client; the server takes --tls-cert and --tls-key")
     if (cert is None) != (key is None):
         raise BadInput("TLS at the server needs both --tls-cert and --tls-key")
     own = ServerTls(cert, key) if cert and key else None
-    held = ppc.load_weights(weights or path.with_suffix(".weights"), plan)
+    held = ppc.load_weights(weights or beside(path, ".weights"), plan)
     return ppc.Server(plan, held, options, store=store, tls=own)

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 import ppc
-from ppc import cli_inputs as inputs
+from ppc.cli_files import check_files, check_places, write_text
 from ppc.cli_options import Json, LabelColumn, Labelled, TextColumns, TokenizerFile, Truncate
 from ppc.cli_results import Bar, print_json
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.base.files import check_place
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.service.labels import Labels
 
@@ -26,7 +27,7 @@ def tune(
         typer.Option(help="What to tune on: a table with tabs, a header and labels; or texts, a line each."),
     ],
     valid: Annotated[Path, typer.Option(help="The same of other texts, for the final numbers alone.")],
-    output: Annotated[Path, typer.Option("-o", help="Where to write the tuned model, as ONNX.")],
+    output: Annotated[Path, typer.Option("-o", "--out", help="Where to write the tuned model, as ONNX.")],
     seq_len: Annotated[int, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")],
     tokenizer: TokenizerFile = None,
     profile: Annotated[
@@ -73,7 +74,8 @@ def tune(
 
     Exit status 6, after the report, where budget and target were not both kept.
     """
-    inputs.check_folders(output, report)
+    check_places(as_json, out=output, report=report)
+    check_files(out=output, report=report)
     if report is not None and report.suffix not in REPORTS:
         raise BadInput(
             f"--report {report}: reports are written as {', '.join(REPORTS)}, by the ending of the name"
@@ -81,7 +83,7 @@ def tune(
     if tokenizer is None:
         raise BadInput("tuning is on texts, which need --tokenizer tokenizer.json")
     if work is not None and not work.is_dir():
-        inputs.check_folders(work)
+        check_place(work)
         work.mkdir()
     from ppc.backend.tune.report import document, lines, written
     from ppc.backend.tune.settings import Goal, Settings
@@ -118,7 +120,7 @@ def tune(
             progress=bar,
         )
     if report is not None:
-        report.write_text(written(found, report.suffix), encoding="utf-8")
+        write_text(report, written(found, report.suffix))
     if as_json:
         print_json(document(found))
     else:

@@ -16,6 +16,9 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "tools")]
 if TYPE_CHECKING:
     from small import Small
 
+os.environ.setdefault("PPC_RATES", "reference")
+"""Predictions in tests are those of the reference machine, and no command measures this one first."""
+
 LONG = ("e2e", "fuzz", "models")
 """Rooms whose tests are all marked `long`."""
 

@@ -30,7 +30,7 @@ from ppc.passes.train.answers import answers
 from ppc.passes.train.distil import Distillation, distil
 from ppc.passes.train.fit import fit
 from ppc.passes.train.optimise import Options, Tell, silent
-from ppc.runtime.base.errors import BadInput
+from ppc.runtime.base.errors import BadInput, Error
 from ppc.runtime.service.dataset import DataSet
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ _CHECKED, _OFF = 16, 1e-3
 """Rows that ONNX Runtime answers as well, and how far off it may be, in parts of the answers' spread."""
 
 
-class NotTheStudent(Exception):
+class NotTheStudent(Error):
     """What was written is not what was tuned."""
 
     exit_status = 6

@@ -18,6 +18,7 @@ from ppc.frontend.emit.writer import OPSET, Writer, num_of
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Input, IRError, Op, walk
 from ppc.frontend.ops.kinds import TYPES
+from ppc.runtime.base.files import whole
 
 IR_VERSION = 8
 LARGEST_FILE = 1 << 30
@@ -51,7 +52,8 @@ def save(graph: Graph, path: Path) -> None:
     data = path.name + ".data"
     if large:  # onnx appends to what is there
         path.with_name(data).unlink(missing_ok=True)
-    onnx.save(model, str(path), save_as_external_data=large, location=data if large else None)
+    with whole(path) as part:
+        onnx.save(model, str(part), save_as_external_data=large, location=data if large else None)
 
 
 def _write(w: Writer, op: Op) -> None:

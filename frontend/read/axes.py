@@ -150,7 +150,7 @@ class _Fixer:
         self.taken: set[str] = set()
         self.sizes: set[int] = set()
         self.batches: dict[str, int] = {}
-        self.open: list[tuple[str, int, str]] = []
+        self.open: list[tuple[str, int, str, bool]] = []
         self.seen: list[str] = []
         names = [axis.dim_param for value in values for axis in value.type.tensor_type.shape.dim]
         self.prompt = seq_len if any(map(_is_sequence, names)) else None
@@ -190,7 +190,8 @@ class _Fixer:
         self.seen.append(name or place)
         size, why = self.size(name, place, index, tokens)
         if size is None:
-            self.open.append((tensor, index, name))
+            prompt = _is_sequence(name) or (tokens and index == 1 and bool(_MADE_UP.fullmatch(name)))
+            self.open.append((tensor, index, name, prompt))
             return 1
         self.sizes.add(size)
         self.found.append(OpenAxis(tensor, index, name, size, why))
@@ -229,9 +230,9 @@ class _Fixer:
         return (sum(sizes), f"{' + '.join(map(str, sizes))}") if len(sizes) == len(found) else (None, "")
 
     def check(self, unread: Sequence[onnx.ValueInfoProto]) -> None:
-        if self.open:
-            raise DynamicAxis(self.open)
         there = f"the model leaves open: {', '.join(dict.fromkeys(self.seen)) or 'none'}"
+        if self.seq_len is None and (prompt := next(filter(_is_sequence, self.seen), None)):
+            there += f"; {prompt} is the prompt's length: --seq-len"
         idle = {
             key
             for value in unread
@@ -240,6 +241,8 @@ class _Fixer:
         }
         if unknown := [f"{key}={self.dims[key]}" for key in self.dims if key not in self.taken | idle]:
             raise UnknownDim(f"--dim {' '.join(unknown)}: no input has such an axis; {there}")
+        if self.open:
+            raise DynamicAxis(self.open)
         if self.seq_len is not None and self.seq_len not in self.sizes:
             raise UnknownDim(f"--seq-len {self.seq_len}: no axis is a sequence's length; {there}")
         if len(set(self.batches.values())) > 1:

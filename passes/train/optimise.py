@@ -18,6 +18,7 @@ from ppc.frontend.ir.text import show
 from ppc.passes.train import checkpoint
 from ppc.passes.train.examples import Batch, Examples, places
 from ppc.passes.train.trainable import Trainable
+from ppc.runtime.base.errors import Error
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ Tell = Callable[[str, int, int], None]
 """What is being done, how much of it is, and how much there is."""
 
 
-class Diverged(ValueError):
+class Diverged(Error, ValueError):
     """Training that came to no numbers."""
 
     exit_status = 6

@@ -1,22 +1,27 @@
 """Everything that can go wrong while a plan runs, each with the exit status the command line gives it.
 
-RuntimeFault
-├── BadInput        2   the user's input has the wrong name, shape, type or range
-├── PeerMismatch    4   the two sides hold different plans, versions or parameters
-│   └── PeerDeviates    … or a check of what the peer sent fails (`--check-ot`)
-├── BadPlan         4   a plan or weights file that is damaged or not ours
-├── NetworkFault    5   the peer went away, or never came
-│   └── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
-└── RangeFault      6   a value that its fixed-point format cannot hold
+Error                   all that users meet, with those of models (`frontend/errors.py`); ``ppc.Error``
+└── RuntimeFault
+    ├── BadInput        2   the user's input has the wrong name, shape, type or range
+    ├── PeerMismatch    4   the two sides hold different plans, versions or parameters
+    │   └── PeerDeviates    … or a check of what the peer sent fails (`--check-ot`)
+    ├── BadPlan         4   a plan or weights file that is damaged or not ours
+    ├── NetworkFault    5   the peer went away, or never came
+    │   └── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
+    └── RangeFault      6   a value that its fixed-point format cannot hold
 """
 
 from __future__ import annotations
 
 
-class RuntimeFault(Exception):
-    """Base of all faults of a run; the message is one clear line without secrets."""
+class Error(Exception):
+    """Base of all that a user can meet; the message is one clear line without secrets."""
 
     exit_status = 1
+
+
+class RuntimeFault(Error):
+    """Base of all faults of a run."""
 
 
 class BadInput(RuntimeFault):

@@ -14,7 +14,7 @@ import socket
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from multiprocessing import get_context
@@ -86,7 +86,7 @@ def calibrate(runs: int = RUNS) -> Rates:
         measured.append(_run())
     times = {role: _median([each[0][role] for each in measured]) for role in Role}
     return Rates(
-        machine=_machine(),
+        machine=machine(),
         date=date.today().isoformat(),
         cores=os.cpu_count() or 1,
         shared=_he_rates(times[SERVER]) | _ot_rates(times),
@@ -133,7 +133,7 @@ def _median(runs: list[Times]) -> Times:
     return {place: statistics.median(times[place] for times in runs) for place in runs[0]}
 
 
-def _machine() -> str:
+def machine() -> str:
     """The processor's name, where Linux tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
@@ -144,7 +144,7 @@ def _machine() -> str:
 # ---- one role's own time
 
 
-class _OwnTime(Ledger):
+class OwnTime(Ledger):
     """A ledger that sums the seconds for which this thread was on a core, step by step."""
 
     def __init__(self) -> None:
@@ -182,30 +182,32 @@ class _Stock:
         return first, self._blocks[first : first + count]
 
 
-def _stocked(p: Party) -> Engines:
+def stocked(p: Party) -> Engines:
+    """Correlated OTs from stock, so that a step's time is its own."""
     return Engines({role: _Stock(p, role) for role in Role}, HeEngine(p))
 
 
 def _side(role: Role, sock: socket.socket) -> tuple[Times, tuple[float, float]]:
     """What one role measures: own seconds by phase and step, and the link as it saw it."""
     channel = Channel(TcpTransport(sock))
-    p = Party(role, channel, _stocked)
-    link = _loopback(p)
-    p.ledger = ledger = _OwnTime()
+    p = Party(role, channel, stocked)
+    link = loopback(p)
+    p.ledger = ledger = OwnTime()
     if role is SERVER:
-        _he(p)
+        timed_products(p, sample_plans()[0].products)
     _ots(p)
     with p.ledger.at(Place("setup", "walk")):
         for plan in sample_plans():
             _ = Facts(plan).digest
     for plan in sample_plans():
-        _walk(p, plan)
+        walk(p, plan)
     channel.close()
     p.close()
     return ledger.own, link
 
 
-def _walk(p: Party, plan: Plan) -> None:
+def walk(p: Party, plan: Plan) -> None:
+    """One inference, of no input, at the prices of steps alone: OTs are on stock."""
     p.linear.plan(plan.products)
     weights = sample_weights(plan) if p.role is SERVER else None
     encoded = ClientInput.of(plan, {}).encoded if p.role is CLIENT else None
@@ -237,9 +239,8 @@ class _StagedServer(HeServer):
             return super()._finished(*args)
 
 
-def _he(p: Party) -> None:
+def timed_products(p: Party, products: Sequence[Product]) -> None:
     """Keys, and products on masks and small weights, both ends in this process."""
-    products = sample_plans()[0].products
     sets = parameter_sets(products)
     seed = p.prg.bytes(SEED_BYTES).tobytes()
     with p.ledger.at(Place("he", "keys made")):
@@ -275,16 +276,16 @@ def _ots(p: Party) -> None:
         silent.extend(p, B12, blocks[: B12.spent])
 
 
-def _loopback(p: Party) -> tuple[float, float]:
+def loopback(p: Party, bulk_bytes: int = BULK) -> tuple[float, float]:
     """Bytes a second, and seconds there and back."""
-    zeros = bytes(BULK)
+    zeros = bytes(bulk_bytes)
 
     def echo() -> None:
         for speaker in (SERVER, CLIENT):
             p.tell_bytes(speaker, 8, lambda: bytes(8))
 
     def bulk() -> None:
-        p.tell_bytes(SERVER, BULK, lambda: zeros)
+        p.tell_bytes(SERVER, bulk_bytes, lambda: zeros)
         p.tell_bytes(CLIENT, 8, lambda: bytes(8))
 
     def seconds(work: Callable[[], None]) -> float:
@@ -293,7 +294,7 @@ def _loopback(p: Party) -> tuple[float, float]:
         return time.perf_counter() - begun
 
     trips = sorted(seconds(echo) for _ in range(ECHOES))
-    return BULK / min(seconds(bulk) for _ in range(3)), trips[ECHOES // 2]
+    return bulk_bytes / min(seconds(bulk) for _ in range(3)), trips[ECHOES // 2]
 
 
 # ---- from times to rates

@@ -26,10 +26,12 @@ class Forecast:
     Attributes:
         ledger: bytes and flights; a row's seconds are those by which the later of both roles advanced.
         seconds: of each role's own clock.
+        where: whose seconds they are, of this machine or the reference machine.
     """
 
     ledger: Ledger
     seconds: Mapping[Place, Mapping[Role, float]]
+    where: str
 
     def total(self, phase: str, role: Role) -> float:
         return sum(row[role] for place, row in self.seconds.items() if place.phase == phase)
@@ -53,7 +55,7 @@ def predict_time(plan: Plan, rates: Rates, network: Network, program: Program = 
         ended = max(latest, *(marks[role.value, (visit, "ended")] for role in Role))
         p.ledger.rows[place].seconds += ended - latest
         latest = ended
-    return Forecast(p.ledger, seconds)
+    return Forecast(p.ledger, seconds, rates.where)
 
 
 def predict_time_here(plan: Plan, network: Network, program: Program = FRESH) -> Forecast:

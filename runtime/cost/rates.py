@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ..base.errors import BadInput
+from ..base.files import whole
 from ..he.product import Product
 from ..net.network import LOOPBACK, Network
 from ..party.role import Role
@@ -58,6 +59,11 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         ]
         return sum(found) / len(found) if found else 0.0
 
+    @property
+    def where(self) -> str:
+        """Whose seconds they predict, beside every number."""
+        return "on the reference machine" if self == _reference() else "on this machine"
+
     def network(self, network: Network) -> Network:
         """``network``, but for the loopback, which is as this machine has it."""
         return Network(LOOPBACK.name, *self.loopback, one_machine=True) if network == LOOPBACK else network
@@ -85,9 +91,35 @@ def rates_path() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "ppc" / "rates.json"
 
 
+def cache_path() -> Path:
+    """Where what was measured in a second is kept: ``ppc/rates.json`` below $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ppc" / "rates.json"
+
+
+def wanted() -> bool:
+    """Whether nothing is known of this machine yet; not where $PPC_RATES asks for the reference machine's."""
+    return not (_reference_alone() or rates_path().is_file() or _known(cache_path()))
+
+
+def _reference_alone() -> bool:
+    return os.environ.get("PPC_RATES") == "reference"
+
+
+def _known(path: Path) -> bool:
+    """What the cache holds may be of another version, or damaged: then it is measured again."""
+    try:
+        return path.is_file() and bool(read_rates(path))
+    except BadInput:
+        return False
+
+
 def save_rates(rates: Rates, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(rates), indent=1) + b"\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path.parent}: cannot be made: {error.strerror}") from None
+    with whole(path) as part:
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(rates), indent=1) + b"\n")
 
 
 class _Head(msgspec.Struct):
@@ -125,9 +157,12 @@ def _cached(path: Path, changed: float) -> Rates:
 
 
 def current_rates() -> Rates:
-    """The user's own rates where `ppc bench --calibrate` has left some, else the reference machine's."""
-    path = rates_path()
-    chosen = path if path.is_file() else REFERENCE
+    """The user's own rates where `ppc bench --calibrate` has left some, else what was measured in a second,
+    else the reference machine's."""
+    chosen = REFERENCE
+    if not _reference_alone():
+        known = rates_path() if rates_path().is_file() else cache_path()
+        chosen = known if known == rates_path() or _known(known) else REFERENCE
     return _cached(chosen, chosen.stat().st_mtime)
 
 

@@ -74,6 +74,9 @@ MATMUL = (
 )
 """Both products of a product of two shared matrices."""
 
+QUICK = (16, 128)
+"""Of what is measured in a second."""
+
 SHAPES: tuple[Shape, ...] = ((1, 1), (8, 64), (64, 512), (128, 1024))
 """Small for what a step costs by itself, large for what an element costs."""
 
@@ -197,6 +200,15 @@ def sample_plans() -> tuple[Plan, Plan]:
     products.watch(SHAPES[0])
     others.watch(SHAPES[-2])
     return products.plan(), others.plan()
+
+
+@lru_cache(maxsize=1)
+def quick_plan() -> Plan:
+    """All steps but products, once, of a size that matters."""
+    quick = _Builder("quick")
+    _nonlinear(quick, QUICK)
+    _free(quick, QUICK)
+    return quick.plan()
 
 
 def sample_weights(plan: Plan) -> Weights:

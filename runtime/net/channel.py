@@ -10,7 +10,7 @@ import queue
 import struct
 from typing import Protocol
 
-from ..base.errors import PeerLeft, PeerMismatch
+from ..base.errors import NetworkFault, PeerLeft, PeerMismatch
 from ..base.wire import Buffer
 
 HEADER = struct.Struct("<II")
@@ -76,9 +76,14 @@ class Channel:
 
     def _header(self) -> int:
         head = bytearray(HEADER.size)
-        self._transport.recv_into(memoryview(head))
+        try:
+            self._transport.recv_into(memoryview(head))
+        except NetworkFault:
+            _refuse_tls(head)
+            raise
         size, number = HEADER.unpack(head)
         if number != self._received & 0xFFFFFFFF:
+            _refuse_tls(head)
             raise PeerMismatch("the peer's frames are out of step; it does not speak ppc, or bytes were lost")
         self._received += 1
         return int(size)
@@ -88,6 +93,20 @@ class Channel:
         if size:
             self._transport.recv_into(memoryview(body))
         return body
+
+
+_SPEAKS_TLS = {
+    b"\x16\x03": "the client speaks TLS, and this side does not: give --tls-cert and --tls-key here, or no "
+    "--tls-ca there",
+    b"\x15\x03": "the server speaks TLS, and this side does not: give --tls-ca",
+}
+"""By how TLS begins: a client with its handshake, a server that hears none with an alert."""
+
+
+def _refuse_tls(head: bytes | bytearray) -> None:
+    """PeerMismatch where the beginning of what should be a frame, which was not one, is TLS."""
+    if said := _SPEAKS_TLS.get(bytes(head[:2])):
+        raise PeerMismatch(said) from None
 
 
 class _Pipe:

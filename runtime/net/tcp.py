@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import socket
 import threading
@@ -11,12 +12,15 @@ from dataclasses import replace
 
 from ..base.errors import NetworkFault, PeerLeft
 from ..base.wire import Buffer
+from .address import shown
 from .deadline import SLOWEST, Deadline
 from .network import LAN, LOOPBACK, Network
 from .shaping import Pace
 from .stream import SocketStream, Stream
 
 CLOSING_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class TcpTransport:
@@ -135,23 +139,20 @@ class TcpTransport:
             self._written += 1
 
 
-def listen(address: tuple[str, int]) -> socket.socket:
-    try:
-        return socket.create_server(address, reuse_port=False, backlog=1)
-    except OSError as error:
-        raise NetworkFault(f"cannot listen on {address[0]}:{address[1]}: {error.strerror or error}") from None
-
-
 def connect(address: tuple[str, int], patience: float = 30.0) -> socket.socket:
-    """Connect, trying again for ``patience`` seconds while nobody listens yet."""
-    until = time.monotonic() + patience
+    """Connect, trying again for ``patience`` seconds while nobody listens yet, of which the log tells."""
+    where, until, waiting = shown(address), time.monotonic() + patience, False
     while True:
         try:
-            return socket.create_connection(address, timeout=10)
+            found = socket.create_connection(address, timeout=10)
+            log.info("connected to %s", where)
+            return found
         except OSError as error:
             if time.monotonic() >= until or isinstance(error, socket.gaierror):
-                where = f"{address[0]}:{address[1]}"
                 raise NetworkFault(f"cannot reach a server at {where}: {error.strerror or error}") from None
+            if not waiting:
+                waiting = True
+                log.info("waiting up to %g seconds for a server at %s", patience, where)
             time.sleep(0.1)
 
 

@@ -7,16 +7,23 @@ object works on memory alone, under a lock, and the socket is read and written o
 from __future__ import annotations
 
 import contextlib
+import datetime
+import logging
+import re
 import socket
 import ssl
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+
 from ..base.errors import BadInput, NetworkFault
 from ..base.wire import Buffer
 from .deadline import OPENING_SECONDS, Deadline
 from .stream import SocketStream
+
+log = logging.getLogger(__name__)
 
 PIECE = 1 << 18
 
@@ -25,8 +32,8 @@ PIECE = 1 << 18
 class ServerTls:
     """Files of the server: its certificate chain and private key, PEM."""
 
-    certificate: Path
-    key: Path
+    certificate: str | Path
+    key: str | Path
 
     def context(self) -> ssl.SSLContext:
         """BadInput where a file is missing, not PEM, or the key is another's or asks for a passphrase."""
@@ -38,6 +45,9 @@ class ServerTls:
         except (OSError, ValueError) as error:
             files = f"{self.certificate}, {self.key}"
             raise BadInput(f"{files}: {_reason(error)}; want a certificate chain and its key, PEM") from None
+        own = x509.load_pem_x509_certificates(Path(self.certificate).read_bytes())[0]
+        if own.not_valid_after_utc < datetime.datetime.now(datetime.timezone.utc):
+            log.warning("%s: expired %s, clients refuse it", self.certificate, _when(own))
         return context
 
 
@@ -45,7 +55,7 @@ class ServerTls:
 class ClientTls:
     """Whom the client trusts to name its server, PEM. Certificate and host name are checked."""
 
-    authorities: Path
+    authorities: str | Path
 
     def context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname
@@ -82,8 +92,9 @@ class TlsStream:
         try:
             self._shake(timeout, min(timeout, OPENING_SECONDS))
         except OSError as error:
+            why = self._why(error)
             sock.close()
-            raise NetworkFault(f"no TLS with the peer: {_reason(error)}") from None
+            raise NetworkFault(f"no TLS with the peer: {why}") from None
 
     def sendall(self, data: Buffer, deadline: Deadline, /) -> None:
         view, at = memoryview(data).cast("B"), 0
@@ -138,12 +149,30 @@ class TlsStream:
             done = True
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLError:
+        except ssl.SSLError as error:
+            said = self._outgoing.read() or (REFUSAL if error.reason in _NO_TLS else b"")
             with contextlib.suppress(OSError):  # the alert that tells the peer why
-                self._send(self._outgoing.read(), due)
+                self._send(said, due)
             raise
         self._send(self._outgoing.read(), due)
         return done
+
+    def _why(self, error: OSError) -> str:
+        """What ended the handshake, and where it is that one side has TLS alone, what to do."""
+        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+            if self._tls.server_side:
+                return "the client does not speak TLS; give it --tls-ca, or no --tls-cert here"
+            return "the server does not speak TLS; give it --tls-cert and --tls-key, or no --tls-ca here"
+        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == _EXPIRED:
+            return f"{_reason(error)}, {_when(self._theirs())}"
+        if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)) and not self._tls.server_side:
+            return "the server closed the connection; does it use TLS, --tls-cert and --tls-key?"
+        return _reason(error)
+
+    def _theirs(self) -> x509.Certificate:
+        """The peer's certificate, which Python tells of an accepted one alone in public."""
+        inner = self._tls._sslobj  # type: ignore[attr-defined]
+        return x509.load_pem_x509_certificate(inner.get_unverified_chain()[0].public_bytes().encode())
 
     def _send(self, records: bytes, deadline: Deadline) -> None:
         view, at = memoryview(records), 0
@@ -161,6 +190,20 @@ class TlsStream:
                     self._incoming.write_eof()
 
 
+REFUSAL = bytes((21, 3, 3, 0, 2, 2, 70))
+"""A fatal alert for the protocol's version, in the clear: what a client without TLS hears (RFC 8446, 6.2)."""
+
+_NO_TLS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
+"""OpenSSL's reasons where what came was no TLS at all."""
+
+_EXPIRED = 10
+"""X509_V_ERR_CERT_HAS_EXPIRED"""
+
+
+def _when(certificate: x509.Certificate) -> str:
+    return f"on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+
+
 def _reason(error: Exception) -> str:
     """OpenSSL's reason in words, without its source lines."""
     match error:
@@ -169,7 +212,8 @@ def _reason(error: Exception) -> str:
         case ssl.SSLEOFError():
             return "the peer closed the connection; does it use TLS?"
         case ssl.SSLError():
-            return (error.reason or str(error).partition(" (_ssl.c")[0]).replace("_", " ").lower()
+            said = (error.reason or str(error).partition(" (_ssl.c")[0]).replace("_", " ").lower()
+            return re.sub(r"^(ssl|tls)v[\d.]+ alert ", "the peer says: ", said)
         case OSError():
             return error.strerror or str(error)
     return str(error)

@@ -2,7 +2,8 @@
 
 `plan.bin` is a magic word, the BLAKE2b-256 of the body, and the body in MessagePack, decoded into
 typed records and nothing else. It may come from a stranger: every step is checked before any runs.
-`plan.weights` is a safetensors file of integers whose metadata names the plan it belongs to.
+`plan.weights` is a safetensors file of integers whose metadata names the plan it belongs to, and has a digest
+of both.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import BadInput, BadPlan
+from ..base.files import whole
 from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
@@ -28,6 +30,9 @@ from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 MAGIC = b"PPCPLAN1"
 VERSION = 5
 DIGEST = 32
+RELEASES = {VERSION: "0.1.0"}
+"""Which release is of a version; of several the first."""
+
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
 
@@ -133,6 +138,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
         """This plan and its shorter ones, ascending."""
         return (*self.shorter, self)
 
+    def at_length(self, seq_len: int) -> Plan:
+        """The plan of that length. BadInput where there is none."""
+        for each in self.lengths:
+            if each.options.seq_len == seq_len:
+                return each
+        there = ", ".join(str(each.options.seq_len) for each in self.lengths)
+        raise BadInput(f"--seq-len {seq_len}: the plan has the lengths {there}")
+
     def left(self, alarms: NDArray[np.float64]) -> tuple[str, ...]:
         """What left its limits by the guard's word: the tensors, or ANYWHERE where it does not locate."""
         step = None if self.guard is None else self.steps[self.guard]
@@ -194,13 +207,24 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
         return self.place("", index).label
 
 
-def save(plan: Plan, path: Path) -> None:
+def save(plan: Plan, path: str | Path) -> None:
     digest = hashlib.blake2b(plan.body, digest_size=DIGEST).digest()
-    path.write_bytes(MAGIC + digest + plan.body)
+    with whole(Path(path)) as part:
+        part.write_bytes(MAGIC + digest + plan.body)
 
 
-def load(path: Path) -> Plan:
+def hash_of(path: Path) -> str | None:
+    """The hash of the plan that a file says it holds; None where it is none."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        head = file.read(len(MAGIC) + DIGEST)
+    return head[len(MAGIC) :].hex() if head.startswith(MAGIC) else None
+
+
+def load(path: str | Path) -> Plan:
     """Read and check a plan; BadPlan names what is wrong with it, BadInput a file that is not there."""
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE:
             raise BadPlan(f"{path}: larger than {MAX_FILE >> 20} MiB, which no plan is")
@@ -208,11 +232,22 @@ def load(path: Path) -> Plan:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     if data[: len(MAGIC)] != MAGIC:
-        raise BadPlan(f"{path}: not a plan of ppc version {VERSION}")
+        raise BadPlan(f"{path}: not a plan of ppc")
     digest, body = data[len(MAGIC) : len(MAGIC) + DIGEST], data[len(MAGIC) + DIGEST :]
     if hashlib.blake2b(body, digest_size=DIGEST).digest() != digest:
         raise BadPlan(f"{path}: damaged, its checksum does not match; copy or compile it again")
     return decode(body, str(path))
+
+
+def release(version: int) -> str:
+    """A version of plan and protocol in words."""
+    if version in RELEASES:
+        said = f"ppc {RELEASES[version]}"
+    elif version < min(RELEASES):
+        said = f"a ppc older than {RELEASES[min(RELEASES)]}"
+    else:
+        said = f"a ppc newer than {RELEASES[max(RELEASES)]}"
+    return f"{said} (plan version {version})"
 
 
 class Versioned(msgspec.Struct):
@@ -225,9 +260,8 @@ def decode(body: bytes, source: str = "plan") -> Plan:
     try:
         version = msgspec.msgpack.decode(body, type=Versioned).version
         if version != VERSION:
-            raise BadPlan(
-                f"{source}: written for protocol version {version}, this is {VERSION}; compile it again"
-            )
+            remedy = "update ppc, or compile it again" if version > VERSION else "compile it again"
+            raise BadPlan(f"{source}: written by {release(version)}, this is {release(VERSION)}; {remedy}")
         plan = msgspec.msgpack.decode(body, type=Plan)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise BadPlan(f"{source}: not a well-formed plan: {error}") from None
@@ -308,30 +342,31 @@ Weights = dict[str, Integers]
 """The server's signed integers by name, each tensor in any width that holds it."""
 
 
-def save_weights(weights: Weights, plan: Plan, path: Path) -> None:
-    """The server's integers, in the narrowest type that holds each tensor."""
+def save_weights(weights: Weights, plan: Plan, path: str | Path) -> None:
+    """The server's integers, in the narrowest type that holds each tensor, and the digest of them all."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    narrow = {}
-    for spec in all_weights(plan):
-        kind = next(
-            t for t in (np.int8, np.int16, np.int32, np.int64) if spec.bits <= np.dtype(t).itemsize * 8
-        )
-        narrow[spec.name] = np.array(weights[spec.name], kind, order="C")
-    save_file(narrow, str(path), metadata={"plan": plan.hash})
+    narrow = {spec.name: _narrow(spec, weights) for spec in all_weights(plan)}
+    content = weights_digest(plan, weights).hex()
+    try:
+        with whole(Path(path)) as part:
+            # one entry: of several the library changes the order from run to run
+            save_file(narrow, str(part), metadata={"plan": f"{plan.hash} {content}"})
+    except SafetensorError as error:  # a full disk
+        raise BadInput(f"{path}: cannot be written: {error}") from None
 
 
-def load_weights(path: Path, plan: Plan) -> Weights:
-    """Read and check the weights of ``plan``; BadPlan where they are another's, BadInput without a file."""
+def load_weights(path: str | Path, plan: Plan) -> Weights:
+    """Read and check the weights of ``plan``; BadPlan where they are another's or damaged, BadInput without a
+    file."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="numpy") as file:
-            belongs = (file.metadata() or {}).get("plan")
+            belongs, _, content = (file.metadata() or {}).get("plan", "").partition(" ")
             if belongs != plan.hash:
-                raise BadPlan(
-                    f"{path}: weights of plan {str(belongs)[:12]}…, but the plan is {plan.hash[:12]}…"
-                )
+                raise BadPlan(f"{path}: weights of plan {belongs[:12]}…, but the plan is {plan.hash[:12]}…")
             names = set(file.keys())
             weights = {w.name: file.get_tensor(w.name) for w in all_weights(plan) if w.name in names}
     except FileNotFoundError:
@@ -341,7 +376,38 @@ def load_weights(path: Path, plan: Plan) -> Weights:
     except (SafetensorError, OSError, TypeError, AttributeError) as error:  # types that numpy does not have
         raise BadPlan(f"{path}: not a readable weights file: {error}") from None
     check_weights(weights, plan, str(path))
+    if content != weights_digest(plan, weights).hex():
+        raise BadPlan(f"{path}: damaged, its checksum does not match; copy or compile it again")
     return weights
+
+
+def weights_belong(path: Path) -> str | None:
+    """The hash of the plan that a file's weights are of; None where it holds none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return (file.metadata() or {}).get("plan", "").partition(" ")[0] or None
+    except (SafetensorError, OSError):
+        return None
+
+
+def weights_digest(plan: Plan, weights: Weights) -> bytes:
+    """BLAKE2b-256 of the plan's hash and of all its weights: what their file, and prepared material, is of.
+
+    It stays at the server: in the plan it would let a client try models until one has it.
+    """
+    state = hashlib.blake2b(bytes.fromhex(plan.hash), digest_size=DIGEST)
+    for spec in all_weights(plan):
+        state.update(_narrow(spec, weights).data)
+    return state.digest()
+
+
+def _narrow(spec: WeightSpec, weights: Weights) -> Integers:
+    """A tensor in the narrowest type that holds it, row by row."""
+    kinds = (np.int8, np.int16, np.int32, np.int64)
+    kind = next(t for t in kinds if spec.bits <= np.dtype(t).itemsize * 8)
+    return np.asarray(weights[spec.name], kind, order="C")
 
 
 def check_weights(weights: Weights, plan: Plan, source: str = "weights") -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from ..net.address import Address, parsed
 from ..net.stream import Stream
 from ..net.tcp import connect
 from ..net.tls import ClientTls, TlsStream
@@ -39,7 +41,7 @@ class Client:
         options: SessionOptions | None = None,
         *,
         patience: float = PATIENCE,
-        store: Path | None = None,
+        store: str | Path | None = None,
         tls: ClientTls | None = None,
     ) -> None:
         self.plan = plan
@@ -51,7 +53,7 @@ class Client:
     def __repr__(self) -> str:
         return f"Client(plan {self.plan.hash[:12]})"
 
-    def run(self, feeds: Mapping[str, ArrayLike], address: tuple[str, int] = ADDRESS) -> Outcome:
+    def run(self, feeds: Mapping[str, ArrayLike], address: Address = ADDRESS) -> Outcome:
         """One inference, at the shortest length that holds ``feeds``: outputs by name, and the report.
 
         Raises:
@@ -63,8 +65,12 @@ class Client:
         with self._session(address, self._shelf.there()) as session:
             return session.infer(given)
 
+    async def run_async(self, feeds: Mapping[str, ArrayLike], address: Address = ADDRESS) -> Outcome:
+        """The same beside an event loop, in a thread, which goes on to its end where this is cancelled."""
+        return await asyncio.to_thread(self.run, feeds, address)
+
     def run_all(
-        self, samples: Iterable[Mapping[str, ArrayLike]], address: tuple[str, int] = ADDRESS
+        self, samples: Iterable[Mapping[str, ArrayLike]], address: Address = ADDRESS
     ) -> Iterator[Outcome]:
         """Inferences over one connection, so that all but the first pay no setup; otherwise as `run`.
 
@@ -77,17 +83,21 @@ class Client:
                 given.append(self._given(feeds))
         return self._asked(given, address)
 
-    def _asked(self, given: Sequence[ClientInput], address: tuple[str, int]) -> Iterator[Outcome]:
+    def _asked(self, given: Sequence[ClientInput], address: Address) -> Iterator[Outcome]:
         if not given:
             return
         with self._session(address, self._shelf.there()) as session:
             for each in given:
                 yield session.infer(each)
 
-    def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
-        """Setup and ``count`` offline phases, or as many as the server agrees to."""
+    def prepare(self, count: int, address: Address = ADDRESS, *, seq_len: int | None = None) -> Outcome:
+        """Setup and ``count`` offline phases, or as many as the server agrees to, for prompts that run at
+        ``seq_len``, by default the greatest of the plan's lengths. BadInput where it has no such length.
+        """
+        plan = self.plan if seq_len is None else self.plan.at_length(seq_len)
+        _ = facts(plan).digest
         with self._session(address, self._shelf.made()) as session:
-            return session.prepare(count)
+            return session.prepare(count, plan)
 
     def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """What a server hears from now on is heard without delay: all that takes time is done before."""
@@ -95,8 +105,8 @@ class Client:
         _ = facts(given.plan).digest
         return given
 
-    def _session(self, address: tuple[str, int], store: Store | None) -> Session:
-        return Session(CLIENT, self._connect(address), self.plan, store=store, options=self._options)
+    def _session(self, address: Address, store: Store | None) -> Session:
+        return Session(CLIENT, self._connect(parsed(address)), self.plan, store=store, options=self._options)
 
     def _connect(self, address: tuple[str, int]) -> socket.socket | Stream:
         connection = connect(address, self._patience)

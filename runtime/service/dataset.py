@@ -141,7 +141,7 @@ def inputs_of(names: Sequence[str], length: int) -> list[tuple[InputSpec, ...]]:
 
 
 def read(
-    path: Path,
+    path: str | Path,
     *,
     label_column: str | None = None,
     text_columns: Sequence[str] = (),
@@ -155,6 +155,7 @@ def read(
         names: what classes are called, by number. Without them labels that are whole numbers are numbers of
             classes, and others are numbered in the order of their names.
     """
+    path = Path(path)
     rows = _rows(path)
     if path.suffix == ".txt" or len(rows[0]) == 1:
         if label_column or text_columns:

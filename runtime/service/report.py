@@ -34,7 +34,8 @@ class StepReport(Seen):
 
 class Report(TypedDict):
     """The JSON document of ``ppc run --report``. ``peak_memory`` is in bytes, ``material`` are ids,
-    ``left`` is what left its limits at the client by the word of the guard."""
+    ``left`` is what left its limits at the client by the word of the guard, ``predicted_seconds`` whose
+    seconds are foretold: "on this machine" or "on the reference machine"."""
 
     plan: str
     role: str
@@ -44,6 +45,7 @@ class Report(TypedDict):
     offline: Seen
     online: Seen
     predicted: dict[str, Seen]
+    predicted_seconds: str
     steps: list[StepReport]
     material: list[str]
     left: list[str]
@@ -112,6 +114,7 @@ def report(role: Role, done: Done, predicted: Ledger, forecast: Forecast) -> Rep
         "offline": phase(done.ledger, "offline"),
         "online": phase(done.ledger, "online"),
         "predicted": {name: foreseen(name) for name in PHASES},
+        "predicted_seconds": forecast.where,
         "steps": [
             {
                 "step": place.label,

@@ -9,11 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 from ..base.errors import RuntimeFault
+from ..net.address import Address, Listener, parsed, shown
 from ..net.stream import Stream
-from ..net.tcp import listen
 from ..net.tls import ServerTls, TlsStream
 from ..party.role import SERVER
 from ..plan.file import Plan, Weights, check_promises, check_weights
+from .background import Background
 from .options import ADDRESS, SessionOptions
 from .report import Outcome, Report
 from .session import Session
@@ -39,7 +40,7 @@ class Server:
         weights: Weights,
         options: SessionOptions | None = None,
         *,
-        store: Path | None = None,
+        store: str | Path | None = None,
         tls: ServerTls | None = None,
     ) -> None:
         check_weights(weights, plan)
@@ -55,7 +56,7 @@ class Server:
 
     def serve(
         self,
-        address: tuple[str, int] = ADDRESS,
+        address: Address = ADDRESS,
         *,
         once: bool = False,
         done: Callable[[Report], None] = lambda report: None,
@@ -68,11 +69,12 @@ class Server:
             done: called with the report of each inference.
         """
         self._shelf.there()  # what it takes to open a store, no client should wait for
-        with listen(address) as listener:
-            host, port = listener.getsockname()[:2]
-            log.info("serving plan %s on %s:%d", self.plan.hash[:12], host, port)
+        with Listener(parsed(address)) as listener:
+            plan = self.plan.hash[:12]
+            log.info("serving plan %s on %s", plan, shown(listener.getsockname()))
             while True:
                 connection, peer = listener.accept()
+                log.info("%s connected, for plan %s", shown(peer), plan)
                 try:
                     with closing(self.answer(connection)) as outcomes:
                         for outcome in outcomes:
@@ -82,7 +84,7 @@ class Server:
                 except RuntimeFault as fault:
                     if once:
                         raise
-                    log.warning("inference for %s failed: %s", peer[0], fault)
+                    log.warning("inference for %s failed: %s", shown(peer), fault)
 
     def answer(self, connection: socket.socket) -> Generator[Outcome, None, None]:
         """The inferences that a client asks for over a connected socket, which is closed at the end."""
@@ -98,18 +100,27 @@ class Server:
             while (outcome := session.answer()) is not None:
                 yield outcome
 
-    def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
+    def prepare(self, count: int, address: Address = ADDRESS) -> Outcome:
         """Wait for one client and prepare up to ``count`` inferences with it, as it asks."""
         store = self._shelf.made()
-        with listen(address) as listener:
-            host, port = listener.getsockname()[:2]
-            log.info("preparing plan %s on %s:%d", self.plan.hash[:12], host, port)
-            connection = self._stream(listener.accept()[0])
+        with Listener(parsed(address)) as listener:
+            log.info("preparing plan %s on %s", self.plan.hash[:12], shown(listener.getsockname()))
+            connection, peer = listener.accept()
+        log.info("%s connected, for plan %s", shown(peer), self.plan.hash[:12])
         session = Session(
-            SERVER, connection, self.plan, weights=self._weights, store=store, options=self._options
+            SERVER,
+            self._stream(connection),
+            self.plan,
+            weights=self._weights,
+            store=store,
+            options=self._options,
         )
         with session:
             return session.prepare(count)
+
+    def start(self, address: Address = ADDRESS) -> Background:
+        """Serve in a thread, until `Background.stop`; NetworkFault where nobody can listen there."""
+        return Background(self, address)
 
     def _stream(self, connection: socket.socket) -> socket.socket | Stream:
         if self._context is None:

@@ -78,8 +78,8 @@ class Session:
         Raises PeerMismatch, NetworkFault, RangeFault.
         """
         plan, store = self._plan, self._store
-        if given is not None and given.plan.hash != plan.hash:
-            plan, store = given.plan, None  # material is prepared for the greatest length
+        if given is not None:
+            plan, store = given.plan, store and store.of(given.plan)
         terms = InferenceTerms(store)
         encoded = None if given is None else given.encoded
         with self._program() as progress:
@@ -88,13 +88,14 @@ class Session:
             )
         return self._outcome(done)
 
-    def prepare(self, count: int) -> Outcome:
-        """The offline phases of ``count`` inferences, or as many as the peer wants, into the store."""
+    def prepare(self, count: int, plan: Plan | None = None) -> Outcome:
+        """The offline phases of ``count`` inferences, or as many as the peer wants, into the store; at the
+        client for prompts of a shorter ``plan``'s length."""
         if self._store is None:
             raise ValueError("preparing needs a store")
         with self._program() as progress:
             done = self._connection.prepare(
-                self._plan,
+                plan or self._plan,
                 PreparationTerms(count),
                 store=self._store,
                 weights=self._weights,

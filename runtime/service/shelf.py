@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from ..plan.file import Plan, Weights
@@ -15,8 +17,10 @@ class Shelf:
     What was prepared without ``check_ot`` is not used with it, nor the other way round.
     """
 
-    def __init__(self, path: Path | None, plan: Plan, weights: Weights | None, *, check_ot: bool) -> None:
-        self._path = path
+    def __init__(
+        self, path: str | Path | None, plan: Plan, weights: Weights | None, *, check_ot: bool
+    ) -> None:
+        self._path = None if path is None else Path(path)
         self._plan = plan
         self._weights = weights
         self._check_ot = check_ot
@@ -41,5 +45,12 @@ class Shelf:
 
 
 def open_store(path: Path, plan: Plan, weights: Weights | None, *, check_ot: bool = False) -> Store:
-    """The store of this plan at the server, who gives its weights, or at the client."""
-    return Store(path, Binding.of(plan, facts(plan).digest_for(check_ot), weights))
+    """The store of this plan and its shorter ones, at the server, who gives its weights, or at the client."""
+
+    def bound(length: Plan) -> Binding:
+        made = Binding.of(plan, facts(length).digest_for(check_ot), weights)
+        return replace(made, plan=bytes.fromhex(length.hash))
+
+    # each of them is derived when a prompt of its length comes, which takes a while
+    others = {bytes.fromhex(each.hash): cache(partial(bound, each)) for each in plan.lengths}
+    return Store(path, bound(plan), others)

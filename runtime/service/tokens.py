@@ -36,13 +36,13 @@ STRANGE = 0.1
 """A tokenizer and a table may differ by this part and belong together; tables are padded a bit."""
 
 
-def tokenize(plan: Plan, text: str, tokenizer: Path, pair: str | None = None) -> Feeds:
+def tokenize(plan: Plan, text: str, tokenizer: str | Path, pair: str | None = None) -> Feeds:
     """The inputs of ``text``, or of it and what goes with it; see `tokenize_all`."""
     return tokenize_all(plan, [text], tokenizer, None if pair is None else [pair])[0]
 
 
 def tokenize_all(
-    plan: Plan, texts: Sequence[str], tokenizer: Path, pairs: Sequence[str] | None = None
+    plan: Plan, texts: Sequence[str], tokenizer: str | Path, pairs: Sequence[str] | None = None
 ) -> list[Feeds]:
     """Ids, mask, types and positions, as the plan asks for them, of each text with its pair.
 
@@ -51,7 +51,7 @@ def tokenize_all(
     """
     if pairs is not None and len(pairs) != len(texts):
         raise BadInput(f"{len(texts)} texts and {len(pairs)} pairs; each text wants one, or none has one")
-    encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
+    encoder = Encoder(Path(tokenizer), [each.inputs for each in plan.lengths])
     encoded = []
     for i, text in enumerate(texts):
         with naming(i, len(texts)):
@@ -124,13 +124,27 @@ def table_rows(inputs: Sequence[InputSpec]) -> int | None:
     return None if ids is None or ids.high is None else int(ids.high) + 1
 
 
+_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?(?<!\.json)")
+"""What models on the Hugging Face hub are called."""
+
+
 def _loaded(path: Path) -> Tokenizer:
+    """Of a file, of the folder that holds one, or by a model's name on the hub where neither is there."""
     from tokenizers import Tokenizer
 
+    file = path / "tokenizer.json" if path.is_dir() else path
+    fetched = not file.exists() and _HUB.fullmatch(str(path)) is not None
+    if fetched:
+        log.info("fetching the tokenizer of %s from the Hugging Face hub", path)
     try:
-        loaded = Tokenizer.from_file(str(path))
+        loaded = Tokenizer.from_pretrained(str(path)) if fetched else Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
-        raise BadInput(f"{path}: not a readable tokenizer.json: {error}") from None
+        if fetched:
+            why = str(error).partition("\n")[0]
+            raise BadInput(
+                f"{path}: no such file, and the Hugging Face hub gives no tokenizer: {why}"
+            ) from None
+        raise BadInput(f"{file}: not a readable tokenizer.json: {error}") from None
     loaded.no_truncation()
     loaded.no_padding()
     return loaded

@@ -128,12 +128,12 @@ class Connection:
         further, ready = self._further, Ready.of(self.party)
         plan = self._open(plan, terms)
         setup(self.party, facts(plan).cots, plan, len(terms.ids))
-        for id in terms.ids:
-            made = offline(self.party, plan, weights, progress)
+        for i, id in enumerate(terms.ids):
+            made = offline(self.party, plan, weights, _of_several(progress, i, len(terms.ids)))
             if store is None:
                 self._stored()
                 continue
-            with store.draft(id, made) as draft:
+            with store.of(plan).draft(id, made) as draft:
                 self._stored()
                 draft.publish()
         self.party.flush()
@@ -153,6 +153,13 @@ class Connection:
         """both -> both    this side's file is safely written: a byte"""
         with self.party.ledger.at(Place("offline", "stored")):
             self.party.swap(8, (1,), lambda: np.zeros(1, np.uint64))
+
+
+def _of_several(progress: Progress | None, at: int, of: int) -> Progress | None:
+    """One of several phases that are alike, as a part of them all."""
+    if progress is None:
+        return None
+    return lambda phase, done, total: progress(phase, at * total + done, of * total)
 
 
 def rehearse(p: Party, plan: Plan, program: Program) -> Ledger:

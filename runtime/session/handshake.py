@@ -24,7 +24,7 @@ from ..base.errors import PeerMismatch
 from ..net.channel import HEADER, Channel
 from ..party.party import Party
 from ..party.role import CLIENT, SERVER
-from ..plan.file import VERSION, Plan
+from ..plan.file import VERSION, Plan, release
 from .engines import checks_ot
 from .facts import facts
 from .material import ID, Store
@@ -94,13 +94,13 @@ def _hello(p: Party, plan: Plan) -> Hello:
     return MAGIC, VERSION, bytes.fromhex(plan.hash), facts(plan).digest_for(checks_ot(p))
 
 
-def _compare(p: Party, plan: Plan, mine: Hello, theirs: tuple[object, ...]) -> None:
+def _compare(p: Party, plan: Plan, mine: Hello, theirs: Hello) -> None:
     magic, version, hash, parameters = theirs
     if magic != MAGIC:
         raise PeerMismatch("the peer does not speak ppc")
     if version != VERSION:
         raise PeerMismatch(
-            f"protocol versions differ: {VERSION} here, {version} at the peer; update the older one"
+            f"versions differ: {release(VERSION)} here, {release(version)} at the peer; update the older one"
         )
     if hash != mine[2] and isinstance(hash, bytes):
         here, there = mine[2].hex()[:12], hash.hex()[:12]
@@ -171,17 +171,18 @@ class InferenceTerms(Terms):
         self._offered: list[bytes] = []
 
     def _offer(self) -> tuple[int, bytes]:
-        self._offered = self._store.ids(OFFERS) if self._store else []
+        self._offered = _ready(self._store) if self._store else []
         return len(self._offered), b"".join(self._offered)
 
     def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         if count > OFFERS:
             raise PeerMismatch(f"the client offers {count} ids, more than {OFFERS}")
-        if self._store and self._store.binding.plan != bytes.fromhex(plan.hash):
-            return 0, b""  # material is prepared for the greatest length
+        self._store = self._store and self._store.of(plan)
         for at in range(0, count * ID, ID):
             if self._claim(body[at : at + ID]):
                 return 1, body[at : at + ID]
+        if self._store:
+            _ready(self._store)
         return 0, b""
 
     def _conclude(self, count: int, body: bytes) -> bool:
@@ -223,20 +224,36 @@ class PreparationTerms(Terms):
 
     def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         self._settle(min(count, self._count), body[:ID], self._nonce)
+        self._say_the_lower(count)
         return len(self.ids), self._nonce
 
     def _conclude(self, count: int, body: bytes) -> bool:
         if not 1 <= count <= self._count:
             raise PeerMismatch(f"the server would prepare {count} inferences, not 1 to {self._count}")
         self._settle(count, self._nonce, body)
+        self._say_the_lower(count)
         return True
 
     def _end(self, accepted: bool) -> None:
         pass
 
+    def _say_the_lower(self, theirs: int) -> None:
+        """Where the peer's count is another; the server has told the client none but the lower."""
+        if theirs != self._count:
+            lower = len(self.ids)
+            log.info("--count is %d here, the peer wants %d: %d are prepared", self._count, theirs, lower)
+
     def _settle(self, count: int, client: bytes, server: bytes) -> None:
         both = client + server
         self.ids = [_id(both + i.to_bytes(4, "little")) for i in range(count)]
+
+
+def _ready(store: Store) -> list[bytes]:
+    """What is prepared; where that is for other lengths of the plan alone, the log says so."""
+    ids = store.ids(OFFERS)
+    if store.elsewhere and not ids:
+        log.info("what is prepared here (%d) is for other lengths than the one that runs", store.elsewhere)
+    return ids
 
 
 def _id(seed: bytes) -> bytes:

@@ -35,8 +35,17 @@ class ClientInput:
     @staticmethod
     def of(plan: Plan, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """Raises BadInput, naming the input, RangeFault for a value beyond its range or format."""
-        length, fitted = fit(plan, {name: np.asarray(value) for name, value in feeds.items()})
+        length, fitted = fit(plan, {name: as_array(name, value) for name, value in feeds.items()})
         return ClientInput(length, enter(length, computed_alone(length, fitted)))
+
+
+def as_array(name: str, value: ArrayLike) -> Array:
+    """What numpy makes of it; of a tensor of PyTorch's its numbers, wherever it is. BadInput for no array."""
+    detach = getattr(value, "detach", None)
+    try:
+        return np.asarray(value if detach is None else detach().cpu())
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"input {name!r} is no array: {error}") from None
 
 
 def computed_alone(plan: Plan, feeds: Mapping[str, ArrayLike]) -> list[Local]:
@@ -150,6 +159,21 @@ def _check_range(spec: InputSpec, value: Array) -> None:
             if spec.bound == "table":
                 raise BadInput(said)
             raise RangeFault(f"{said}, {_REMEDY[spec.bound]}")
+
+
+UNNAMED = "\0"
+"""What an array is called of a file that holds one and no names, .npy; no input is called so."""
+
+
+def named(feeds: Mapping[str, ArrayLike], names: Sequence[str], source: str) -> dict[str, Array]:
+    """``feeds`` of ``source``, where an array without a name is that of the only input; BadInput where there
+    are others."""
+    given = {name: np.asarray(value) for name, value in feeds.items()}
+    if UNNAMED not in given:
+        return given
+    if len(names) != 1:
+        raise BadInput(f"{source}: one array, and the inputs are {', '.join(names)}; give them as npz")
+    return {names[0]: given[UNNAMED]}
 
 
 @contextmanager

@@ -26,18 +26,16 @@ import logging
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-import numpy as np
-
 from ..base.errors import BadInput
 from ..party.role import SERVER, Role
-from ..plan.file import Plan, Weights
+from ..plan.file import Plan, Weights, weights_digest
 from .flatten import decode, encode, flatten, packed, payload_size, rebuild
 
 MAGIC = b"PPCMADE1"
@@ -66,14 +64,6 @@ class Binding:
         return Binding(Role.CLIENT if weights is None else SERVER, bytes.fromhex(plan.hash), parameters, held)
 
 
-def weights_digest(plan: Plan, weights: Weights) -> bytes:
-    """Material made for one set of weights is useless with another that fits the same plan."""
-    state = hashlib.blake2b(digest_size=DIGEST)
-    for spec in plan.weights:
-        state.update(np.ascontiguousarray(weights[spec.name], np.int64).data)
-    return state.digest()
-
-
 class _Head(NamedTuple):
     magic: bytes
     role: bytes
@@ -90,18 +80,28 @@ class _Head(NamedTuple):
         return HEAD.size + self.skeleton + self.payload + DIGEST
 
 
+class _OtherLength(ValueError):
+    """Material of the same plan for prompts of another length, which stays where it is."""
+
+
 class Store:
     """A directory of material for one plan at one role. It need not exist until something is written.
 
+    ``others`` make the bindings of all the plan's lengths, by their hashes: their material lies here too.
     Every file that is passed over is logged once, with the reason.
 
     Raises:
         BadInput: the directory can be read by other users, or not by this one.
     """
 
-    def __init__(self, path: Path, binding: Binding) -> None:
+    def __init__(
+        self, path: Path, binding: Binding, others: Mapping[bytes, Callable[[], Binding]] | None = None
+    ) -> None:
         self.path = path
         self.binding = binding
+        self._others = others or {}
+        self.elsewhere = 0
+        """How many files of other lengths `ids` has met."""
         self._said: dict[str, str] = {}
         with self._faults("read"):
             if path.is_dir():
@@ -111,10 +111,18 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.path}, {self.binding.role.value})"
 
+    def of(self, plan: Plan) -> Store:
+        """The material for another length of the same plan; this store for its own."""
+        length = bytes.fromhex(plan.hash)
+        if length == self.binding.plan:
+            return self
+        return Store(self.path, self._others[length](), self._others)
+
     def ids(self, limit: int) -> list[bytes]:
         """Ready files that belong here, newest first, at most ``limit``."""
         ready: list[bytes] = []
         wrong: dict[str, str] = {}
+        self.elsewhere = 0
         for _, path in sorted(self._entries(f".{self.binding.role.value}"), reverse=True):
             if len(ready) == limit:
                 break
@@ -123,6 +131,8 @@ class Store:
                     ready.append(self._head(file, bytes.fromhex(path.stem)).id)
             except FileNotFoundError:  # claimed since the listing
                 continue
+            except _OtherLength:
+                self.elsewhere += 1
             except (ValueError, OSError) as error:
                 wrong[path.name] = str(error)
         self._pass_over(wrong)
@@ -165,8 +175,8 @@ class Store:
                     return self._load(file, id)
                 finally:
                     os.unlink(claimed)
-        except (BlockingIOError, FileNotFoundError):
-            return None  # another process was faster
+        except (BlockingIOError, FileNotFoundError, _OtherLength):
+            return None  # another process was faster, or the peer means another length
         except (ValueError, OSError) as error:
             self._pass_over({ready.name: str(error)})
             return None
@@ -202,6 +212,8 @@ class Store:
         if len(raw) < HEAD.size or raw[: len(MAGIC)] != MAGIC:
             raise ValueError("not prepared material of this version")
         head, here = _Head(*HEAD.unpack(raw)), self.binding
+        if head.plan != here.plan and head.plan in self._others:
+            raise _OtherLength
         for got, want, what in (
             (head.role.rstrip(b"\0"), here.role.value.encode(), "of the other role"),
             (head.plan, here.plan, "of another plan"),

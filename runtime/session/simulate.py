@@ -22,8 +22,8 @@ from ..plan.local import Local
 from ..plan.reach import Reach, Reading
 from ..plan.steps import Plain, Step
 from ..plan.unrounded import Real, unrounded
-from .executor import Values
-from .inputs import computed_alone, fit, naming
+from .executor import Progress, Values
+from .inputs import as_array, computed_alone, fit, naming
 
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
@@ -71,7 +71,13 @@ class Simulator:
         self._tensors = {name: Factor(ints) for name, ints in weights.items()}
 
     def run(
-        self, samples: Sequence[Feeds], keep: bool = False, *, wrapping: bool = False, rounding: bool = True
+        self,
+        samples: Sequence[Feeds],
+        keep: bool = False,
+        *,
+        wrapping: bool = False,
+        rounding: bool = True,
+        progress: Progress | None = None,
     ) -> list[Simulated]:
         """Each sample at the shortest length that holds it: its outputs, or with ``keep`` every value.
 
@@ -79,11 +85,12 @@ class Simulator:
         RangeFault for the first value beyond its ring, by how much; of several samples it says which. With
         ``wrapping`` such a sample goes on as two parties would have it, and `Simulated.wraps` names the
         places. Without ``rounding`` values are real numbers (`plan.unrounded`), and none leaves a ring.
+        ``progress`` is called with "simulated", samples done, samples in all.
         """
         fitted = []
         for i, feeds in enumerate(samples):
             with naming(i, len(samples)):
-                fitted.append(fit(self._plan, {name: np.asarray(value) for name, value in feeds.items()}))
+                fitted.append(fit(self._plan, {name: as_array(name, value) for name, value in feeds.items()}))
         found: dict[int, Simulated] = {}
         for length in self._plan.lengths:
             of_length = [i for i, (chosen, _) in enumerate(fitted) if chosen is length]
@@ -97,6 +104,8 @@ class Simulator:
                             self._walk(length, [fitted[i][1]], keep, rounding)
                     raise
                 found |= zip(some, walked, strict=True)
+                if progress:
+                    progress("simulated", len(found), len(samples))
         simulated = [found[i] for i in range(len(samples))]
         if not wrapping:
             refuse_wraps(simulated)

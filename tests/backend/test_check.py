@@ -56,6 +56,17 @@ def test_a_model_that_is_supported() -> None:
         assert (there.owner, there.how) == (owner, how), node
 
 
+def test_outputs_have_their_shapes_where_these_are_known() -> None:
+    found = checked("MatMul x w -> a", "Odd a -> b", outputs="a b")
+    assert found.document()["outputs"] == [
+        {"name": "a", "compiles": True, "shape": (3, 4)},
+        {"name": "b", "compiles": False, "shape": None},
+    ]
+    assert as_text(found).splitlines()[-1] == "  these outputs compile: a (3, 4)"
+    whole = as_text(check_model(tiny_bert(), seq_len=8)).splitlines()[-1]
+    assert whole == "  outputs: last_hidden_state (1, 8, 32), sentence_embedding (1, 32)"
+
+
 def test_everything_in_the_way_at_once() -> None:
     found = checked(
         "MatMul x w -> a", "Hardmax a -> b", "Log b -> c", "Cos a -> d", "NonZero a -> e",
@@ -133,11 +144,11 @@ def test_the_outputs_that_compile_are_named(nodes, compiling, tmp_path) -> None:
     for chosen in (None, outputs[-1:]):
         found = checked(*nodes, outputs=" ".join(outputs), chosen=chosen)
         assert list(found.compiling) == compiling
-        assert found.document()["outputs"] == [
-            {"name": each, "compiles": each in compiling} for each in outputs
-        ]
+        assert {each["name"]: each["compiles"] for each in found.document()["outputs"]} == {
+            each: each in compiling for each in outputs
+        }
         line = f"these outputs compile: {', '.join(compiling)}"
-        assert (line in as_text(found)) == (line in str(found.refusal())) == bool(compiling)
+        assert (line in str(found.refusal())) == ("these outputs" in as_text(found)) == bool(compiling)
     for each in compiling:
         assert checked(*nodes, outputs=" ".join(outputs), chosen=[each]).supported
 

@@ -78,6 +78,6 @@ def test_products_are_told_with_their_error(reference):
 
 def test_the_text_names_network_machine_and_parts(reference):
     text = describe(tiny_plan(), WAN)
-    assert f"predicted for {WAN}, at the rates of {RATES.machine}" in text
+    assert f"predicted for {WAN}, on the reference machine ({RATES.machine}, {RATES.date})" in text
     assert "round trips" in text
     assert "100 Mbit/s, round trip 40 ms" in text

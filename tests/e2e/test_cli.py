@@ -325,8 +325,8 @@ def test_commands_that_are_not_complete(place):
         (("small.onnx", "--seq-len", 8, "--profile", "nope"), ["nope", "exact"]),
         (("small.onnx", "--seq-len", 8, "--calibrate", "none.npz"), ["none.npz"]),
         (
-            ("small.onnx", "--seq-len", 8, "--calibrate", "in.json"),
-            ["calibration", r"shape \(8,\)", r"\(1, 8\)"],
+            ("small.onnx", "--seq-len", 9, "--calibrate", "in.json"),
+            [r"shape \(1, 8\)", r"wants \(1, 9\) or longer", r"holds \(samples, 1, 9\) or \(samples, 9\)"],
         ),
     ],
 )
@@ -378,6 +378,10 @@ def test_weights_that_are_missing_or_anothers(place, tmp_path):
     called(*run, tmp_path / "other.weights").failed(4, "weights of plan")
     (tmp_path / "junk").write_bytes(b"\x08" + bytes(40))
     called(*run, tmp_path / "junk").failed(4, "not a readable weights file")
+    data = bytearray((place / "plan.weights").read_bytes())
+    data[-2000:-1000] = bytes(1000)
+    (tmp_path / "zeroed").write_bytes(data)
+    called(*run, tmp_path / "zeroed").failed(4, "zeroed: damaged, its checksum does not match")
 
 
 @pytest.mark.parametrize(

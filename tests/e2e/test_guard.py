@@ -255,7 +255,7 @@ def test_the_simulator_refuses_what_the_guard_would(located, tmp_path):
     ("flags", "says"),
     [
         (("--guard", "two"), "--guard is one or locate, not 'two'; --no-guard leaves it out"),
-        (("--guard", "locate", "--no-guard"), "--no-guard leaves out what --guard locate asks for"),
+        (("--guard", "locate", "--no-guard"), "--no-guard leaves out what --guard asks for"),
     ],
 )
 def test_flags_that_say_nothing(located, tmp_path, flags, says):

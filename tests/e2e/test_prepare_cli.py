@@ -12,8 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from certificates import LOOPBACK, Authority, pem
+from command import Running, called, serving
+from small import TOKENS
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
+import ppc as api
+from models.tiny_bert import sample
 from ppc.runtime.plan.file import save, save_weights
 from ppc.runtime.session.simulate import simulate
 
@@ -71,12 +75,30 @@ def test_prepare_then_run(folder):
     assert list(store.iterdir()) == []
 
 
+def test_each_length_is_prepared_that_is_asked_for(small, tmp_path):
+    """And taken by the prompts that run at it."""
+    api.compile(small.model, seq_len=[4, TOKENS]).save(tmp_path / "plan.bin", tmp_path / "plan.weights")
+    np.savez(tmp_path / "short.npz", **sample(4, used=3))
+    server = Running("prepare", tmp_path / "plan.bin", "--role", "server", "--listen", "127.0.0.1:0")
+    address = server.said(r"on (127\.0\.0\.1:\d+)")[1]
+    client = ("--role", "client", "--connect", address)
+    made = called("prepare", tmp_path / "plan.bin", *client, "--seq-len", 4, "--json")
+    assert made.status == 0, made.err
+    assert "for prompts that run at 4 tokens; the plan has 4, 8" in made.err
+    assert server.end().status == 0
+    with serving(tmp_path / "plan.bin", "--once") as (_, address):
+        client = ("--role", "client", "--connect", address, "--input", tmp_path / "short.npz", "--json")
+        assert (
+            called("run", tmp_path / "plan.bin", *client).json["report"]["material"] == made.json["prepared"]
+        )
+    none = ("prepare", tmp_path / "plan.bin", "--role", "client", "--seq-len", 5)
+    called(*none).failed(2, "--seq-len 5: the plan has the lengths 4, 8")
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        ("run --role dealer", "server or client"),
-        ("run --role client --tls-cert a --tls-key b", "belong to the server"),
-        ("run --role server --tls-ca a", "belongs to the client"),
+        ("run --role dealer", "'dealer' is not one of 'server', 'client'"),
         ("run --role server --tls-cert a", "both --tls-cert and --tls-key"),
         ("run --role server --tls-cert none.pem --tls-key none.pem", "none.pem: No such file"),
         ("run --role client --tls-ca none.pem", "none.pem: No such file"),

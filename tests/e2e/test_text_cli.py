@@ -178,13 +178,13 @@ def test_a_file_that_holds_no_texts(place, tmp_path, text, words):
         (("--text", "-", "--text-pair", "-"), "standard input, which can be read once"),
         (("--text", "w1", "--text", "w2", "--text-pair", "w3"), "2 texts and 1 pairs"),
         (("--text", "w1", "--text-pair", "w3", "--text-pair", "w3"), "1 texts and 2 pairs"),
-        (("--text-pair", "w1"), "either --input FILE or --text"),
-        (("--text-pair", "w1", "--input", "in.npz"), "--text-pair goes with --text"),
+        (("--text-pair", "w1"), "--text-pair goes with --text, which is not given"),
+        (("--text-pair", "w1", "--input", "in.npz"), "--text-pair goes with --text, which is not given"),
         (("--text", "w1", "--text-file", "texts.txt"), "either --input FILE or --text"),
         (("--text", "w1", "--text", "w2 " * 7), "7 tokens, the plan holds 6"),
         (("--text", "w1", "--input", "in.npz"), "either --input FILE or --text"),
-        (("--text", "w1", "-o", "out.txt"), r"-o out.txt: .* .npz or .json"),
-        (("--text", "w1", "-o", "out"), r"-o out: .* .npz or .json"),
+        (("--text", "w1", "-o", "out.txt"), "--out out.txt: .*npz, .json, .jsonl"),
+        (("--text", "w1", "-o", "out"), "--out out: .*npz, .json, .jsonl"),
         (("--text", "w1", "--labels", "none.json"), "none.json"),
     ],
 )
@@ -201,32 +201,6 @@ def test_labels_that_no_output_has(place, tmp_path):
         "--labels", tmp_path / "labels.txt",
     )  # fmt: skip
     done.failed(2, r"3 labels, and no output has as many .*logits \(1, 2\)")
-
-
-@pytest.mark.parametrize("flag", ["--text", "--text-pair", "--tokenizer", "--labels", "--input", "-o"])
-def test_what_belongs_to_the_client(place, flag):
-    value = place / "o.npz" if flag == "-o" else "x"
-    called("run", place / "plan.bin", "--role", "server", flag, value).failed(
-        2, f"{flag} belongs to the client"
-    )
-
-
-@pytest.mark.parametrize(
-    ("command", "option"),
-    [
-        (("compile", "m.onnx", "-o", "p.bin", "--seq-len", 32, "--seq-len", 16), "--seq-len"),
-        (("compile", "m.onnx", "-o", "p.bin", "-o", "q.bin"), "-o"),
-        (("compile", "m.onnx", "--network", "lan", "--network=wan"), "--network"),
-        (("check", "m.onnx", "--seq-len", 8, "--seq-len", 8), "--seq-len"),
-        (("simulate", "p.bin", "--input", "a", "--input", "b"), "--input"),
-        (("run", "p.bin", "--role", "client", "--role", "server"), "--role"),
-        (("run", "p.bin", "--role", "client", "--tokenizer", "a", "--tokenizer", "b"), "--tokenizer"),
-        (("prepare", "p.bin", "--role", "client", "--count", 1, "--count", 2), "--count"),
-        (("inspect", "p.bin", "--json", "--json"), "--json"),
-    ],
-)
-def test_an_option_that_is_no_list_is_given_once(command, option):
-    called(*command).failed(2, f"{option} is given 2 times, and can be given once")
 
 
 def test_lists_are_given_as_often_as_one_likes(place):

@@ -85,7 +85,7 @@ COMMANDS: dict[str, tuple[Uses, tuple[str, ...]]] = {
     "check": (lambda d, f: ("check", f), (".onnx",)),
     "compile": (lambda d, f: ("compile", f, "-o", d / "o.bin"), (".onnx",)),
     "emit": (lambda d, f: ("compile", f, "--emit-onnx", d / "o.onnx"), (".onnx",)),
-    "calibrate": (lambda d, f: ("compile", d / "m.onnx", "-o", d / "o.bin", "--calibrate", f), ()),
+    "calibrate": (lambda d, f: ("compile", d / "m.onnx", "-o", d / "o.bin", "--calibrate", f), ("in.npz",)),
     "profile": (lambda d, f: ("compile", d / "m.onnx", "-o", d / "o.bin", "--profile", f), ()),
     "inspect": (lambda d, f: ("inspect", f), (".bin", "plan.npz")),
     "page": (lambda d, f: ("inspect", d / "m.bin", "--html", d / "p.html", "--simulation", f), ()),

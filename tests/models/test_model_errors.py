@@ -69,7 +69,7 @@ def test_another_kind_of_file(compiling: Compiles) -> None:
 
 def test_an_axis_without_a_size(compiling: Compiles) -> None:
     done = compiling(tiny_bert(Shape(layers=1, width=16)))
-    done.failed(2, "input input_ids, axis 1, called 'sequence': give --dim sequence=VALUE")
+    done.failed(2, "axis 1, called 'sequence': give --seq-len VALUE, the prompt's length, or --dim sequence=")
 
 
 def test_more_tokens_than_positions(compiling: Compiles) -> None:

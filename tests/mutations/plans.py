@@ -47,6 +47,14 @@ MUTATIONS = (
         (f"{PLAN}::test_a_flipped_byte_is_refused",),
     ),
     Mutation(
+        "weights-damaged",
+        "weights that changed on the disk are not served",
+        "runtime/plan/file.py",
+        "    if content != weights_digest(plan, weights).hex():\n",
+        "    if not content:\n",
+        (f"{PLAN}::test_weights_that_changed_on_the_disk_are_refused",),
+    ),
+    Mutation(
         "plan-reveals-more",
         "a plan reveals nothing but the outputs that it names",
         "runtime/plan/file.py",

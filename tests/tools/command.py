@@ -39,10 +39,11 @@ class Done:
         return json.loads(self.out)
 
     def failed(self, status: int, *words: str) -> None:
-        """It ended with this status and one clear line, without a traceback, and wrote no result."""
+        """It ended with this status and one clear line, without a traceback, and wrote no result but, with
+        --json, the fault."""
         assert self.status == status, f"{self.status}: {self.err}"
         assert "Traceback" not in self.err
-        assert self.out == ""
+        assert self.out == "" or set(self.json) == {"error"}
         told = [line for line in self.err.splitlines() if line.startswith("ppc: ")]
         assert len(told) == 1, self.err
         assert self.err.rstrip().splitlines()[-1].startswith(("ppc: ", "  "))  # a list below the line at most

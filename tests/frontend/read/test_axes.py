@@ -41,7 +41,7 @@ def test_made_up_names_are_read_by_their_place(name: str | None) -> None:
     proto = model([helper.make_node("Identity", ["ids"], ["y"])], {}, ["y"])
     proto.graph.input.append(ids)
     assert load(proto, seq_len=7).inputs[0].shape == (1, 7)
-    with pytest.raises(DynamicAxis, match="ids, axis 1"):
+    with pytest.raises(DynamicAxis, match=r"ids, axis 1, .* give --seq-len VALUE, the prompt's length"):
         load(proto)
     assert shapes({"pixels": [name, 3]}) == {"pixels": (1, 3)}
     with pytest.raises(DynamicAxis, match="x, axis 1"):
@@ -52,7 +52,7 @@ def test_axes_that_are_left_are_all_named_with_the_remedy() -> None:
     with pytest.raises(DynamicAxis) as caught:
         shapes({"x": ["batch", "seq", None], "mask": ["batch", "height"]})
     assert str(caught.value).splitlines()[1:] == [
-        "  input x, axis 1, called 'seq': give --dim seq=VALUE",
+        "  input x, axis 1, called 'seq': give --seq-len VALUE, the prompt's length, or --dim seq=VALUE",
         "  input x, axis 2, without a name: give --dim x.2=VALUE",
         "  input mask, axis 1, called 'height': give --dim height=VALUE",
     ]
@@ -75,6 +75,14 @@ def test_a_dim_that_no_axis_takes() -> None:
         UnknownDim, match=r"--dim heigth=3: no input has such an axis.*leaves open: batch, height"
     ):
         shapes({"x": ["batch", "height"]}, heigth=3, height=3)
+
+
+def test_a_wrong_name_for_the_prompts_length_is_told_the_right_one() -> None:
+    """Before the axis is, which is open for want of it."""
+    with pytest.raises(UnknownDim, match=r"seqlen=8: .*leaves open: batch, sequence; sequence is the pr"):
+        shapes({"x": ["batch", "sequence"]}, seqlen=8)
+    with pytest.raises(UnknownDim, match=r"leaves open: batch, sequence$"):
+        shapes({"x": ["batch", "sequence"]}, seq_len=8, seqlen=8)
 
 
 def test_a_sequence_length_that_no_axis_takes() -> None:

@@ -77,6 +77,8 @@ def test_a_unit_is_looked_up_shared_first_and_a_kind_never_measured_is_average()
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PPC_RATES", raising=False)
     return tmp_path
 
 

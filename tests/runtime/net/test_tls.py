@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import LOOPBACK, Authority, pem, private
+from certificates import DAY, LOOPBACK, NOW, Authority, pem, private
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from sides import infer, serve_one, serving_here
+from sides import infer, serve_one, serving_here, told
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch, RuntimeFault
@@ -179,9 +179,13 @@ def test_the_name_of_the_server_is_checked(files):
 
 
 def test_an_expired_certificate_is_refused(files):
-    _, client = streams(files.expired, files.client)
+    with told() as said:
+        server, client = streams(files.expired, files.client)
+    when = f"on {NOW - DAY:%Y-%m-%d %H:%M} UTC"
     assert isinstance(client, NetworkFault)
-    assert "expired" in str(client)
+    assert str(client).endswith(f"the server's certificate is not accepted: certificate has expired, {when}")
+    assert str(server) == "no TLS with the peer: the peer says: certificate expired"
+    assert said == [f"{files.expired.certificate}: expired {when}, clients refuse it"]
 
 
 def test_a_client_without_tls_is_refused(files):
@@ -190,8 +194,9 @@ def test_a_client_without_tls_is_refused(files):
         lambda sock: infer(sock, tiny_plan(), tiny_feeds(), timeout=5),
     )
     assert isinstance(server, NetworkFault)
-    assert "no TLS with the peer" in str(server)
-    assert isinstance(client, (NetworkFault, PeerMismatch))
+    assert "the client does not speak TLS; give it --tls-ca" in str(server)
+    assert isinstance(client, PeerMismatch)
+    assert str(client) == "the server speaks TLS, and this side does not: give --tls-ca"
 
 
 def test_a_server_without_tls_is_refused(files):
@@ -199,9 +204,10 @@ def test_a_server_without_tls_is_refused(files):
         lambda sock: serve_one(sock, tiny_plan(), tiny_weights(), timeout=5),
         lambda sock: TlsStream(sock, files.client.context(), "127.0.0.1"),
     )
-    assert isinstance(server, (NetworkFault, PeerMismatch))
+    assert isinstance(server, PeerMismatch)
+    assert "the client speaks TLS, and this side does not: give --tls-cert and --tls-key" in str(server)
     assert isinstance(client, NetworkFault)
-    assert "no TLS with the peer" in str(client)
+    assert "the server closed the connection; does it use TLS, --tls-cert" in str(client)
 
 
 def test_a_stranger_who_says_nothing_is_given_up(files):

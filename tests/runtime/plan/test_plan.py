@@ -14,17 +14,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import VOCABULARY, tiny_feeds, tiny_plan, tiny_weights
 
+import ppc
 from ppc.runtime.base.errors import BadInput, BadPlan
 from ppc.runtime.base.function import Broadcast, CumSum, Gather, OneHot, Plain, Reshape, Slice, Top
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import (
     ANYWHERE,
+    VERSION,
     OutputSpec,
     WeightSpec,
     decode,
     load,
     load_weights,
+    release,
     save,
     save_weights,
 )
@@ -45,7 +48,7 @@ def test_a_plan_survives_the_disk(tmp_path):
 
 def test_a_plan_of_another_version_is_named_whatever_else_it_holds():
     said = msgspec.to_builtins(tiny_plan()) | {"version": 2, "options": {"seq_len": "16"}, "scale": 12}
-    told = r"^old.bin: written for protocol version 2, this is 5; compile it again$"
+    told = r"^old.bin: written by a ppc older than 0.1.0 \(plan version 2\), this is ppc 0.1.0 .*; compile"
     with pytest.raises(BadPlan, match=told):
         decode(msgspec.msgpack.encode(said), "old.bin")
 
@@ -309,6 +312,14 @@ def test_what_left_its_limits_is_named_where_a_guard_locates():
     assert located.left(np.array([1.0, 0.0])) == ("/att/max",)
 
 
+def test_versions_are_told_by_their_releases():
+    assert release(VERSION) == f"ppc {ppc.__version__} (plan version {VERSION})"
+    assert release(VERSION + 1) == f"a ppc newer than {ppc.__version__} (plan version {VERSION + 1})"
+    newer = msgspec.msgpack.encode(msgspec.to_builtins(tiny_plan()) | {"version": VERSION + 1})
+    with pytest.raises(BadPlan, match="update ppc, or compile it again"):
+        decode(newer)
+
+
 def test_a_plan_that_is_not_there_is_the_users_mistake(tmp_path):
     with pytest.raises(BadInput, match="No such file"):
         load(tmp_path / "none.bin")
@@ -326,6 +337,26 @@ def test_weights_survive_the_disk_and_belong_to_one_plan(tmp_path):
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(BadPlan, match="not a readable"):
         load_weights(tmp_path / "junk", plan)
+
+
+def test_weights_that_changed_on_the_disk_are_refused(tmp_path):
+    """Zeros are integers of the right shape and size: nothing else tells them from what was compiled."""
+    file, plan, weights = tmp_path / "w", tiny_plan(), tiny_weights()
+    save_weights(weights, plan, file)
+    whole = bytearray(file.read_bytes())
+    whole[-4:] = bytes(4) if any(whole[-4:]) else b"\1\1\1\1"
+    file.write_bytes(whole)
+    with pytest.raises(BadPlan, match="w: damaged, its checksum does not match"):
+        load_weights(file, plan)
+
+
+def test_weights_of_a_plan_fit_no_other_that_they_are_renamed_to(tmp_path):
+    """Two plans may want tensors of the same names and shapes: one is not served with the other's."""
+    file, other = tmp_path / "w", tiny_plan("other")
+    save_weights(tiny_weights(), tiny_plan(), file)
+    file.write_bytes(file.read_bytes().replace(tiny_plan().hash.encode(), other.hash.encode()))
+    with pytest.raises(BadPlan, match="its checksum does not match"):
+        load_weights(file, other)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ from tiny import tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.party.role import CLIENT, SERVER
+from ppc.runtime.plan.file import weights_digest
 from ppc.runtime.protocols.booleans import SelectMade
 from ppc.runtime.protocols.multiply import SquareMade
 from ppc.runtime.protocols.random_ot import RandomOt
 from ppc.runtime.session import material
-from ppc.runtime.session.material import DIGEST, HEAD, Binding, Store, weights_digest
+from ppc.runtime.session.material import DIGEST, HEAD, Binding, Store
 
 pytestmark = pytest.mark.long
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,19 @@ import pytest
 from sides import infer, prepare, serve_one, told
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
+from ppc.backend.merge_lengths import merge_lengths
 from ppc.runtime.base.errors import NetworkFault, PeerMismatch
 from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.tcp import TcpTransport
 from ppc.runtime.party.ledger import PHASES, Place
 from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.report import Outcome
+from ppc.runtime.service.session import Session
 from ppc.runtime.service.shelf import open_store
 from ppc.runtime.session import handshake as agreement
 from ppc.runtime.session.connection import FRESH, PREPARED, Program, predict_cost
+from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.material import Store
 from ppc.runtime.session.simulate import simulate
 
@@ -165,10 +170,57 @@ def test_preparing_many_costs_one_setup():
     assert 2 * one.total("offline").bytes < three.total("offline").bytes <= 3 * one.total("offline").bytes
 
 
-def test_the_lower_count_holds(sides):
-    made = fine(sides.both("prepare", server={"count": 1}, client={"count": 3}))
-    assert len(made[SERVER].material) == len(made[CLIENT].material) == 1
+@pytest.mark.parametrize(
+    ("server", "client", "said"),
+    [
+        (1, 3, {SERVER: (1, 3), CLIENT: (3, 1)}),
+        (3, 1, {SERVER: (3, 1)}),  # the client has what it wants
+        (2, 2, {}),
+    ],
+)
+def test_the_lower_count_holds_and_is_said(sides, server, client, said):
+    made = fine(sides.both("prepare", server={"count": server}, client={"count": client}))
+    lower = min(server, client)
+    assert len(made[SERVER].material) == len(made[CLIENT].material) == lower
     assert exact(made[CLIENT].report)
+    for role in Role:
+        here, there = said.get(role, (0, 0))
+        line = f"--count is {here} here, the peer wants {there}: {lower} are prepared"
+        assert sides.said[role] == ([line] if role in said else [])
+
+
+def test_material_is_of_the_length_that_runs(tmp_path):
+    """A plan of two lengths, prepared for one of them: the other's prompts leave it alone, which is said."""
+    plan, weights = merge_lengths([(tiny_plan("short"), tiny_weights()), (tiny_plan(), tiny_weights())])
+    encoded = ClientInput.of(tiny_plan(), tiny_feeds()).encoded
+    stores = {
+        role: open_store(tmp_path / role.value, plan, weights if role is SERVER else None) for role in Role
+    }
+
+    def session(role: Role, sock: socket.socket) -> Session:
+        held = weights if role is SERVER else None
+        return Session(role, sock, plan, weights=held, store=stores[role], options=SessionOptions(timeout=20))
+
+    def both(
+        server: Callable[[Session], Outcome], client: Callable[[Session], Outcome]
+    ) -> dict[Role, Outcome]:
+        def run(role: Role, side: Callable[[Session], Outcome], sock: socket.socket) -> Outcome:
+            with session(role, sock) as open:
+                return side(open)
+
+        return fine(two({SERVER: partial(run, SERVER, server), CLIENT: partial(run, CLIENT, client)}))
+
+    for prepared, other in ((plan.shorter[0], plan), (plan, plan.shorter[0])):
+        made = both(lambda s: s.prepare(1), lambda s, at=prepared: s.prepare(1, at))
+        assert made[CLIENT].report["plan"] == prepared.hash
+        with told() as said:
+            left = both(lambda s: s.infer(), lambda s, at=other: s.infer(ClientInput(at, encoded)))
+        assert left[CLIENT].material == left[SERVER].material == ()
+        assert said == ["what is prepared here (1) is for other lengths than the one that runs"] * 2
+        used = both(lambda s: s.infer(), lambda s, at=prepared: s.infer(ClientInput(at, encoded)))
+        assert used[CLIENT].material == used[SERVER].material == made[CLIENT].material
+        assert right(used[CLIENT])
+        assert exact(used[CLIENT].report)
 
 
 def test_fresh_leaves_material_alone(sides):

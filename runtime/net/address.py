@@ -1,0 +1,115 @@
+"""Addresses as they are written and as sockets take them, and a listener on all that a name stands for."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+
+from ..base.errors import BadInput, NetworkFault
+
+BACKLOG = 1
+
+
+Address = str | tuple[str, int]
+"""HOST:PORT, an IPv6 host in brackets; or the two apart."""
+
+
+def parsed(address: Address) -> tuple[str, int]:
+    """Host and port. Raises BadInput for what is no address."""
+    host, port = address.rpartition(":")[::2] if isinstance(address, str) else address
+    if not host or not str(port).isdigit() or not 0 <= int(port) < 65536:
+        raise BadInput(f"an address is HOST:PORT, not {address!r}")
+    return host.strip("[]"), int(port)
+
+
+def shown(address: Sequence[object]) -> str:
+    """HOST:PORT, of a socket's address too; an IPv6 host in brackets."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+class Listener:
+    """Takes connections at every address that a name has, IPv4's and IPv6's, with the face of a socket.
+
+    ``::`` stands for every address of the machine, of both kinds. Port 0 is one port for all.
+
+    Raises NetworkFault where it cannot listen at one of them; a kind that the machine lacks is left out.
+    """
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._sockets: list[socket.socket] = []
+        self._ready, self._bell = select.epoll(), os.eventfd(0)
+        self._ready.register(self._bell, select.EPOLLIN)
+        try:
+            for family, place in _places(address):
+                self._add(family, place)
+        except OSError as error:
+            self.close()
+            raise NetworkFault(f"cannot listen on {shown(address)}: {error.strerror or error}") from None
+
+    def _add(self, family: int, place: tuple[str, int]) -> None:
+        host, port = place
+        port = port or (self.getsockname()[1] if self._sockets else 0)
+        both = host == "::" and socket.has_dualstack_ipv6()
+        try:
+            made = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        except OSError as error:
+            if self._sockets and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                return
+            raise
+        made.setblocking(False)
+        self._sockets.append(made)
+        self._ready.register(made, select.EPOLLIN)
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Readable when a connection waits, for `select`."""
+        return self._ready.fileno()
+
+    def getsockname(self) -> tuple[str, int]:
+        """The first of its addresses."""
+        host, port = self._sockets[0].getsockname()[:2]
+        return str(host), int(port)
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        """The next connection and its peer, waited for; its socket blocks.
+
+        Raises InterruptedError once `interrupt` was called.
+        """
+        while True:
+            if any(ready == self._bell for ready, _ in self._ready.poll()):
+                raise InterruptedError("nobody listens any more")
+            for each in self._sockets:
+                with contextlib.suppress(BlockingIOError):
+                    found, peer = each.accept()
+                    found.setblocking(True)
+                    return found, (str(peer[0]), int(peer[1]))
+
+    def interrupt(self) -> None:
+        """Nobody waits for a connection any more; any thread may say so."""
+        os.eventfd_write(self._bell, 1)
+
+    def close(self) -> None:
+        for each in self._sockets:
+            each.close()
+        self._ready.close()
+        if self._bell >= 0:
+            os.close(self._bell)
+            self._bell = -1
+
+
+def _places(address: tuple[str, int]) -> list[tuple[int, tuple[str, int]]]:
+    """(family, address) of all that a name stands for, each once."""
+    host, port = address
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((int(family), (str(place[0]), port)) for family, _, _, _, place in found))
