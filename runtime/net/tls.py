@@ -108,6 +108,10 @@ class TlsStream:
                     return 0
             self._more(deadline)
 
+    @property
+    def connected(self) -> bool:
+        return self._raw.connected
+
     def hang_up(self) -> None:
         self._raw.hang_up()
 

@@ -18,7 +18,8 @@ from ..base import wire
 from ..base.prg import Prg
 from ..base.ring import Ring, known, packed_size
 from ..base.wire import Buffer
-from ..net.channel import HEADER, Channel, memory_pair
+from ..net.channel import Channel, memory_pair
+from ..net.frame import HEADER
 from .ledger import Ledger
 from .ports import CotSource, Engines, LinearEngine
 from .role import CLIENT, SERVER, Role

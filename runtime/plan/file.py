@@ -26,7 +26,7 @@ from .local import LocalOp, infer_local
 from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 5
+VERSION = 6
 DIGEST = 32
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
@@ -132,6 +132,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     def lengths(self) -> tuple[Plan, ...]:
         """This plan and its shorter ones, ascending."""
         return (*self.shorter, self)
+
+    def length(self, hash: str) -> Plan | None:
+        """The one of them that has this hash."""
+        return next((each for each in self.lengths if each.hash == hash), None)
 
     def left(self, alarms: NDArray[np.float64]) -> tuple[str, ...]:
         """What left its limits by the guard's word: the tensors, or ANYWHERE where it does not locate."""

@@ -23,7 +23,7 @@ from ..plan.free import Encoded
 from .engines import NOTHING, Ready, checks_ot, resumed
 from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
-from .handshake import InferenceTerms, PreparationTerms, Terms, shake
+from .handshake import InferenceTerms, PreparationTerms, Request, Terms, shake
 from .material import Store
 
 log = logging.getLogger(__name__)
@@ -94,14 +94,16 @@ class Connection:
         weights: Weights | None = None,
         encoded: Mapping[int, Encoded] | None = None,
         progress: Progress | None = None,
+        heard: Request | None = None,
     ) -> Done:
         """One inference: ``weights`` are the server's, ``encoded`` the client's own values (`ClientInput`).
 
-        Raises PeerMismatch, NetworkFault, RangeFault; the connection is of no use then.
+        ``heard`` is what the server has heard of the handshake already. Raises PeerMismatch, NetworkFault,
+        RangeFault; the connection is of no use then.
         """
         begun, ledger = perf_counter(), self.party.begin()
         further, ready = self._further, Ready.of(self.party)
-        plan = self._open(plan, terms)
+        plan = self._open(plan, terms, heard)
         made, prepared = terms.made, terms.made is not None
         if terms.id is not None:
             log.info("using prepared material %s", terms.id.hex())
@@ -122,11 +124,12 @@ class Connection:
         store: Store | None = None,
         weights: Weights | None = None,
         progress: Progress | None = None,
+        heard: Request | None = None,
     ) -> Done:
         """Offline phases for later, left in ``store``. A file can be claimed once both sides have theirs."""
         begun, ledger = perf_counter(), self.party.begin()
         further, ready = self._further, Ready.of(self.party)
-        plan = self._open(plan, terms)
+        plan = self._open(plan, terms, heard)
         setup(self.party, facts(plan).cots, plan, len(terms.ids))
         for id in terms.ids:
             made = offline(self.party, plan, weights, progress)
@@ -142,10 +145,10 @@ class Connection:
         made_ids = tuple(id.hex() for id in terms.ids)
         return Done(plan, program, ledger, perf_counter() - begun, material=made_ids)
 
-    def _open(self, plan: Plan, terms: Terms) -> Plan:
+    def _open(self, plan: Plan, terms: Terms, heard: Request | None) -> Plan:
         """Settle what comes."""
         with self.party.ledger.at(REQUEST if self._further else HANDSHAKE):
-            agreed = shake(self.party, plan, terms)
+            agreed = shake(self.party, plan, terms, heard)
         self._further = True
         return agreed
 

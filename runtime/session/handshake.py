@@ -19,9 +19,12 @@ import os
 import struct
 from abc import ABC, abstractmethod
 from enum import IntEnum
+from typing import NamedTuple
 
 from ..base.errors import PeerMismatch
-from ..net.channel import HEADER, Channel
+from ..net.channel import Channel
+from ..net.deadline import OPENING_SECONDS
+from ..net.frame import HEADER
 from ..party.party import Party
 from ..party.role import CLIENT, SERVER
 from ..plan.file import VERSION, Plan
@@ -44,16 +47,43 @@ ACCEPT = struct.Struct("<B")
 Hello = tuple[bytes, int, bytes, bytes]
 
 
+class Request(NamedTuple):
+    """What a client says first; ``asked`` is None where it speaks another version, in which it says more."""
+
+    hello: Hello
+    asked: bytes | None
+
+    @property
+    def plan(self) -> str:
+        """The hash of the plan that it has, or of one of its lengths."""
+        return self.hello[2].hex()
+
+    @property
+    def purpose(self) -> int:
+        """`Purpose`, or another number where it is nothing that is known here."""
+        return self.asked[0] if self.asked else 0
+
+
+def hear(channel: Channel) -> Request:
+    """client -> server    its first two messages
+
+    A server that waits for nobody in particular begins so, and may make up its mind before it goes on.
+    """
+    hello = HELLO.unpack(channel.recv(HELLO.size))
+    same = hello[:2] == (MAGIC, VERSION)
+    return Request(hello, bytes(channel.recv(ASK.size)) if same else None)
+
+
 class Purpose(IntEnum):
     RUN = 1
     PREPARE = 2
 
 
-def shake(p: Party, plan: Plan, terms: Terms) -> Plan:
+def shake(p: Party, plan: Plan, terms: Terms, heard: Request | None = None) -> Plan:
     """The handshake; the plan agreed on, which at the server is the length that the client has chosen.
 
     Each side says all that it can before it listens, and compares one thing at a time, so that both hear what
-    differs: of another version nothing further can be read.
+    differs: of another version nothing further can be read. ``heard`` is what the server has read of it.
 
     Raises PeerMismatch, at both sides, for another protocol, version, plan, parameters, check or purpose.
     """
@@ -62,8 +92,9 @@ def shake(p: Party, plan: Plan, terms: Terms) -> Plan:
     p.ledger.message(CLIENT, HEADER.size + ACCEPT.size)
     if p.channel is None:
         return plan
-    side = _client if p.role is CLIENT else _server
-    return side(p, p.channel, plan, terms)
+    if p.role is CLIENT:
+        return _client(p, p.channel, plan, terms)
+    return _server(p, p.channel, plan, terms, heard or hear(p.channel))
 
 
 def _client(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
@@ -77,16 +108,17 @@ def _client(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
     return plan
 
 
-def _server(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
-    theirs = HELLO.unpack(channel.recv(HELLO.size))
-    agreed = next((each for each in plan.lengths if bytes.fromhex(each.hash) == theirs[2]), plan)
+def _server(p: Party, channel: Channel, plan: Plan, terms: Terms, heard: Request) -> Plan:
+    agreed = plan.length(heard.plan) or plan
     mine = _hello(p, agreed)
     channel.send(HELLO.pack(*mine))
-    _compare(p, agreed, mine, theirs)
-    asked = bytes(channel.recv(ASK.size))
-    channel.send(terms.pick(asked, agreed))
-    terms.compare(asked[0])
+    _compare(p, agreed, mine, heard.hello)
+    assert heard.asked is not None, "of the same version"
+    channel.send(terms.pick(heard.asked, agreed))
+    terms.compare(heard.purpose)
+    channel.within(OPENING_SECONDS)
     terms.close(bytes(channel.recv(ACCEPT.size)))
+    channel.within(None)
     return agreed
 
 

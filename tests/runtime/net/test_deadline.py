@@ -17,8 +17,9 @@ from sides import serving_here
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import NetworkFault, PeerLeft
-from ppc.runtime.net.channel import HEADER, Channel
+from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.deadline import OPENING_SECONDS, SLOWEST, Deadline
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.net.network import NETWORKS, Network
 from ppc.runtime.net.stream import SocketStream, Stream
 from ppc.runtime.net.tcp import TcpTransport
@@ -243,7 +244,7 @@ def test_a_peer_that_does_not_read_holds_nobody(wire, count, monkeypatch):
     thread = reading(sock, count, TRICKLE / 4, stop) if count else None
     channel.send(bytes(3_000_000))
     said = (
-        r"^the peer reads too slowly: .* of 3,000,000 bytes"
+        r"^the peer reads too slowly: .* of 3,000,008 bytes"
         if count
         else "^the peer has read nothing for 0.2 sec"
     )
@@ -342,7 +343,8 @@ def test_strangers_hold_a_server_no_longer_than_its_opening_takes(wire, monkeypa
 def test_the_opening_is_short_and_a_timeout_may_be_shorter():
     assert SessionOptions().timeout > OPENING_SECONDS
     ours, peer = tcp_pair()
-    channel = Channel(TcpTransport(ours, 60, opening=SHORT))
+    channel = Channel(TcpTransport(ours, 60))
+    channel.within(SHORT)
     with pytest.raises(PeerLeft, match=r"silent for 0\.2 seconds"):
         channel.recv(4)
     channel.close()

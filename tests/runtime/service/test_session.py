@@ -18,7 +18,7 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import PARAMETER_SETS
 from ppc.runtime.he.product import Product, parameter_sets, public_key_bytes
 from ppc.runtime.he.tiling import plan_product
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import Plan, Weights
