@@ -7,7 +7,8 @@ RuntimeFault
 ├── BadPlan         4   a plan or weights file that is damaged or not ours
 ├── NetworkFault    5   the peer went away, or never came
 │   ├── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
-│   └── PeerRefuses     … or has told that it does no work for this side now
+│   ├── PeerRefuses     … or has told that it does no work for this side now
+│   └── TurnedAway      … or was told so by this side
 └── RangeFault      6   a value that its fixed-point format cannot hold
 """
 
@@ -45,6 +46,10 @@ class PeerLeft(NetworkFault):
 
 
 class PeerRefuses(NetworkFault):
+    pass
+
+
+class TurnedAway(NetworkFault):
     pass
 
 

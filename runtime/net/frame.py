@@ -29,7 +29,7 @@ class Told(IntEnum):
     ALIVE = 0
     """The peer computes, or waits for something else than this side (nothing)."""
     PLACE = 1
-    """The server is busy; this client's turn comes after so many others (clients before it)."""
+    """The server is busy and will come to this client (its place among those that wait, 1 is next)."""
     BUSY = 2
     """The server will not keep this client waiting (seconds after which to come again)."""
     STOPPING = 3

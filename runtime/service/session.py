@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 def heed(notice: Notice) -> None:
     """What a server tells a client that waits. Raises PeerRefuses where it waits in vain."""
     match notice:
-        case Notice(Told.PLACE, before):
-            log.info("the server is busy; our turn comes after %d other%s", before, "s"[: before != 1])
+        case Notice(Told.PLACE, place):
+            log.info("the server is busy; we are number %d of those that wait", place)
         case Notice(Told.BUSY, seconds):
             raise PeerRefuses(f"the server is busy and takes no more clients; come again in {seconds} s")
         case Notice(Told.STOPPING, seconds):

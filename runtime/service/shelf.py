@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..party.role import CLIENT, SERVER
 from ..plan.file import Plan, Weights
 from ..session.facts import facts
 from ..session.material import Binding, Store
@@ -19,8 +20,16 @@ class Shelf:
         self._path = path
         self._plan = plan
         self._weights = weights
-        self._check_ot = check_ot
+        self.check_ot = check_ot
         self._store: Store | None = None
+
+    @property
+    def level(self) -> int:
+        """How many inferences lie here prepared, by their names."""
+        if self._path is None:
+            return 0
+        role = CLIENT if self._weights is None else SERVER
+        return sum(1 for _ in self._path.glob(f"*.{role.value}"))
 
     def there(self) -> Store | None:
         """The store, where there is one."""
@@ -37,7 +46,7 @@ class Shelf:
         return self._store
 
     def _open(self, path: Path) -> Store:
-        return open_store(path, self._plan, self._weights, check_ot=self._check_ot)
+        return open_store(path, self._plan, self._weights, check_ot=self.check_ot)
 
 
 def open_store(path: Path, plan: Plan, weights: Weights | None, *, check_ot: bool = False) -> Store:

@@ -59,6 +59,11 @@ class Request(NamedTuple):
         return self.hello[2].hex()
 
     @property
+    def ours(self) -> bool:
+        """Whether it speaks ppc, of whatever version."""
+        return self.hello[0] == MAGIC
+
+    @property
     def purpose(self) -> int:
         """`Purpose`, or another number where it is nothing that is known here."""
         return self.asked[0] if self.asked else 0

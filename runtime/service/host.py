@@ -1,0 +1,262 @@
+"""Many connections at once: each has a thread, none keeps another from being accepted.
+
+The threads share the weights; the kernels release the interpreter while they compute. A connection costs a
+thread and its buffers until its client has said what it wants, for which it has seconds, and then waits for
+its turn at the gate: a stranger who says nothing, trickles or talks garbage never gets that far.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ..base.errors import NetworkFault, RuntimeFault, TurnedAway
+from ..net.frame import Notice, Told
+from ..net.stream import Stream
+from ..net.tcp import listen
+from ..net.tls import TlsStream
+from ..party.role import SERVER
+from ..session.handshake import Purpose, Request
+from .gate import Gate, Limits
+from .offer import Offer
+from .options import SessionOptions
+from .report import Outcome
+from .session import Session
+
+log = logging.getLogger(__name__)
+
+PARTING_SECONDS = 2.0
+"""How long a connection that is turned away at the door stays half open, so that what it is told arrives."""
+MOST_PARTING = 64
+
+DRAIN_SECONDS = 600.0
+"""How long programs that run when the server stops may go on."""
+
+
+@dataclass(eq=False)
+class Guest:
+    """One connection. ``asked`` is set once it has said something that makes sense."""
+
+    client: str
+    session: Session | None = None
+    asked: bool = False
+    idle: bool = field(default=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a host does for clients, and whom it tells of it; it is told from one thread at a time.
+
+    Attributes:
+        purposes: what clients may ask for.
+        preparations: how many inferences one request prepares at most.
+        done: of every program that ended well, and for whom.
+        failed: of every connection that ended otherwise.
+    """
+
+    purposes: tuple[Purpose, ...] = (Purpose.RUN, Purpose.PREPARE)
+    preparations: int = 1
+    done: Callable[[Guest, Outcome], None] = lambda guest, outcome: None
+    failed: Callable[[Guest, RuntimeFault], None] = lambda guest, fault: None
+
+
+class Host:
+    """Answers clients for ``offers``, of which there is at least one, until it is stopped."""
+
+    def __init__(
+        self,
+        offers: Sequence[Offer],
+        options: SessionOptions,
+        limits: Limits,
+        work: Work,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.gate = Gate(limits)
+        self._offers = tuple(offers)
+        self._options = options
+        self._limits = limits
+        self._work = work
+        self._context = context
+        self._guests: set[Guest] = set()
+        self._changed = threading.Condition()
+        self._telling = threading.Lock()
+        self._parting: deque[tuple[float, socket.socket]] = deque()
+        self._stops = 0
+        self._bell, self._rope = socket.socketpair()
+        for end in (self._bell, self._rope):
+            end.setblocking(False)
+
+    def __repr__(self) -> str:
+        return f"Host({len(self._guests)} connections, {self.gate})"
+
+    @property
+    def connections(self) -> int:
+        return len(self._guests)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a client that comes now is heard."""
+        return not self._stops and self.connections < self._limits.connections
+
+    def run(self, address: tuple[str, int], doing: str = "serving") -> None:
+        """Listen and answer until stopped, then until what runs has ended. NetworkFault where it cannot."""
+        for offer in self._offers:
+            offer.warm()
+        with listen(address) as listener:
+            host, port = listener.getsockname()[:2]
+            plans = ", ".join(each.plan.hash[:12] for each in self._offers)
+            log.info("%s plan%s %s on %s:%d", doing, "s"[: len(self._offers) > 1], plans, host, port)
+            listener.setblocking(False)
+            while not self._stops:
+                self._part()
+                self._accept(listener)
+        self._drain()
+        for end in (self._bell, self._rope, *(sock for _, sock in self._parting)):
+            end.close()
+
+    def stop(self) -> None:
+        """Take no more clients and end what runs; a second time: at once. Any thread may, and a signal."""
+        self._stops += 1
+        with suppress(OSError):
+            self._rope.send(b"!")
+
+    def change(self, offers: Sequence[Offer], context: ssl.SSLContext | None) -> None:
+        """What holds for connections that come from now on."""
+        self._offers, self._context = tuple(offers), context
+
+    def attend(self, sock: socket.socket, guest: Guest) -> None:
+        """One connection from beginning to end; it is closed then."""
+        offers = self._offers
+        try:
+            stream = accepted(sock, self._context, self._options)
+            with Session(SERVER, stream, offers[0].plan, options=self._options) as session:
+                guest.session = session
+                while (request := self._heard(guest, session)) is not None:
+                    outcome = self._answer(guest, session, offers, request)
+                    with self._telling:
+                        self._work.done(guest, outcome)
+        except RuntimeFault as fault:
+            with self._telling:
+                self._work.failed(guest, fault)
+        except Exception:  # a fault of ours is no reason to serve nobody else
+            log.exception("the connection of %s ended by a fault of this program", guest.client)
+        finally:
+            with self._changed:
+                self._guests.discard(guest)
+                self._changed.notify_all()
+
+    def _heard(self, guest: Guest, session: Session) -> Request | None:
+        with self._changed:
+            if self._stops and guest.asked:
+                return None
+            guest.idle = True
+        request = session.hear()
+        guest.idle = False
+        guest.asked = guest.asked or request is None or request.ours
+        return request
+
+    def _answer(self, guest: Guest, session: Session, offers: Sequence[Offer], request: Request) -> Outcome:
+        asked, may = request.purpose, self._work.purposes
+        offer = next((each for each in offers if each.plan.length(request.plan)), None)
+        if offer is None or asked not in may:  # both sides hear what is wrong, without waiting
+            return self._work_on(session, offer or offers[0], may[0], request)
+        memory = offer.memory(request)
+        with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.client_there):
+            return self._work_on(session, offer, Purpose(asked), request)
+
+    def _work_on(self, session: Session, offer: Offer, purpose: Purpose, request: Request) -> Outcome:
+        store = offer.shelf.made() if purpose is Purpose.PREPARE else offer.shelf.there()
+        session.turn_to(offer.plan, offer.weights, store)
+        if purpose is Purpose.PREPARE:
+            return session.prepare(self._work.preparations, request)
+        return session.infer(heard=request)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Wait for what comes next, and let it in or turn it away."""
+        poll = select.poll()
+        for each in (listener, self._bell):
+            poll.register(each, select.POLLIN)
+        poll.poll(PARTING_SECONDS * 1000 if self._parting else None)
+        try:
+            sock, peer = listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # out of descriptors, or the client has left already
+            log.warning("a connection could not be accepted: %s", error)
+            time.sleep(0.1)
+            return
+        guest = Guest(str(peer[0]))
+        why = self._full(guest)
+        if why is None:
+            self._guests.add(guest)
+            threading.Thread(
+                target=self.attend, args=(sock, guest), name=f"ppc-client-{peer[1]}", daemon=True
+            ).start()
+            return
+        self._turn_away(sock)
+        with self._telling:
+            self._work.failed(guest, TurnedAway(why))
+
+    def _full(self, guest: Guest) -> str | None:
+        """Why there is no place for one more connection."""
+        with self._changed:
+            own = sum(each.client == guest.client for each in self._guests)
+            if own >= self._limits.share:
+                return f"share: this client has {own} connections"
+            if len(self._guests) >= self._limits.connections:
+                return f"connections: {len(self._guests)} are open"
+        return None
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        """Say so where that needs no handshake; the client reads it before it finds the connection closed."""
+        with suppress(OSError):
+            sock.setblocking(False)
+            if self._context is None:
+                sock.send(Notice(Told.BUSY, self.gate.seconds).pack())
+            sock.shutdown(socket.SHUT_WR)
+        self._parting.append((time.monotonic(), sock))
+
+    def _part(self) -> None:
+        now = time.monotonic()
+        while self._parting and (
+            len(self._parting) > MOST_PARTING or now - self._parting[0][0] > PARTING_SECONDS
+        ):
+            self._parting.popleft()[1].close()
+
+    def _drain(self) -> None:
+        """Who has asked for nothing goes at once, who waits is told, what runs may end."""
+        self.gate.close()
+        until = time.monotonic() + DRAIN_SECONDS
+        with self._changed:
+            self._hang_up(lambda guest: guest.idle)
+            while self._guests and self._stops == 1 and time.monotonic() < until:
+                self._changed.wait(0.2)
+            self._hang_up(lambda guest: True)
+            self._changed.wait_for(lambda: not self._guests, timeout=PARTING_SECONDS)
+
+    def _hang_up(self, which: Callable[[Guest], bool]) -> None:
+        for guest in self._guests:
+            if which(guest) and guest.session is not None:
+                guest.session.hang_up()
+
+
+def accepted(
+    sock: socket.socket, context: ssl.SSLContext | None, options: SessionOptions
+) -> socket.socket | Stream:
+    """The connection as it is talked over. NetworkFault where its TLS handshake fails."""
+    return sock if context is None else TlsStream(sock, context, timeout=options.timeout)
+
+
+def kind_of(fault: RuntimeFault) -> str:
+    """A word for counters, without anything of the peer's."""
+    if isinstance(fault, TurnedAway):
+        return str(fault).partition(":")[0]
+    return "network" if isinstance(fault, NetworkFault) else type(fault).__name__
