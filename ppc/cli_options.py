@@ -17,7 +17,8 @@ Connect = Annotated[str, typer.Option(help="client: where the server is")]
 Weights = Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")]
 Report = Annotated[Path | None, typer.Option(help="Write what it cost, as JSON.")]
 Timeout = Annotated[
-    float, typer.Option(min=1, help="Give up when the peer is silent this long, or a message this late.")
+    float,
+    typer.Option(min=3, help="Give up a peer that gives no sign for so long, or whose message is so late."),
 ]
 StoreAt = Annotated[Path | None, typer.Option("--store", help="Prepared material; default PLAN.prepared")]
 ShapeAs = Annotated[

@@ -51,6 +51,7 @@ from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.net.tls import ClientTls, ServerTls
 from ppc.runtime.service import report as reports
+from ppc.runtime.service.options import TIMEOUT
 from ppc.runtime.session.inputs import naming
 
 
@@ -79,7 +80,7 @@ def run(
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
     report: Report = None,
-    timeout: Timeout = 600.0,
+    timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Run one side of the computation, with prepared material where both sides hold it."""
@@ -150,7 +151,7 @@ def prepare(
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
     report: Report = None,
-    timeout: Timeout = 600.0,
+    timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""

@@ -119,7 +119,8 @@ class Host:
                 self._part()
                 self._accept(listener)
         self._drain()
-        for end in (self._bell, self._rope, *(sock for _, sock in self._parting)):
+        self._part(0.0)
+        for end in (self._bell, self._rope):
             end.close()
 
     def stop(self) -> None:
@@ -224,12 +225,11 @@ class Host:
             sock.shutdown(socket.SHUT_WR)
         self._parting.append((time.monotonic(), sock))
 
-    def _part(self) -> None:
-        now = time.monotonic()
-        while self._parting and (
-            len(self._parting) > MOST_PARTING or now - self._parting[0][0] > PARTING_SECONDS
-        ):
-            self._parting.popleft()[1].close()
+    def _part(self, seconds: float = PARTING_SECONDS) -> None:
+        """Close what was turned away so long ago."""
+        before, parting = time.monotonic() - seconds, self._parting
+        while parting and (len(parting) > MOST_PARTING or parting[0][0] <= before):
+            parting.popleft()[1].close()
 
     def _drain(self) -> None:
         """Who has asked for nothing goes at once, who waits is told, what runs may end."""

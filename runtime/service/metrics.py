@@ -1,4 +1,4 @@
-"""What a server has done, in numbers that tell nothing of anyone: counters, and gauges that are read when asked.
+"""What a server has done, in numbers that tell nothing of anyone: counters, and gauges.
 
 The text is Prometheus's exposition format 0.0.4: a line a value, its labels in braces.
 """
@@ -95,5 +95,3 @@ class Metrics:
 def _braced(labels: Labels) -> str:
     """Names and values are the program's own words: none holds a quote."""
     return "{" + ",".join(f'{name}="{value}"' for name, value in labels) + "}" if labels else ""
-
-

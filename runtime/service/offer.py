@@ -28,7 +28,7 @@ class Offer:
         return f"Offer(plan {self.plan.hash[:12]}, <weights>)"
 
     def warm(self) -> None:
-        """Do beforehand what takes time, and what no client should wait for. Raises as opening a store does."""
+        """Do beforehand what takes time and no client should wait for. Raises as opening a store does."""
         self.shelf.there()
         for plan in self.plan.lengths:
             _ = facts(plan).memory, facts(plan).digest_for(self.shelf.check_ot)

@@ -1,4 +1,4 @@
-"""A server's health over HTTP, for those who run it: whether it lives, whether it is ready, and its numbers."""
+"""A server's health over HTTP, for those who run it: whether it lives, is ready, and its numbers."""
 
 from __future__ import annotations
 
