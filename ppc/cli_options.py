@@ -30,8 +30,10 @@ CheckOt = Annotated[
         "--check-ot", help="End the run if the peer extends OTs otherwise than it should; give it to both."
     ),
 ]
-TlsCert = Annotated[Path | None, typer.Option(help="server: certificate chain, PEM; turns TLS on")]
-TlsKey = Annotated[Path | None, typer.Option(help="server: its private key, PEM")]
+TlsCert = Annotated[
+    Path | None, typer.Option(help="Certificate chain, PEM: turns TLS on at the server, names the client")
+]
+TlsKey = Annotated[Path | None, typer.Option(help="Its private key, PEM")]
 TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; turns TLS on")]
 ADDRESS = "127.0.0.1:7766"
 PATIENCE = 30.0

@@ -23,6 +23,7 @@ from ppc.runtime.net.tls import ServerTls
 from ppc.runtime.service.gate import Limits
 from ppc.runtime.service.offer import Offer
 from ppc.runtime.service.options import TIMEOUT
+from ppc.runtime.service.register import Register
 from ppc.runtime.service.serving import Goods, Service
 from ppc.runtime.service.status import Status
 
@@ -47,7 +48,7 @@ def serve(
         typer.Option(help="What those that run may hold, as 4GB; default three quarters of the machine's."),
     ] = None,
     prepare: Annotated[
-        int, typer.Option(min=0, help="Inferences that a client may prepare in one go; 0: none.")
+        int, typer.Option(min=0, help="Inferences that a client may have prepared; 0: none.")
     ] = 0,
     store: Annotated[
         Path | None, typer.Option(help="Prepared material, a folder a plan; default PLAN.prepared.")
@@ -55,6 +56,12 @@ def serve(
     check_ot: CheckOt = False,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM; turns TLS on")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM")] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option(help="Whom to trust to name clients, PEM: each must then show who it is")
+    ] = None,
+    clients: Annotated[
+        Path | None, typer.Option(help="The list of `ppc clients`: who may ask, and how often a day")
+    ] = None,
     status: Annotated[
         str | None, typer.Option(help="HOST:PORT for /healthz, /readyz and /metrics, for operators alone.")
     ] = None,
@@ -70,19 +77,24 @@ def serve(
         raise BadInput(f"--log is text or json, not {log!r}")
     if (tls_cert is None) != (tls_key is None):
         raise BadInput("TLS needs both --tls-cert and --tls-key")
+    if tls_ca is not None and tls_cert is None:
+        raise BadInput("--tls-ca names clients over TLS: give --tls-cert and --tls-key too")
+    if clients is not None and tls_ca is None:
+        raise BadInput("--clients is a list of names, which nobody has without --tls-ca")
     if log == "json":
         logging.getLogger("ppc").handlers = [documents()]
 
     def load() -> Goods:
-        own = ServerTls(tls_cert, tls_key).context() if tls_cert and tls_key else None
+        own = ServerTls(tls_cert, tls_key, tls_ca).context() if tls_cert and tls_key else None
         return Goods([_offer(path, store, check_ot) for path in plans], own)
 
     limits = Limits(
         connections=connections, share=share, at_once=at_once, waiting=waiting, memory=_memory(memory)
     )
     options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot)
-    service = Service(load, options, limits, preparations=prepare)
     with ExitStack() as stack:
+        register = stack.enter_context(Register(clients)) if clients else None
+        service = Service(load, options, limits, preparations=prepare, register=register)
         if status is not None:
             shown = stack.enter_context(
                 Status(inputs.address(status), service.metrics, lambda: service.ready)

@@ -187,9 +187,9 @@ def _end(
     options = ppc.SessionOptions(timeout=timeout, shape=network, progress=Bar, check_ot=check_ot)
     plan = ppc.load_plan(path)
     if role == "client":
-        if cert or key:
-            raise BadInput("--tls-cert and --tls-key belong to the server; the client takes --tls-ca")
-        trusted = ClientTls(authorities) if authorities else None
+        if (cert or key) and not (cert and key and authorities):
+            raise BadInput("a client shows who it is with --tls-cert, --tls-key and --tls-ca, all three")
+        trusted = ClientTls(authorities, cert, key) if authorities else None
         patience = min(PATIENCE, timeout)
         return ppc.Client(plan, options, patience=patience, store=store, tls=trusted)
     if authorities:

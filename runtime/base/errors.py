@@ -8,7 +8,7 @@ RuntimeFault
 ├── NetworkFault    5   the peer went away, or never came
 │   ├── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
 │   ├── PeerRefuses     … or has told that it does no work for this side now
-│   └── TurnedAway      … or was told so by this side
+│   └── TurnedAway      … or was told so by this side (`service.gate`, which knows what)
 └── RangeFault      6   a value that its fixed-point format cannot hold
 """
 
@@ -46,10 +46,6 @@ class PeerLeft(NetworkFault):
 
 
 class PeerRefuses(NetworkFault):
-    pass
-
-
-class TurnedAway(NetworkFault):
     pass
 
 

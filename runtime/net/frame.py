@@ -34,6 +34,12 @@ class Told(IntEnum):
     """The server will not keep this client waiting (seconds after which to come again)."""
     STOPPING = 3
     """The server takes no more work (seconds after which to come again)."""
+    UNKNOWN = 4
+    """This client is not on the server's allow list (nothing)."""
+    QUOTA = 5
+    """It has had all that it may have of this day (seconds until the next)."""
+    FULL = 6
+    """The server keeps no more prepared inferences for it (how many it keeps)."""
 
 
 _VALUE_BITS = 24

@@ -99,7 +99,7 @@ class TcpTransport:
                     continue
                 raise self._late() from None
             except OSError as error:
-                raise NetworkFault(self._broken or f"the connection to the peer broke: {error}") from None
+                raise NetworkFault(f"the connection to the peer broke: {error}") from None
             if got == 0 and self._broken:
                 raise NetworkFault(self._broken)
             if got == 0 and self._due.passed:

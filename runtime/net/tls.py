@@ -7,54 +7,87 @@ object works on memory alone, under a lock, and the socket is read and written o
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+
 from ..base.errors import BadInput, NetworkFault
 from ..base.wire import Buffer
+from .authority import Issued, common_name
 from .deadline import OPENING_SECONDS, Deadline
 from .stream import SocketStream
+from .tls_faults import reason
+
+log = logging.getLogger(__name__)
 
 PIECE = 1 << 18
 
 
 @dataclass(frozen=True)
 class ServerTls:
-    """Files of the server: its certificate chain and private key, PEM."""
+    """Files of the server, PEM: its certificate chain, private key, and whom it trusts to name its clients.
+
+    Without ``clients`` it does not ask who they are.
+    """
 
     certificate: Path
     key: Path
+    clients: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """BadInput where a file is missing, not PEM, or the key is another's or asks for a passphrase."""
+        """BadInput where a file is missing, not PEM, the key another's or locked, the certificate expired."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.num_tickets = 0
-        try:
-            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            files = f"{self.certificate}, {self.key}"
-            raise BadInput(f"{files}: {_reason(error)}; want a certificate chain and its key, PEM") from None
+        _show(context, self.certificate, self.key)
+        if self.clients is not None:
+            _trust(context, self.clients)
+            context.verify_mode = ssl.CERT_REQUIRED
         return context
 
 
 @dataclass(frozen=True)
 class ClientTls:
-    """Whom the client trusts to name its server, PEM. Certificate and host name are checked."""
+    """Whom the client trusts to name its server, PEM. Certificate and host name are checked.
+
+    ``certificate`` and ``key`` say who it is, where the server asks for it.
+    """
 
     authorities: Path
+    certificate: Path | None = None
+    key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
+        """BadInput as of `ServerTls.context`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        try:
-            context.load_verify_locations(self.authorities)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{self.authorities}: {_reason(error)}; want certificates in PEM") from None
+        _trust(context, self.authorities)
+        if self.certificate is not None and self.key is not None:
+            _show(context, self.certificate, self.key)
         return context
+
+
+def _trust(context: ssl.SSLContext, authorities: Path) -> None:
+    try:
+        context.load_verify_locations(authorities)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{authorities}: {reason(error)}; want certificates in PEM") from None
+
+
+def _show(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{certificate}, {key}: {reason(error)}; want a certificate chain and its key, PEM"
+        ) from None
+    if soon := Issued.read(certificate).check():
+        log.warning("%s", soon)
 
 
 class TlsStream:
@@ -83,7 +116,13 @@ class TlsStream:
             self._shake(timeout, min(timeout, OPENING_SECONDS))
         except OSError as error:
             sock.close()
-            raise NetworkFault(f"no TLS with the peer: {_reason(error)}") from None
+            raise NetworkFault(f"no TLS with the peer: {reason(error, self._tls)}") from None
+
+    @property
+    def peer(self) -> str | None:
+        """The name in the peer's certificate, which an authority vouches for; None where it showed none."""
+        shown = self._tls.getpeercert(binary_form=True)
+        return common_name(x509.load_der_x509_certificate(shown)) if shown else None
 
     def sendall(self, data: Buffer, deadline: Deadline, /) -> None:
         view, at = memoryview(data).cast("B"), 0
@@ -106,6 +145,8 @@ class TlsStream:
                     pass
                 except ssl.SSLEOFError:
                     return 0
+                except ssl.SSLError as error:  # in TLS 1.3 a server refuses a client after its handshake
+                    raise OSError(reason(error)) from None
             self._more(deadline)
 
     @property
@@ -163,17 +204,3 @@ class TlsStream:
                     self._incoming.write(into[:got])
                 else:
                     self._incoming.write_eof()
-
-
-def _reason(error: Exception) -> str:
-    """OpenSSL's reason in words, without its source lines."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"the server's certificate is not accepted: {error.verify_message}"
-        case ssl.SSLEOFError():
-            return "the peer closed the connection; does it use TLS?"
-        case ssl.SSLError():
-            return (error.reason or str(error).partition(" (_ssl.c")[0]).replace("_", " ").lower()
-        case OSError():
-            return error.strerror or str(error)
-    return str(error)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil, inf
 
-from ..base.errors import PeerLeft, TurnedAway
+from ..base.errors import NetworkFault, PeerLeft
 from ..net.frame import Notice, Told
 
 LOOK_SECONDS = 1.0
@@ -38,6 +38,14 @@ class Limits:
     at_once: int = field(default_factory=lambda: 2 * len(os.sched_getaffinity(0)))
     waiting: int = 128
     memory: float = inf
+
+
+class TurnedAway(NetworkFault):
+    """A client is not answered now; ``notice`` is what it is to be told."""
+
+    def __init__(self, why: str, notice: Notice) -> None:
+        super().__init__(why)
+        self.notice = notice
 
 
 class _Ticket:
@@ -93,10 +101,10 @@ class Gate:
         """Wait for a turn, and have it while this is open.
 
         Args:
-            tell: called with what the client should know: its place, 1 being next, or to come again.
-            there: whether it still waits.
+            tell: called with the place of a client that waits, 1 being next.
+            there: whether it still does.
 
-        Raises TurnedAway, after the client was told, where it need not wait; PeerLeft where it has left.
+        Raises TurnedAway where it need not wait, PeerLeft where it has left.
         """
         ticket = _Ticket(client, memory)
         self._enter(ticket, tell, there)
@@ -118,8 +126,8 @@ class Gate:
     def _enter(self, ticket: _Ticket, tell: Callable[[Notice], None], there: Callable[[], bool]) -> None:
         with self._changed:
             if len(self._waiting) >= self._limits.waiting and not self._fits(ticket):
-                tell(Notice(Told.BUSY, self.seconds))
-                raise TurnedAway(f"busy: {self.running} run and {self.waiting} wait")
+                why = f"busy: {self.running} run and {self.waiting} wait"
+                raise TurnedAway(why, Notice(Told.BUSY, self.seconds))
             self._waiting.append(ticket)
             try:
                 self._wait(ticket, tell, there)
@@ -140,8 +148,7 @@ class Gate:
             self._changed.wait(LOOK_SECONDS)
             if not there():
                 raise PeerLeft("the client left while it waited for its turn")
-        tell(Notice(Told.STOPPING, self.seconds))
-        raise TurnedAway("stopping")
+        raise TurnedAway("stopping", Notice(Told.STOPPING, self.seconds))
 
     def _place(self, ticket: _Ticket) -> int:
         """Among those that wait, 1 being next."""

@@ -17,15 +17,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 
-from ..base.errors import NetworkFault, RuntimeFault, TurnedAway
+from ..base.errors import NetworkFault, RuntimeFault
 from ..net.frame import Notice, Told
 from ..net.stream import Stream
 from ..net.tcp import listen
 from ..net.tls import TlsStream
 from ..party.role import SERVER
 from ..session.handshake import Purpose, Request
-from .gate import Gate, Limits
+from .gate import Gate, Limits, TurnedAway
 from .offer import Offer
 from .options import SessionOptions
 from .report import Outcome
@@ -43,12 +44,21 @@ DRAIN_SECONDS = 600.0
 
 @dataclass(eq=False)
 class Guest:
-    """One connection. ``asked`` is set once it has said something that makes sense."""
+    """One connection: where it comes from, and who it is where an authority vouches for that.
 
-    client: str
+    ``asked`` is set once it has said something that makes sense.
+    """
+
+    address: str
+    name: str | None = None
     session: Session | None = None
     asked: bool = False
     idle: bool = field(default=False, repr=False)
+
+    @property
+    def client(self) -> str:
+        """To whom turns and shares belong."""
+        return self.name or self.address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +68,16 @@ class Work:
     Attributes:
         purposes: what clients may ask for.
         preparations: how many inferences one request prepares at most.
+        kept: how many prepared inferences lie ready for a client at most.
+        admit: told who has a turn and for what, before anything is said; may raise TurnedAway.
         done: of every program that ended well, and for whom.
         failed: of every connection that ended otherwise.
     """
 
     purposes: tuple[Purpose, ...] = (Purpose.RUN, Purpose.PREPARE)
     preparations: int = 1
+    kept: float = inf
+    admit: Callable[[Guest, Purpose], None] = lambda guest, purpose: None
     done: Callable[[Guest, Outcome], None] = lambda guest, outcome: None
     failed: Callable[[Guest, RuntimeFault], None] = lambda guest, fault: None
 
@@ -138,6 +152,7 @@ class Host:
         offers = self._offers
         try:
             stream = accepted(sock, self._context, self._options)
+            guest.name = stream.peer if isinstance(stream, TlsStream) else None
             with Session(SERVER, stream, offers[0].plan, options=self._options) as session:
                 guest.session = session
                 while (request := self._heard(guest, session)) is not None:
@@ -168,17 +183,28 @@ class Host:
         asked, may = request.purpose, self._work.purposes
         offer = next((each for each in offers if each.plan.length(request.plan)), None)
         if offer is None or asked not in may:  # both sides hear what is wrong, without waiting
-            return self._work_on(session, offer or offers[0], may[0], request)
+            return self._work_on(guest, session, offer or offers[0], may[0], request)
         memory = offer.memory(request)
-        with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.client_there):
-            return self._work_on(session, offer, Purpose(asked), request)
+        try:
+            with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.client_there):
+                self._work.admit(guest, Purpose(asked))
+                return self._work_on(guest, session, offer, Purpose(asked), request)
+        except TurnedAway as fault:
+            session.tell(fault.notice)
+            raise
 
-    def _work_on(self, session: Session, offer: Offer, purpose: Purpose, request: Request) -> Outcome:
-        store = offer.shelf.made() if purpose is Purpose.PREPARE else offer.shelf.there()
-        session.turn_to(offer.plan, offer.weights, store)
-        if purpose is Purpose.PREPARE:
-            return session.prepare(self._work.preparations, request)
-        return session.infer(heard=request)
+    def _work_on(
+        self, guest: Guest, session: Session, offer: Offer, purpose: Purpose, request: Request
+    ) -> Outcome:
+        shelf = offer.shelf_of(guest.name)
+        if purpose is not Purpose.PREPARE:
+            session.turn_to(offer.plan, offer.weights, shelf.there())
+            return session.infer(heard=request)
+        room = min(self._work.preparations, self._work.kept - shelf.level)
+        if room < 1:
+            raise TurnedAway(f"full: {shelf.level} are prepared", Notice(Told.FULL, shelf.level))
+        session.turn_to(offer.plan, offer.weights, shelf.made())
+        return session.prepare(int(room), request)
 
     def _accept(self, listener: socket.socket) -> None:
         """Wait for what comes next, and let it in or turn it away."""
@@ -202,26 +228,27 @@ class Host:
                 target=self.attend, args=(sock, guest), name=f"ppc-client-{peer[1]}", daemon=True
             ).start()
             return
-        self._turn_away(sock)
+        fault = TurnedAway(why, Notice(Told.BUSY, self.gate.seconds))
+        self._turn_away(sock, fault.notice)
         with self._telling:
-            self._work.failed(guest, TurnedAway(why))
+            self._work.failed(guest, fault)
 
     def _full(self, guest: Guest) -> str | None:
         """Why there is no place for one more connection."""
         with self._changed:
-            own = sum(each.client == guest.client for each in self._guests)
+            own = sum(each.address == guest.address for each in self._guests)
             if own >= self._limits.share:
                 return f"share: this client has {own} connections"
             if len(self._guests) >= self._limits.connections:
                 return f"connections: {len(self._guests)} are open"
         return None
 
-    def _turn_away(self, sock: socket.socket) -> None:
+    def _turn_away(self, sock: socket.socket, notice: Notice) -> None:
         """Say so where that needs no handshake; the client reads it before it finds the connection closed."""
         with suppress(OSError):
             sock.setblocking(False)
             if self._context is None:
-                sock.send(Notice(Told.BUSY, self.gate.seconds).pack())
+                sock.send(notice.pack())
             sock.shutdown(socket.SHUT_WR)
         self._parting.append((time.monotonic(), sock))
 

@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ..base.errors import RuntimeFault, TurnedAway
+from ..base.errors import RuntimeFault
 from ..party.ledger import PHASES
+from .gate import TurnedAway
 from .host import kind_of
 from .report import Outcome
 

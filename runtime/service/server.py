@@ -68,7 +68,7 @@ class Server:
 
     def answer(self, connection: socket.socket) -> Generator[Outcome, None, None]:
         """The inferences that a client asks for over a connected socket, which is closed at the end."""
-        plan, weights, store = self.plan, self._offer.weights, self._offer.shelf.there()
+        plan, weights, store = self.plan, self._offer.weights, self._offer.shelf_of(None).there()
         stream = accepted(connection, self._context, self._options)
         with Session(SERVER, stream, plan, weights=weights, store=store, options=self._options) as session:
             while (outcome := session.answer()) is not None:
@@ -76,7 +76,7 @@ class Server:
 
     def prepare(self, count: int, address: tuple[str, int] = ADDRESS) -> Outcome:
         """Wait for a client and prepare up to ``count`` inferences with it, as it asks."""
-        self._offer.shelf.made()
+        self._offer.shelf_of(None).made()
         outcomes: list[Outcome] = []
         self._run(address, "preparing", Purpose.PREPARE, count, once=True, done=outcomes.append)
         return outcomes[0]

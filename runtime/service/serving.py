@@ -15,6 +15,7 @@ from .host import Guest, Host, Work, kind_of
 from .metrics import Gauge, Metrics, plain
 from .offer import Offer
 from .options import SessionOptions
+from .register import Register
 from .report import Outcome
 
 log = logging.getLogger(__name__)
@@ -32,19 +33,34 @@ class Service:
     """Serves what ``load`` gives, which is called once here and at every `reload`.
 
     Args:
-        preparations: how many inferences one request prepares at most; none where it is 0.
+        preparations: how many inferences a client may have prepared; none where it is 0.
+        register: whom alone it answers, and how often a day; else everybody. It asks for their certificates.
 
     Raises BadInput where an inference needs more memory than all may have; what ``load`` raises.
     """
 
     def __init__(
-        self, load: Callable[[], Goods], options: SessionOptions, limits: Limits, *, preparations: int = 0
+        self,
+        load: Callable[[], Goods],
+        options: SessionOptions,
+        limits: Limits,
+        *,
+        preparations: int = 0,
+        register: Register | None = None,
     ) -> None:
         self._load = load
         self._limits = limits
+        self._register = register
         self._goods = self._loaded()
         purposes = (Purpose.RUN, Purpose.PREPARE) if preparations else (Purpose.RUN,)
-        work = Work(purposes=purposes, preparations=preparations, done=self._done, failed=self._failed)
+        work = Work(
+            purposes=purposes,
+            preparations=preparations,
+            kept=preparations,
+            admit=self._admit,
+            done=self._done,
+            failed=self._failed,
+        )
         self._host = host = Host(self._goods.offers, options, limits, work, self._goods.context)
         self.metrics = Metrics()
         for name, help, value in (
@@ -101,7 +117,15 @@ class Service:
         return goods
 
     def _levels(self) -> dict[tuple[tuple[str, str], ...], float]:
-        return {(("plan", each.plan.hash[:12]),): each.shelf.level for each in self._goods.offers}
+        return {(("plan", each.plan.hash[:12]),): each.level for each in self._goods.offers}
+
+    def _admit(self, guest: Guest, purpose: Purpose) -> None:
+        if self._register is None:
+            return
+        if purpose is Purpose.RUN:
+            self._register.count(guest.name)
+        else:
+            self._register.known(guest.name)
 
     def _done(self, guest: Guest, outcome: Outcome) -> None:
         self.metrics.done(outcome)

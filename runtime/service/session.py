@@ -38,6 +38,15 @@ def heed(notice: Notice) -> None:
             raise PeerRefuses(f"the server is busy and takes no more clients; come again in {seconds} s")
         case Notice(Told.STOPPING, seconds):
             raise PeerRefuses(f"the server stops and takes no more work; come again in {seconds} s")
+        case Notice(Told.UNKNOWN):
+            raise PeerRefuses("the server does not have this client on its list; ask who runs it")
+        case Notice(Told.QUOTA, seconds):
+            left = f"{seconds // 3600} h {seconds % 3600 // 60} min"
+            raise PeerRefuses(f"this client has had its inferences of the day; the next begins in {left}")
+        case Notice(Told.FULL, held):
+            raise PeerRefuses(
+                f"the server holds {held} prepared inferences for this client already; use them"
+            )
 
 
 class Session:

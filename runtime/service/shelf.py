@@ -20,7 +20,7 @@ class Shelf:
         self._path = path
         self._plan = plan
         self._weights = weights
-        self.check_ot = check_ot
+        self._check_ot = check_ot
         self._store: Store | None = None
 
     @property
@@ -46,7 +46,7 @@ class Shelf:
         return self._store
 
     def _open(self, path: Path) -> Store:
-        return open_store(path, self._plan, self._weights, check_ot=self.check_ot)
+        return open_store(path, self._plan, self._weights, check_ot=self._check_ot)
 
 
 def open_store(path: Path, plan: Plan, weights: Weights | None, *, check_ot: bool = False) -> Store:

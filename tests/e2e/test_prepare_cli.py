@@ -75,7 +75,7 @@ def test_prepare_then_run(folder):
     ("words", "why"),
     [
         ("run --role dealer", "server or client"),
-        ("run --role client --tls-cert a --tls-key b", "belong to the server"),
+        ("run --role client --tls-cert a --tls-key b", "all three"),
         ("run --role server --tls-ca a", "belongs to the client"),
         ("run --role server --tls-cert a", "both --tls-cert and --tls-key"),
         ("run --role server --tls-cert none.pem --tls-key none.pem", "none.pem: No such file"),

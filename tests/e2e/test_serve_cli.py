@@ -79,7 +79,12 @@ def test_a_service_from_its_start_to_its_end(folder, tmp_path):
     assert [each.get("did") for each in documents if "did" in each] == ["answered"] * 2 + [
         "prepared", "answered",
     ]  # fmt: skip
-    assert all(each["time"].endswith("Z") and each["level"] == "info" for each in documents)
+    assert all(each["time"].endswith("Z") for each in documents)
+    warned = [each["message"] for each in documents if each["level"] != "info"]
+    assert all("0 days from now; renew it" in message for message in warned), (
+        "certificates of tests last a day"
+    )
+    assert len(warned) == 2, "when it starts and when it loads anew"
 
 
 def test_who_runs_when_it_is_told_to_stop_gets_its_answer(folder):
@@ -123,6 +128,8 @@ def test_a_server_that_stalls_ends_its_client_in_seconds(folder):
     [
         (("--log", "xml"), "text or json, not 'xml'"),
         (("--tls-cert", "a"), "both --tls-cert and --tls-key"),
+        (("--tls-ca", "a"), "give --tls-cert and --tls-key too"),
+        (("--clients", "a"), "which nobody has without --tls-ca"),
         (("--memory", "much"), "a number of MB or GB, as 4GB, not 'much'"),
         (("--memory", "1MB"), "more than the 1 MB that all may have; raise --memory"),
         (("--status", "here"), "HOST:PORT"),
@@ -137,3 +144,70 @@ def test_plans_and_weights_are_looked_at_before_it_listens(folder, tmp_path):
     called("serve", tmp_path / "none.bin").failed(2, "none.bin")
     save(tiny_plan(), tmp_path / "alone.bin")
     called("serve", tmp_path / "alone.bin").failed(2, r"alone\.weights")
+
+
+@pytest.fixture(scope="module")
+def keys(folder) -> Path:
+    """An authority, a server, three clients: alice may ask twice a day, bob at will, eve never."""
+    made = called(
+        "keygen",
+        folder / "keys",
+        "--server",
+        "127.0.0.1",
+        *(f"--client={n}" for n in ("alice", "bob", "eve")),
+    )
+    assert made.status == 0, made.err
+    assert called("clients", folder / "clients.db", "--allow", "alice", "--per-day", 2).status == 0
+    assert called("clients", folder / "clients.db", "--allow", "bob").status == 0
+    return folder / "keys"
+
+
+def mutual(folder: Path, keys: Path) -> tuple[object, ...]:
+    own = ("--tls-cert", keys / "server.pem", "--tls-key", keys / "server.key", "--tls-ca", keys / "ca.pem")
+    return (*own, "--clients", folder / "clients.db")
+
+
+def shown(keys: Path, name: str) -> tuple[object, ...]:
+    return (
+        "--tls-cert",
+        keys / f"{name}.pem",
+        "--tls-key",
+        keys / f"{name}.key",
+        "--tls-ca",
+        keys / "ca.pem",
+    )
+
+
+def test_each_client_has_its_quota_and_who_is_not_on_the_list_none(folder, keys):
+    with serving(folder / "plan.bin", *mutual(folder, keys)) as (server, address):
+        for name, times in (("alice", 2), ("bob", 3)):
+            for _ in range(times):
+                done = ppc(*client(folder, address, *shown(keys, name)))
+                assert done.status == 0, done.err
+        ppc(*client(folder, address, *shown(keys, "alice"))).failed(
+            5, r"inferences of the day; the next begins in \d+ h"
+        )
+        ppc(*client(folder, address, *shown(keys, "eve"))).failed(5, "does not have this client on its list")
+        ppc(*client(folder, address, "--tls-ca", keys / "ca.pem")).failed(5, "it wants one, and got none")
+        server.said("eve: unknown: eve is not on the list")
+        server.said("alice: quota: alice has had its 2 of")
+    assert "alice: 2 today of 2" in called("clients", folder / "clients.db").out
+
+
+def test_nobody_gets_what_another_client_prepared(folder, keys, tmp_path):
+    """Not with the other's files either: the server's halves lie under the name that they were made for."""
+    store = tmp_path / "bob"
+    more = ("--store", tmp_path / "server", "--prepare", "1")
+    with serving(folder / "plan.bin", *mutual(folder, keys), *more) as (_, address):
+        at = ("--role", "client", "--connect", address, "--store", store)
+        (id,) = ppc("prepare", folder / "plan.bin", *at, *shown(keys, "bob"), "--json").json["prepared"]
+        ppc("prepare", folder / "plan.bin", *at, *shown(keys, "bob")).failed(
+            5, "holds 1 prepared .* already; use them"
+        )
+        called("clients", folder / "clients.db", "--allow", "eve")
+        for name, used in (("eve", []), ("bob", [id])):
+            done = ppc(*client(folder, address, *shown(keys, name), "--store", store))
+            assert done.json["report"]["material"] == used, done.err
+        called("clients", folder / "clients.db", "--remove", "eve")
+    for path in (tmp_path / "server").rglob("*"):
+        assert "bob" not in path.name

@@ -98,13 +98,13 @@ def test_nothing_prepared_is_used_twice(tmp_path):
     with running(service(shelf, preparations=4)) as (address, _):
         made = Client(tiny_plan(), PATIENT, store=tmp_path / "client").prepare(9, address)
         assert len(made.material) == 4, "no more than may be prepared in one go"
-        assert shelf.shelf.level == 4
+        assert shelf.level == 4
         outcomes = together(6, lambda i: ask(address, i, store=tmp_path / "client"))
     used = [id for outcome in outcomes for id in outcome.material]
     assert len(used) == len(set(used))
     assert set(used) <= set(made.material)
     assert all(right(outcome, i) for i, outcome in enumerate(outcomes))
-    assert shelf.shelf.level == 4 - len(used)
+    assert shelf.level == 4 - len(used)
 
 
 def test_who_may_prepare_nothing_is_told(tmp_path):
