@@ -27,10 +27,11 @@ from two_parties import PPC, Feeds
 
 import ppc
 from ppc.runtime.plan.file import save, save_weights
+from ppc.runtime.session.facts import facts
 
 sys.path.append(str(Path(__file__).parent.parent / "tests" / "tools"))
 
-from tiny import tiny_feeds, tiny_plan, tiny_weights
+from tiny import tiny_feeds, tiny_plan, tiny_weights  # type: ignore[import-not-found]
 
 ALONE = 30
 MARKS = (0.1, 0.25, 0.5, 0.75, 1.0)
@@ -39,9 +40,10 @@ HEAD = ("done", "s", "server's memory, MB", "its descriptors", "its threads")
 
 @dataclass(frozen=True)
 class Process:
-    """What the kernel says of one: bytes resident, open descriptors, threads."""
+    """What the kernel says of one: bytes resident, now and at most so far, open descriptors, threads."""
 
     memory: int
+    peak: int
     descriptors: int
     threads: int
 
@@ -51,7 +53,8 @@ class Process:
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
         )
         open_now = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        return Process(int(status["VmRSS"].split()[0]) * 1024, open_now, int(status["Threads"]))
+        now, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+        return Process(now, peak, open_now, int(status["Threads"]))
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,13 @@ class Mark:
 @dataclass(frozen=True)
 class Soaked:
     """``wrong`` are answers that were not what the simulator says, ``faults`` those that did not come;
+    ``grown`` is by how many bytes the server grew in its first inference, beside what was predicted;
     ``alone`` and ``together`` are inferences a minute; ``after`` is the server when all have left."""
 
     wrong: int
     faults: Sequence[str]
+    grown: int
+    predicted: int
     alone: float
     together: float
     marks: Sequence[Mark]
@@ -97,7 +103,7 @@ class Clients:
 
     def __init__(self, plan: ppc.Plan, weights: ppc.Weights, samples: Sequence[Feeds]) -> None:
         self._plan, self._samples = plan, samples
-        self._client = ppc.Client(plan, ppc.SessionOptions(timeout=60))
+        self._client = ppc.Client(plan, ppc.SessionOptions(timeout=60), go_on=False)
         self._expected = [ppc.simulate(plan, weights, each) for each in samples]
         self._lock = threading.Lock()
         self.done = self.wrong = 0
@@ -128,7 +134,9 @@ def soak(plan: Path, samples: Sequence[Feeds], clients: int, inferences: int, at
     room = ("--share", str(clients + 8), "--connections", str(clients + 16), "--waiting", str(clients))
     alone_count = min(ALONE, inferences)
     with service(plan, "--at-once", str(at_once), *room) as (address, pid):
+        idle = Process.of(pid)
         asked.ask(0, address)  # what the first alone pays
+        grown = Process.of(pid).peak - idle.memory
         begun = time.monotonic()
         for i in range(alone_count):
             asked.ask(i, address)
@@ -142,14 +150,14 @@ def soak(plan: Path, samples: Sequence[Feeds], clients: int, inferences: int, at
         together = 60 * (asked.done - before) / (time.monotonic() - begun)
         time.sleep(2)
         after = Process.of(pid)
-    return Soaked(asked.wrong, asked.faults, alone, together, marks, after)
+    return Soaked(asked.wrong, asked.faults, grown, facts(public).memory, alone, together, marks, after)
 
 
 def drawn(plan: ppc.Plan, seed: int) -> Feeds:
     """Tokens where a range is wide, else ones."""
     rng = np.random.default_rng(seed)
     return {
-        spec.name: rng.integers(1000, spec.high, spec.shape)
+        spec.name: rng.integers(1000, int(spec.high), spec.shape)
         if spec.kind == "int" and spec.high is not None and spec.high > 2000
         else np.ones(spec.shape, int if spec.kind == "int" else float)
         for spec in plan.inputs
@@ -175,7 +183,8 @@ def main() -> None:
     notes = [
         f"{args.clients} clients, {args.at_once} at once, plan {public.hash[:12]}: "
         f"{found.together:,.0f} inferences a minute, {found.alone:,.0f} by one client alone; "
-        f"{found.wrong} wrong answers, {len(found.faults)} faults {sorted(set(found.faults))[:3] or ''}"
+        f"{found.wrong} wrong answers, {len(found.faults)} faults {sorted(set(found.faults))[:3] or ''}",
+        f"one inference: {found.grown / 1e6:,.0f} MB at the server, {found.predicted / 1e6:,.0f} predicted",
     ]
     publish("A service", [table], notes, busy, not args.no_keep)
 

@@ -53,6 +53,10 @@ def serve(
     store: Annotated[
         Path | None, typer.Option(help="Prepared material, a folder a plan; default PLAN.prepared.")
     ] = None,
+    keep: Annotated[
+        int,
+        typer.Option(min=0, help="Clients that left whose keys are kept for an hour, if they come again."),
+    ] = DEFAULTS.kept,
     check_ot: CheckOt = False,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM; turns TLS on")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM")] = None,
@@ -89,7 +93,12 @@ def serve(
         return Goods([_offer(path, store, check_ot) for path in plans], own)
 
     limits = Limits(
-        connections=connections, share=share, at_once=at_once, waiting=waiting, memory=_memory(memory)
+        connections=connections,
+        share=share,
+        at_once=at_once,
+        waiting=waiting,
+        memory=_memory(memory),
+        kept=keep,
     )
     options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot)
     with ExitStack() as stack:

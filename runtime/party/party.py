@@ -35,7 +35,7 @@ class Party:
         engines: makes what this party computes with. Only what needs no engine runs without.
 
     Attributes:
-        channel: None while pricing.
+        channel: None while pricing. It may be replaced between two programs.
         ledger: where every message is booked; a new one for each program (`begin`).
         prg: this party's secret randomness.
     """
@@ -52,6 +52,7 @@ class Party:
         self.ledger = Ledger()
         self.prg = Prg()
         self.channel = channel
+        self._make = engines
         self._engines = engines(self) if engines else None
 
     @property
@@ -75,6 +76,11 @@ class Party:
         self.ledger = Ledger()
         return self.ledger
 
+    def renew(self) -> None:
+        """Engines that begin anew; what the old ones have set up is gone."""
+        self.close()
+        self._engines = self._make(self) if self._make else None
+
     @property
     def pricing(self) -> bool:
         return self.role is None
@@ -85,9 +91,14 @@ class Party:
             self.channel.flush()
 
     def close(self) -> None:
-        """Nothing of this party's goes on after it."""
+        """Nothing of this party's goes on after it, until it is used again."""
         if self._engines is not None:
             self._engines.linear.close()
+
+    def end(self) -> None:
+        """Close for good, and let go of all that was set up: engines and party know each other."""
+        self.close()
+        self._engines = None
 
     def each(
         self, *, server: Callable[[], T] | None = None, client: Callable[[], T] | None = None

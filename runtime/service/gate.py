@@ -31,6 +31,8 @@ class Limits:
             for half the time.
         waiting: programs that wait for their turn; who comes then is told to come again.
         memory: bytes that all that run are predicted to hold (`Facts.memory`).
+        kept: connections whose channel has ended and that their clients may go on with.
+        kept_seconds: for how long.
     """
 
     connections: int = 256
@@ -38,6 +40,8 @@ class Limits:
     at_once: int = field(default_factory=lambda: 2 * len(os.sched_getaffinity(0)))
     waiting: int = 128
     memory: float = inf
+    kept: int = 16
+    kept_seconds: float = 3600.0
 
 
 class TurnedAway(NetworkFault):

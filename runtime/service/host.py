@@ -7,6 +7,7 @@ its turn at the gate: a stranger who says nothing, trickles or talks garbage nev
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import select
 import socket
@@ -25,10 +26,12 @@ from ..net.stream import Stream
 from ..net.tcp import listen
 from ..net.tls import TlsStream
 from ..party.role import SERVER
+from ..session.connection import Connection
 from ..session.handshake import Purpose, Request
 from .gate import Gate, Limits, TurnedAway
 from .offer import Offer
 from .options import SessionOptions
+from .parking import Parking
 from .report import Outcome
 from .session import Session
 
@@ -61,7 +64,7 @@ class Guest:
         return self.name or self.address
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Work:
     """What a host does for clients, and whom it tells of it; it is told from one thread at a time.
 
@@ -102,6 +105,7 @@ class Host:
         self._guests: set[Guest] = set()
         self._changed = threading.Condition()
         self._telling = threading.Lock()
+        self._parking = Parking(limits.kept, limits.kept_seconds)
         self._parting: deque[tuple[float, socket.socket]] = deque()
         self._stops = 0
         self._bell, self._rope = socket.socketpair()
@@ -114,6 +118,11 @@ class Host:
     @property
     def connections(self) -> int:
         return len(self._guests)
+
+    @property
+    def kept(self) -> int:
+        """Connections without a channel, which their clients may go on with."""
+        return len(self._parking)
 
     @property
     def ready(self) -> bool:
@@ -149,25 +158,32 @@ class Host:
 
     def attend(self, sock: socket.socket, guest: Guest) -> None:
         """One connection from beginning to end; it is closed then."""
-        offers = self._offers
+        offers, session = self._offers, None
         try:
             stream = accepted(sock, self._context, self._options)
             guest.name = stream.peer if isinstance(stream, TlsStream) else None
-            with Session(SERVER, stream, offers[0].plan, options=self._options) as session:
+            session = Session(SERVER, stream, offers[0].plan, options=self._options)
+            with session:
                 guest.session = session
-                while (request := self._heard(guest, session)) is not None:
-                    outcome = self._answer(guest, session, offers, request)
-                    with self._telling:
-                        self._work.done(guest, outcome)
+                self._converse(guest, session, offers)
         except RuntimeFault as fault:
             with self._telling:
                 self._work.failed(guest, fault)
         except Exception:  # a fault of ours is no reason to serve nobody else
             log.exception("the connection of %s ended by a fault of this program", guest.client)
         finally:
+            if session is not None and (kept := session.release()) is not None:
+                self._parking.put(kept, guest.name)
+            give_back()
             with self._changed:
                 self._guests.discard(guest)
                 self._changed.notify_all()
+
+    def _converse(self, guest: Guest, session: Session, offers: Sequence[Offer]) -> None:
+        while (request := self._heard(guest, session)) is not None:
+            outcome = self._answer(guest, session, offers, request)
+            with self._telling:
+                self._work.done(guest, outcome)
 
     def _heard(self, guest: Guest, session: Session) -> Request | None:
         with self._changed:
@@ -196,6 +212,8 @@ class Host:
     def _work_on(
         self, guest: Guest, session: Session, offer: Offer, purpose: Purpose, request: Request
     ) -> Outcome:
+        if session.begins and request.ticket.ended and (kept := self._kept(guest, request)) is not None:
+            session.go_on_with(kept)
         shelf = offer.shelf_of(guest.name)
         if purpose is not Purpose.PREPARE:
             session.turn_to(offer.plan, offer.weights, shelf.there())
@@ -205,6 +223,22 @@ class Host:
             raise TurnedAway(f"full: {shelf.level} are prepared", Notice(Told.FULL, shelf.level))
         session.turn_to(offer.plan, offer.weights, shelf.made())
         return session.prepare(int(room), request)
+
+    def _kept(self, guest: Guest, request: Request) -> Connection | None:
+        """What the client goes on with. Its last channel may still be open here, or just be closing."""
+
+        def open_still() -> list[Guest]:
+            id = request.ticket.id
+            return [
+                each for each in self._guests if each.session is not None and each.session.ticket.id == id
+            ]
+
+        with self._changed:
+            for each in open_still():
+                if each.idle and each.session is not None:
+                    each.session.hang_up()
+            self._changed.wait_for(lambda: not open_still(), PARTING_SECONDS)
+        return self._parking.take(request.ticket, guest.name)
 
     def _accept(self, listener: socket.socket) -> None:
         """Wait for what comes next, and let it in or turn it away."""
@@ -280,6 +314,12 @@ def accepted(
 ) -> socket.socket | Stream:
     """The connection as it is talked over. NetworkFault where its TLS handshake fails."""
     return sock if context is None else TlsStream(sock, context, timeout=options.timeout)
+
+
+def give_back() -> None:
+    """Have glibc return to the system what was freed, which it keeps for a thread that may never come."""
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)
 
 
 def kind_of(fault: RuntimeFault) -> str:

@@ -68,6 +68,7 @@ class Service:
             ("ppc_running", "Programs that run.", lambda: host.gate.running),
             ("ppc_waiting", "Programs that wait for their turn.", lambda: host.gate.waiting),
             ("ppc_memory_bytes", "What those that run are predicted to hold.", lambda: host.gate.memory),
+            ("ppc_kept", "Connections kept for their clients.", lambda: host.kept),
             ("ppc_ready", "Whether a client that comes now is heard.", lambda: host.ready),
         ):
             self.metrics.gauge(name, Gauge(help, plain(value)))

@@ -20,7 +20,7 @@ from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
 from ..session.engines import checked, standard
 from ..session.executor import Progress
-from ..session.handshake import InferenceTerms, PreparationTerms, Request, hear
+from ..session.handshake import InferenceTerms, PreparationTerms, Request, Ticket, hear
 from ..session.inputs import ClientInput
 from ..session.material import Store
 from .options import SessionOptions
@@ -57,6 +57,7 @@ class Session:
     Args:
         weights: the server's.
         store: where this side's prepared material is. It is used where both sides hold it.
+        kept: a client's connection of an earlier session, which this one takes and goes on with.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Session:
         weights: Weights | None = None,
         store: Store | None = None,
         options: SessionOptions | None = None,
+        kept: Connection | None = None,
     ) -> None:
         self._options = options or SessionOptions()
         timeout, shape = self._options.timeout, self._options.shape
@@ -77,9 +79,13 @@ class Session:
         self._network = link(sock, shape)
         self._transport = TcpTransport(sock, timeout, shape)
         self._channel = Channel(self._transport, heed if role is CLIENT else deaf)
-        self._party = Party(role, self._channel, checked if self._options.check_ot else standard)
-        self._connection = Connection(self._party)
+        if kept is None:
+            kept = Connection(Party(role, self._channel, checked if self._options.check_ot else standard))
+        else:
+            kept.go_on(self._channel)
+        self._connection = kept
         self._programs = 0
+        self._faulty = False
 
     def __repr__(self) -> str:
         return f"Session({self._connection!r}, plan {self._plan.hash[:12]})"
@@ -93,7 +99,30 @@ class Session:
     def close(self) -> None:
         """Say what is left to say, and end."""
         self._channel.close()
-        self._party.close()
+        self._connection.rest()
+
+    def go_on_with(self, kept: Connection) -> None:
+        """At the server, where the first request shows its ticket: go on with a connection that was kept."""
+        self._connection.end()
+        kept.go_on(self._channel)
+        self._connection = kept
+
+    def release(self) -> Connection | None:
+        """After the session, once: its connection, where another session may go on with it."""
+        if self._faulty or not self._connection.ticket.ended:
+            self._connection.end()
+            return None
+        return self._connection
+
+    @property
+    def ticket(self) -> Ticket:
+        """By what its client may go on later."""
+        return self._connection.ticket
+
+    @property
+    def begins(self) -> bool:
+        """Whether no program has run in this session yet."""
+        return not self._programs
 
     def turn_to(self, plan: Plan, weights: Weights | None, store: Store | None) -> None:
         """What the next programs are of."""
@@ -171,10 +200,12 @@ class Session:
             with self._options.progress() if self._options.progress else nullcontext() as progress:
                 yield progress
         except BaseException:
+            self._faulty = True
             self.close()
             raise
 
     def _outcome(self, done: Done) -> Outcome:
         self._programs += 1
-        assert self._party.role is not None
-        return Outcome(self._party.role, done, self._network)
+        role = self._connection.party.role
+        assert role is not None
+        return Outcome(role, done, self._network)

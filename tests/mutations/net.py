@@ -5,6 +5,7 @@ from mutation import Mutation
 DEADLINE = "tests/runtime/net/test_deadline.py"
 STRANGERS = "test_strangers_cost_a_client_nothing_and_are_gone_when_their_opening_is_over"
 SERVING = "tests/runtime/service/test_serving.py"
+GOING_ON = "tests/runtime/service/test_going_on.py"
 GATE = "tests/runtime/service/test_gate.py"
 BEATS = "tests/runtime/net/test_beats.py"
 REFUSED = "tests/runtime/service/test_refused.py"
@@ -86,6 +87,22 @@ MUTATIONS = (
         (f"{GATE}::test_memory_counts_and_the_first_is_not_overtaken_for_ever",),
     ),
     Mutation(
+        "goes-on-out-of-step",
+        "a connection goes on over another channel only where both sides have ended the same programs",
+        "runtime/service/parking.py",
+        " and connection.ticket.ended == ticket.ended",
+        "",
+        (f"{GOING_ON}::test_one_side_that_has_ended_more_does_not_go_on",),
+    ),
+    Mutation(
+        "goes-on-as-another",
+        "a connection goes on with the client that it was with",
+        "runtime/service/parking.py",
+        "if whose == name and ",
+        "if ",
+        (f"{GOING_ON}::test_a_ticket_is_good_once_and_for_its_client_alone",),
+    ),
+    Mutation(
         "inputs-encoded-late",
         "what does not fit is refused before the server is called",
         "runtime/service/client.py",
@@ -108,8 +125,8 @@ MUTATIONS = (
         "fault-goes-on",
         "a connection on which something failed is of no further use",
         "runtime/service/session.py",
-        "        except BaseException:\n            self.close()\n            raise\n",
-        "        except BaseException:\n            raise\n",
+        "            self._faulty = True\n            self.close()\n            raise\n",
+        "            raise\n",
         ("tests/runtime/service/test_session.py::test_a_fault_ends_the_connection_for_good",),
     ),
     Mutation(

@@ -30,7 +30,7 @@ from ppc.runtime.service.server import Server
 from ppc.runtime.service.serving import Goods, Service
 from ppc.runtime.service.status import Status
 from ppc.runtime.session.facts import facts
-from ppc.runtime.session.handshake import ASK, HELLO, MAGIC, VERSION
+from ppc.runtime.session.handshake import ASK, GO_ON, HELLO, MAGIC, VERSION
 from ppc.runtime.session.simulate import simulate
 
 PATIENT = SessionOptions(timeout=20)
@@ -122,7 +122,8 @@ def garbage(sock: socket.socket, stop: threading.Event) -> None:
 
 def trickling(sock: socket.socket, stop: threading.Event) -> None:
     hello = HELLO.pack(MAGIC, VERSION, bytes.fromhex(tiny_plan().hash), facts(tiny_plan()).digest)
-    begins = HEADER.pack(HELLO.size, 0) + hello + HEADER.pack(ASK.size, 1) + bytes(ASK.size)
+    asked = ASK.size + GO_ON.size
+    begins = HEADER.pack(HELLO.size, 0) + hello + HEADER.pack(asked, 1) + bytes(asked)
     for byte in begins:
         sock.sendall(bytes([byte]))
         if stop.wait(0.02):
