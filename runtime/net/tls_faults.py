@@ -29,7 +29,7 @@ def reason(error: Exception, tls: ssl.SSLObject | None = None) -> str:
             whose = "client" if tls is not None and tls.server_side else "server"
             return f"the {whose}'s certificate is not accepted: {_refused(error, tls)}"
         case ssl.SSLEOFError():
-            return "the peer closed the connection; does it use TLS?"
+            return "the peer closed the connection; it may use no TLS, or take no more connections"
         case ssl.SSLError():
             said = (error.reason or str(error).partition(" (_ssl.c")[0]).lower()
             alert = said.partition("alert_")[2]

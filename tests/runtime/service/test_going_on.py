@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +27,11 @@ from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.parking import Parking
 from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.serving import Goods, Service
+from ppc.runtime.service.session import Session
 from ppc.runtime.session.connection import Connection
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.handshake import NO_TICKET, InferenceTerms
+from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.simulate import simulate
 
 PATIENT = SessionOptions(timeout=20)
@@ -114,6 +117,23 @@ def test_a_link_that_drops_in_the_middle_takes_what_was_set_up_with_it(limit, ou
     assert right(again)
     assert as_foretold(again)
     assert len(outcomes) == 2
+
+
+def test_who_comes_again_before_the_server_knows_that_the_link_is_gone(outcomes):
+    """As after a change of networks: the first channel is still open there, and hears no more."""
+    with served() as address:
+        ends = [Session(CLIENT, socket.create_connection(address), tiny_plan(), options=PATIENT)]
+        given = ClientInput.of(tiny_plan(), tiny_feeds())
+        assert paid_setup(ends[0].infer(given))
+        kept = ends[0]._connection
+        ends.append(
+            Session(CLIENT, socket.create_connection(address), tiny_plan(), options=PATIENT, kept=kept)
+        )
+        again = ends[1].infer(given)
+        assert not paid_setup(again)
+        assert right(again)
+        for end in ends:
+            end.close()
 
 
 def test_one_side_that_has_ended_more_does_not_go_on(outcomes):
