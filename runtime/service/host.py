@@ -65,7 +65,7 @@ class Guest:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Work:
+class Duties:
     """What a host does for clients, and whom it tells of it; it is told from one thread at a time.
 
     Attributes:
@@ -93,14 +93,14 @@ class Host:
         offers: Sequence[Offer],
         options: SessionOptions,
         limits: Limits,
-        work: Work,
+        duties: Duties,
         context: ssl.SSLContext | None = None,
     ) -> None:
         self.gate = Gate(limits)
         self._offers = tuple(offers)
         self._options = options
         self._limits = limits
-        self._work = work
+        self._duties = duties
         self._context = context
         self._guests: set[Guest] = set()
         self._changed = threading.Condition()
@@ -168,7 +168,7 @@ class Host:
                 self._converse(guest, session, offers)
         except RuntimeFault as fault:
             with self._telling:
-                self._work.failed(guest, fault)
+                self._duties.failed(guest, fault)
         except Exception:  # a fault of ours is no reason to serve nobody else
             log.exception("the connection of %s ended by a fault of this program", guest.client)
         finally:
@@ -183,7 +183,7 @@ class Host:
         while (request := self._heard(guest, session)) is not None:
             outcome = self._answer(guest, session, offers, request)
             with self._telling:
-                self._work.done(guest, outcome)
+                self._duties.done(guest, outcome)
 
     def _heard(self, guest: Guest, session: Session) -> Request | None:
         with self._changed:
@@ -196,14 +196,14 @@ class Host:
         return request
 
     def _answer(self, guest: Guest, session: Session, offers: Sequence[Offer], request: Request) -> Outcome:
-        asked, may = request.purpose, self._work.purposes
+        asked, may = request.purpose, self._duties.purposes
         offer = next((each for each in offers if each.plan.length(request.plan)), None)
         if offer is None or asked not in may:  # both sides hear what is wrong, without waiting
             return self._work_on(guest, session, offer or offers[0], may[0], request)
         memory = offer.memory(request)
         try:
             with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.client_there):
-                self._work.admit(guest, Purpose(asked))
+                self._duties.admit(guest, Purpose(asked))
                 return self._work_on(guest, session, offer, Purpose(asked), request)
         except TurnedAway as fault:
             session.tell(fault.notice)
@@ -218,7 +218,7 @@ class Host:
         if purpose is not Purpose.PREPARE:
             session.turn_to(offer.plan, offer.weights, shelf.there())
             return session.infer(heard=request)
-        room = min(self._work.preparations, self._work.kept - shelf.level)
+        room = min(self._duties.preparations, self._duties.kept - shelf.level)
         if room < 1:
             raise TurnedAway(f"full: {shelf.level} are prepared", Notice(Told.FULL, shelf.level))
         session.turn_to(offer.plan, offer.weights, shelf.made())
@@ -265,7 +265,7 @@ class Host:
         fault = TurnedAway(why, Notice(Told.BUSY, self.gate.seconds))
         self._turn_away(sock, fault.notice)
         with self._telling:
-            self._work.failed(guest, fault)
+            self._duties.failed(guest, fault)
 
     def _full(self, guest: Guest) -> str | None:
         """Why there is no place for one more connection."""

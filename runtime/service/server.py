@@ -13,7 +13,7 @@ from ..party.role import SERVER
 from ..plan.file import Plan, Weights
 from ..session.handshake import Purpose
 from .gate import Limits
-from .host import Guest, Host, Work, accepted
+from .host import Duties, Guest, Host, accepted
 from .offer import Offer
 from .options import ADDRESS, SessionOptions
 from .report import Outcome, Report
@@ -104,8 +104,8 @@ class Server:
                 faults.append(fault)
                 host.stop()
 
-        work = Work(purposes=(purpose,), preparations=count, done=ended, failed=failed)
-        host = Host([self._offer], self._options, Limits(at_once=1), work, self._context)
+        duties = Duties(purposes=(purpose,), preparations=count, done=ended, failed=failed)
+        host = Host([self._offer], self._options, Limits(at_once=1), duties, self._context)
         host.run(address, doing)
         if faults:
             raise faults[0]

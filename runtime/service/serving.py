@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..base.errors import BadInput, RuntimeFault
 from ..session.handshake import Purpose
 from .gate import Limits
-from .host import Guest, Host, Work, kind_of
+from .host import Duties, Guest, Host, kind_of
 from .metrics import Gauge, Metrics, plain
 from .offer import Offer
 from .options import SessionOptions
@@ -53,7 +53,7 @@ class Service:
         self._register = register
         self._goods = self._loaded()
         purposes = (Purpose.RUN, Purpose.PREPARE) if preparations else (Purpose.RUN,)
-        work = Work(
+        duties = Duties(
             purposes=purposes,
             preparations=preparations,
             kept=preparations,
@@ -61,7 +61,7 @@ class Service:
             done=self._done,
             failed=self._failed,
         )
-        self._host = host = Host(self._goods.offers, options, limits, work, self._goods.context)
+        self._host = host = Host(self._goods.offers, options, limits, duties, self._goods.context)
         self.metrics = Metrics()
         for name, help, value in (
             ("ppc_connections", "Open connections.", lambda: host.connections),
