@@ -96,12 +96,13 @@ def test_who_runs_when_it_is_told_to_stop_gets_its_answer(folder):
         asking.end(20).failed(5, "closed the connection|broke|the server stops")
 
 
-def test_a_client_that_stalls_ends_the_server_s_side_in_seconds_and_nobody_else_s(folder):
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["stalls", "dies"])
+def test_a_client_that_is_gone_ends_the_server_s_side_in_seconds_and_nobody_else_s(folder, how):
     with serving(folder / "plan.bin", "--timeout", "3", "--status", "127.0.0.1:0") as (server, address):
         status = server.said(r"status on (http://127\.0\.0\.1:\d+)")[1]
-        stalls = Running(*client(folder, address, given="many.npz"))
+        gone = Running(*client(folder, address, given="many.npz"))
         server.said("answered")
-        stalls.process.send_signal(signal.SIGSTOP)
+        gone.process.send_signal(how)
         done = ppc(*client(folder, address))
         assert done.status == 0, done.err
 
@@ -110,8 +111,9 @@ def test_a_client_that_stalls_ends_the_server_s_side_in_seconds_and_nobody_else_
             return "ppc_connections 0\n" in numbers
 
         eventually(alone, 12)
-        stalls.process.send_signal(signal.SIGCONT)
-        stalls.end(20).failed(5, "closed the connection|broke")
+        if how is signal.SIGSTOP:
+            gone.process.send_signal(signal.SIGCONT)
+            gone.end(20).failed(5, "closed the connection|broke")
 
 
 def test_a_server_that_stalls_ends_its_client_in_seconds(folder):
