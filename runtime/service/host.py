@@ -255,26 +255,29 @@ class Host:
             time.sleep(0.1)
             return
         guest = Guest(str(peer[0]))
-        why = self._full(guest)
+        why = self._let_in(sock, guest)
         if why is None:
-            self._guests.add(guest)
-            threading.Thread(
-                target=self.attend, args=(sock, guest), name=f"ppc-client-{peer[1]}", daemon=True
-            ).start()
             return
         fault = TurnedAway(why, Notice(Told.BUSY, self.gate.seconds))
         self._turn_away(sock, fault.notice)
         with self._telling:
             self._duties.failed(guest, fault)
 
-    def _full(self, guest: Guest) -> str | None:
-        """Why there is no place for one more connection."""
+    def _let_in(self, sock: socket.socket, guest: Guest) -> str | None:
+        """A thread for one more connection, or why there is no place for it."""
         with self._changed:
             own = sum(each.address == guest.address for each in self._guests)
             if own >= self._limits.share:
                 return f"share: this client has {own} connections"
             if len(self._guests) >= self._limits.connections:
                 return f"connections: {len(self._guests)} are open"
+            self._guests.add(guest)
+        try:
+            threading.Thread(target=self.attend, args=(sock, guest), name="ppc-client", daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads to give
+            with self._changed:
+                self._guests.discard(guest)
+            return f"threads: {error}"
         return None
 
     def _turn_away(self, sock: socket.socket, notice: Notice) -> None:

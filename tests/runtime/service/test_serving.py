@@ -181,6 +181,24 @@ def test_one_client_does_not_take_all_connections(monkeypatch):
     assert not made._host._parting
 
 
+def test_a_system_without_threads_left_is_busy(monkeypatch):
+    made = service()
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "ppc-client":
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    with running(made) as (address, _):
+        with monkeypatch.context() as without:
+            without.setattr(threading.Thread, "start", start)
+            with pytest.raises(PeerRefuses, match=r"come again in \d+ s"):
+                ask(address)
+        assert right(ask(address), 0)
+    assert 'ppc_refusals_total{reason="threads"} 1' in made.metrics.text()
+
+
 def test_who_is_one_too_many_is_told_when_to_come_again():
     made = service(limits=Limits(at_once=1, waiting=0, share=64))
     with running(made) as (address, _), made._host.gate.turn("somebody", 0):
