@@ -127,13 +127,15 @@ def _near(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool(np.abs(found - expected).max() < 0.15 * np.abs(expected).max())
 
 
-def soak(plan: Path, samples: Sequence[Feeds], clients: int, inferences: int, at_once: int) -> Soaked:
+def soak(
+    plan: Path, samples: Sequence[Feeds], clients: int, inferences: int, at_once: int, keep: int = 16
+) -> Soaked:
     """``inferences`` in all by ``clients`` at once, after a few by one alone."""
     public = ppc.load_plan(plan)
     asked = Clients(public, ppc.load_weights(plan.with_suffix(".weights"), public), samples)
     room = ("--share", str(clients + 8), "--connections", str(clients + 16), "--waiting", str(clients))
     alone_count = min(ALONE, inferences)
-    with service(plan, "--at-once", str(at_once), *room) as (address, pid):
+    with service(plan, "--at-once", str(at_once), "--keep", str(keep), *room) as (address, pid):
         idle = Process.of(pid)
         asked.ask(0, address)  # what the first alone pays
         grown = Process.of(pid).peak - idle.memory
@@ -169,6 +171,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--inferences", type=int, default=5000)
     parser.add_argument("--at-once", type=int, default=4)
+    parser.add_argument("--keep", type=int, default=16, help="connections that the service keeps")
     parser.add_argument("--plan", type=Path, help="a plan with its weights beside it")
     parser.add_argument("--no-keep", action="store_true", help="leave RESULTS.md alone")
     args = parser.parse_args()
@@ -177,7 +180,7 @@ def main() -> None:
         plan = args.plan or tiny_files(Path(folder))
         public = ppc.load_plan(plan)
         samples = [drawn(public, seed) for seed in range(3)] if args.plan else tiny_samples()
-        found = soak(plan, samples, args.clients, args.inferences, args.at_once)
+        found = soak(plan, samples, args.clients, args.inferences, args.at_once, args.keep)
     rows = [(f"{mark.done:,}", f"{mark.seconds:.0f}", *_cells(mark.server)) for mark in found.marks]
     table = [HEAD, *rows, ("all have left", "", *_cells(found.after))]
     notes = [
