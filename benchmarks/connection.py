@@ -1,4 +1,4 @@
-"""The demonstration's model over connections: a fresh inference, a further one, and a prepared one.
+"""The demonstration's model over connections: a fresh inference, further ones, and a prepared one.
 
 python benchmarks/connection.py [--tokens 32] [--repeat 5] [--check-ot] [--no-keep]
 
@@ -65,10 +65,12 @@ def server(command: str, plan: Path, *words: str) -> Iterator[tuple[str, int]]:
 def measure(plan: Path, feeds: Feeds, repeat: int, check_ot: bool) -> list[list[str]]:
     public, options = ppc.load_plan(plan), ppc.SessionOptions(check_ot=check_ot)
     words = ["--check-ot"] if check_ot else []
-    fresh, further, prepared = [], [], []
+    fresh, further, again, prepared = [], [], [], []
     for _ in range(repeat):
         with server("run", plan, "--fresh", *words) as address:
-            first, second = ppc.Client(public, options).run_all([feeds] * 2, address)
+            client = ppc.Client(public, options)
+            first, second = client.run_all([feeds] * 2, address)
+            again.append(client.run(feeds, address).report)
         fresh.append(first.report)
         further.append(second.report)
     client = ppc.Client(public, options, store=plan.with_name("client.prepared"))
@@ -83,6 +85,7 @@ def measure(plan: Path, feeds: Feeds, repeat: int, check_ot: bool) -> list[list[
     return [
         row("fresh", fresh),
         row("further, on the same connection", further),
+        row("further, on one that goes on with it", again),
         row("prepared, on a connection of its own", prepared),
     ]
 

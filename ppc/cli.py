@@ -13,8 +13,10 @@ import typer
 import ppc
 from ppc.cli_command import Command
 from ppc.cli_evaluate import evaluate
+from ppc.cli_keygen import clients, keygen
 from ppc.cli_model import bench, check, compile_, inspect, simulate
 from ppc.cli_results import answered, begin, log, print_json, say
+from ppc.cli_serve import serve
 from ppc.cli_sides import prepare, run
 from ppc.cli_tune import tune
 
@@ -23,7 +25,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (check, compile_, inspect, bench, simulate, evaluate, tune, run, prepare):
+for _command in (
+    check,
+    compile_,
+    inspect,
+    bench,
+    simulate,
+    evaluate,
+    tune,
+    run,
+    prepare,
+    serve,
+    keygen,
+    clients,
+):
     app.command(_command.__name__.rstrip("_"), cls=Command)(_command)
 
 

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 from ppc.runtime.base.errors import BadInput
 
 OF_ROLE = {
-    "server": ("--listen", "--weights", "--once", "--tls-cert", "--tls-key"),
+    "server": ("--listen", "--weights", "--once"),
     "client": (
         "--connect", "--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--labels", "--out",
         "--tls-ca", "--seq-len",

@@ -16,7 +16,8 @@ Connect = Annotated[str, typer.Option(help="client: where the server is")]
 Weights = Annotated[Path | None, typer.Option(help="server: default PLAN with suffix .weights")]
 Report = Annotated[Path | None, typer.Option(help="Write what it cost, as JSON.")]
 Timeout = Annotated[
-    float, typer.Option(min=1, help="Give up when the peer is silent this long, or a message this late.")
+    float,
+    typer.Option(min=3, help="Give up a peer that gives no sign for so long, or whose message is so late."),
 ]
 StoreAt = Annotated[Path | None, typer.Option("--store", help="Prepared material; default PLAN.prepared")]
 ShapeAs = Annotated[
@@ -28,8 +29,10 @@ CheckOt = Annotated[
         "--check-ot", help="End the run if the peer extends OTs otherwise than it should; give it to both."
     ),
 ]
-TlsCert = Annotated[Path | None, typer.Option(help="server: certificate chain, PEM; turns TLS on")]
-TlsKey = Annotated[Path | None, typer.Option(help="server: its private key, PEM")]
+TlsCert = Annotated[
+    Path | None, typer.Option(help="Certificate chain, PEM: turns TLS on at the server, names the client")
+]
+TlsKey = Annotated[Path | None, typer.Option(help="Its private key, PEM")]
 TlsCa = Annotated[Path | None, typer.Option(help="client: whom to trust, PEM; turns TLS on")]
 ADDRESS = "127.0.0.1:7766"
 PATIENCE = 30.0

@@ -52,6 +52,7 @@ from ppc.runtime.net.tls import ClientTls, ServerTls
 from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.party.role import Role as Side
 from ppc.runtime.service import report as reports
+from ppc.runtime.service.options import TIMEOUT
 from ppc.runtime.session.inputs import naming
 
 
@@ -80,7 +81,7 @@ def run(
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
     report: Report = None,
-    timeout: Timeout = 600.0,
+    timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Run one side of the computation, with prepared material where both sides hold it."""
@@ -146,7 +147,7 @@ def prepare(
     tls_key: TlsKey = None,
     tls_ca: TlsCa = None,
     report: Report = None,
-    timeout: Timeout = 600.0,
+    timeout: Timeout = TIMEOUT,
     as_json: Json = False,
 ) -> None:
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
@@ -191,7 +192,9 @@ def _end(
     options = ppc.SessionOptions(timeout=timeout, shape=network, progress=Bar, check_ot=check_ot)
     plan = ppc.load_plan(path)
     if role is CLIENT:
-        trusted = ClientTls(authorities) if authorities else None
+        if (cert or key) and not (cert and key and authorities):
+            raise BadInput("a client shows who it is with --tls-cert, --tls-key and --tls-ca, all three")
+        trusted = ClientTls(authorities, cert, key) if authorities else None
         patience = min(PATIENCE, timeout)
         return ppc.Client(plan, options, patience=patience, store=store, tls=trusted)
     if (cert is None) != (key is None):

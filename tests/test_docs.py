@@ -9,7 +9,7 @@ from rules import holds
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
-ROOMS = ("frontend", "passes", "backend", "runtime", "ppc", "models", "tests", "benchmarks", "docs")
+ROOMS = ("frontend", "passes", "backend", "runtime", "ppc", "models", "tests", "benchmarks", "deploy", "docs")
 PATH = re.compile(rf"(?:{'|'.join(ROOMS)})/[\w./*-]+")
 
 PLACEHOLDER = re.compile(r"NAME|SUBJECT")

@@ -7,7 +7,9 @@ Error                   all that users meet, with those of models (`frontend/err
     │   └── PeerDeviates    … or a check of what the peer sent fails (`--check-ot`)
     ├── BadPlan         4   a plan or weights file that is damaged or not ours
     ├── NetworkFault    5   the peer went away, or never came
-    │   └── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
+    │   ├── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
+    │   ├── PeerRefuses     … or has told that it does no work for this side now
+    │   └── TurnedAway      … or was told so by this side (`service.gate`, which knows what)
     └── RangeFault      6   a value that its fixed-point format cannot hold
 """
 
@@ -45,6 +47,10 @@ class NetworkFault(RuntimeFault):
 
 
 class PeerLeft(NetworkFault):
+    pass
+
+
+class PeerRefuses(NetworkFault):
     pass
 
 

@@ -19,7 +19,7 @@ from ..base.wire import Buffer
 from ..he.engine import MOST_WORKERS, HeEngine, PendingAnswer, workers
 from ..he.params import HeParams
 from ..he.product import Product, answer_parts, parameter_sets, upload_bytes
-from ..net.channel import HEADER
+from ..net.frame import HEADER
 from ..ot.base import POINT
 from ..ot.extension import COLUMNS
 from ..ot.pool import Pool

@@ -68,9 +68,7 @@ class HeEngine:
         self._client: HeClient | None = p.each(client=HeClient)
         self._seed: bytes | None = None
         self._server: HeServer | None = None
-        self._workers: ThreadPoolExecutor | None = p.each(
-            server=lambda: ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
-        )
+        self._pool: ThreadPoolExecutor | None = None
 
     def __repr__(self) -> str:
         return f"HeEngine({self._client or self._server!r})"
@@ -85,8 +83,16 @@ class HeEngine:
 
     def close(self) -> None:
         """Ends the server's threads after the products that they are at, if any; what waits is dropped."""
-        if self._workers is not None:
-            self._workers.shutdown(wait=True, cancel_futures=True)
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    @property
+    def _workers(self) -> ThreadPoolExecutor:
+        """The server's threads, made when they are first wanted."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
+        return self._pool
 
     def plan(self, products: Sequence[MatrixProduct]) -> None:
         """server -> client    the seed of public keys, the first time that there are any
@@ -137,7 +143,7 @@ class HeEngine:
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)
 
-        known(self._workers).submit(job)
+        self._workers.submit(job)
         return answer
 
     def finish(self, pending: PendingAnswer) -> Ring | None:

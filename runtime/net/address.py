@@ -12,8 +12,8 @@ from types import TracebackType
 
 from ..base.errors import BadInput, NetworkFault
 
-BACKLOG = 1
-
+BACKLOG = 128
+"""What the kernel keeps of connections; it gives no more by default on many systems (net.core.somaxconn)."""
 
 Address = str | tuple[str, int]
 """HOST:PORT, an IPv6 host in brackets; or the two apart."""
@@ -89,11 +89,17 @@ class Listener:
         while True:
             if any(ready == self._bell for ready, _ in self._ready.poll()):
                 raise InterruptedError("nobody listens any more")
-            for each in self._sockets:
-                with contextlib.suppress(BlockingIOError):
-                    found, peer = each.accept()
-                    found.setblocking(True)
-                    return found, (str(peer[0]), int(peer[1]))
+            if (found := self.take()) is not None:
+                return found
+
+    def take(self) -> tuple[socket.socket, tuple[str, int]] | None:
+        """A connection that waits, and its peer; None where none does."""
+        for each in self._sockets:
+            with contextlib.suppress(BlockingIOError):
+                found, peer = each.accept()
+                found.setblocking(True)
+                return found, (str(peer[0]), int(peer[1]))
+        return None
 
     def interrupt(self) -> None:
         """Nobody waits for a connection any more; any thread may say so."""

@@ -1,20 +1,20 @@
 """Frames between two parties, over TCP or in memory.
 
-A frame is 8 bytes of header (payload length, running number) and the payload. The receiver always
-knows what size must come; anything else means that the two sides run different programs.
+The receiver always knows what size must come; anything else means that the two sides run different programs.
+What the peer tells between frames (`frame.Notice`) is heeded here and goes no further.
 """
 
 from __future__ import annotations
 
 import queue
-import struct
+import time
+from collections.abc import Callable
 from typing import Protocol
 
 from ..base.errors import NetworkFault, PeerLeft, PeerMismatch
 from ..base.wire import Buffer
+from .frame import BUSY_SECONDS, HEADER, MAX_PAYLOAD, NO_FRAME, Notice, Told
 
-HEADER = struct.Struct("<II")
-MAX_PAYLOAD = 2**32 - 1
 SHORT = 1 << 14
 """Bytes that are sent together with their header: a copy costs less than a second packet."""
 
@@ -22,23 +22,49 @@ SHORT = 1 << 14
 class Transport(Protocol):
     """Ordered bytes both ways. ``send`` must not wait for the peer to read, ``flush`` may."""
 
-    def send(self, data: Buffer) -> None: ...
-    def expect(self, size: int) -> None:
-        """A message of ``size`` bytes is waited for from now on; `recv_into` reads its parts."""
+    def send(self, *parts: Buffer) -> None:
+        """Nothing comes between the parts."""
+        ...
+
+    def expect(self, size: int, until: float | None = None) -> None:
+        """A message of ``size`` bytes is waited for from now on; `recv_into` reads its parts.
+
+        It must be there at ``until``, in seconds of `time.monotonic`, where that is given.
+        """
         ...
 
     def recv_into(self, view: memoryview) -> None: ...
+    @property
+    def sending(self) -> bool:
+        """Whether something that was sent is still on its way, so that the peer cannot have answered it."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """False once the peer has hung up."""
+        ...
+
     def flush(self) -> None: ...
     def close(self) -> None: ...
 
 
-class Channel:
-    """Counts nothing and knows nothing of protocols: frames out, frames in, in step."""
+def deaf(notice: Notice) -> None:
+    """For a side to which nothing is to be told but that the peer is alive."""
+    raise PeerMismatch("the peer tells what only a server tells; it does not speak ppc")
 
-    def __init__(self, transport: Transport) -> None:
+
+class Channel:
+    """Counts nothing and knows nothing of protocols: frames out, frames in, in step.
+
+    ``heed`` is given what the peer tells beside them, unless it is only that it is alive; it may raise.
+    """
+
+    def __init__(self, transport: Transport, heed: Callable[[Notice], None] = deaf) -> None:
         self._transport = transport
+        self._heed = heed
         self._sent = 0
         self._received = 0
+        self._until: float | None = None
 
     def send(self, payload: Buffer) -> None:
         size = memoryview(payload).nbytes
@@ -48,14 +74,32 @@ class Channel:
         if size <= SHORT:
             self._transport.send(header + bytes(payload))
         else:
-            self._transport.send(header)
-            self._transport.send(payload)
+            self._transport.send(header, payload)
         self._sent += 1
+
+    def notify(self, notice: Notice) -> None:
+        """Tell the peer something that is no part of the program; any thread may."""
+        self._transport.send(notice.pack())
+
+    def within(self, seconds: float | None) -> None:
+        """What is received from now on must be there in so many seconds, alive or not; None: no longer."""
+        self._until = None if seconds is None else time.monotonic() + seconds
 
     def recv(self, size: int) -> bytearray:
         """The next frame, which must have ``size`` bytes."""
-        self._transport.expect(HEADER.size + size)
-        got = self._header()
+        begun = time.monotonic()
+        while True:
+            self._transport.expect(HEADER.size + size, self._until)
+            got = self._header()
+            if not isinstance(got, Notice):
+                break
+            if got.told is not Told.ALIVE:
+                self._heed(got)
+            elif not self._transport.sending:
+                if time.monotonic() - begun < BUSY_SECONDS:
+                    continue
+                raise NetworkFault(f"the peer has said nothing for {BUSY_SECONDS:g} s but that it is alive")
+            begun = time.monotonic()
         if got != size:
             raise PeerMismatch(
                 f"the peer sent {got} bytes where {size} belong; it runs another plan or version"
@@ -74,7 +118,12 @@ class Channel:
         """Frames that have begun to come in."""
         return self._received
 
-    def _header(self) -> int:
+    @property
+    def connected(self) -> bool:
+        """False once the peer has hung up."""
+        return self._transport.connected
+
+    def _header(self) -> int | Notice:
         head = bytearray(HEADER.size)
         try:
             self._transport.recv_into(memoryview(head))
@@ -82,6 +131,11 @@ class Channel:
             _refuse_tls(head)
             raise
         size, number = HEADER.unpack(head)
+        if size == NO_FRAME:
+            try:
+                return Notice.unpack(number)
+            except ValueError:
+                raise PeerMismatch("the peer does not speak ppc, or a newer one") from None
         if number != self._received & 0xFFFFFFFF:
             _refuse_tls(head)
             raise PeerMismatch("the peer's frames are out of step; it does not speak ppc, or bytes were lost")
@@ -115,11 +169,20 @@ class _Pipe:
     def __init__(self, out: queue.SimpleQueue[bytes | None], into: queue.SimpleQueue[bytes | None]) -> None:
         self._out, self._in, self._rest = out, into, b""
 
-    def send(self, data: Buffer) -> None:
-        self._out.put(bytes(data))
+    def send(self, *parts: Buffer) -> None:
+        for data in parts:
+            self._out.put(bytes(data))
 
-    def expect(self, size: int) -> None:
+    def expect(self, size: int, until: float | None = None) -> None:
         """In memory nothing is late."""
+
+    @property
+    def sending(self) -> bool:
+        return False
+
+    @property
+    def connected(self) -> bool:
+        return True
 
     def recv_into(self, view: memoryview) -> None:
         at = 0

@@ -8,6 +8,7 @@ is known beforehand.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -15,11 +16,20 @@ SLOWEST = 64_000.0
 """Bytes a second that every link is expected to carry (512 kbit/s)."""
 
 OPENING_SECONDS = 10.0
-"""For what a client has to say as soon as it is let in: its TLS handshake, and its first message."""
+"""For what a client has to say as soon as it is let in: its TLS handshake, and what it asks for."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Deadline:
-    """Of one message of ``size`` bytes, from now on. Times are seconds of ``clock``."""
+    """Of one message of ``size`` bytes, from now on. Times are seconds of ``clock``.
+
+    Args:
+        until: when the message must be there in any case.
+        excused: asked where it would be late; if so, it has as much time again.
+    """
 
     def __init__(
         self,
@@ -27,6 +37,9 @@ class Deadline:
         timeout: float,
         slowest: float = SLOWEST,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        until: float | None = None,
+        excused: Callable[[], bool] = _never,
     ) -> None:
         self.size = size
         self.timeout = timeout
@@ -35,12 +48,19 @@ class Deadline:
         self.begun = False
         """Whether anything has moved, be it a part of a TLS record."""
         self._allowed = timeout + size / slowest
+        self._until = math.inf if until is None else until
+        self._excused = excused
         self._clock = clock
         self._start = self._last = clock()
 
     def left(self) -> float:
         """Seconds in which something has to move; none where the message is late."""
-        return max(0.0, min(self._last + self.timeout, self._start + self._allowed) - self._clock())
+        if self._left() <= 0 and self._excused():
+            self._start = self._last = self._clock()
+        return max(0.0, self._left())
+
+    def _left(self) -> float:
+        return min(self._last + self.timeout, self._start + self._allowed, self._until) - self._clock()
 
     def moved(self) -> None:
         """Something did."""
@@ -54,8 +74,8 @@ class Deadline:
 
     def why(self, silent: str, slow: str) -> str:
         """What to say of a late message: ``silent`` for how long, or ``slow`` by how much."""
-        now = self._clock()
-        if now - self._last >= self.timeout:
-            return f"{silent} for {self.timeout:g} seconds"
+        now, allowed = self._clock(), min(self._allowed, self._until - self._start)
+        if now - self._last >= min(self.timeout, allowed):
+            return f"{silent} for {min(self.timeout, allowed):.3g} seconds"
         took = f"{self.passed:,} of {self.size:,} bytes in {now - self._start:.1f} seconds"
-        return f"{slow}: {took}, where {self._allowed:.1f} are allowed for all"
+        return f"{slow}: {took}, where {allowed:.1f} are allowed for all"

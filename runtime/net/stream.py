@@ -28,6 +28,11 @@ class Stream(Protocol):
         """At least a byte; 0 at the end."""
         ...
 
+    @property
+    def connected(self) -> bool:
+        """False once the peer has hung up, also where some of what it said before is unread."""
+        ...
+
     def hang_up(self) -> None:
         """End both directions, so that whoever waits here does so no longer."""
         ...
@@ -44,7 +49,7 @@ class SocketStream:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self._polls: dict[int, select.poll] = {}
-        for event in (select.POLLIN, select.POLLOUT):
+        for event in (select.POLLIN, select.POLLOUT, select.POLLRDHUP):
             self._polls[event] = select.poll()
             self._polls[event].register(sock, event)
 
@@ -80,6 +85,10 @@ class SocketStream:
                 continue
             deadline.moved()
             return got
+
+    @property
+    def connected(self) -> bool:
+        return self.sock.fileno() >= 0 and not self._polls[select.POLLRDHUP].poll(0)
 
     def hang_up(self) -> None:
         with contextlib.suppress(OSError):

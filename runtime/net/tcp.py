@@ -8,12 +8,14 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..base.errors import NetworkFault, PeerLeft
 from ..base.wire import Buffer
 from .address import shown
 from .deadline import SLOWEST, Deadline
+from .frame import BEAT, BEAT_SECONDS, BUSY_SECONDS
 from .network import LAN, LOOPBACK, Network
 from .shaping import Pace
 from .stream import SocketStream, Stream
@@ -22,6 +24,9 @@ CLOSING_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
+Item = tuple[float, tuple[Buffer, ...]] | threading.Event | None
+"""For the sending thread: a message and when it was queued, what waits for all before it, or the end."""
+
 
 class TcpTransport:
     """A connected stream with a sending thread, so that two large messages may cross.
@@ -29,10 +34,12 @@ class TcpTransport:
     What is late, either way, is a fault (`deadline`): a peer that says nothing, or does not read. While this
     side's own messages are still on their way, the peer's answer is not waited for yet.
 
+    Where there is nothing to send, the thread says every second that this side is alive (`frame.BEAT`),
+    whatever else it does: a peer that is gone is known soon, one that computes and does not read is kept.
+
     Args:
         timeout: seconds of silence after which the peer is given up.
         shape: the network that the sending thread is as slow as; the protocol does not wait.
-        opening: seconds for the whole of the peer's first message, where that is due at once.
     """
 
     def __init__(
@@ -40,32 +47,50 @@ class TcpTransport:
         sock: socket.socket | Stream,
         timeout: float = 600.0,
         shape: Network | None = None,
-        opening: float | None = None,
     ) -> None:
         self._stream = SocketStream(sock) if isinstance(sock, socket.socket) else sock
         self._timeout = timeout
-        self._opening = opening
         self._pace = Pace(shape) if shape else None
         # a network that this one stands for may be slower than any that is expected
         self._slowest = min(SLOWEST, shape.bandwidth / 2) if shape else SLOWEST
         self._due = Deadline(0, timeout)
-        self._queue: queue.SimpleQueue[tuple[float, Buffer] | threading.Event | None] = queue.SimpleQueue()
+        self._reading = False  # whether the peer is listened to just now,
+        self._heard = 0.0  # and when it was last heard
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._queued = self._written = 0  # messages; each counted by one thread alone
         self._wrote = 0.0  # when the last of them was written
         self._broken: str | None = None
         self._thread = threading.Thread(target=self._pump, name="ppc-send", daemon=True)
         self._thread.start()
 
-    def send(self, data: Buffer) -> None:
+    def send(self, *parts: Buffer) -> None:
         self._check()
         self._queued += 1
-        self._queue.put((time.monotonic(), data))
+        self._queue.put((time.monotonic(), parts))
 
-    def expect(self, size: int) -> None:
-        timeout, self._opening = self._opening or self._timeout, None
-        self._due = Deadline(size, timeout, self._slowest)
+    @property
+    def sending(self) -> bool:
+        return self._queued != self._written
+
+    @property
+    def connected(self) -> bool:
+        return self._broken is None and self._stream.connected
+
+    def expect(self, size: int, until: float | None = None) -> None:
+        self._due = Deadline(size, self._timeout, self._slowest, until=until)
 
     def recv_into(self, view: memoryview) -> None:
+        self._heard, self._reading = time.monotonic(), True
+        try:
+            self._fill(view)
+        finally:
+            self._reading = False
+
+    def hang_up(self) -> None:
+        """End the connection under whoever waits for the peer; any thread may."""
+        self._stream.hang_up()
+
+    def _fill(self, view: memoryview) -> None:
         at = 0
         while at < len(view):
             try:
@@ -75,13 +100,14 @@ class TcpTransport:
                     continue
                 raise self._late() from None
             except OSError as error:
-                raise NetworkFault(self._broken or f"the connection to the peer broke: {error}") from None
+                raise NetworkFault(f"the connection to the peer broke: {error}") from None
             if got == 0 and self._broken:
                 raise NetworkFault(self._broken)
             if got == 0 and self._due.passed:
                 raise NetworkFault("the peer closed the connection in the middle of a message")
             if got == 0:
                 raise PeerLeft("the peer closed the connection")
+            self._heard = time.monotonic()
             at += got
 
     def flush(self) -> None:
@@ -114,29 +140,55 @@ class TcpTransport:
     def _still_sending(self) -> bool:
         """Whether the peer cannot be blamed yet: what it has to answer is not sent yet, or only just."""
         if self._broken is None:
-            sending = self._queued != self._written
-            self._due.postpone(time.monotonic() if sending else self._wrote)
+            self._due.postpone(time.monotonic() if self.sending else self._wrote)
         return self._due.left() > 0
 
     def _pump(self) -> None:
-        while (item := self._queue.get()) is not None:
-            if isinstance(item, threading.Event):
-                item.set()
-                continue
-            queued, data = item
-            due = Deadline(memoryview(data).nbytes, self._timeout, self._slowest)
+        while (item := self._next()) is not None:
+            match item:
+                case threading.Event():
+                    item.set()
+                case (queued, parts) if self._write(queued, parts):
+                    self._wrote = time.monotonic()
+                    self._written += 1
+                case _:
+                    return
+
+    def _next(self) -> Item:
+        """What is queued next; where that is nothing for a while, this side says that it is alive."""
+        while True:
             try:
+                return self._queue.get(timeout=BEAT_SECONDS)
+            except queue.Empty:
+                if not self._write(time.monotonic(), (BEAT,)):
+                    return None
+
+    def _write(self, queued: float, parts: tuple[Buffer, ...]) -> bool:
+        """Put one message on the wire; False where that is the end of the connection."""
+        size = sum(memoryview(each).nbytes for each in parts)
+        due = Deadline(size, self._timeout, self._slowest, excused=self._busy_peer(size))
+        try:
+            for data in parts:
                 for piece in self._pace.pieces(queued, data) if self._pace else (data,):
                     self._stream.sendall(piece, due)
-            except TimeoutError:
-                self._broken = due.why("the peer has read nothing", "the peer reads too slowly")
-                self._stream.hang_up()
-                return
-            except OSError as error:
-                self._broken = f"the connection to the peer broke: {error}"
-                return
-            self._wrote = time.monotonic()
-            self._written += 1
+        except TimeoutError:
+            self._broken = due.why("the peer has read nothing", "the peer reads too slowly")
+            self._stream.hang_up()
+            return False
+        except OSError as error:
+            self._broken = f"the connection to the peer broke: {error}"
+            return False
+        return True
+
+    def _busy_peer(self, size: int) -> Callable[[], bool]:
+        """Whether a peer that does not read computes: it is heard, or this side does not listen either."""
+        until = time.monotonic() + BUSY_SECONDS + size / self._slowest
+
+        def busy() -> bool:
+            now = time.monotonic()
+            return now < until and not (self._reading and now - self._heard >= self._timeout)
+
+        return busy
 
 
 def connect(address: tuple[str, int], patience: float = 30.0) -> socket.socket:

@@ -7,9 +7,7 @@ object works on memory alone, under a lock, and the socket is read and written o
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
-import re
 import socket
 import ssl
 import threading
@@ -20,8 +18,10 @@ from cryptography import x509
 
 from ..base.errors import BadInput, NetworkFault
 from ..base.wire import Buffer
+from .authority import Issued, common_name
 from .deadline import OPENING_SECONDS, Deadline
 from .stream import SocketStream
+from .tls_faults import NO_TLS, reason
 
 log = logging.getLogger(__name__)
 
@@ -30,41 +30,64 @@ PIECE = 1 << 18
 
 @dataclass(frozen=True)
 class ServerTls:
-    """Files of the server: its certificate chain and private key, PEM."""
+    """Files of the server, PEM: its certificate chain, private key, and whom it trusts to name its clients.
+
+    Without ``clients`` it does not ask who they are.
+    """
 
     certificate: str | Path
     key: str | Path
+    clients: str | Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """BadInput where a file is missing, not PEM, or the key is another's or asks for a passphrase."""
+        """BadInput where a file is missing, not PEM, the key another's or locked, the certificate expired."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.num_tickets = 0
-        try:
-            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            files = f"{self.certificate}, {self.key}"
-            raise BadInput(f"{files}: {_reason(error)}; want a certificate chain and its key, PEM") from None
-        own = x509.load_pem_x509_certificates(Path(self.certificate).read_bytes())[0]
-        if own.not_valid_after_utc < datetime.datetime.now(datetime.timezone.utc):
-            log.warning("%s: expired %s, clients refuse it", self.certificate, _when(own))
+        _show(context, self.certificate, self.key)
+        if self.clients is not None:
+            _trust(context, self.clients)
+            context.verify_mode = ssl.CERT_REQUIRED
         return context
 
 
 @dataclass(frozen=True)
 class ClientTls:
-    """Whom the client trusts to name its server, PEM. Certificate and host name are checked."""
+    """Whom the client trusts to name its server, PEM. Certificate and host name are checked.
+
+    ``certificate`` and ``key`` say who it is, where the server asks for it.
+    """
 
     authorities: str | Path
+    certificate: str | Path | None = None
+    key: str | Path | None = None
 
     def context(self) -> ssl.SSLContext:
+        """BadInput as of `ServerTls.context`."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        try:
-            context.load_verify_locations(self.authorities)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{self.authorities}: {_reason(error)}; want certificates in PEM") from None
+        _trust(context, self.authorities)
+        if self.certificate is not None and self.key is not None:
+            _show(context, self.certificate, self.key)
         return context
+
+
+def _trust(context: ssl.SSLContext, authorities: str | Path) -> None:
+    try:
+        context.load_verify_locations(authorities)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{authorities}: {reason(error)}; want certificates in PEM") from None
+
+
+def _show(context: ssl.SSLContext, certificate: str | Path, key: str | Path) -> None:
+    try:
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{certificate}, {key}: {reason(error)}; want a certificate chain and its key, PEM"
+        ) from None
+    if soon := Issued.read(Path(certificate)).check():
+        log.warning("%s", soon)
 
 
 class TlsStream:
@@ -92,9 +115,15 @@ class TlsStream:
         try:
             self._shake(timeout, min(timeout, OPENING_SECONDS))
         except OSError as error:
-            why = self._why(error)
+            why = reason(error, self._tls)
             sock.close()
             raise NetworkFault(f"no TLS with the peer: {why}") from None
+
+    @property
+    def peer(self) -> str | None:
+        """The name in the peer's certificate, which an authority vouches for; None where it showed none."""
+        shown = self._tls.getpeercert(binary_form=True)
+        return common_name(x509.load_der_x509_certificate(shown)) if shown else None
 
     def sendall(self, data: Buffer, deadline: Deadline, /) -> None:
         view, at = memoryview(data).cast("B"), 0
@@ -117,7 +146,13 @@ class TlsStream:
                     pass
                 except ssl.SSLEOFError:
                     return 0
+                except ssl.SSLError as error:  # in TLS 1.3 a server refuses a client after its handshake
+                    raise OSError(reason(error)) from None
             self._more(deadline)
+
+    @property
+    def connected(self) -> bool:
+        return self._raw.connected
 
     def hang_up(self) -> None:
         self._raw.hang_up()
@@ -150,29 +185,12 @@ class TlsStream:
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:
-            said = self._outgoing.read() or (REFUSAL if error.reason in _NO_TLS else b"")
+            said = self._outgoing.read() or (REFUSAL if error.reason in NO_TLS else b"")
             with contextlib.suppress(OSError):  # the alert that tells the peer why
                 self._send(said, due)
             raise
         self._send(self._outgoing.read(), due)
         return done
-
-    def _why(self, error: OSError) -> str:
-        """What ended the handshake, and where it is that one side has TLS alone, what to do."""
-        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-            if self._tls.server_side:
-                return "the client does not speak TLS; give it --tls-ca, or no --tls-cert here"
-            return "the server does not speak TLS; give it --tls-cert and --tls-key, or no --tls-ca here"
-        if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == _EXPIRED:
-            return f"{_reason(error)}, {_when(self._theirs())}"
-        if isinstance(error, (ssl.SSLEOFError, ConnectionResetError)) and not self._tls.server_side:
-            return "the server closed the connection; does it use TLS, --tls-cert and --tls-key?"
-        return _reason(error)
-
-    def _theirs(self) -> x509.Certificate:
-        """The peer's certificate, which Python tells of an accepted one alone in public."""
-        inner = self._tls._sslobj  # type: ignore[attr-defined]
-        return x509.load_pem_x509_certificate(inner.get_unverified_chain()[0].public_bytes().encode())
 
     def _send(self, records: bytes, deadline: Deadline) -> None:
         view, at = memoryview(records), 0
@@ -192,28 +210,3 @@ class TlsStream:
 
 REFUSAL = bytes((21, 3, 3, 0, 2, 2, 70))
 """A fatal alert for the protocol's version, in the clear: what a client without TLS hears (RFC 8446, 6.2)."""
-
-_NO_TLS = ("WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST", "UNKNOWN_PROTOCOL")
-"""OpenSSL's reasons where what came was no TLS at all."""
-
-_EXPIRED = 10
-"""X509_V_ERR_CERT_HAS_EXPIRED"""
-
-
-def _when(certificate: x509.Certificate) -> str:
-    return f"on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
-
-
-def _reason(error: Exception) -> str:
-    """OpenSSL's reason in words, without its source lines."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"the server's certificate is not accepted: {error.verify_message}"
-        case ssl.SSLEOFError():
-            return "the peer closed the connection; does it use TLS?"
-        case ssl.SSLError():
-            said = (error.reason or str(error).partition(" (_ssl.c")[0]).replace("_", " ").lower()
-            return re.sub(r"^(ssl|tls)v[\d.]+ alert ", "the peer says: ", said)
-        case OSError():
-            return error.strerror or str(error)
-    return str(error)

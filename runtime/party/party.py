@@ -18,7 +18,8 @@ from ..base import wire
 from ..base.prg import Prg
 from ..base.ring import Ring, known, packed_size
 from ..base.wire import Buffer
-from ..net.channel import HEADER, Channel, memory_pair
+from ..net.channel import Channel, memory_pair
+from ..net.frame import HEADER
 from .ledger import Ledger
 from .ports import CotSource, Engines, LinearEngine
 from .role import CLIENT, SERVER, Role
@@ -34,7 +35,7 @@ class Party:
         engines: makes what this party computes with. Only what needs no engine runs without.
 
     Attributes:
-        channel: None while pricing.
+        channel: None while pricing. It may be replaced between two programs.
         ledger: where every message is booked; a new one for each program (`begin`).
         prg: this party's secret randomness.
     """
@@ -51,6 +52,7 @@ class Party:
         self.ledger = Ledger()
         self.prg = Prg()
         self.channel = channel
+        self._make = engines
         self._engines = engines(self) if engines else None
 
     @property
@@ -74,6 +76,11 @@ class Party:
         self.ledger = Ledger()
         return self.ledger
 
+    def renew(self) -> None:
+        """Engines that begin anew; what the old ones have set up is gone."""
+        self.close()
+        self._engines = self._make(self) if self._make else None
+
     @property
     def pricing(self) -> bool:
         return self.role is None
@@ -84,9 +91,14 @@ class Party:
             self.channel.flush()
 
     def close(self) -> None:
-        """Nothing of this party's goes on after it."""
+        """Nothing of this party's goes on after it, until it is used again."""
         if self._engines is not None:
             self._engines.linear.close()
+
+    def end(self) -> None:
+        """Close for good, and let go of all that was set up: engines and party know each other."""
+        self.close()
+        self._engines = None
 
     def each(
         self, *, server: Callable[[], T] | None = None, client: Callable[[], T] | None = None

@@ -93,7 +93,7 @@ class LinearEngine(Protocol):
         """client -> server    what hides U        ``right()`` is called at the server alone"""
 
     def close(self) -> None:
-        """Nothing that was begun goes on after it."""
+        """Nothing that was begun goes on after it; what is set up stays."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from .local import LocalOp, infer_local
 from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 5
+VERSION = 6
 DIGEST = 32
 RELEASES = {VERSION: "0.1.0"}
 """Which release is of a version; of several the first."""
@@ -145,6 +145,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
                 return each
         there = ", ".join(str(each.options.seq_len) for each in self.lengths)
         raise BadInput(f"--seq-len {seq_len}: the plan has the lengths {there}")
+
+    def of_hash(self, hash: str) -> Plan | None:
+        """The one of its lengths that has this hash."""
+        return next((each for each in self.lengths if each.hash == hash), None)
 
     def left(self, alarms: NDArray[np.float64]) -> tuple[str, ...]:
         """What left its limits by the guard's word: the tensors, or ANYWHERE where it does not locate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -15,6 +16,7 @@ from ..net.tcp import connect
 from ..net.tls import ClientTls, TlsStream
 from ..party.role import CLIENT
 from ..plan.file import Plan
+from ..session.connection import Connection
 from ..session.facts import facts
 from ..session.inputs import ClientInput, naming
 from ..session.material import Store
@@ -32,6 +34,7 @@ class Client:
     Args:
         patience: seconds to wait for a server that does not listen yet.
         store: as for `Server`.
+        go_on: keep what a connection has set up for the next to the same server, which then pays no setup.
         tls: whom to trust; the server must then use TLS and hold a certificate for the name it is called by.
     """
 
@@ -43,12 +46,15 @@ class Client:
         patience: float = PATIENCE,
         store: str | Path | None = None,
         tls: ClientTls | None = None,
+        go_on: bool = True,
     ) -> None:
         self.plan = plan
         self._options = options or SessionOptions()
         self._patience = patience
         self._shelf = Shelf(store, plan, None, check_ot=self._options.check_ot)
         self._context = tls.context() if tls else None
+        self._go_on = go_on
+        self._kept: dict[tuple[str, int], Connection] = {}
 
     def __repr__(self) -> str:
         return f"Client(plan {self.plan.hash[:12]})"
@@ -105,8 +111,19 @@ class Client:
         _ = facts(given.plan).digest
         return given
 
-    def _session(self, address: Address, store: Store | None) -> Session:
-        return Session(CLIENT, self._connect(parsed(address)), self.plan, store=store, options=self._options)
+    @contextmanager
+    def _session(self, at: Address, store: Store | None) -> Iterator[Session]:
+        """With what an earlier one has set up, where the server has kept it too and no other uses it now."""
+        address = parsed(at)
+        connection = self._connect(address)
+        kept = self._kept.pop(address, None)
+        session = Session(CLIENT, connection, self.plan, store=store, options=self._options, kept=kept)
+        try:
+            with session:
+                yield session
+        finally:
+            if (kept := session.release()) is not None and self._go_on:
+                self._kept[address] = kept
 
     def _connect(self, address: tuple[str, int]) -> socket.socket | Stream:
         connection = connect(address, self._patience)

@@ -1,30 +1,31 @@
-"""The server's end: it answers inferences, and prepares them."""
+"""The server's end for one plan: it answers inferences one after the other, and prepares them."""
 
 from __future__ import annotations
 
 import logging
 import socket
 from collections.abc import Callable, Generator
-from contextlib import closing
 from pathlib import Path
 
 from ..base.errors import RuntimeFault
-from ..net.address import Address, Listener, parsed, shown
-from ..net.stream import Stream
-from ..net.tls import ServerTls, TlsStream
+from ..net.address import Address, parsed
+from ..net.tls import ServerTls
 from ..party.role import SERVER
-from ..plan.file import Plan, Weights, check_promises, check_weights
+from ..plan.file import Plan, Weights
+from ..session.handshake import Purpose
 from .background import Background
+from .gate import Limits
+from .host import Duties, Guest, Host, accepted
+from .offer import Offer
 from .options import ADDRESS, SessionOptions
 from .report import Outcome, Report
 from .session import Session
-from .shelf import Shelf
 
 log = logging.getLogger(__name__)
 
 
 class Server:
-    """Holds a plan and its weights; serves one client at a time, with as many inferences as it asks for.
+    """Holds a plan and its weights; computes for one client at a time, while others are told their place.
 
     Args:
         store: where prepared material is; it is used where the client holds the other half.
@@ -43,12 +44,9 @@ class Server:
         store: str | Path | None = None,
         tls: ServerTls | None = None,
     ) -> None:
-        check_weights(weights, plan)
-        check_promises(weights, plan)
         self.plan = plan
-        self._weights = weights
         self._options = options or SessionOptions()
-        self._shelf = Shelf(store, plan, weights, check_ot=self._options.check_ot)
+        self._offer = Offer(plan, weights, store=store, check_ot=self._options.check_ot)
         self._context = tls.context() if tls else None
 
     def __repr__(self) -> str:
@@ -61,68 +59,59 @@ class Server:
         once: bool = False,
         done: Callable[[Report], None] = lambda report: None,
     ) -> None:
-        """Listen and answer. A fault ends its connection with a line in the log; with ``once`` it is raised.
+        """Listen and answer. A fault ends its connection with a line in the log.
 
         Args:
             address: where to listen; port 0 takes any free one, which the log tells.
-            once: return after the first inference.
+            once: return after the first inference; a fault of a client that has asked for it is raised.
             done: called with the report of each inference.
         """
-        self._shelf.there()  # what it takes to open a store, no client should wait for
-        with Listener(parsed(address)) as listener:
-            plan = self.plan.hash[:12]
-            log.info("serving plan %s on %s", plan, shown(listener.getsockname()))
-            while True:
-                connection, peer = listener.accept()
-                log.info("%s connected, for plan %s", shown(peer), plan)
-                try:
-                    with closing(self.answer(connection)) as outcomes:
-                        for outcome in outcomes:
-                            done(outcome.report)
-                            if once:
-                                return
-                except RuntimeFault as fault:
-                    if once:
-                        raise
-                    log.warning("inference for %s failed: %s", shown(peer), fault)
+        self._run(address, "serving", Purpose.RUN, once=once, done=lambda outcome: done(outcome.report))
 
     def answer(self, connection: socket.socket) -> Generator[Outcome, None, None]:
         """The inferences that a client asks for over a connected socket, which is closed at the end."""
-        session = Session(
-            SERVER,
-            self._stream(connection),
-            self.plan,
-            weights=self._weights,
-            store=self._shelf.there(),
-            options=self._options,
-        )
-        with session:
+        plan, weights, store = self.plan, self._offer.weights, self._offer.shelf_of(None).there()
+        stream = accepted(connection, self._context, self._options)
+        with Session(SERVER, stream, plan, weights=weights, store=store, options=self._options) as session:
             while (outcome := session.answer()) is not None:
                 yield outcome
 
     def prepare(self, count: int, address: Address = ADDRESS) -> Outcome:
-        """Wait for one client and prepare up to ``count`` inferences with it, as it asks."""
-        store = self._shelf.made()
-        with Listener(parsed(address)) as listener:
-            log.info("preparing plan %s on %s", self.plan.hash[:12], shown(listener.getsockname()))
-            connection, peer = listener.accept()
-        log.info("%s connected, for plan %s", shown(peer), self.plan.hash[:12])
-        session = Session(
-            SERVER,
-            self._stream(connection),
-            self.plan,
-            weights=self._weights,
-            store=store,
-            options=self._options,
-        )
-        with session:
-            return session.prepare(count)
+        """Wait for a client and prepare up to ``count`` inferences with it, as it asks."""
+        self._offer.shelf_of(None).made()
+        outcomes: list[Outcome] = []
+        self._run(address, "preparing", Purpose.PREPARE, count, once=True, done=outcomes.append)
+        return outcomes[0]
 
     def start(self, address: Address = ADDRESS) -> Background:
         """Serve in a thread, until `Background.stop`; NetworkFault where nobody can listen there."""
         return Background(self, address)
 
-    def _stream(self, connection: socket.socket) -> socket.socket | Stream:
-        if self._context is None:
-            return connection
-        return TlsStream(connection, self._context, timeout=self._options.timeout)
+    def _run(
+        self,
+        address: Address,
+        doing: str,
+        purpose: Purpose,
+        count: int = 1,
+        *,
+        once: bool,
+        done: Callable[[Outcome], None],
+    ) -> None:
+        faults: list[RuntimeFault] = []
+
+        def ended(guest: Guest, outcome: Outcome) -> None:
+            done(outcome)
+            if once:
+                host.stop()
+
+        def failed(guest: Guest, fault: RuntimeFault) -> None:
+            log.warning("inference for %s failed: %s", guest.client, fault)
+            if once and guest.asked:  # else it was a stranger's, and the client is still to come
+                faults.append(fault)
+                host.stop()
+
+        duties = Duties(purposes=(purpose,), preparations=count, done=ended, failed=failed)
+        host = Host([self._offer], self._options, Limits(at_once=1), duties, self._context)
+        host.run(parsed(address), doing)
+        if faults:
+            raise faults[0]

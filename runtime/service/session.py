@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
 
-from ..base.errors import PeerLeft
-from ..net.channel import Channel
+from ..base.errors import PeerLeft, PeerRefuses
+from ..net.channel import Channel, deaf
 from ..net.deadline import OPENING_SECONDS
+from ..net.frame import Notice, Told
 from ..net.stream import Stream
 from ..net.tcp import TcpTransport, link
 from ..party.party import Party
-from ..party.role import SERVER, Role
+from ..party.role import CLIENT, Role
 from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
 from ..session.engines import checked, standard
 from ..session.executor import Progress
-from ..session.handshake import InferenceTerms, PreparationTerms
+from ..session.handshake import InferenceTerms, PreparationTerms, Request, Ticket, hear
 from ..session.inputs import ClientInput
 from ..session.material import Store
 from .options import SessionOptions
 from .report import Outcome
+
+log = logging.getLogger(__name__)
+
+
+def heed(notice: Notice) -> None:
+    """What a server tells a client that waits. Raises PeerRefuses where it waits in vain."""
+    match notice:
+        case Notice(Told.PLACE, place):
+            log.info("the server is busy; we are number %d of those that wait", place)
+        case Notice(Told.BUSY, seconds):
+            raise PeerRefuses(f"the server is busy and takes no more clients; come again in {seconds} s")
+        case Notice(Told.STOPPING, seconds):
+            raise PeerRefuses(f"the server stops and takes no more work; come again in {seconds} s")
+        case Notice(Told.UNKNOWN):
+            raise PeerRefuses("the server does not have this client on its list; ask who runs it")
+        case Notice(Told.QUOTA, seconds):
+            left = f"{seconds // 3600} h {seconds % 3600 // 60} min"
+            raise PeerRefuses(f"this client has had its inferences of the day; the next begins in {left}")
+        case Notice(Told.FULL, held):
+            raise PeerRefuses(
+                f"the server holds {held} prepared inferences for this client already; use them"
+            )
 
 
 class Session:
@@ -33,6 +57,7 @@ class Session:
     Args:
         weights: the server's.
         store: where this side's prepared material is. It is used where both sides hold it.
+        kept: a client's connection of an earlier session, which this one takes and goes on with.
     """
 
     def __init__(
@@ -44,19 +69,23 @@ class Session:
         weights: Weights | None = None,
         store: Store | None = None,
         options: SessionOptions | None = None,
+        kept: Connection | None = None,
     ) -> None:
         self._options = options or SessionOptions()
         timeout, shape = self._options.timeout, self._options.shape
-        # a client speaks first, and at once; it waits where the server still answers another
-        opening = min(timeout, OPENING_SECONDS) if role is SERVER else None
         self._plan = plan
         self._weights = weights
         self._store = store
         self._network = link(sock, shape)
-        self._channel = Channel(TcpTransport(sock, timeout, shape, opening))
-        self._party = Party(role, self._channel, checked if self._options.check_ot else standard)
-        self._connection = Connection(self._party)
+        self._transport = TcpTransport(sock, timeout, shape)
+        self._channel = Channel(self._transport, heed if role is CLIENT else deaf)
+        if kept is None:
+            kept = Connection(Party(role, self._channel, checked if self._options.check_ot else standard))
+        else:
+            kept.go_on(self._channel)
+        self._connection = kept
         self._programs = 0
+        self._faulty = False
 
     def __repr__(self) -> str:
         return f"Session({self._connection!r}, plan {self._plan.hash[:12]})"
@@ -70,10 +99,41 @@ class Session:
     def close(self) -> None:
         """Say what is left to say, and end."""
         self._channel.close()
-        self._party.close()
+        self._connection.rest()
 
-    def infer(self, given: ClientInput | None = None) -> Outcome:
-        """One inference; the client gives its input.
+    def go_on_with(self, kept: Connection) -> None:
+        """At the server, where the first request shows its ticket: go on with a connection that was kept."""
+        self._connection.end()
+        kept.go_on(self._channel)
+        self._connection = kept
+
+    def release(self) -> Connection | None:
+        """After the session, once: its connection, where another session may go on with it."""
+        if self._faulty or not self._connection.ticket.ended:
+            self._connection.end()
+            return None
+        return self._connection
+
+    @property
+    def ticket(self) -> Ticket:
+        """By what its client may go on later."""
+        return self._connection.ticket
+
+    @property
+    def begins(self) -> bool:
+        """Whether no program has run in this session yet."""
+        return not self._programs
+
+    def turn_to(self, plan: Plan, weights: Weights | None, store: Store | None) -> None:
+        """What the next programs are of."""
+        self._plan, self._weights, self._store = plan, weights, store
+
+    def hang_up(self) -> None:
+        """End the connection under whoever waits for the peer; any thread may."""
+        self._transport.hang_up()
+
+    def infer(self, given: ClientInput | None = None, heard: Request | None = None) -> Outcome:
+        """One inference; the client gives its input, the server may have heard the request.
 
         Raises PeerMismatch, NetworkFault, RangeFault.
         """
@@ -84,13 +144,13 @@ class Session:
         encoded = None if given is None else given.encoded
         with self._program() as progress:
             done = self._connection.infer(
-                plan, terms, weights=self._weights, encoded=encoded, progress=progress
+                plan, terms, weights=self._weights, encoded=encoded, progress=progress, heard=heard
             )
         return self._outcome(done)
 
-    def prepare(self, count: int, plan: Plan | None = None) -> Outcome:
+    def prepare(self, count: int, plan: Plan | None = None, heard: Request | None = None) -> Outcome:
         """The offline phases of ``count`` inferences, or as many as the peer wants, into the store; at the
-        client for prompts of a shorter ``plan``'s length."""
+        client for prompts of a shorter ``plan``'s length. The server may have heard the request."""
         if self._store is None:
             raise ValueError("preparing needs a store")
         with self._program() as progress:
@@ -100,18 +160,39 @@ class Session:
                 store=self._store,
                 weights=self._weights,
                 progress=progress,
+                heard=heard,
             )
         return self._outcome(done)
 
     def answer(self) -> Outcome | None:
         """At the server: the client's next inference; None where it has had one and asks for no more."""
-        heard = self._channel.received
+        request = self.hear()
+        return None if request is None else self.infer(heard=request)
+
+    def hear(self) -> Request | None:
+        """At the server: what the client asks for next; None where it has been served and asks for no more.
+
+        A client that begins has `OPENING_SECONDS` to say it; later it may stay for ``idle`` seconds.
+        """
+        heard, options = self._channel.received, self._options
+        self._channel.within(options.idle if self._programs else min(options.timeout, OPENING_SECONDS))
         try:
-            return self.infer()
+            request = hear(self._channel)
         except PeerLeft:
             if self._programs and self._channel.received == heard:
                 return None
             raise
+        self._channel.within(None)
+        return request
+
+    @property
+    def client_there(self) -> bool:
+        """At the server, while its client waits: False once it has hung up."""
+        return self._channel.connected
+
+    def tell(self, notice: Notice) -> None:
+        """At the server: something to a client that waits."""
+        self._channel.notify(notice)
 
     @contextmanager
     def _program(self) -> Iterator[Progress | None]:
@@ -120,10 +201,12 @@ class Session:
             with self._options.progress() if self._options.progress else nullcontext() as progress:
                 yield progress
         except BaseException:
+            self._faulty = True
             self.close()
             raise
 
     def _outcome(self, done: Done) -> Outcome:
         self._programs += 1
-        assert self._party.role is not None
-        return Outcome(self._party.role, done, self._network)
+        role = self._connection.party.role
+        assert role is not None
+        return Outcome(role, done, self._network)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
+from ..party.role import CLIENT, SERVER
 from ..plan.file import Plan, Weights
 from ..session.facts import facts
 from ..session.material import Binding, Store
@@ -25,6 +26,14 @@ class Shelf:
         self._weights = weights
         self._check_ot = check_ot
         self._store: Store | None = None
+
+    @property
+    def level(self) -> int:
+        """How many inferences lie here prepared, by their names."""
+        if self._path is None:
+            return 0
+        role = CLIENT if self._weights is None else SERVER
+        return sum(1 for _ in self._path.glob(f"*.{role.value}"))
 
     def there(self) -> Store | None:
         """The store, where there is one."""

@@ -1,14 +1,15 @@
 """Two sides that talk, and the programs that they run: an inference, or the preparation of several.
 
-A `Connection` lasts as long as the channel does: keys, base OTs and OT pools are set up by the first program
-that needs them and serve all later ones. What a program does is written here once. Two parties run it; a
-party without a role runs it for its price (`predict_cost`), one that counts work for its seconds
-(`cost.meter`).
+In a `Connection` keys, base OTs and OT pools are set up by the first program that needs them and serve all
+later ones, also over another channel when the first has ended (`handshake`). What a program does is written
+here once. Two parties run it; a party without a role runs it for its price (`predict_cost`), one that counts
+work for its seconds (`cost.meter`).
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,15 +17,17 @@ from time import perf_counter
 
 import numpy as np
 
+from ..net.channel import Channel
 from ..party.ledger import Ledger, Place
 from ..party.party import Party
+from ..party.role import SERVER
 from ..plan.file import Plan, Weights
 from ..plan.free import Encoded
 from .engines import NOTHING, Ready, checks_ot, resumed
 from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
-from .handshake import InferenceTerms, PreparationTerms, Terms, shake
-from .material import Store
+from .handshake import NO_TICKET, InferenceTerms, PreparationTerms, Request, Terms, Ticket, shake
+from .material import ID, Store
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class Program:
     Attributes:
         prepared: an inference that finds its material; there is no setup but the handshake, no offline phase.
         preparations: so many offline phases and no inference, where it is not 0.
-        further: whether the connection has run a program before.
+        further: whether the connection has run a program before over the same channel.
         ready: what is set up when it begins.
         check_ot: whether OT extension is checked.
     """
@@ -77,10 +80,15 @@ class Done:
 
 
 class Connection:
-    """Runs programs over ``party``, one after the other."""
+    """Runs programs over ``party``, one after the other.
+
+    Attributes:
+        ticket: by what it goes on over another channel: the server's own, or what the client was given.
+    """
 
     def __init__(self, party: Party, *, further: bool = False) -> None:
         self.party = party
+        self.ticket = NO_TICKET if party.role is not SERVER else Ticket(os.urandom(ID))
         self._further = further
 
     def __repr__(self) -> str:
@@ -94,14 +102,16 @@ class Connection:
         weights: Weights | None = None,
         encoded: Mapping[int, Encoded] | None = None,
         progress: Progress | None = None,
+        heard: Request | None = None,
     ) -> Done:
         """One inference: ``weights`` are the server's, ``encoded`` the client's own values (`ClientInput`).
 
-        Raises PeerMismatch, NetworkFault, RangeFault; the connection is of no use then.
+        ``heard`` is what the server has heard of the handshake already. Raises PeerMismatch, NetworkFault,
+        RangeFault; the connection is of no use then.
         """
-        begun, ledger = perf_counter(), self.party.begin()
-        further, ready = self._further, Ready.of(self.party)
-        plan = self._open(plan, terms)
+        begun, ledger, further = perf_counter(), self.party.begin(), self._further
+        plan = self._open(plan, terms, heard)
+        ready = Ready.of(self.party)
         made, prepared = terms.made, terms.made is not None
         if terms.id is not None:
             log.info("using prepared material %s", terms.id.hex())
@@ -112,6 +122,7 @@ class Connection:
         self.party.flush()
         used = () if terms.id is None else (terms.id.hex(),)
         program = Program(prepared=prepared, further=further, ready=ready, check_ot=checks_ot(self.party))
+        self._ended()
         return Done(plan, program, ledger, perf_counter() - begun, answer, used)
 
     def prepare(
@@ -122,11 +133,12 @@ class Connection:
         store: Store | None = None,
         weights: Weights | None = None,
         progress: Progress | None = None,
+        heard: Request | None = None,
     ) -> Done:
         """Offline phases for later, left in ``store``. A file can be claimed once both sides have theirs."""
-        begun, ledger = perf_counter(), self.party.begin()
-        further, ready = self._further, Ready.of(self.party)
-        plan = self._open(plan, terms)
+        begun, ledger, further = perf_counter(), self.party.begin(), self._further
+        plan = self._open(plan, terms, heard)
+        ready = Ready.of(self.party)
         setup(self.party, facts(plan).cots, plan, len(terms.ids))
         for i, id in enumerate(terms.ids):
             made = offline(self.party, plan, weights, _of_several(progress, i, len(terms.ids)))
@@ -140,14 +152,37 @@ class Connection:
         count, checks = len(terms.ids), checks_ot(self.party)
         program = Program(preparations=count, further=further, ready=ready, check_ot=checks)
         made_ids = tuple(id.hex() for id in terms.ids)
+        self._ended()
         return Done(plan, program, ledger, perf_counter() - begun, material=made_ids)
 
-    def _open(self, plan: Plan, terms: Terms) -> Plan:
-        """Settle what comes."""
+    def rest(self) -> None:
+        """Between two channels: let go of what no later program takes, and of threads."""
+        for source in self.party.cots.values():
+            source.plan(0)
+        self.party.close()
+
+    def end(self) -> None:
+        """Nothing is kept; it is of no further use."""
+        self.party.end()
+
+    def go_on(self, channel: Channel) -> None:
+        """Over another channel from now on; a client's is settled there (`handshake`)."""
+        self.party.channel, self._further = channel, False
+        if self.party.role is SERVER:
+            self.ticket = Ticket(os.urandom(ID), self.ticket.ended)
+
+    def _open(self, plan: Plan, terms: Terms, heard: Request | None) -> Plan:
+        """Settle what comes, and from where both go on."""
         with self.party.ledger.at(REQUEST if self._further else HANDSHAKE):
-            agreed = shake(self.party, plan, terms)
-        self._further = True
-        return agreed
+            agreed = shake(self.party, plan, terms, self.ticket, heard)
+        if agreed.ticket.ended != self.ticket.ended:
+            self.party.renew()
+        self._further, self.ticket = True, agreed.ticket
+        return agreed.plan
+
+    def _ended(self) -> None:
+        """A program has, at this side."""
+        self.ticket = self.ticket._replace(ended=self.ticket.ended + 1)
 
     def _stored(self) -> None:
         """both -> both    this side's file is safely written: a byte"""

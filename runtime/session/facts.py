@@ -17,6 +17,12 @@ from .executor import offline, online, setup
 KEPT = 64
 """Plans whose facts are kept; several lengths are several plans."""
 
+IDLE_BYTES, HELD_BYTES, EXTENDED_BYTES, EXTENSION = 8_000_000, 8, 30, 11_000_000
+"""Of a connection; a COT's in material; a COT's while it is made, and how many are made at once.
+
+They bound what was measured of three plans (docs/serving.md).
+"""
+
 _kept: dict[str, Facts] = {}
 
 
@@ -47,6 +53,19 @@ class Facts:
         sources = {role: CountingSource(role) for role in Role}
         made = offline(Party(None, engines=lambda p: Engines(sources, HeEngine(p))), self._plan)
         return {role: source.taken for role, source in sources.items()}, made
+
+    @cached_property
+    def memory(self) -> int:
+        """Bytes that the server holds at most while it answers, as predicted, besides the weights.
+
+        What the two say offline, what correlated OTs leave in material, and the extension that makes them.
+        """
+        cots = sum(self.cots.values())
+        p = Party(None, engines=standard)
+        setup(p, self.cots, self._plan)
+        offline(p, self._plan)
+        said = sum(p.ledger.total(phase).bytes for phase in ("setup", "offline"))
+        return IDLE_BYTES + said + HELD_BYTES * cots + EXTENDED_BYTES * min(cots, EXTENSION)
 
     @cached_property
     def digest(self) -> bytes:

@@ -1,14 +1,20 @@
 """What two sides settle before they begin: the same plan, what they are here for, and with what material.
 
     client -> server   magic, protocol version, plan hash, parameters' hash (checks of OTs among them)
-    client -> server   purpose; the ids of prepared material that it holds, or how many to prepare
+    client -> server   purpose; ids of prepared material that it holds, or how many to prepare; its ticket
     server -> client   the first again, of the length whose hash the client has named
-    server -> client   purpose; the one of them that it has claimed, if any, or how many it will prepare
+    server -> client   purpose; the id that it has claimed, if any, or how many it will prepare; a ticket
     client -> server   whether it could claim the same
 
 A connection begins with it, and so does every further program on the same connection. The last message lets a
 side whose file is gone or damaged fall back to a full run; what the other side has claimed by then is lost.
 Nonces of both sides make the ids of what they prepare.
+
+A connection may *go on* over another channel: what its programs have set up – keys, base OTs, where both
+stand in their streams – holds as long as both sides have ended the same programs. The server gives each
+channel a ticket, 16 secret bytes; the client shows it on the next, with the number of programs that it has
+ended. Where the server has kept a connection under it that has ended as many, both are where they were, as if
+the channel had never gone; else both begin anew, and what was kept is gone. A ticket is good for one channel.
 """
 
 from __future__ import annotations
@@ -19,9 +25,12 @@ import os
 import struct
 from abc import ABC, abstractmethod
 from enum import IntEnum
+from typing import NamedTuple
 
 from ..base.errors import PeerMismatch
-from ..net.channel import HEADER, Channel
+from ..net.channel import Channel
+from ..net.deadline import OPENING_SECONDS
+from ..net.frame import HEADER
 from ..party.party import Party
 from ..party.role import CLIENT, SERVER
 from ..plan.file import VERSION, Plan, release
@@ -41,7 +50,57 @@ ASK = struct.Struct(f"<BI{OFFERS * ID}s")
 PICK = struct.Struct(f"<BI{ID}s")
 ACCEPT = struct.Struct("<B")
 
+GO_ON = struct.Struct("<16sI")
+
 Hello = tuple[bytes, int, bytes, bytes]
+
+
+class Ticket(NamedTuple):
+    """What a connection goes on by: secret bytes, and how many programs it has ended; 0 begins anew."""
+
+    id: bytes = bytes(16)
+    ended: int = 0
+
+    def __repr__(self) -> str:
+        return f"Ticket(<secret>, {self.ended} ended)"
+
+
+NO_TICKET = Ticket()
+
+
+class Request(NamedTuple):
+    """What a client says first; ``asked`` is None where it speaks another version, in which it says more."""
+
+    hello: Hello
+    asked: bytes | None
+    ticket: Ticket = NO_TICKET
+
+    @property
+    def plan(self) -> str:
+        """The hash of the plan that it has, or of one of its lengths."""
+        return self.hello[2].hex()
+
+    @property
+    def ours(self) -> bool:
+        """Whether it speaks ppc, of whatever version."""
+        return self.hello[0] == MAGIC
+
+    @property
+    def purpose(self) -> int:
+        """`Purpose`, or another number where it is nothing that is known here."""
+        return self.asked[0] if self.asked else 0
+
+
+def hear(channel: Channel) -> Request:
+    """client -> server    its first two messages
+
+    A server that waits for nobody in particular begins so, and may make up its mind before it goes on.
+    """
+    hello = HELLO.unpack(channel.recv(HELLO.size))
+    if hello[:2] != (MAGIC, VERSION):
+        return Request(hello, None)
+    said = bytes(channel.recv(ASK.size + GO_ON.size))
+    return Request(hello, said[: ASK.size], Ticket(*GO_ON.unpack(said[ASK.size :])))
 
 
 class Purpose(IntEnum):
@@ -49,45 +108,60 @@ class Purpose(IntEnum):
     PREPARE = 2
 
 
-def shake(p: Party, plan: Plan, terms: Terms) -> Plan:
-    """The handshake; the plan agreed on, which at the server is the length that the client has chosen.
+class Agreed(NamedTuple):
+    """What both know after the handshake: the plan, which at the server is the length that the client has
+    chosen, and the ticket of this channel, with what of earlier programs holds (`Ticket.ended`)."""
+
+    plan: Plan
+    ticket: Ticket
+
+
+def shake(
+    p: Party, plan: Plan, terms: Terms, ticket: Ticket = NO_TICKET, heard: Request | None = None
+) -> Agreed:
+    """The handshake. ``ticket`` is by what the client would go on, or what the server has set up under.
 
     Each side says all that it can before it listens, and compares one thing at a time, so that both hear what
-    differs: of another version nothing further can be read.
+    differs: of another version nothing further can be read. ``heard`` is what the server has read of it.
 
     Raises PeerMismatch, at both sides, for another protocol, version, plan, parameters, check or purpose.
     """
-    p.ledger.message(CLIENT, 2 * HEADER.size + HELLO.size + ASK.size)
-    p.ledger.message(SERVER, 2 * HEADER.size + HELLO.size + PICK.size)
+    p.ledger.message(CLIENT, 2 * HEADER.size + HELLO.size + ASK.size + GO_ON.size)
+    p.ledger.message(SERVER, 2 * HEADER.size + HELLO.size + PICK.size + GO_ON.size)
     p.ledger.message(CLIENT, HEADER.size + ACCEPT.size)
     if p.channel is None:
-        return plan
-    side = _client if p.role is CLIENT else _server
-    return side(p, p.channel, plan, terms)
+        return Agreed(plan, ticket)
+    if p.role is CLIENT:
+        return _client(p, p.channel, plan, terms, ticket)
+    return _server(p, p.channel, plan, terms, ticket, heard or hear(p.channel))
 
 
-def _client(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
+def _client(p: Party, channel: Channel, plan: Plan, terms: Terms, ticket: Ticket) -> Agreed:
     mine = _hello(p, plan)
     channel.send(HELLO.pack(*mine))
-    channel.send(terms.ask())
+    channel.send(terms.ask() + GO_ON.pack(*ticket))
     _compare(p, plan, mine, HELLO.unpack(channel.recv(HELLO.size)))
-    picked = bytes(channel.recv(PICK.size))
+    said = bytes(channel.recv(PICK.size + GO_ON.size))
+    picked, given = said[: PICK.size], Ticket(*GO_ON.unpack(said[PICK.size :]))
     terms.compare(picked[0])
+    if given.ended not in (0, ticket.ended):
+        raise PeerMismatch("the server would go on from where this side is not")
     channel.send(terms.accept(picked))
-    return plan
+    return Agreed(plan, given)
 
 
-def _server(p: Party, channel: Channel, plan: Plan, terms: Terms) -> Plan:
-    theirs = HELLO.unpack(channel.recv(HELLO.size))
-    agreed = next((each for each in plan.lengths if bytes.fromhex(each.hash) == theirs[2]), plan)
+def _server(p: Party, channel: Channel, plan: Plan, terms: Terms, ticket: Ticket, heard: Request) -> Agreed:
+    agreed = plan.of_hash(heard.plan) or plan
     mine = _hello(p, agreed)
     channel.send(HELLO.pack(*mine))
-    _compare(p, agreed, mine, theirs)
-    asked = bytes(channel.recv(ASK.size))
-    channel.send(terms.pick(asked, agreed))
-    terms.compare(asked[0])
+    _compare(p, agreed, mine, heard.hello)
+    assert heard.asked is not None, "of the same version"
+    channel.send(terms.pick(heard.asked, agreed) + GO_ON.pack(*ticket))
+    terms.compare(heard.purpose)
+    channel.within(OPENING_SECONDS)
     terms.close(bytes(channel.recv(ACCEPT.size)))
-    return agreed
+    channel.within(None)
+    return Agreed(agreed, ticket)
 
 
 def _hello(p: Party, plan: Plan) -> Hello:

@@ -9,7 +9,7 @@ from tiny import tiny_plan
 
 from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import answer_bytes, upload_bytes
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.ot.pool import IKNP, Pool, schedule, schedule_bytes
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role

@@ -99,6 +99,7 @@ def test_each_length_is_prepared_that_is_asked_for(small, tmp_path):
     ("words", "why"),
     [
         ("run --role dealer", "'dealer' is not one of 'server', 'client'"),
+        ("run --role client --tls-cert a --tls-key b", "all three"),
         ("run --role server --tls-cert a", "both --tls-cert and --tls-key"),
         ("run --role server --tls-cert none.pem --tls-key none.pem", "none.pem: No such file"),
         ("run --role client --tls-ca none.pem", "none.pem: No such file"),

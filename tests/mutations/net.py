@@ -3,6 +3,11 @@
 from mutation import Mutation
 
 DEADLINE = "tests/runtime/net/test_deadline.py"
+STRANGERS = "test_strangers_cost_a_client_nothing_and_are_gone_when_their_opening_is_over"
+SERVING = "tests/runtime/service/test_serving.py"
+GOING_ON = "tests/runtime/service/test_going_on.py"
+GATE = "tests/runtime/service/test_gate.py"
+BEATS = "tests/runtime/net/test_beats.py"
 REFUSED = "tests/runtime/service/test_refused.py"
 
 MUTATIONS = (
@@ -10,7 +15,7 @@ MUTATIONS = (
         "deadline-by-the-piece",
         "a message that trickles is given up",
         "runtime/net/deadline.py",
-        "min(self._last + self.timeout, self._start + self._allowed)",
+        "min(self._last + self.timeout, self._start + self._allowed, self._until)",
         "self._last + self.timeout",
         (f"{DEADLINE}::test_a_message_that_trickles_is_given_up",),
     ),
@@ -18,8 +23,8 @@ MUTATIONS = (
         "deadline-for-reading-alone",
         "a peer that does not read is given up",
         "runtime/net/tcp.py",
-        "            due = Deadline(memoryview(data).nbytes, self._timeout, self._slowest)\n",
-        "            due = Deadline(memoryview(data).nbytes, 20 * self._timeout)\n",
+        "due = Deadline(size, self._timeout, self._slowest, excused=self._busy_peer(size))",
+        "due = Deadline(size, 20 * self._timeout)",
         (f"{DEADLINE}::test_a_peer_that_does_not_read_holds_nobody",),
     ),
     Mutation(
@@ -37,9 +42,9 @@ MUTATIONS = (
         "opening-as-long-as-all",
         "a stranger who says nothing holds a server for seconds",
         "runtime/service/session.py",
-        "        opening = min(timeout, OPENING_SECONDS) if role is SERVER else None\n",
-        "        opening = None\n",
-        (f"{DEADLINE}::test_strangers_hold_a_server_no_longer_than_its_opening_takes[plain]",),
+        "self._channel.within(options.idle if self._programs else min(options.timeout, OPENING_SECONDS))",
+        "self._channel.within(options.idle)",
+        (f"{DEADLINE}::{STRANGERS}[plain]", f"{SERVING}::test_strangers_cost_the_others_nothing[trickling]"),
     ),
     Mutation(
         "opening-of-tls-as-long-as-all",
@@ -47,7 +52,55 @@ MUTATIONS = (
         "runtime/net/tls.py",
         "            self._shake(timeout, min(timeout, OPENING_SECONDS))\n",
         "            self._shake(timeout, timeout)\n",
-        (f"{DEADLINE}::test_strangers_hold_a_server_no_longer_than_its_opening_takes[tls]",),
+        (f"{DEADLINE}::{STRANGERS}[tls]",),
+    ),
+    Mutation(
+        "busy-for-ever",
+        "a peer that only says that it is alive is given up",
+        "runtime/net/channel.py",
+        "if time.monotonic() - begun < BUSY_SECONDS:",
+        "if time.monotonic() - begun < 20 * BUSY_SECONDS:",
+        (f"{BEATS}::test_a_peer_that_only_says_that_it_is_alive_is_given_up",),
+    ),
+    Mutation(
+        "one-client-takes-all",
+        "one client has no more than its share of the connections",
+        "runtime/service/host.py",
+        "            if own >= self._limits.share:\n",
+        "            if False:\n",
+        (f"{SERVING}::test_one_client_does_not_take_all_connections",),
+    ),
+    Mutation(
+        "turns-as-they-come",
+        "a client that asks much does not keep another waiting",
+        "runtime/service/gate.py",
+        "key=lambda each: busy[each.client]",
+        "key=lambda each: 0",
+        (f"{GATE}::test_one_who_asks_much_does_not_keep_another_waiting",),
+    ),
+    Mutation(
+        "memory-without-bound",
+        "what runs at once is predicted to fit into memory",
+        "runtime/service/gate.py",
+        " and held + ticket.memory <= self._limits.memory",
+        "",
+        (f"{GATE}::test_memory_counts_and_the_first_is_not_overtaken_for_ever",),
+    ),
+    Mutation(
+        "goes-on-out-of-step",
+        "a connection goes on over another channel only where both sides have ended the same programs",
+        "runtime/service/parking.py",
+        " and connection.ticket.ended == ticket.ended",
+        "",
+        (f"{GOING_ON}::test_one_side_that_has_ended_more_does_not_go_on",),
+    ),
+    Mutation(
+        "goes-on-as-another",
+        "a connection goes on with the client that it was with",
+        "runtime/service/parking.py",
+        "if whose == name and ",
+        "if ",
+        (f"{GOING_ON}::test_a_ticket_is_good_once_and_for_its_client_alone",),
     ),
     Mutation(
         "inputs-encoded-late",
@@ -63,7 +116,7 @@ MUTATIONS = (
     Mutation(
         "weights-checked-late",
         "weights beyond a bound of the plan are refused before a server listens",
-        "runtime/service/server.py",
+        "runtime/service/offer.py",
         "        check_promises(weights, plan)\n",
         "",
         (f"{REFUSED}::test_weights_beyond_a_promise_are_refused_before_listening",),
@@ -72,8 +125,8 @@ MUTATIONS = (
         "fault-goes-on",
         "a connection on which something failed is of no further use",
         "runtime/service/session.py",
-        "        except BaseException:\n            self.close()\n            raise\n",
-        "        except BaseException:\n            raise\n",
+        "            self._faulty = True\n            self.close()\n            raise\n",
+        "            raise\n",
         ("tests/runtime/service/test_session.py::test_a_fault_ends_the_connection_for_good",),
     ),
     Mutation(
@@ -87,6 +140,33 @@ MUTATIONS = (
             "tests/runtime/net/test_tls.py::test_an_untrusted_server_is_refused_by_both",
             "tests/runtime/net/test_tls.py::test_the_name_of_the_server_is_checked",
         ),
+    ),
+    Mutation(
+        "clients-unasked",
+        "a server with an authority for clients talks to those alone that it vouches for",
+        "runtime/net/tls.py",
+        "            context.verify_mode = ssl.CERT_REQUIRED\n",
+        "",
+        ("tests/runtime/net/test_tls.py::test_a_client_that_nobody_vouches_for_is_told_why",),
+    ),
+    Mutation(
+        "quota-by-the-process",
+        "a client has no more inferences a day by asking at the same time",
+        "runtime/service/register.py",
+        "if per_day is not None and done > per_day:",
+        "if per_day is not None and done > 2 * per_day:",
+        (
+            "tests/runtime/service/test_register.py::test_a_client_has_so_many_a_day",
+            "tests/runtime/service/test_register.py::test_nobody_gets_more_by_asking_at_the_same_time",
+        ),
+    ),
+    Mutation(
+        "material-for-anyone",
+        "what was prepared with one client is used with no other",
+        "runtime/service/host.py",
+        "        shelf = offer.shelf_of(guest.name)\n",
+        "        shelf = offer.shelf_of(None)\n",
+        ("tests/e2e/test_serve_cli.py::test_nobody_gets_what_another_client_prepared",),
     ),
     Mutation(
         "tls-of-any-version",

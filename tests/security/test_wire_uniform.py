@@ -20,6 +20,7 @@ from tiny import tiny_feeds, tiny_plan, tiny_weights
 from ppc.runtime.ot.pool import Pool
 from ppc.runtime.party.party import together
 from ppc.runtime.party.role import SERVER
+from ppc.runtime.session.handshake import GO_ON, PICK
 
 pytestmark = pytest.mark.long
 
@@ -135,7 +136,10 @@ def test_base_ots_say_points_of_the_group(runs):
 def test_equal_inputs_give_different_frames_everywhere_but_in_the_handshake(runs):
     for same in zip(*runs, strict=True):
         payloads = {frame.payload for frame in same}
-        if same[0].kind == HANDSHAKE:
+        if same[0].kind == HANDSHAKE and len(same[0].payload) == PICK.size + GO_ON.size:
+            assert len({payload[: PICK.size] for payload in payloads}) == 1
+            assert len(payloads) == RUNS, "each channel has a ticket of its own"
+        elif same[0].kind == HANDSHAKE:
             assert len(payloads) == 1
         elif len(same[0].payload) >= 8:
             assert len(payloads) == RUNS, same[0].kind

@@ -18,6 +18,7 @@ from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.report import Outcome, Report
 from ppc.runtime.service.server import Server
+from ppc.runtime.service.serving import Service
 from ppc.runtime.service.session import Session
 from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.material import Store
@@ -67,6 +68,14 @@ def prepare(
         return session.prepare(count)
 
 
+def eventually(what: Callable[[], object], seconds: float = 10) -> None:
+    """It holds soon."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
 @contextmanager
 def told(thread: str = "") -> Iterator[list[str]]:
     """What the program logs while this is open, line by line; of one thread where it is named."""
@@ -89,6 +98,29 @@ def told(thread: str = "") -> Iterator[list[str]]:
 
 
 @contextmanager
+def running(service: Service) -> Iterator[tuple[tuple[str, int], list[str]]]:
+    """A service in a thread, on a free port: its address, and what is logged from then on. It is stopped."""
+    with told() as lines:
+        thread = threading.Thread(target=service.run, args=(("127.0.0.1", 0),), daemon=True)
+        thread.start()
+        yield _address(thread, lines), lines
+        service.stop()
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "the service still runs"
+
+
+def _address(thread: threading.Thread, lines: list[str]) -> tuple[str, int]:
+    """Where the log says that the thread listens."""
+    until = time.monotonic() + 20
+    while not lines:
+        assert thread.is_alive(), "the server ended early"
+        assert time.monotonic() < until, "the server does not listen"
+        time.sleep(0.005)
+    host, _, port = lines[0].rsplit(" ", 1)[1].rpartition(":")
+    return host, int(port)
+
+
+@contextmanager
 def serving_here(
     server: Server, *, once: bool = True, done: Callable[[Report], None] = lambda report: None
 ) -> Iterator[tuple[tuple[str, int], list[str]]]:
@@ -98,13 +130,7 @@ def serving_here(
             target=server.serve, args=(("127.0.0.1", 0),), kwargs={"once": once, "done": done}, daemon=True
         )
         thread.start()
-        until = time.monotonic() + 20
-        while not lines:
-            assert thread.is_alive(), "the server ended early"
-            assert time.monotonic() < until, "the server does not listen"
-            time.sleep(0.005)
-        host, _, port = lines[0].rsplit(" ", 1)[1].rpartition(":")
-        yield (host, int(port)), lines
+        yield _address(thread, lines), lines
         if once:
             thread.join(timeout=60)
             assert not thread.is_alive(), "the server still runs"

@@ -18,7 +18,7 @@ from ppc.runtime.he.engine import workers
 from ppc.runtime.he.params import PACKING_SETS
 from ppc.runtime.he.product import public_key_bytes
 from ppc.runtime.he.tiling import plan_product
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, priced, together
 from ppc.runtime.party.role import CLIENT, SERVER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -14,10 +15,12 @@ import pytest
 from certificates import DAY, LOOPBACK, NOW, Authority, pem, private
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from sides import infer, serve_one, serving_here, told
+from sides import infer, serve_one, serving_here
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.base.errors import BadInput, NetworkFault, PeerMismatch, RuntimeFault
+from ppc.runtime.net import authority as ppc_authority
+from ppc.runtime.net.authority import Issued
 from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.deadline import Deadline
 from ppc.runtime.net.tcp import TcpTransport
@@ -50,6 +53,38 @@ def files(tmp_path_factory) -> Files:
         ClientTls(folder / "ca.pem"),
         ClientTls(folder / "other.pem"),
         folder,
+    )
+
+
+@dataclass(frozen=True)
+class Named:
+    """Of an authority that names clients too; ``stranger`` is vouched for by another."""
+
+    server: ServerTls
+    client: ClientTls
+    stranger: ServerTls
+    expired: ServerTls
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory) -> Named:
+    folder = tmp_path_factory.mktemp("named")
+    mine, other = ppc_authority.Authority(folder / "mine"), ppc_authority.Authority(folder / "other")
+    mine.server(["127.0.0.1"], days=10)
+    mine.client("alice", days=10)
+    other.client("mallory", days=10)
+    mine.client("late", days=0)
+    ca = folder / "mine" / "ca.pem"
+
+    def files(at: Path, name: str) -> ServerTls:
+        return ServerTls(at / f"{name}.pem", at / f"{name}.key", ca)
+
+    alice = files(folder / "mine", "alice")
+    return Named(
+        files(folder / "mine", "server"),
+        ClientTls(ca, alice.certificate, alice.key),
+        files(folder / "other", "mallory"),
+        files(folder / "mine", "late"),
     )
 
 
@@ -163,9 +198,8 @@ def test_the_wire_shows_nothing(files):
 def test_an_untrusted_server_is_refused_by_both(files):
     server, client = streams(files.server, files.stranger)
     assert isinstance(client, NetworkFault)
-    assert str(client).startswith(
-        "no TLS with the peer: the server's certificate is not accepted: unable to get"
-    )
+    said = "the server's certificate is not accepted: it was issued by CN=authority, who is not trusted here"
+    assert str(client).startswith(f"no TLS with the peer: {said}")
     assert isinstance(server, NetworkFault)
     assert "unknown ca" in str(server)
 
@@ -175,17 +209,52 @@ def test_the_name_of_the_server_is_checked(files):
         _, client = streams(tls, files.client, name)
         assert isinstance(client, NetworkFault)
         assert "mismatch" in str(client)
+        assert f"it is for {'example.org' if tls is files.elsewhere else '127.0.0.1'}" in str(client)
         assert "\n" not in str(client)
 
 
-def test_an_expired_certificate_is_refused(files):
-    with told() as said:
-        server, client = streams(files.expired, files.client)
-    when = f"on {NOW - DAY:%Y-%m-%d %H:%M} UTC"
+def test_an_expired_certificate_is_refused_with_its_date(files, monkeypatch):
+    """By whoever holds it, before anything is sent, and by the peer of one who goes on nevertheless."""
+    with pytest.raises(BadInput, match=f"server, expired on {NOW - DAY:%Y-%m-%d}"):
+        files.expired.context()
+    monkeypatch.setattr(Issued, "check", lambda self: None)
+    _, client = streams(files.expired, files.client)
     assert isinstance(client, NetworkFault)
-    assert str(client).endswith(f"the server's certificate is not accepted: certificate has expired, {when}")
-    assert str(server) == "no TLS with the peer: the peer says: certificate expired"
-    assert said == [f"{files.expired.certificate}: expired {when}, clients refuse it"]
+    assert f"it expired on {NOW - DAY:%Y-%m-%d}" in str(client)
+
+
+def test_a_client_shows_who_it_is(files, named):
+    server, client = streams(named.server, named.client)
+    assert (server.peer, client.peer) == ("alice", "server")
+    server.close()
+    client.close()
+    server, client = streams(files.server, files.client)
+    assert server.peer is None
+    server.close()
+    client.close()
+
+
+@pytest.mark.parametrize("why", ["nobody", "unknown", "expired", "a server's"])
+def test_a_client_that_nobody_vouches_for_is_told_why(files, named, why, tmp_path, monkeypatch):
+    monkeypatch.setattr(Issued, "check", lambda self: None)
+    shown, said, told = {
+        "nobody": (None, "peer did not return a certificate", "it wants one, and got none"),
+        "unknown": (
+            named.stranger,
+            "issued by an authority that is not trusted here",
+            "does not know the authority",
+        ),
+        "expired": (named.expired, "expired", "it has expired"),
+        "a server's": (named.server, "unsuitable|unsupported", "issued for something else"),
+    }[why]
+    mine = ClientTls(named.client.authorities, *(shown.certificate, shown.key) if shown else ())
+    server, client = streams(named.server, mine)
+    assert isinstance(server, NetworkFault)
+    assert re.search(said, str(server)), server
+    assert isinstance(client, TlsStream)  # in TLS 1.3 it hears of it when it listens
+    with pytest.raises(NetworkFault, match=f"does not accept this side's certificate: .*{told}"):
+        Channel(TcpTransport(client, 5)).recv(4)
+    client.close()
 
 
 def test_a_client_without_tls_is_refused(files):

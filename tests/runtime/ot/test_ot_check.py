@@ -10,7 +10,7 @@ import pytest
 
 from ppc.runtime import _ot
 from ppc.runtime.base.errors import PeerDeviates, RuntimeFault
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.ot import check as check_module
 from ppc.runtime.ot import extension, silent
 from ppc.runtime.ot.check import GROUP

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppc.runtime import _ot
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.ot.extension import Iknp, message_size
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, together

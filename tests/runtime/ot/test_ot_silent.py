@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from ppc.runtime import _ot
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.ot.silent import B10, SETS, Lpn, Silent
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import CLIENT, SERVER, Party, Role, priced, together

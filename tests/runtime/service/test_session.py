@@ -18,7 +18,7 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import PARAMETER_SETS
 from ppc.runtime.he.product import Product, parameter_sets, public_key_bytes
 from ppc.runtime.he.tiling import plan_product
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import Plan, Weights
@@ -148,7 +148,7 @@ def with_other_parameters(plan: Plan) -> Plan:
     program = []
     for step in plan.steps:
         for name in ("product", "left", "right"):
-            if hasattr(step, name):
+            if getattr(step, name, None) is not None:
                 step = msgspec.structs.replace(step, **{name: changed(getattr(step, name))})
         program.append(step)
     return msgspec.structs.replace(plan, steps=tuple(program))

@@ -14,7 +14,7 @@ from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime import _ot
 from ppc.runtime.base.errors import NetworkFault, PeerDeviates, PeerMismatch
-from ppc.runtime.net.channel import HEADER
+from ppc.runtime.net.frame import HEADER
 from ppc.runtime.ot.extension import COLUMNS
 from ppc.runtime.party.ledger import PHASES, Ledger
 from ppc.runtime.party.role import CLIENT, SERVER, Role

@@ -293,8 +293,9 @@ def test_a_server_cannot_pick_what_was_not_offered(sides, picked):
         channel = Channel(TcpTransport(sock, 20))
         hello = channel.recv(agreement.HELLO.size)
         channel.send(hello)
-        channel.recv(agreement.ASK.size)
-        channel.send(agreement.PICK.pack(1, 1, bytes.fromhex(id) if picked == "twice" else b"?" * 16))
+        channel.recv(agreement.ASK.size + agreement.GO_ON.size)
+        named = bytes.fromhex(id) if picked == "twice" else b"?" * 16
+        channel.send(agreement.PICK.pack(1, 1, named) + agreement.GO_ON.pack(*agreement.NO_TICKET))
         channel.close()
 
     results = two({SERVER: stranger, CLIENT: lambda sock: sides.side(CLIENT, "run", sock)})
