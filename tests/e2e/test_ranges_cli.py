@@ -108,7 +108,7 @@ def asked(folder: Path, verb: str, feeds: dict[str, np.ndarray], *more: object):
 
 def client(folder: Path, feeds: dict[str, np.ndarray]):
     """Of a server that is not there: exit status 5 tells that it was looked for."""
-    return asked(folder, "run", feeds, "--role", "client", "--connect", NOBODY, "--timeout", 1)
+    return asked(folder, "run", feeds, "--role", "client", "--connect", NOBODY, "--timeout", 3)
 
 
 def right(folder: Path, feeds: dict[str, np.ndarray]) -> bool:

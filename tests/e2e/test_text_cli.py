@@ -14,7 +14,7 @@ from text_model import LABELS, TOKENS, text_model, word_tokenizer
 import ppc
 from ppc.frontend.read import run
 
-CLIENT = ("--role", "client", "--connect", "127.0.0.1:9", "--timeout", 1)
+CLIENT = ("--role", "client", "--connect", "127.0.0.1:9", "--timeout", 3)
 
 
 @pytest.fixture(scope="module")

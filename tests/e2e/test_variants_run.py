@@ -115,7 +115,6 @@ def test_exact_has_nothing_to_replace_in_the_emitted_model_and_the_same_price(co
     ("op", "less", "more"),
     [
         ("Gelu", "quadratic", "exact"),
-        ("Softmax", "relu_mean", "relu_sum"),
         ("Softmax", "relu_running", "relu_mean"),
         ("Softmax", "relu_running", "relu2"),
         ("Softmax", "square", "exact"),

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import ppc
 
-NOWHERE = ("--connect", "127.0.0.1:9", "--timeout", 1)
+NOWHERE = ("--connect", "127.0.0.1:9", "--timeout", 3)
 CLIENT = ("--role", "client", *NOWHERE)
 
 
