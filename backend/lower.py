@@ -43,6 +43,7 @@ class Lowering:
     owner: dict[Op, Owner]
     spare: dict[ops.MatMul, int]
     merged: dict[Op, tuple[ops.MatMul, ...]]
+    carried: dict[str, int]
     program: list[steps.Step] = field(default_factory=list)
     forms: list[steps.Form] = field(default_factory=list)
     at: dict[Op, int] = field(default_factory=dict)
@@ -101,17 +102,19 @@ def lower(
     options: Options,
     inputs: Sequence[Assumed] = (),
     argmaxes: Collection[str] = (),
+    carried: Mapping[str, int] | None = None,
     watched: Mapping[Op, float] | None = None,
     locate: bool = False,
 ) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers.
 
     ``inputs`` is what calibration assumed of the graph's: the client is held to it. Of the outputs in
-    ``argmaxes`` it learns where the largest number of the last axis stands, and no number. ``watched`` is
+    ``argmaxes`` it learns where the largest number of the last axis stands, and no number, and nothing of those in
+    ``carried``, whose rows along that axis are kept for the next run's inputs of the name. ``watched`` is
     what a guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
-    state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph))
+    state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph), dict(carried or {}))
     for op in walk(graph):
         if op in state.at or isinstance(op, (Input, ops.Const)):
             continue
@@ -129,6 +132,9 @@ def lower(
         if op not in state.at and state.owner[op] is not Owner.SHARED:
             raise LoweringError(weightless(name))
         value, shape = state.value(op), op.type.shape
+        if carried and name in carried:
+            state.put(steps.Keep(name=op.name, x=value, state=name, axis=carried[name]))
+            continue
         if name in argmaxes:
             value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]
         index = state.put(steps.Output(name=name, x=value))
@@ -137,7 +143,9 @@ def lower(
         model=model,
         profile=profile,
         options=options,
-        inputs=tuple(_input(state, each, assumed.get(each.name)) for each in graph.inputs),
+        inputs=tuple(
+            _input(state, each, assumed.get(each.name)) for each in graph.inputs if not each.carried
+        ),
         outputs=tuple(outputs),
         weights=tuple(
             WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
@@ -212,6 +220,12 @@ def _encode(state: Lowering, op: Op) -> int:
     num = fixed(op)
     source = state.local(op.x) if isinstance(op, ops.Cast) else state.local(op)
     return state.put(steps.Encode(name=op.name, local=source, num=num, shape=op.type.shape))
+
+
+def _recall(state: Lowering, op: ops.Cast) -> int:
+    """What earlier runs have kept enters."""
+    name, axis = op.x.name, state.carried[op.x.name]
+    return state.put(steps.Recall(name=op.name, state=name, num=fixed(op), shape=op.type.shape, axis=axis))
 
 
 # ---- products
@@ -446,6 +460,7 @@ def _broadcast(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
 
 
 RULES: dict[type[Op], Callable[[Lowering, Any], int]] = {
+    ops.Cast: _recall,
     ops.MatMul: _product,
     ops.Mul: _mul,
     ops.Add: _add,

@@ -205,10 +205,14 @@ def _visible(g: Graph) -> None:
     new = g.add("Gather", g.add("Shape", "input_ids", name="ids.shape"), "one", name="ids.count", axis=0)
     first = g.add("Sub", total, new, name="mask.first")
     keys = g.add("Range", "nought", total, "one", name="mask.keys")
-    queries = g.add("Reshape", g.add("Range", first, total, "one", name="mask.new"), "column", name="mask.queries")
+    queries = g.add(
+        "Reshape", g.add("Range", first, total, "one", name="mask.new"), "column", name="mask.queries"
+    )
     ahead = g.add("Greater", keys, queries, name="mask.ahead")
     padding = g.add("Equal", "attention_mask", "nought", name="mask.padding")
-    hidden = g.add("Or", ahead, g.add("Unsqueeze", padding, "front", name="mask.keys_hidden"), name="mask.hidden")
+    hidden = g.add(
+        "Or", ahead, g.add("Unsqueeze", padding, "front", name="mask.keys_hidden"), name="mask.hidden"
+    )
     g.add("Where", hidden, "unseen", "seen", name="mask")
 
 

@@ -41,6 +41,7 @@ from ppc.passes.publish_scale import publish_scale
 from ppc.passes.refine import refine
 from ppc.passes.substitute import approximate, decompose
 from ppc.passes.substitution import Constants
+from ppc.runtime.base.ring import Fixed
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Options:
     """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
     ranges (by default more where no data is given). With ``max_error`` the precision is raised until every
     output is within that part of its standard deviation; without ``insist`` only a note is left where no
-    precision does that. ``guard``: rings have room for one."""
+    precision does that. ``guard``: rings have room for one. ``carried``: formats of what one run hands to
+    the next, as another graph has settled them."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
@@ -57,6 +59,7 @@ class Options:
     max_error: float | None = None
     insist: bool = True
     guard: bool = True
+    carried: Mapping[str, Fixed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ def _clamped(s: State) -> State:
 
 
 def _assign(s: State) -> State:
-    fixed = assign_scale(s.graph, s.ranges, s.options.precision, guard=s.options.guard)
+    options = s.options
+    fixed = assign_scale(s.graph, s.ranges, options.precision, guard=options.guard, carried=options.carried)
     return replace(s, graph=fixed.graph, ranges=fixed.ranges, watched=fixed.watched)
 
 

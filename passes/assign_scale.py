@@ -12,7 +12,9 @@ reads them. They are truncated straight into the largest ring that some reader n
 free.
 
 What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with
-one.
+one. So is what earlier runs have left, which is kept in one format: that in which it is read first, or what another
+graph over the same values has found. It is joined to what is new and moved about, but never cut as a whole, which
+would cost a truncation of all of it in every run.
 """
 
 from __future__ import annotations
@@ -69,15 +71,21 @@ class FixedGraph:
 
 
 def assign_scale(
-    graph: Graph, ranges: Ranges, precision: Precision | None = None, *, guard: bool = True
+    graph: Graph,
+    ranges: Ranges,
+    precision: Precision | None = None,
+    *,
+    guard: bool = True,
+    carried: Mapping[str, Fixed] | None = None,
 ) -> FixedGraph:
     """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own; with
-    ``guard`` rings have the room that one needs.
+    ``guard`` rings have the room that one needs. ``carried`` has the formats of inputs, and of outputs of the same
+    name, that another graph has settled.
 
     Raises IRError for an op that is not, RangeError where a ring would need more than 64 bits.
     """
     check_legal(graph, "approximate")
-    formats = _Formats(graph, ranges, precision or Precision(), guard)
+    formats = _Formats(graph, ranges, precision or Precision(), guard, carried or {})
     return _Rebuild(formats).run()
 
 
@@ -91,16 +99,27 @@ def integer_bits(magnitude: float) -> int:
 class _Formats:
     """Scales forwards, rings backwards."""
 
-    def __init__(self, graph: Graph, ranges: Ranges, precision: Precision, guard: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Ranges,
+        precision: Precision,
+        guard: bool,
+        carried: Mapping[str, Fixed],
+    ) -> None:
         self.graph, self.ranges, self.precision, self.guard = graph, ranges, precision, guard
+        self.carried = dict(carried)
         self.roomy = roomy(graph) if guard else frozenset()
         self.owner = owners(graph)
-        self.shared = [op for op in walk(graph) if self.owner[op] is Owner.SHARED]
+        self.shared = [
+            op for op in walk(graph) if self.owner[op] is Owner.SHARED and not isinstance(op, ops.Input)
+        ]
         self.users: dict[Op, list[Op]] = {op: [] for op in walk(graph)}
         for op in self.shared:
             for each in dict.fromkeys(op.operands):
                 self.users[each].append(op)
-        self.results = set(graph.outputs.values())
+        self.results = {op: name for name, op in graph.outputs.items()}
+        self.kept_whole = {op for op in graph.inputs if op.carried}
         self.wanted: dict[Op, int] = {}
         self.demanded: dict[Op, bool] = {}
         self.splines: dict[Op, Quantised] = {}
@@ -108,6 +127,10 @@ class _Formats:
         self.home: dict[Op, int] = {}
         self.ring: dict[Op, int] = {}
         self.home_ring: dict[Op, int] = {}
+        self.home |= {op: self.carried[op.name].scale for op in self.kept_whole if op.name in self.carried}
+        for op in self.shared:
+            if type(op) in LAYOUT and not self.kept_whole.isdisjoint(op.operands):
+                self.kept_whole.add(op)
         for op in reversed(self.shared):
             self._want(op)
         for op in self.shared:
@@ -131,7 +154,7 @@ class _Formats:
         return min(max(0, scale), _FINEST_OF_OCTAVES if least else _FINEST)
 
     def _want(self, op: Op) -> None:
-        demands = [self.natural(op)] if op in self.results else []
+        demands = [self.revealed(op)] if op in self.results else []
         passing = []
         for user in self.users[op]:
             if type(user) in PRODUCTS:
@@ -144,6 +167,11 @@ class _Formats:
                 passing.append(self.wanted[user])
         self.demanded[op] = bool(demands)
         self.wanted[op] = max(demands or passing, default=self.natural(op))
+
+    def revealed(self, op: Op) -> int:
+        """The scale of a result, or of what is carried on."""
+        settled = self.carried.get(self.results[op])
+        return self.natural(op) if settled is None else settled.scale
 
     def kept(self, user: Op) -> int:
         """Bits of a shared operand that a product reads."""
@@ -167,7 +195,7 @@ class _Formats:
 
     def factor(self, op: Op, user: Op) -> int:
         """The scale of an operand of a product."""
-        if self.owner[op] is Owner.SHARED:
+        if op in self.home:
             return min(self.home[op], self.natural(op, self.kept(user)))
         if _whole(op):
             return 0
@@ -200,7 +228,8 @@ class _Formats:
                 largest = max((each.type.size for each in known), default=0)
                 scales = [self.home[each] for each in known if each.type.size == largest]
                 self.raw[op] = max(scales, default=self.wanted[op])  # the client's and the server's, unscaled
-        self.home[op] = min(self.raw[op], self.wanted[op]) if self.demanded[op] else self.raw[op]
+        cut = self.demanded[op] and op not in self.kept_whole
+        self.home[op] = min(self.raw[op], self.wanted[op]) if cut else self.raw[op]
 
     def _spline(self, op: ops.Spline, x: Op) -> None:
         entry = min(self.entry(op), self.home[x])
@@ -328,7 +357,9 @@ class _Rebuild:
             self.new[op] = self._rescaled(raw, home, op)
         outputs = {}
         for name, op in f.graph.outputs.items():
-            outputs[name] = self.new.get(op, op)
+            made = self.new.get(op, op)
+            settled = f.carried.get(name)
+            outputs[name] = made if settled is None else self._rescaled(made, settled, op)
         graph = replace(f.graph, outputs=outputs)
         return FixedGraph(
             graph,
@@ -364,7 +395,11 @@ class _Rebuild:
     def view(self, op: Op, num: Fixed) -> Op:
         """``op`` in the format that a reader asks for."""
         if (op, num) not in self.views:
-            if self.formats.owner[op] is Owner.SHARED:
+            if isinstance(op, ops.Input) and op.carried:
+                settled = self.formats.carried.setdefault(op.name, num)
+                self.views[op, settled] = self._encoded(op, settled)
+                self.views[op, num] = self._rescaled(self.views[op, settled], num, op)
+            elif self.formats.owner[op] is Owner.SHARED:
                 self.views[op, num] = self._rescaled(self.new[op], num, op)
             else:
                 self.views[op, num] = self._encoded(op, num)

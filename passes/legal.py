@@ -96,8 +96,12 @@ _LEGAL = Legal(
 _SPLIT = Legal(_KNOWN | FUNCTIONS, {**_LEGAL.forms, ops.Gather: _at_public_places})
 _APPROXIMATE = Legal(_KNOWN | {ops.Spline}, _SPLIT.forms)
 _FIXED = Legal(
-    _KNOWN | {ops.Spline, ops.Rescale},
-    {**_SPLIT.forms, ops.Spline: lambda op: op.quad is not None and op.width is not None},
+    _KNOWN | {ops.Spline, ops.Rescale, ops.Cast},
+    {
+        **_SPLIT.forms,
+        ops.Spline: lambda op: op.quad is not None and op.width is not None,
+        ops.Cast: lambda op: isinstance(op.x, Input) and op.x.carried,
+    },
     fixed=True,
 )
 

@@ -23,10 +23,11 @@ from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
 from .local import LocalOp, infer_local
+from .state import States
 from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 5
+VERSION = 6
 DIGEST = 32
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
@@ -144,6 +145,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
             self.tensor(each.value) for each, alarm in zip(step.watched, alarms, strict=True) if alarm
         )
 
+    @cached_property
+    def states(self) -> States:
+        """What programs of this plan carry from one to the next. Raises BadPlan where its steps disagree."""
+        try:
+            return States.of(self.steps, self.forms)
+        except ValueError as error:
+            raise BadPlan(f"states that cannot be: {error}") from None
+
     @property
     def products(self) -> list[Product]:
         """Every product under HE, in order."""
@@ -242,6 +251,8 @@ def _check(plan: Plan, source: str) -> None:
         _check(shorter, source)
     if len({each.hash for each in plan.lengths}) != len(plan.lengths):
         raise BadPlan(f"{source}: two lengths are the same plan")
+    if any(each.states.kinds != plan.states.kinds for each in plan.shorter):
+        raise BadPlan(f"{source}: its lengths carry different states")
     all_weights(plan, source)
     _check_tensors(plan, source)
     if not 1 <= len(plan.steps) <= MAX_STEPS:

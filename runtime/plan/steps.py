@@ -69,11 +69,12 @@ from .free import (
 )
 from .guard import Guard, Guarded
 from .reach import Reading, apart, outgoing, through, truncating
+from .state import Keep, Recall
 from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 
 __all__ = [
-    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Linear", "MatMul",
-    "Maximum", "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline",
+    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Keep", "Linear",
+    "MatMul", "Maximum", "Multiply", "Output", "Plain", "Public", "Recall", "Rescale", "Reshape", "Scaled", "Slice", "Spline",
     "Square", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
@@ -348,7 +349,7 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 AnyStep = (
     Encode | Weight | Public | Linear | MatMul | Square | Multiply | Scaled | Rescale | Spline | Maximum
     | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
-    | Output | Guard
+    | Recall | Keep | Output | Guard
 )  # fmt: skip
 
 

@@ -71,6 +71,7 @@ class Session:
         """Say what is left to say, and end."""
         self._channel.close()
         self._party.close()
+        self._connection.close()
 
     def infer(self, given: ClientInput | None = None) -> Outcome:
         """One inference; the client gives its input.

@@ -20,6 +20,7 @@ from ..party.ledger import Ledger, Place
 from ..party.party import Party
 from ..plan.file import Plan, Weights
 from ..plan.free import Encoded
+from .cache import Cache
 from .engines import NOTHING, Ready, checks_ot, resumed
 from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
@@ -82,6 +83,7 @@ class Connection:
     def __init__(self, party: Party, *, further: bool = False) -> None:
         self.party = party
         self._further = further
+        self._cache = Cache()
 
     def __repr__(self) -> str:
         return f"Connection({self.party.role.value if self.party.role else 'priced'})"
@@ -102,13 +104,15 @@ class Connection:
         begun, ledger = perf_counter(), self.party.begin()
         further, ready = self._further, Ready.of(self.party)
         plan = self._open(plan, terms)
+        self._cache.open(plan)
         made, prepared = terms.made, terms.made is not None
         if terms.id is not None:
             log.info("using prepared material %s", terms.id.hex())
         if made is None:
             setup(self.party, facts(plan).cots, plan)
             made = offline(self.party, plan, weights, progress)
-        answer = online(self.party, plan, made, weights, encoded, progress)
+        answer = online(self.party, plan, made, weights, encoded, progress, cache=self._cache)
+        self._cache.close(plan)
         self.party.flush()
         used = () if terms.id is None else (terms.id.hex(),)
         program = Program(prepared=prepared, further=further, ready=ready, check_ot=checks_ot(self.party))
@@ -141,6 +145,10 @@ class Connection:
         program = Program(preparations=count, further=further, ready=ready, check_ot=checks)
         made_ids = tuple(id.hex() for id in terms.ids)
         return Done(plan, program, ledger, perf_counter() - begun, material=made_ids)
+
+    def close(self) -> None:
+        """Nothing is carried on any more."""
+        self._cache.clear()
 
     def _open(self, plan: Plan, terms: Terms) -> Plan:
         """Settle what comes."""

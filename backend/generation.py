@@ -1,0 +1,217 @@
+"""A decoder as one plan: prompts of several lengths, and a step of one token over caches of several sizes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppc import passes
+from ppc.backend.check import check_model
+from ppc.backend.choose import BYTE_PRICE
+from ppc.backend.compile import Compiled, Guard, Lengths, Samples, cut, refusing
+from ppc.backend.reveal import VALUE, argmaxes
+from ppc.frontend.errors import UsageError
+from ppc.frontend.ir.graph import Graph
+from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.read.cache import Carried, carried, carrying
+from ppc.frontend.read.load import Told, load_told
+from ppc.frontend.read.model import read_model
+from ppc.frontend.read.run import Runner
+from ppc.passes.calibrate import BLIND_MARGIN
+from ppc.passes.draw_inputs import random_feeds, warnings
+from ppc.passes.feasible import feasible
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.plan.file import InputSpec, Options
+from ppc.runtime.plan.steps import Recall
+from ppc.runtime.service.decoding import Rows
+from ppc.runtime.service.tokens import meaning
+
+log = logging.getLogger(__name__)
+
+Feeds = dict[str, NDArray[Any]]
+
+SMALLEST = 32
+"""Rows that a step of the smallest cache reads, its own among them."""
+
+CLOSE = 1e-3
+"""Of a logit's standard deviation: how far floats may lie apart that are computed in another order."""
+
+
+def compile_generation(
+    model: str | Path,
+    *,
+    prompts: Sequence[int],
+    most: int,
+    dims: Mapping[str, int] | None = None,
+    output: str | None = None,
+    reveal: str = VALUE,
+    profile: str = "exact",
+    calibrate: Samples | None = None,
+    max_error: float | None = None,
+    margin: float | None = None,
+    guard: Guard = "one",
+    byte_price: float = BYTE_PRICE,
+) -> Compiled:
+    """Compile a decoder with past to generate up to ``most`` tokens after prompts of up to ``prompts`` tokens.
+
+    Args:
+        output: the one that chooses the next token, where there are several beside the caches.
+        calibrate: prompts with what may follow them, as long as the longest prompt and ``most`` together; texts, or
+            inputs of the model with an empty cache.
+
+    Others, and errors, as of `compile_model`.
+    """
+    reader = _Decoder(model, dict(dims or {}), output)
+    lengths = sorted(set(prompts))
+    total = lengths[-1] + most - 1
+    traces = reader.traces(total, calibrate)
+    wanted = passes.Options(
+        profile=profile,
+        max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
+        insist=max_error is not None,
+        margin=margin or (BLIND_MARGIN if calibrate is None else None),
+        guard=guard != "off",
+    )
+    found = Lengths(model, wanted, guard=guard)
+    steps = [(1, size - 1) for size in _sizes(lengths[0] + 1, total)]
+    for new, past in [*reversed(steps), *((each, 0) for each in reversed(lengths))]:
+        told = reader.told(new, past)
+        samples = [trace.feeds(told.graph, new, past) for trace in traces]
+        reader.compare(told.graph, traces, new, past)
+        options = Options(seq_len=new, dims=reader.sizes(past), byte_price=byte_price)
+        chosen_alone = argmaxes(told.graph, {reader.output: reveal})
+        rows = {each.input: each.axis for each in reader.caches}
+        found.add(told, options, samples, reader.again(new, past), argmaxes=chosen_alone, carried=rows)
+        if not found.wanted.carried:
+            plan, _ = found.compiled[0]
+            kept = {step.state: step.num for step in plan.steps if isinstance(step, Recall)}
+            found.wanted = replace(found.wanted, carried=kept)
+    ordered = found.compiled[len(steps) :][::-1] + found.compiled[: len(steps)][::-1]
+    return found.merged(ordered)
+
+
+def _sizes(least: int, total: int) -> list[int]:
+    """Rows of keys that steps read: powers of two from what the shortest prompt needs, and at last ``total``."""
+    size = SMALLEST
+    while size < least:
+        size *= 2
+    found = []
+    while size < total:
+        found.append(size)
+        size *= 2
+    return [*found, total] if total >= least else []
+
+
+@dataclass(frozen=True, repr=False)
+class Trace:
+    """A text as floats compute it: its tokens, the rows that they leave (axis by ``axes``), and a row of logits each."""
+
+    ids: list[int]
+    rows: Mapping[str, NDArray[Any]]
+    axes: Mapping[str, int]
+    logits: NDArray[Any]
+
+    def feeds(self, graph: Graph, new: int, past: int, *, tokens: int | None = None) -> Feeds:
+        """Inputs of ``graph``, which adds ``new`` rows to ``past``, where the text has come to so many tokens; as many
+        as it holds by default. What a cache has no row for is 0."""
+        most = len(self.ids) if tokens is None else min(tokens, len(self.ids))
+        before = max(0, min(past, most - 1))
+        given = self.ids[before : before + min(new, most - before)]
+        specs = [InputSpec(each.name, each.shape, "int") for each in graph.inputs if not each.carried]
+        feeds = Rows([True] * before, before).feeds(specs, past, new, given)
+        for each in graph.inputs:
+            if each.carried:
+                axis = self.axes[each.name]
+                rows = np.take(self.rows[each.name], range(before), axis)
+                feeds[each.name] = np.pad(
+                    rows, [(0, past - before if i == axis else 0) for i in range(rows.ndim)]
+                )
+        return feeds
+
+
+class _Decoder:
+    """The model's file, read once for each length."""
+
+    def __init__(self, model: str | Path, dims: dict[str, int], output: str | None) -> None:
+        proto = read_model(model)
+        self._model, self._dims = model, dims
+        self.caches: tuple[Carried, ...] = carried(proto)
+        continued = {each.output for each in self.caches}
+        others = [each.name for each in proto.graph.output if each.name not in continued]
+        if output is None and len(others) != 1:
+            raise UsageError(
+                f"which output chooses the next token? Give --output, one of {', '.join(others)}"
+            )
+        self.output = output or others[0]
+        self._outputs = (self.output, *(each.output for each in self.caches))
+
+    def sizes(self, past: int) -> dict[str, int]:
+        """Sizes of axes by name, with so many rows in the caches."""
+        found = self._dims | ({each.axis_name: past for each in self.caches} if past else {})
+        return dict(sorted(found.items()))
+
+    def again(self, new: int, past: int) -> Callable[[], Any]:
+        return partial(check_model, self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+
+    def told(self, new: int, past: int) -> Told:
+        """The graph of ``new`` tokens over ``past`` rows."""
+        log.info("reading %s for %d tokens after %d", self._model, new, past)
+        with refusing(self.again(new, past)):
+            told = load_told(self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+            graph = carrying(told.graph, self.caches, new)
+            feasible(graph)
+        return Told(graph, told.opened, told.axes)
+
+    def traces(self, total: int, calibrate: Samples | None) -> list[Trace]:
+        """Texts of up to ``total`` tokens through the model at once; of random tokens where none are given."""
+        graph = load_told(self._model, seq_len=total, dims=self._dims, outputs=[self.output]).graph
+        samples = cut(graph, calibrate)
+        for note in warnings(graph, samples):
+            log.info(note)
+        runner = Runner(self._model, self._outputs)
+        return [self._trace(each, runner) for each in samples or random_feeds(graph)]
+
+    def _trace(self, feeds: Mapping[str, NDArray[Any]], runner: Runner) -> Trace:
+        known = {meaning(name): np.asarray(value).reshape(-1) for name, value in feeds.items()}
+        if "ids" not in known:
+            raise BadInput(
+                f"no input among {', '.join(feeds)} has the ids of tokens; generating needs input_ids"
+            )
+        ids = known["ids"].astype(np.int64)
+        count = int(np.count_nonzero(known["mask"])) if "mask" in known else ids.size
+        ran = runner.run(feeds)
+        rows = {each.input: np.take(ran[each.output], range(count), each.axis) for each in self.caches}
+        logits = np.asarray(ran[self.output], np.float64)
+        return Trace(
+            [int(each) for each in ids[:count]],
+            rows,
+            {each.input: each.axis for each in self.caches},
+            logits.reshape(-1, logits.shape[-1])[:count],
+        )
+
+    def compare(self, graph: Graph, traces: Sequence[Trace], new: int, past: int) -> None:
+        """That tokens after a cache with room to spare, or behind padding, are those of the text at once.
+
+        Raises UsageError where they are not: a model that takes the length of its cache for the place of a token.
+        """
+        trace = max(traces, key=lambda each: len(each.ids))
+        for count in {len(trace.ids), max(1, (past + new) // 2)}:
+            feeds = trace.feeds(graph, new, past, tokens=count)
+            before = max(0, min(past, count - 1))
+            at = before + min(new, count - before) - 1
+            wanted = trace.logits[at]
+            found = np.asarray(evaluate(graph, feeds)[self.output]).reshape(-1)
+            off = float(np.abs(found - wanted).max() / (trace.logits.std() or 1.0))
+            if not off <= CLOSE:
+                raise UsageError(
+                    f"the model's {self.output} after {at + 1} tokens differ by {off:.2g} of their spread when "
+                    f"{past} rows of its cache are there, or padding is: it tells places by the length of its cache. "
+                    "Export it with attention_mask and position_ids as inputs"
+                )
