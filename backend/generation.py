@@ -25,11 +25,10 @@ from ppc.frontend.read.load import Told, load_told
 from ppc.frontend.read.model import read_model
 from ppc.frontend.read.run import Runner
 from ppc.passes.calibrate import BLIND_MARGIN
-from ppc.passes.draw_inputs import random_feeds, warnings
+from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings
 from ppc.passes.feasible import feasible
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import InputSpec, Options
-from ppc.runtime.plan.steps import Recall
 from ppc.runtime.service.decoding import Rows
 from ppc.runtime.service.tokens import meaning
 
@@ -78,23 +77,27 @@ def compile_generation(
         insist=max_error is not None,
         margin=margin or (BLIND_MARGIN if calibrate is None else None),
         guard=guard != "off",
+        carried=dict.fromkeys(each.input for each in reader.caches),
     )
     found = Lengths(model, wanted, guard=guard)
     steps = [(1, size - 1) for size in _sizes(lengths[0] + 1, total)]
-    for new, past in [*reversed(steps), *((each, 0) for each in reversed(lengths))]:
+    for new, past in [*((each, 0) for each in reversed(lengths)), *reversed(steps)]:
         told = reader.told(new, past)
-        samples = [trace.feeds(told.graph, new, past) for trace in traces]
         reader.compare(told.graph, traces, new, past)
+        filled = [_filled(i, len(traces), new + past) for i in range(len(traces))]
+        samples = [each.feeds(told.graph, new, past, n) for each, n in zip(traces, filled, strict=True)]
         options = Options(seq_len=new, dims=reader.sizes(past), byte_price=byte_price)
         chosen_alone = argmaxes(told.graph, {reader.output: reveal})
         rows = {each.input: each.axis for each in reader.caches}
         found.add(told, options, samples, reader.again(new, past), argmaxes=chosen_alone, carried=rows)
-        if not found.wanted.carried:
-            plan, _ = found.compiled[0]
-            kept = {step.state: step.num for step in plan.steps if isinstance(step, Recall)}
-            found.wanted = replace(found.wanted, carried=kept)
-    ordered = found.compiled[len(steps) :][::-1] + found.compiled[: len(steps)][::-1]
-    return found.merged(ordered)
+        kept = {name: num for name, (num, _, _) in found.compiled[0][0].states.kinds.items()}
+        found.wanted = replace(found.wanted, carried=kept)
+    return found.merged([*found.compiled[: len(lengths)][::-1], *found.compiled[len(lengths) :][::-1]])
+
+
+def _filled(sample: int, of: int, whole: int) -> int:
+    """How many tokens a sample has: every second one all of them, the others from few to most."""
+    return whole if sample % 2 == 0 else max(1, whole * sample // of)
 
 
 def _sizes(least: int, total: int) -> list[int]:
@@ -118,10 +121,10 @@ class Trace:
     axes: Mapping[str, int]
     logits: NDArray[Any]
 
-    def feeds(self, graph: Graph, new: int, past: int, *, tokens: int | None = None) -> Feeds:
-        """Inputs of ``graph``, which adds ``new`` rows to ``past``, where the text has come to so many tokens; as many
-        as it holds by default. What a cache has no row for is 0."""
-        most = len(self.ids) if tokens is None else min(tokens, len(self.ids))
+    def feeds(self, graph: Graph, new: int, past: int, tokens: int) -> Feeds:
+        """Inputs of ``graph``, which adds ``new`` rows to ``past``, where the text has come to ``tokens`` tokens. What a
+        cache has no row for is 0."""
+        most = min(tokens, len(self.ids))
         before = max(0, min(past, most - 1))
         given = self.ids[before : before + min(new, most - before)]
         specs = [InputSpec(each.name, each.shape, "int") for each in graph.inputs if not each.carried]
@@ -173,10 +176,12 @@ class _Decoder:
         """Texts of up to ``total`` tokens through the model at once; of random tokens where none are given."""
         graph = load_told(self._model, seq_len=total, dims=self._dims, outputs=[self.output]).graph
         samples = cut(graph, calibrate)
-        for note in warnings(graph, samples):
-            log.info(note)
+        if samples is None:
+            for note in warnings(graph, None):
+                log.info(note)
+            samples = random_feeds(graph, ENOUGH)
         runner = Runner(self._model, self._outputs)
-        return [self._trace(each, runner) for each in samples or random_feeds(graph)]
+        return [self._trace(each, runner) for each in samples]
 
     def _trace(self, feeds: Mapping[str, NDArray[Any]], runner: Runner) -> Trace:
         known = {meaning(name): np.asarray(value).reshape(-1) for name, value in feeds.items()}
@@ -202,8 +207,8 @@ class _Decoder:
         Raises UsageError where they are not: a model that takes the length of its cache for the place of a token.
         """
         trace = max(traces, key=lambda each: len(each.ids))
-        for count in {len(trace.ids), max(1, (past + new) // 2)}:
-            feeds = trace.feeds(graph, new, past, tokens=count)
+        for count in sorted({min(len(trace.ids), past + new), max(1, (past + new) // 2)}):
+            feeds = trace.feeds(graph, new, past, count)
             before = max(0, min(past, count - 1))
             at = before + min(new, count - before) - 1
             wanted = trace.logits[at]

@@ -49,8 +49,9 @@ class Options:
     """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
     ranges (by default more where no data is given). With ``max_error`` the precision is raised until every
     output is within that part of its standard deviation; without ``insist`` only a note is left where no
-    precision does that. ``guard``: rings have room for one. ``carried``: formats of what one run hands to
-    the next, as another graph has settled them."""
+    precision does that. ``guard``: rings have room for one. ``carried``: outputs that one run hands to
+    the next, in the formats that another graph has settled, or None where this one does; nobody sees them, so
+    that precision is not measured on them."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
@@ -59,7 +60,7 @@ class Options:
     max_error: float | None = None
     insist: bool = True
     guard: bool = True
-    carried: Mapping[str, Fixed] = field(default_factory=dict)
+    carried: Mapping[str, Fixed | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -302,9 +303,11 @@ def _accurate(reals: _Reals, options: Options) -> tuple[Precision, tuple[str, ..
     if options.max_error is None:
         return options.precision, ()
     state = reals.state
+    graph = clamp_mask(state.graph, state.ranges, _DEEP)
+    seen = {name: op for name, op in graph.outputs.items() if name not in options.carried}
     try:
         found = accurate(
-            clamp_mask(state.graph, state.ranges, _DEEP),
+            replace(graph, outputs=seen),
             state.feeds,
             options.max_error,
             options.precision,

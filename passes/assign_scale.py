@@ -12,9 +12,9 @@ reads them. They are truncated straight into the largest ring that some reader n
 free.
 
 What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with
-one. So is what earlier runs have left, which is kept in one format: that in which it is read first, or what another
-graph over the same values has found. It is joined to what is new and moved about, but never cut as a whole, which
-would cost a truncation of all of it in every run.
+one. So is what earlier runs have left, in the format that the graph which leaves it has settled: with bits to spare,
+since another graph may read it in a larger ring, and a smaller one is had for free. It is joined to what is new and
+moved about, but never cut as a whole, which would cost a truncation of all of it in every run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
+from ppc.frontend.ir.graph import Graph, IntType, IRError, Op, Owner, walk
 from ppc.passes.errors import REMEDY, RangeError, place
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
 from ppc.passes.octaves import is_octave, scaled_by_octave
@@ -36,6 +36,9 @@ from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.passes.ranges import SLACK, Range, Ranges
 from ppc.passes.watched import ROOM, SCORES, is_watched, roomy
 from ppc.runtime.base.ring import MAX_BITS, Fixed
+
+SPARE = 4
+"""Bits of a ring beyond those that are needed where a value is left for another graph."""
 
 _FINEST = 24
 """No value is kept finer than this, however small it is."""
@@ -76,11 +79,11 @@ def assign_scale(
     precision: Precision | None = None,
     *,
     guard: bool = True,
-    carried: Mapping[str, Fixed] | None = None,
+    carried: Mapping[str, Fixed | None] | None = None,
 ) -> FixedGraph:
     """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own; with
-    ``guard`` rings have the room that one needs. ``carried`` has the formats of inputs, and of outputs of the same
-    name, that another graph has settled.
+    ``guard`` rings have the room that one needs. ``carried`` are outputs that are left for inputs of
+    the name, in the formats that another graph has settled, or None where this one does.
 
     Raises IRError for an op that is not, RangeError where a ring would need more than 64 bits.
     """
@@ -105,10 +108,10 @@ class _Formats:
         ranges: Ranges,
         precision: Precision,
         guard: bool,
-        carried: Mapping[str, Fixed],
+        carried: Mapping[str, Fixed | None],
     ) -> None:
         self.graph, self.ranges, self.precision, self.guard = graph, ranges, precision, guard
-        self.carried = dict(carried)
+        self.carried = carried
         self.roomy = roomy(graph) if guard else frozenset()
         self.owner = owners(graph)
         self.shared = [
@@ -127,7 +130,7 @@ class _Formats:
         self.home: dict[Op, int] = {}
         self.ring: dict[Op, int] = {}
         self.home_ring: dict[Op, int] = {}
-        self.home |= {op: self.carried[op.name].scale for op in self.kept_whole if op.name in self.carried}
+        self.home |= {op: self.settled(op.name).scale for op in self.kept_whole}
         for op in self.shared:
             if type(op) in LAYOUT and not self.kept_whole.isdisjoint(op.operands):
                 self.kept_whole.add(op)
@@ -172,6 +175,13 @@ class _Formats:
         """The scale of a result, or of what is carried on."""
         settled = self.carried.get(self.results[op])
         return self.natural(op) if settled is None else settled.scale
+
+    def settled(self, name: str) -> Fixed:
+        """The format of what earlier runs have left."""
+        found = self.carried.get(name)
+        if found is None:
+            raise IRError(f"input {name} is carried over, and no graph has settled its format")
+        return found
 
     def kept(self, user: Op) -> int:
         """Bits of a shared operand that a product reads."""
@@ -258,6 +268,8 @@ class _Formats:
 
     def _ring(self, op: Op) -> None:
         asked = max((self.asked(op, user) for user in self.users[op]), default=0)
+        if self.results.get(op) in self.carried:
+            asked += SPARE
         home = max(asked, self.need(op, self.home[op]))
         if isinstance(op, ops.ReduceMax):
             ring = self.compared(op)
@@ -396,7 +408,7 @@ class _Rebuild:
         """``op`` in the format that a reader asks for."""
         if (op, num) not in self.views:
             if isinstance(op, ops.Input) and op.carried:
-                settled = self.formats.carried.setdefault(op.name, num)
+                settled = self.formats.settled(op.name)
                 self.views[op, settled] = self._encoded(op, settled)
                 self.views[op, num] = self._rescaled(self.views[op, settled], num, op)
             elif self.formats.owner[op] is Owner.SHARED:
