@@ -156,7 +156,8 @@ class Lengths:
         argmaxes: Collection[str] = (),
         carried: Mapping[str, int] | None = None,
     ) -> None:
-        """One more length, whose graph ``told`` has; ``carried`` as of `lower`, ``again`` as of `refusing`."""
+        """One more length, whose graph ``told`` has; ``carried`` as of `lower`, ``again`` as of
+        `refusing`."""
         first = not self.compiled
         if first:
             self._axes = told.axes
@@ -169,8 +170,9 @@ class Lengths:
             log.info(each)
         for note in state.notes:
             log.info(note)
-        settled = {"precision": state.options.precision, "fitted": state.fitted, "max_error": None}
-        self.wanted = replace(self.wanted, **settled)
+        self.wanted = replace(
+            self.wanted, precision=state.options.precision, max_error=None, fitted=state.fitted
+        )
         if first:
             self._applied = state.applied
             _emitted(state, self._emit_onnx)

@@ -58,11 +58,12 @@ def compile_generation(
     guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
 ) -> Compiled:
-    """Compile a decoder with past to generate up to ``most`` tokens after prompts of up to ``prompts`` tokens.
+    """Compile a decoder with past to generate up to ``most`` tokens after prompts of up to ``prompts``
+    tokens.
 
     Args:
-        output: the one that chooses the next token, where there are several beside the caches.
-        calibrate: prompts with what may follow them, as long as the longest prompt and ``most`` together; texts, or
+        output: the one that chooses the next token, where there are several beside the caches. calibrate:
+        prompts with what may follow them, as long as the longest prompt and ``most`` together; texts, or
             inputs of the model with an empty cache.
 
     Others, and errors, as of `compile_model`.
@@ -101,7 +102,8 @@ def _filled(sample: int, of: int, whole: int) -> int:
 
 
 def _sizes(least: int, total: int) -> list[int]:
-    """Rows of keys that steps read: powers of two from what the shortest prompt needs, and at last ``total``."""
+    """Rows of keys that steps read: powers of two from what the shortest prompt needs, and at last
+    ``total``."""
     size = SMALLEST
     while size < least:
         size *= 2
@@ -114,7 +116,8 @@ def _sizes(least: int, total: int) -> list[int]:
 
 @dataclass(frozen=True, repr=False)
 class Trace:
-    """A text as floats compute it: its tokens, the rows that they leave (axis by ``axes``), and a row of logits each."""
+    """A text as floats compute it: its tokens, the rows that they leave (axis by ``axes``), and a row of
+    logits each."""
 
     ids: list[int]
     rows: Mapping[str, NDArray[Any]]
@@ -122,8 +125,8 @@ class Trace:
     logits: NDArray[Any]
 
     def feeds(self, graph: Graph, new: int, past: int, tokens: int) -> Feeds:
-        """Inputs of ``graph``, which adds ``new`` rows to ``past``, where the text has come to ``tokens`` tokens. What a
-        cache has no row for is 0."""
+        """Inputs of ``graph``, which adds ``new`` rows to ``past``, where the text has come to ``tokens``
+        tokens. What a cache has no row for is 0."""
         most = min(tokens, len(self.ids))
         before = max(0, min(past, most - 1))
         given = self.ids[before : before + min(new, most - before)]
@@ -173,7 +176,8 @@ class _Decoder:
         return Told(graph, told.opened, told.axes)
 
     def traces(self, total: int, calibrate: Samples | None) -> list[Trace]:
-        """Texts of up to ``total`` tokens through the model at once; of random tokens where none are given."""
+        """Texts of up to ``total`` tokens through the model at once; of random tokens where none are
+        given."""
         graph = load_told(self._model, seq_len=total, dims=self._dims, outputs=[self.output]).graph
         samples = cut(graph, calibrate)
         if samples is None:
@@ -204,7 +208,7 @@ class _Decoder:
     def compare(self, graph: Graph, traces: Sequence[Trace], new: int, past: int) -> None:
         """That tokens after a cache with room to spare, or behind padding, are those of the text at once.
 
-        Raises UsageError where they are not: a model that takes the length of its cache for the place of a token.
+        Raises UsageError where they are not: of a model that takes its cache's length for a token's place.
         """
         trace = max(traces, key=lambda each: len(each.ids))
         for count in sorted({min(len(trace.ids), past + new), max(1, (past + new) // 2)}):
@@ -216,7 +220,7 @@ class _Decoder:
             off = float(np.abs(found - wanted).max() / (trace.logits.std() or 1.0))
             if not off <= CLOSE:
                 raise UsageError(
-                    f"the model's {self.output} after {at + 1} tokens differ by {off:.2g} of their spread when "
-                    f"{past} rows of its cache are there, or padding is: it tells places by the length of its cache. "
-                    "Export it with attention_mask and position_ids as inputs"
+                    f"the model's {self.output} after {at + 1} tokens differ by {off:.2g} of their spread "
+                    f"where its cache has room for {past} rows, or padding stands in front: it tells places "
+                    "by the length of its cache. Export it with attention_mask and position_ids as inputs"
                 )

@@ -109,9 +109,9 @@ def lower(
     """The plan of a graph whose shared values are all fixed-point, and the server's integers.
 
     ``inputs`` is what calibration assumed of the graph's: the client is held to it. Of the outputs in
-    ``argmaxes`` it learns where the largest number of the last axis stands, and no number, and nothing of those in
-    ``carried``, whose rows along that axis are kept for the next run's inputs of the name. ``watched`` is
-    what a guard watches, and with ``locate`` it tells the client which of it left its limits.
+    ``argmaxes`` it learns where the largest number of the last axis stands, and no number, and nothing of
+    those in ``carried``, whose rows along that axis are kept for the next run's inputs of the name.
+    ``watched`` is what a guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
     state = Lowering(graph, owners(graph), spare_bits(graph), _shared_operands(graph), dict(carried or {}))

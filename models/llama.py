@@ -1,10 +1,10 @@
 """A LLaMA as an ONNX file, written as PyTorch's exporters write one, of weights from anywhere.
 
-Two forms: for whole prompts of one length (`whole`), and *with past* (`with_past`), which reads the keys and values
-of earlier tokens and gives those of the new ones beside its logits, under optimum's names:
+Two forms: for whole prompts of one length (`whole`), and *with past* (`with_past`), which reads the keys and
+values of earlier tokens and gives those of the new ones beside its logits, under optimum's names:
 
-    input_ids, position_ids (1, n)   attention_mask (1, past + n)   past_key_values.I.key, .value (1, heads, past, d)
-    logits (1, n, words)             present.I.key, .value (1, heads, past + n, d)
+    input_ids, position_ids (1, n)   attention_mask (1, past + n)   past_key_values.I.key (1, heads, past, d)
+    logits (1, n, words)             present.I.key (1, heads, past + n, d), and .value as .key
 
 `Seeded` has weights for a small one:
 
@@ -106,7 +106,7 @@ class Graph:
 
 
 def whole(source: Source, tokens: int, name: str, layers: int | None = None) -> onnx.ModelProto:
-    """For prompts of ``tokens`` tokens, of the first ``layers`` layers: `logits` (1, words) of the last token."""
+    """For prompts of ``tokens`` tokens, the first ``layers`` layers: `logits` (1, words) of the last one."""
     shape, g = source.shape, Graph()
     half = shape.head // 2
     frequencies = shape.theta ** (-np.arange(half) / half)
@@ -159,7 +159,7 @@ def with_past(source: Source, name: str, layers: int | None = None) -> onnx.Mode
 def _layers(
     g: Graph, source: Source, table: Tensor, layers: int | None, *, cached: bool
 ) -> tuple[str, list[str]]:
-    """The residual stream behind all layers, and the names of their keys and values where they are outputs."""
+    """The residual stream behind all layers, and the names of their keys and values, if they are outputs."""
     shape = source.shape
     g.weight("two", np.float32(2))
     g.weight("epsilon", np.float32(shape.epsilon))

@@ -4,8 +4,8 @@
     python models/smollm2.py smollm2.onnx [--tokens 16 | --cache] [--layers 30] [--tokenizer tokenizer.json]
 
 Input: `input_ids` (1, tokens) of a prompt that fills the length; output: `logits` (1, 49152), which choose
-the token after the last. With `--cache` it takes and gives keys and values, for generating (`models/llama.py`,
-which writes both). The weights are the file's, as floats.
+the token after the last. With `--cache` it takes and gives keys and values, for generating
+(`models/llama.py`, which writes both). The weights are the file's, as floats.
 """
 
 from __future__ import annotations

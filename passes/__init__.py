@@ -39,6 +39,7 @@ from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
 from ppc.passes.publish_scale import publish_scale
 from ppc.passes.refine import refine
+from ppc.passes.slice_early import slice_early
 from ppc.passes.substitute import approximate, decompose
 from ppc.passes.substitution import Constants
 from ppc.runtime.base.ring import Fixed
@@ -144,6 +145,11 @@ PIPELINE: tuple[Stage, ...] = (
         "fuse",
         "a norm, a softmax or a GELU is worth knowing as a whole",
         lambda s: replace(s, graph=_fused(s.graph)),
+    ),
+    Stage(
+        "slice_early",
+        "rows that nobody reads are not computed",
+        lambda s: replace(s, graph=slice_early(s.graph).graph),
     ),
     Stage(
         "pool",

@@ -12,9 +12,10 @@ reads them. They are truncated straight into the largest ring that some reader n
 free.
 
 What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with
-one. So is what earlier runs have left, in the format that the graph which leaves it has settled: with bits to spare,
-since another graph may read it in a larger ring, and a smaller one is had for free. It is joined to what is new and
-moved about, but never cut as a whole, which would cost a truncation of all of it in every run.
+one. So is what earlier runs have left, in the format that the graph which leaves it has settled: with bits to
+spare, since another graph may read it in a larger ring, and a smaller one is had for free. It is joined to
+what is new and moved about, but never cut as a whole, which would cost a truncation of all of it in every
+run.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ class _Formats:
             for each in dict.fromkeys(op.operands):
                 self.users[each].append(op)
         self.results = {op: name for name, op in graph.outputs.items()}
-        self.kept_whole = {op for op in graph.inputs if op.carried}
+        self.kept_whole: set[Op] = {op for op in graph.inputs if op.carried}
         self.wanted: dict[Op, int] = {}
         self.demanded: dict[Op, bool] = {}
         self.splines: dict[Op, Quantised] = {}

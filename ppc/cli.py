@@ -10,6 +10,7 @@ from typing import NoReturn
 import typer
 
 from ppc.cli_evaluate import evaluate
+from ppc.cli_generate import generate
 from ppc.cli_model import bench, check, compile_, inspect, simulate
 from ppc.cli_options import Command
 from ppc.cli_results import log, say
@@ -17,7 +18,7 @@ from ppc.cli_sides import prepare, run
 from ppc.cli_tune import tune
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-for _command in (check, compile_, inspect, bench, simulate, evaluate, tune, run, prepare):
+for _command in (check, compile_, inspect, bench, simulate, evaluate, tune, run, prepare, generate):
     app.command(_command.__name__.rstrip("_"), cls=Command)(_command)
 
 

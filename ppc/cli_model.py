@@ -13,6 +13,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
+from ppc.cli_generate import Generate, MaxTokens, PromptLen, for_generation
 from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
 from ppc.cli_results import (
     check_outputs,
@@ -108,6 +109,9 @@ def compile_(
     emit_onnx: Annotated[
         Path | None, typer.Option("--emit-onnx", help="Write the model as the profile makes it, as ONNX.")
     ] = None,
+    generate: Generate = False,
+    max_tokens: MaxTokens = None,
+    prompt_len: PromptLen = None,
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
@@ -125,16 +129,17 @@ def compile_(
     if output is None:
         _emit(model, emit_onnx, asked, as_json)
         return
-    compiled = ppc.compile(
-        model,
-        **asked,
-        reveal=inputs.reveal(reveal or []),
-        max_error=max_error,
-        margin=margin,
-        network=network,
-        guard=_guard(guard, no_guard),
-        emit_onnx=emit_onnx,
-    )
+    asked |= {
+        "reveal": inputs.reveal(reveal or []),
+        "max_error": max_error,
+        "margin": margin,
+        "network": network,
+        "guard": _guard(guard, no_guard),
+    }
+    if generate or max_tokens or prompt_len:
+        compiled = for_generation(model, asked, emit_onnx, generate, max_tokens, prompt_len)
+    else:
+        compiled = ppc.compile(model, **asked, emit_onnx=emit_onnx)
     weights = output.with_suffix(".weights")
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)

@@ -9,7 +9,7 @@ continuation has the same name behind the first word:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -22,7 +22,8 @@ from ppc.frontend.read.axes import is_cache
 
 @dataclass(frozen=True)
 class Carried:
-    """An input that earlier runs leave, the output that continues it, and the axis of its rows with its name."""
+    """An input that earlier runs leave, the output that continues it, and the axis of its rows with its
+    name."""
 
     input: str
     output: str
@@ -31,7 +32,8 @@ class Carried:
 
 
 def carried(model: onnx.ModelProto) -> tuple[Carried, ...]:
-    """The caches of a model. Raises UsageError, with what there is, where it has none or one has no output."""
+    """The caches of a model. Raises UsageError, with what there is, where it has none or one has no
+    output."""
     outputs = [each.name for each in model.graph.output]
     found = []
     for each in model.graph.input:
@@ -46,13 +48,13 @@ def carried(model: onnx.ModelProto) -> tuple[Carried, ...]:
         output = next((name for name in wanted if name in outputs), None)
         if output is None:
             raise UsageError(
-                f"input {each.name} is a cache, but no output continues it: there is none of {', '.join(wanted)}"
+                f"input {each.name} is a cache, but no output continues it; there is no {' or '.join(wanted)}"
             )
         found.append(Carried(each.name, output, *axes[0]))
     if not found:
         raise UsageError(
-            "the model takes no cache (an input past_key_values… with an axis past_…), which generating needs; "
-            "export it with past"
+            "the model takes no cache, an input past_key_values… with an axis past_…, which generating "
+            "needs; export it with past"
         )
     return tuple(found)
 
@@ -61,8 +63,9 @@ _PRESENT = ("present", "present_key_values", "present_key")
 
 
 def carrying(graph: Graph, pairs: Sequence[Carried], new: int) -> Graph:
-    """The graph whose caches neither party knows, and whose outputs are the ``new`` rows, under the names of the
-    inputs to which they are added. Of all others the last of several rows is left: it chooses the next token."""
+    """The graph whose caches neither party knows, and whose outputs are the ``new`` rows, under the names of
+    the inputs to which they are added. Of all others the last of several rows is left: it chooses the next
+    token."""
     names = {each.input for each in pairs}
 
     def marked(op: Op) -> Op:

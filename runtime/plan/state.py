@@ -1,8 +1,9 @@
 """Steps that carry values from one program of a connection to the next, as shares that nobody reveals.
 
-A *state* is a value that grows by rows: the keys of a decoder's layer, or its values. Each program of a plan with
-states keeps the rows that it computes behind those that are there, or, if it reads none, begins anew with its own.
-How many there are follows from which programs have run, so both sides know it; what they hold neither does.
+A *state* is a value that grows by rows: the keys of a decoder's layer, or its values. Each program of a plan
+with states keeps the rows that it computes behind those that are there, or, if it reads none, begins anew
+with its own. How many there are follows from which programs have run, so both sides know it; what they hold
+neither does.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Keep(Unary, frozen=True, kw_only=True, tag=True):
 
 @dataclass(frozen=True)
 class States:
-    """What the steps of one plan say of its states: the kind of each, and how many rows of all are read and kept."""
+    """What the steps of one plan say of its states: each one's kind, and the rows that are read and kept."""
 
     kinds: Mapping[str, tuple[Fixed, int, Shape]]
     """Format, axis of the rows, and shape without it."""

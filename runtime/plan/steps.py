@@ -74,8 +74,8 @@ from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 
 __all__ = [
     "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Keep", "Linear",
-    "MatMul", "Maximum", "Multiply", "Output", "Plain", "Public", "Recall", "Rescale", "Reshape", "Scaled", "Slice", "Spline",
-    "Square", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+    "MatMul", "Maximum", "Multiply", "Output", "Plain", "Public", "Recall", "Rescale", "Reshape", "Scaled",
+    "Slice", "Spline", "Square", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
 

@@ -1,9 +1,9 @@
 """Token after token: which program of a plan comes next, what its inputs are, and when it is over.
 
-A plan that generates has programs of two kinds among its lengths. A *prompt* reads no rows and begins anew; it keeps
-as many as it is long, of which padding stands in front. A *step* reads what is kept, up to so many rows, and adds one.
-How many rows there are both sides know; which of them are padding, and the place of a token, the client tells by the
-mask and the positions alone, which are its own.
+A plan that generates has programs of two kinds among its lengths. A *prompt* reads no rows and begins anew;
+it keeps as many as it is long, of which padding stands in front. A *step* reads what is kept, up to so many
+rows, and adds one. How many rows there are both sides know; which of them are padding, and the place of a
+token, the client tells by the mask and the positions alone, which are its own.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Rows:
             row = np.array(rows.get(meaning(spec.name) or "", ()), np.int64)
             if row.size != np.prod(spec.shape):
                 raise BadInput(
-                    f"input {spec.name!r} of shape {spec.shape} is not ids, mask or positions of one row of tokens"
+                    f"input {spec.name!r} of shape {spec.shape} is not ids, mask or positions of one text"
                 )
             feeds[spec.name] = row.reshape(spec.shape)
         return feeds
@@ -66,7 +66,7 @@ class Rows:
 
 
 def longest(plan: Plan, prompt: int) -> int:
-    """How many tokens can follow a prompt of so many. Raises BadInput where no length of the plan holds it."""
+    """How many tokens can follow a prompt of so many. Raises BadInput where the plan does not hold it."""
     held = max(each.states.held for each in plan.lengths)
     rows = _next(plan, 0, prompt).states.added
     return held - rows + 2 if held >= rows else 1
@@ -80,19 +80,20 @@ def decode(
     pick: Callable[[Outputs], int],
     stop: frozenset[int] = frozenset(),
 ) -> Iterator[tuple[int, Answer]]:
-    """Up to ``most`` tokens after ``ids``, to one of ``stop`` and with it; each with the answer that chose it.
+    """Up to ``most`` tokens after ``ids``, to one of ``stop`` and with it; each with its answer.
 
-    ``answer`` runs a program of the plan, one after the other. Raises BadInput, before the first, for a prompt that is
-    too long for the plan, by itself or with ``most`` tokens behind it.
+    ``answer`` runs a program of the plan, one after the other. Raises BadInput, before the first, for a
+    prompt that is too long for the plan, by itself or with ``most`` tokens behind it.
     """
     if not plan.states.added:
         raise BadInput("this plan keeps nothing from run to run; compile the model with --generate")
     if not ids:
         raise BadInput("the prompt has no token")
-    if most > longest(plan, len(ids)):
+    room = longest(plan, len(ids))
+    if most > room:
         raise BadInput(
-            f"{most} tokens after a prompt of {len(ids)} are more than the {longest(plan, len(ids))} that the plan "
-            "has room for; compile with a larger --max-tokens"
+            f"{most} tokens after a prompt of {len(ids)} are more than the {room} that the plan has room for; "
+            "compile with a larger --max-tokens"
         )
     return _decoded(plan, ids, most, answer, pick, stop)
 

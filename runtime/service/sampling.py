@@ -30,8 +30,8 @@ class Sampler:
     def __post_init__(self) -> None:
         if not self.temperature >= 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
             raise BadInput(
-                f"a temperature of {self.temperature}, top-k {self.top_k}, top-p {self.top_p}: the first two are at "
-                "least 0, and top-p lies in (0, 1]"
+                f"a temperature of {self.temperature}, top-k {self.top_k} and top-p {self.top_p}: the first "
+                "two are at least 0, and top-p lies in (0, 1]"
             )
         self._rng = np.random.default_rng(self.seed)
 

@@ -64,7 +64,7 @@ class Server:
 
         Args:
             address: where to listen; port 0 takes any free one, which the log tells.
-            once: return after the first inference.
+            once: return after the first inference; of a plan that generates, after the first client's.
             done: called with the report of each inference.
         """
         self._shelf.there()  # what it takes to open a store, no client should wait for
@@ -77,8 +77,10 @@ class Server:
                     with closing(self.answer(connection)) as outcomes:
                         for outcome in outcomes:
                             done(outcome.report)
-                            if once:
+                            if once and not self.plan.states.added:
                                 return
+                    if once:
+                        return
                 except RuntimeFault as fault:
                     if once:
                         raise

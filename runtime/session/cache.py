@@ -1,4 +1,5 @@
-"""One side's shares of what programs of a connection carry on (`plan.state`): they live as long as it does."""
+"""One side's shares of what programs of a connection carry on (`plan.state`): they live as long as it
+does."""
 
 from __future__ import annotations
 

@@ -104,8 +104,8 @@ def online(
     """The answer, at the client. ``made`` is used up.
 
     ``weights`` are the server's, ``encoded`` the client's own values by the step at which they enter;
-    ``values`` is for who wants to see what is put there. ``cache`` has what earlier programs kept, and gets what
-    this one keeps.
+    ``values`` is for who wants to see what is put there. ``cache`` has what earlier programs kept, and gets
+    what this one keeps.
     """
     cache = Cache() if cache is None else cache
     steps: Sequence[Step] = plan.steps

@@ -104,7 +104,8 @@ class Simulator:
         return simulated
 
     def further(self, plan: Plan, feeds: Feeds, cache: Cache) -> Simulated:
-        """One program of ``plan``, a length of this one, after those that left ``cache``; errors as of `run`."""
+        """One program of ``plan``, a length of this one, after those that left ``cache``; errors as of
+        `run`."""
         simulated = self._walk(plan, [feeds], False, True, cache)
         refuse_wraps(simulated)
         return simulated[0]
