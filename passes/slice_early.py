@@ -46,18 +46,18 @@ def _through(cut: ops.Slice, x: Op, axis: int) -> Op | None:
     last = axis == x.type.rank - 1
     match x:
         case ops.MatMul(a=a, b=b) if axis == x.type.rank - 2:
-            return x.replace((replace(cut, x=a, axes=(a.type.rank - 2,)), b)).named(cut.name)
+            return x.replace((replace(cut, x=a, axes=(a.type.rank - 2,)), b))
         case ops.Reshape(x=y, shape=shape) if y.type.shape[: axis + 1] == shape[: axis + 1]:
-            return ops.Reshape(replace(cut, x=y), cut.type.shape, name=cut.name)
+            return ops.Reshape(replace(cut, x=y), cut.type.shape, name=x.name)
         case ops.Transpose(x=y, perm=perm):
-            return ops.Transpose(replace(cut, x=y, axes=(perm[axis],)), perm, name=cut.name)
+            return ops.Transpose(replace(cut, x=y, axes=(perm[axis],)), perm, name=x.name)
         case ops.Concat(xs=xs, axis=along) if along % x.type.rank != axis:
-            return x.replace(replace(cut, x=each) for each in xs).named(cut.name)
+            return x.replace(replace(cut, x=each) for each in xs)
         case ops.Softmax() | ops.LayerNorm() | ops.RMSNorm() if not last:
             rest = x.operands[1:]
-            return x.replace((replace(cut, x=x.operands[0]), *rest)).named(cut.name)
+            return x.replace((replace(cut, x=x.operands[0]), *rest))
         case _ if isinstance(x, _ELEMENTWISE):
-            return x.replace(_cut(cut, each, axis - x.type.rank) for each in x.operands).named(cut.name)
+            return x.replace(_cut(cut, each, axis - x.type.rank) for each in x.operands)
     return None
 
 

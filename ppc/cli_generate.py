@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -33,9 +33,7 @@ from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.sampling import Sampler
 from ppc.runtime.service.tokens import Words
-
-if TYPE_CHECKING:
-    from ppc.backend.compile import Compiled
+from ppc.runtime.session.connection import Program, predict_cost
 
 Generate = Annotated[
     bool, typer.Option("--generate", help="A decoder with past: token after token, with --max-tokens.")
@@ -50,26 +48,38 @@ PromptLen = Annotated[
 
 
 def for_generation(
-    model: Path,
-    asked: dict[str, Any],
+    asked: dict[str, object],
     emit_onnx: Path | None,
     generate: bool,
     most: int | None,
     prompts: str | None,
-) -> Compiled:
-    """``ppc compile --generate``, from what ``compile`` is asked for."""
+) -> dict[str, object]:
+    """Arguments of `ppc.compile_generation`, from those of `ppc.compile` and the options that are about it."""
     if not generate or most is None:
         raise BadInput("--max-tokens and --prompt-len go with --generate, which needs the first")
-    seq_len, outputs, reveal = (asked.pop(name) for name in ("seq_len", "outputs", "reveal"))
+    rest = dict(asked)
+    seq_len, outputs, reveal = rest.pop("seq_len"), rest.pop("outputs"), rest.pop("reveal")
     if seq_len is not None or emit_onnx is not None:
         raise BadInput("--generate has its lengths by --prompt-len and --max-tokens, and emits no ONNX")
-    if outputs and len(outputs) > 1:
-        raise BadInput(f"--generate has one output, which chooses the next token, not {', '.join(outputs)}")
+    chosen = outputs if isinstance(outputs, tuple) else ()
+    if len(chosen) > 1:
+        raise BadInput(f"--generate has one output, which chooses the next token, not {', '.join(chosen)}")
     told = next(iter(reveal.values()), "value") if isinstance(reveal, dict) else reveal
     lengths = inputs.lengths(prompts, "--prompt-len") or [16]
-    return ppc.compile_generation(
-        model, prompts=lengths, most=most, output=outputs[0] if outputs else None, reveal=told, **asked
-    )
+    return {**rest, "prompts": lengths, "most": most, "output": next(iter(chosen), None), "reveal": told}
+
+
+def show_prices(plan: ppc.Plan) -> None:
+    """What a prompt of each length costs, and a token after so many rows."""
+    for each in plan.lengths:
+        states, cost = each.states, predict_cost(each, Program(further=bool(each.states.held)))
+        what = f"a token after up to {states.held}" if states.held else f"a prompt of up to {states.added}"
+        sizes = [cost.total(phase) for phase in ("offline", "online")]
+        said = ", ".join(
+            f"{phase} {mega(size.server + size.client)} in {size.flights} flights"
+            for phase, size in zip(("offline", "online"), sizes, strict=True)
+        )
+        print(f"{what}: {said}")
 
 
 def generate(

@@ -13,7 +13,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_generate import Generate, MaxTokens, PromptLen, for_generation
+from ppc.cli_generate import Generate, MaxTokens, PromptLen, for_generation, show_prices
 from ppc.cli_options import Json, Labelled, PlanFile, TextFile, TextPairs, Texts, TokenizerFile, Written
 from ppc.cli_results import (
     check_outputs,
@@ -137,7 +137,8 @@ def compile_(
         "guard": _guard(guard, no_guard),
     }
     if generate or max_tokens or prompt_len:
-        compiled = for_generation(model, asked, emit_onnx, generate, max_tokens, prompt_len)
+        asked = for_generation(asked, emit_onnx, generate, max_tokens, prompt_len)
+        compiled = ppc.compile_generation(model, **asked)
     else:
         compiled = ppc.compile(model, **asked, emit_onnx=emit_onnx)
     weights = output.with_suffix(".weights")
@@ -154,6 +155,9 @@ def compile_(
     _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
+    if compiled.plan.states.added:
+        show_prices(compiled.plan)
+        return
     for phase, cost in summary["predicted"].items():
         print(f"{phase:>8}: {mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
 

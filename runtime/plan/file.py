@@ -251,13 +251,13 @@ def _check(plan: Plan, source: str) -> None:
         _check(shorter, source)
     if len({each.hash for each in plan.lengths}) != len(plan.lengths):
         raise BadPlan(f"{source}: two lengths are the same plan")
-    if any(each.states.kinds != plan.states.kinds for each in plan.shorter):
-        raise BadPlan(f"{source}: its lengths carry different states")
     all_weights(plan, source)
     _check_tensors(plan, source)
     if not 1 <= len(plan.steps) <= MAX_STEPS:
         raise BadPlan(f"{source}: {len(plan.steps)} steps, not 1 to {MAX_STEPS}")
-    forms = plan.forms
+    forms, states = plan.forms, plan.states
+    if any(each.states.kinds != states.kinds for each in plan.shorter):
+        raise BadPlan(f"{source}: its lengths carry different states")
     shapes = {w.name: w.shape for w in plan.weights}
     for i, step in enumerate(plan.steps):
         for name, shape in step.weights().items():

@@ -92,10 +92,19 @@ def decode(
     room = longest(plan, len(ids))
     if most > room:
         raise BadInput(
-            f"{most} tokens after a prompt of {len(ids)} are more than the {room} that the plan has room for; "
+            f"{most} tokens after a prompt of {len(ids)} are more than the {room} that the plan holds; "
             "compile with a larger --max-tokens"
         )
     return _decoded(plan, ids, most, answer, pick, stop)
+
+
+def programs(plan: Plan, prompt: int, most: int) -> Iterator[Plan]:
+    """The plans of ``most`` tokens after a prompt of so many, in order: what is carried on decides which."""
+    rows, new = 0, prompt
+    for _ in range(most):
+        length = _next(plan, rows, new)
+        yield length
+        rows, new = rows + length.states.added, 1
 
 
 def _decoded(
@@ -107,8 +116,7 @@ def _decoded(
     stop: frozenset[int],
 ) -> Iterator[tuple[int, Answer]]:
     rows, new = Rows(), ids
-    for _ in range(most):
-        length = _next(plan, len(rows.tokens), len(new))
+    for length in programs(plan, len(ids), most):
         held, added = length.states.held, length.states.added
         found = answer(length, rows.feeds(length.inputs, held, added, new))
         rows.add(added, len(new))

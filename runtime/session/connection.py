@@ -9,7 +9,7 @@ party without a role runs it for its price (`predict_cost`), one that counts wor
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -21,7 +21,7 @@ from ..party.party import Party
 from ..plan.file import Plan, Weights
 from ..plan.free import Encoded
 from .cache import Cache
-from .engines import NOTHING, Ready, checks_ot, resumed
+from .engines import NOTHING, Ready, checks_ot, resumed, standard
 from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
 from .handshake import InferenceTerms, PreparationTerms, Terms, shake
@@ -178,6 +178,12 @@ def predict_cost(plan: Plan, program: Program = FRESH) -> Ledger:
     The ledger is kept for the next who asks, and not to be changed.
     """
     return _predicted(_ByHash(plan), program)
+
+
+def predict_all(plans: Iterable[Plan]) -> list[Ledger]:
+    """The same of inferences that follow one another on one connection."""
+    connection = Connection(Party(None, engines=standard))
+    return [connection.infer(each, InferenceTerms()).ledger for each in plans]
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,7 @@ def test_a_plan_survives_the_disk(tmp_path):
 
 def test_a_plan_of_another_version_is_named_whatever_else_it_holds():
     said = msgspec.to_builtins(tiny_plan()) | {"version": 2, "options": {"seq_len": "16"}, "scale": 12}
-    told = r"^old.bin: written for protocol version 2, this is 5; compile it again$"
+    told = r"^old.bin: written for protocol version 2, this is 6; compile it again$"
     with pytest.raises(BadPlan, match=told):
         decode(msgspec.msgpack.encode(said), "old.bin")
 
