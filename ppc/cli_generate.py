@@ -110,6 +110,9 @@ def generate(
         bool, typer.Option("--simulate", help="In the clear, with the server's weights, and no server.")
     ] = False,
     weights: Weights = None,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Tell each token's seconds and bytes on stderr.")
+    ] = False,
     store: StoreAt = None,
     shape: ShapeAs = None,
     check_ot: CheckOt = False,
@@ -143,15 +146,14 @@ def generate(
             tls=ClientTls(tls_ca) if tls_ca else None,
         )
         tokens = client.generate(ids, most, pick=pick, stop=ends, address=inputs.address(connect))
-    said, rows = _streamed(tokens, words, ends, (lambda piece: None) if as_json else _print)
-    reports = [each["report"] for each in rows if "report" in each]
-    write_report(report, {"tokens": reports})
-    if not as_json:
-        print()
-        _summarise(rows)
+    said, rows = _streamed(tokens, words, ends, None if as_json else _print, say if costs else None)
+    document = {"text": said, "prompt": len(ids), "tokens": rows}
+    write_report(report, document)
+    if as_json:
+        print_json(document)
         return
-    shown = [{key: value for key, value in each.items() if key != "report"} for each in rows]
-    print_json({"text": said, "prompt": len(ids), "tokens": shown})
+    print()
+    _summarise(rows)
 
 
 def _print(piece: str) -> None:
@@ -159,7 +161,11 @@ def _print(piece: str) -> None:
 
 
 def _streamed(
-    tokens: Iterator[tuple[int, Any]], words: Words, ends: frozenset[int], tell: Callable[[str], None]
+    tokens: Iterator[tuple[int, Any]],
+    words: Words,
+    ends: frozenset[int],
+    tell: Callable[[str], None] | None,
+    cost: Callable[[str], None] | None,
 ) -> tuple[str, list[dict[str, Any]]]:
     """The text, told as it comes, and of every token what it was and what it cost."""
     said, ids, rows = "", list[int](), list[dict[str, Any]]()
@@ -171,12 +177,20 @@ def _streamed(
             ledger = answer.done.ledger
             row |= {phase: ledger.total(phase).server + ledger.total(phase).client for phase in PHASES}
         rows.append(row)
+        if cost:
+            cost(f"token {len(rows)}: {seconds:.2f} s, {mega(_bytes(row))}")
         if token not in ends:
             ids.append(token)
             whole = words.text(ids)
-            tell(whole[len(said) :])
+            if tell:
+                tell(whole[len(said) :])
             said = whole
     return said, rows
+
+
+def _bytes(row: Mapping[str, Any]) -> int:
+    """Of all phases, both ways."""
+    return sum(row.get(phase, 0) for phase in PHASES)
 
 
 def _summarise(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -184,7 +198,7 @@ def _summarise(rows: Sequence[Mapping[str, Any]]) -> None:
     for what, some in (("the first token", rows[:1]), ("each further one", rows[1:])):
         if some:
             seconds = sum(each["seconds"] for each in some) / len(some)
-            sizes = [sum(each.get(phase, 0) for phase in PHASES) for each in some]
+            sizes = [_bytes(each) for each in some]
             online = sum(each.get("online", 0) for each in some) / len(some)
             cost = f", {mega(sum(sizes) / len(some))}, {mega(online)} of it online" if any(sizes) else ""
             say(f"{what}: {seconds:.2f} s{cost}")

@@ -66,7 +66,10 @@ class Rows:
 
 
 def longest(plan: Plan, prompt: int) -> int:
-    """How many tokens can follow a prompt of so many. Raises BadInput where the plan does not hold it."""
+    """How many tokens can follow a prompt of so many. Raises BadInput where the plan does not hold it, or does
+    not generate."""
+    if not plan.states.added:
+        raise BadInput("this plan keeps nothing from run to run; compile the model with --generate")
     held = max(each.states.held for each in plan.lengths)
     rows = _next(plan, 0, prompt).states.added
     return held - rows + 2 if held >= rows else 1
@@ -85,8 +88,6 @@ def decode(
     ``answer`` runs a program of the plan, one after the other. Raises BadInput, before the first, for a
     prompt that is too long for the plan, by itself or with ``most`` tokens behind it.
     """
-    if not plan.states.added:
-        raise BadInput("this plan keeps nothing from run to run; compile the model with --generate")
     if not ids:
         raise BadInput("the prompt has no token")
     room = longest(plan, len(ids))
