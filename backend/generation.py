@@ -20,9 +20,9 @@ from ppc.backend.reveal import VALUE, argmaxes
 from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.graph import Graph
 from ppc.frontend.ir.reference import evaluate
-from ppc.frontend.read.past import Carried, carried, carrying
 from ppc.frontend.read.load import Told, load_told
 from ppc.frontend.read.model import read_model
+from ppc.frontend.read.past import Carried, carried, carrying
 from ppc.frontend.read.run import Runner
 from ppc.passes.calibrate import BLIND_MARGIN
 from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings

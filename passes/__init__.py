@@ -28,6 +28,7 @@ from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu
 from ppc.passes.fuse_softmax import fuse_softmax
+from ppc.passes.group_queries import group_queries
 from ppc.passes.hoist_mask import hoist_mask
 from ppc.passes.legal import check_legal
 from ppc.passes.legalise import legalise
@@ -133,6 +134,12 @@ def _clamped(s: State) -> State:
     return replace(s, graph=clamp_mask(s.graph, s.ranges, fit), notes=notes)
 
 
+def _grouped(s: State) -> State:
+    new = group_queries(s.graph)
+    watched = {new[op]: held for op, held in s.watched.items()}
+    return replace(s, graph=s.graph.mapped(new), watched=watched)
+
+
 def _assign(s: State) -> State:
     options = s.options
     fixed = assign_scale(s.graph, s.ranges, options.precision, guard=options.guard, carried=options.carried)
@@ -229,6 +236,7 @@ PIPELINE: tuple[Stage, ...] = (
         lambda s: replace(s, graph=check_range(s.fixed)),
         data=True,
     ),
+    Stage("group_queries", "heads that share a key are rows of one product", _grouped, data=True),
 )
 
 

@@ -127,6 +127,7 @@ LEGAL: dict[str, Legal] = {
     "calibrate_values": _APPROXIMATE,
     "assign_scale": _FIXED,
     "check_range": _FIXED,
+    "group_queries": _FIXED,
 }
 """By the name of the stage, in the order of ``PIPELINE``."""
 

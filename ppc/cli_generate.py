@@ -54,7 +54,7 @@ def for_generation(
     most: int | None,
     prompts: str | None,
 ) -> dict[str, object]:
-    """Arguments of `ppc.compile_generation`, from those of `ppc.compile` and the options that are about it."""
+    """Arguments of `ppc.compile_generation`, from those of `ppc.compile` and the options about it."""
     if not generate or most is None:
         raise BadInput("--max-tokens and --prompt-len go with --generate, which needs the first")
     rest = dict(asked)

@@ -66,8 +66,10 @@ class Rows:
 
 
 def longest(plan: Plan, prompt: int) -> int:
-    """How many tokens can follow a prompt of so many. Raises BadInput where the plan does not hold it, or does
-    not generate."""
+    """How many tokens can follow a prompt of so many.
+
+    Raises BadInput where the plan does not hold it, or does not generate.
+    """
     if not plan.states.added:
         raise BadInput("this plan keeps nothing from run to run; compile the model with --generate")
     held = max(each.states.held for each in plan.lengths)

@@ -1,4 +1,4 @@
-"""`ppc compile --generate`, `ppc generate` and `ppc run` as a user has them, and every way in which they end."""
+"""`ppc compile --generate`, `ppc generate` and `ppc run` as a user has them, and how they end."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_draws_by_a_seed(folder):
 
 
 def test_ctrl_c_at_the_client_ends_it_and_the_server_goes_on(decoder, folder):
-    with serving(folder / "plan.bin") as (server, address):
+    with serving(folder / "plan.bin") as (_, address):
         client = Running(*asked(folder, "--connect", address, "--max-tokens", MOST, "--costs"))
         client.said("token 2")
         os.killpg(client.process.pid, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""A seeded decoder of two small layers with past, compiled to generate, and what floats say follows a prompt."""
+"""A seeded decoder of two small layers, compiled to generate, and what floats say follows a prompt."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.ops import Input
 from ppc.frontend.ir.owners import Owners
 from ppc.frontend.ir.reference import evaluate
-from ppc.frontend.read.past import Carried, carried, carrying
 from ppc.frontend.read.load import load
+from ppc.frontend.read.past import Carried, carried, carrying
 
 
 def model(inputs, outputs):
