@@ -137,8 +137,8 @@ def compile_(
         "guard": _guard(guard, no_guard),
     }
     if generate or max_tokens or prompt_len:
-        asked = for_generation(asked, emit_onnx, generate, max_tokens, prompt_len)
-        compiled = ppc.compile_generation(model, **asked)
+        generation: dict[str, Any] = {**for_generation(asked, emit_onnx, generate, max_tokens, prompt_len)}
+        compiled = ppc.compile_generation(model, **generation)
     else:
         compiled = ppc.compile(model, **asked, emit_onnx=emit_onnx)
     weights = output.with_suffix(".weights")
