@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,11 @@ from ppc.backend.choose import BYTE_PRICE
 from ppc.backend.compile import Compiled, Guard, Lengths, Samples, cut, refusing
 from ppc.backend.reveal import VALUE, argmaxes
 from ppc.frontend.errors import UsageError
-from ppc.frontend.ir.graph import Graph
+from ppc.frontend.ir.graph import Graph, Input, IRError
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.read.load import Told, load_told
 from ppc.frontend.read.model import read_model
-from ppc.frontend.read.past import Carried, carried, carrying
+from ppc.frontend.read.past import Carried, carried, carrying, known
 from ppc.frontend.read.run import Runner
 from ppc.passes.calibrate import BLIND_MARGIN
 from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings
@@ -38,6 +38,12 @@ Feeds = dict[str, NDArray[Any]]
 
 SMALLEST = 32
 """Rows that a step of the smallest cache reads, its own among them."""
+
+PLACES = 4
+"""In a text at which a step is calibrated."""
+
+MOVED = 1
+"""Places by which a prompt is moved; that padding moves it further is checked with each length."""
 
 CLOSE = 1e-3
 """Of a logit's standard deviation: how far floats may lie apart that are computed in another order."""
@@ -72,6 +78,7 @@ def compile_generation(
     lengths = sorted(set(prompts))
     total = lengths[-1] + most - 1
     traces = reader.traces(total, calibrate)
+    reader.count_rows(traces[0], lengths[-1])
     wanted = passes.Options(
         profile=profile,
         max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
@@ -85,9 +92,12 @@ def compile_generation(
     for new, past in [*((each, 0) for each in reversed(lengths)), *reversed(steps)]:
         told = reader.told(new, past)
         reader.compare(told.graph, traces, new, past)
-        filled = [_filled(i, len(traces), new + past) for i in range(len(traces))]
-        samples = [each.feeds(told.graph, new, past, n) for each, n in zip(traces, filled, strict=True)]
-        options = Options(seq_len=new, dims=reader.sizes(past), byte_price=byte_price)
+        samples = [
+            trace.feeds(told.graph, new, past, count)
+            for i, trace in enumerate(traces)
+            for count in _filled(i, new, past)
+        ]
+        options = Options(seq_len=new, dims=reader.sizes(past), byte_price=byte_price, places=reader.places)
         chosen_alone = argmaxes(told.graph, {reader.output: reveal})
         rows = {each.input: each.axis for each in reader.caches}
         found.add(told, options, samples, reader.again(new, past), argmaxes=chosen_alone, carried=rows)
@@ -96,9 +106,17 @@ def compile_generation(
     return found.merged([*found.compiled[: len(lengths)][::-1], *found.compiled[len(lengths) :][::-1]])
 
 
-def _filled(sample: int, of: int, whole: int) -> int:
-    """How many tokens a sample has: every second one all of them, the others from few to most."""
-    return whole if sample % 2 == 0 else max(1, whole * sample // of)
+def _filled(sample: int, new: int, past: int) -> list[int]:
+    """How many tokens there are where a sample is taken: of a prompt every second time all that it holds,
+    else fewer; of a step, which shows one token where a prompt shows many, at several places."""
+    whole = new + past
+    if not past:
+        return [whole if sample % 2 == 0 else 1 + sample * 7 % whole]
+    return sorted({whole, *(1 + (sample + each * whole // PLACES) % whole for each in range(1, PLACES))})
+
+
+def _counts(given: Input) -> bool:
+    return meaning(given.name) == "places"
 
 
 def _sizes(least: int, total: int) -> list[int]:
@@ -131,7 +149,7 @@ class Trace:
         before = max(0, min(past, most - 1))
         given = self.ids[before : before + min(new, most - before)]
         specs = [InputSpec(each.name, each.shape, "int") for each in graph.inputs if not each.carried]
-        feeds = Rows([True] * before, before).feeds(specs, past, new, given)
+        feeds = Rows([True] * before).feeds(specs, past, new, given)
         for each in graph.inputs:
             if each.carried:
                 axis = self.axes[each.name]
@@ -157,6 +175,22 @@ class _Decoder:
             )
         self.output = output or others[0]
         self._outputs = (self.output, *(each.output for each in self.caches))
+        self.places: Literal["tokens", "rows"] = "tokens"
+
+    def count_rows(self, trace: Trace, new: int) -> None:
+        """Whether places may count rows: all of a prompt's moved by some, it says the same."""
+        graph = self.told(new, 0).graph
+        feeds = trace.feeds(graph, new, 0, new)
+        moved = {name: x + MOVED if meaning(name) == "places" else x for name, x in feeds.items()}
+        if not any(map(_counts, graph.inputs)):
+            return
+        try:
+            here, there = (evaluate(graph, each)[self.output] for each in (feeds, moved))
+        except IRError:  # of places beyond a table
+            return
+        if np.abs(here - there).max() <= CLOSE * (here.std() or 1.0):
+            log.info("places count rows: the model knows distances alone, and a prompt's places are public")
+            self.places = "rows"
 
     def sizes(self, past: int) -> dict[str, int]:
         """Sizes of axes by name, with so many rows in the caches."""
@@ -172,6 +206,8 @@ class _Decoder:
         with refusing(self.again(new, past)):
             told = load_told(self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
             graph = carrying(told.graph, self.caches, new)
+            if self.places == "rows" and not past:
+                graph = known(graph, {each: np.arange(new) for each in graph.inputs if _counts(each)})
             feasible(graph)
         return Told(graph, told.opened, told.axes)
 

@@ -347,6 +347,13 @@ def _mul(state: Lowering, op: ops.Mul) -> int:
             left = _broadcast(state, state.value(a), op.type.shape)
             w = integers(b.value, fixed(b))
             w = w.reshape((1,) * (op.type.rank - w.ndim) + w.shape)
+            if not b.secret:
+                factors = tuple(int(each) for each in w.ravel())
+                return state.put(
+                    steps.TimesPublic(
+                        name=op.name, x=left, factors=factors, shape=w.shape, scale=fixed(b).scale
+                    )
+                )
             return state.put(
                 steps.Scaled(
                     name=op.name, x=left, weight=state.weight(b.name, w), shape=w.shape,

@@ -12,10 +12,9 @@ reads them. They are truncated straight into the largest ring that some reader n
 free.
 
 What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with
-one. So is what earlier runs have left, in the format that the graph which leaves it has settled: with bits to
-spare, since another graph may read it in a larger ring, and a smaller one is had for free. It is joined to
-what is new and moved about, but never cut as a whole, which would cost a truncation of all of it in every
-run.
+one. So is what earlier runs have left, in the format that the graph which leaves it has settled: in a wide
+ring, since smaller ones are had for free. It is joined to what is new and moved about, but never cut as a
+whole, which would cost a truncation of all of it in every run.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ from ppc.passes.ranges import SLACK, Range, Ranges
 from ppc.passes.watched import ROOM, SCORES, is_watched, roomy
 from ppc.runtime.base.ring import MAX_BITS, Fixed
 
-SPARE = 4
-"""Bits of a ring beyond those that are needed where a value is left for another graph."""
+WIDEST = 48
+"""The ring in which a value is left for another graph: no product reads it in a larger one."""
 
 _FINEST = 24
 """No value is kept finer than this, however small it is."""
@@ -269,14 +268,14 @@ class _Formats:
 
     def _ring(self, op: Op) -> None:
         asked = max((self.asked(op, user) for user in self.users[op]), default=0)
-        if self.results.get(op) in self.carried:
-            asked += SPARE
         home = max(asked, self.need(op, self.home[op]))
         if isinstance(op, ops.ReduceMax):
             ring = self.compared(op)
             home = ring if asked <= ring else home
         elif self.home[op] < self.raw[op] or _shrinks(op):
             ring = self.need(op, self.raw[op])
+            if self.results.get(op) in self.carried:
+                home = max(home, WIDEST)
         else:
             ring = home = max(home, self.need(op, self.raw[op]))
         if max(ring, home) > MAX_BITS:

@@ -9,14 +9,17 @@ continuation has the same name behind the first word:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from ppc.frontend.errors import UsageError
-from ppc.frontend.ir.graph import Graph, Input, Op, rebuild
-from ppc.frontend.ir.ops import Slice
+from ppc.frontend.ir.graph import Graph, Input, Op, rebuild, walk
+from ppc.frontend.ir.ops import Const, Slice
 from ppc.frontend.read.axes import is_cache
 
 
@@ -75,6 +78,18 @@ def carrying(graph: Graph, pairs: Sequence[Carried], new: int) -> Graph:
     rows = {each.input: _last(outputs.pop(each.output), each.axis, new) for each in pairs}
     told = {name: _last(op, 1, 1) if op.type.rank == 3 else op for name, op in outputs.items()}
     return rebuild(replace(graph, outputs={**told, **rows}), marked)
+
+
+def known(graph: Graph, values: Mapping[Input, NDArray[Any]]) -> Graph:
+    """The graph with numbers that both may know in place of inputs, in the shape that these have."""
+    new: dict[Op, Op] = {}
+    for op in walk(graph):
+        if isinstance(op, Input) and op in values:
+            new[op] = Const(np.broadcast_to(values[op], op.shape))
+        else:
+            new[op] = op.replace(new[each] for each in op.operands)
+    inputs = tuple(each for each in graph.inputs if each not in values)
+    return replace(graph, inputs=inputs, outputs={name: new[op] for name, op in graph.outputs.items()})
 
 
 def _last(op: Op, axis: int, count: int) -> Op:

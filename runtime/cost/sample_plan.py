@@ -170,6 +170,7 @@ def _free(b: _Builder, shape: Shape) -> None:
     b.put(steps.Weight(weight=b.weight(*shape), num=NUM, shape=shape))
     b.put(steps.Add(a=x, b=x))
     b.put(steps.TimesInteger(x=x, factor=3))
+    b.put(steps.TimesPublic(x=x, factors=(3,) * cols, shape=(1, cols), scale=0))
     b.put(steps.Sum(x=x, axes=(1,)))
     b.put(steps.Reshape(x=x, shape=(rows * cols,)))
     b.put(steps.Transpose(x=x, order=(1, 0)))
@@ -177,6 +178,8 @@ def _free(b: _Builder, shape: Shape) -> None:
     b.put(steps.Slice(x=x, cuts=((0, rows, 1), (0, max(1, cols // 2), 1))))
     b.put(steps.Take(x=x, axis=1, places=tuple(range(cols))))
     b.put(steps.Concat(parts=(x, x), axis=1))
+    b.put(steps.Recall(state=f"rows{x}", num=NUM, shape=shape, axis=0))
+    b.put(steps.Keep(x=x, state=f"rows{x}", axis=0))
     last = b.put(steps.Output(x=x))
     b.outputs.append(OutputSpec(f"out{last}", last, shape))
     if prod(shape) <= 1024:

@@ -41,11 +41,14 @@ INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs."""
+    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs; of one that
+    generates, whether places count tokens or, where that makes no difference, rows with padding among
+    them."""
 
     seq_len: int | None = None
     dims: dict[str, int] = msgspec.field(default_factory=dict)
     byte_price: float
+    places: Literal["tokens", "rows"] = "tokens"
 
     def __post_init__(self) -> None:
         for n in (*self.dims.values(), *([] if self.seq_len is None else [self.seq_len])):

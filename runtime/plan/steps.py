@@ -64,6 +64,7 @@ from .free import (
     Sum,
     Take,
     TimesInteger,
+    TimesPublic,
     Transpose,
     Weight,
 )
@@ -75,7 +76,8 @@ from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 __all__ = [
     "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Keep", "Linear",
     "MatMul", "Maximum", "Multiply", "Output", "Plain", "Public", "Recall", "Rescale", "Reshape", "Scaled",
-    "Slice", "Spline", "Square", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+    "Slice", "Spline", "Square", "Step", "Sum", "Take", "TimesInteger", "TimesPublic", "Transpose", "Weight",
+    "fits",
 ]  # fmt: skip
 
 
@@ -348,7 +350,7 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 
 AnyStep = (
     Encode | Weight | Public | Linear | MatMul | Square | Multiply | Scaled | Rescale | Spline | Maximum
-    | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
+    | Add | TimesInteger | TimesPublic | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
     | Recall | Keep | Output | Guard
 )  # fmt: skip
 

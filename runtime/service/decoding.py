@@ -3,14 +3,16 @@
 A plan that generates has programs of two kinds among its lengths. A *prompt* reads no rows and begins anew;
 it keeps as many as it is long, of which padding stands in front. A *step* reads what is kept, up to so many
 rows, and adds one. How many rows there are both sides know; which of them are padding, and the place of a
-token, the client tells by the mask and the positions alone, which are its own.
+token, the client tells by the mask and the positions alone, which are its own. To a model that knows but
+distances a place may as well be the row's number: a prompt's are public then, and turning by them costs
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -29,10 +31,10 @@ Answer = TypeVar("Answer", bound=Answered)
 
 @dataclass(repr=False)
 class Rows:
-    """What the client knows of the rows that are kept: which are tokens, and the place of the next."""
+    """What the client knows of the rows that are kept: which are tokens, and what places count."""
 
     tokens: list[bool] = field(default_factory=list)
-    place: int = 0
+    counting: Literal["tokens", "rows"] = "tokens"
 
     def __repr__(self) -> str:
         return f"Rows({len(self.tokens)}, <secret>)"
@@ -43,10 +45,11 @@ class Rows:
         Raises BadInput for an input that does not come of tokens.
         """
         padding = added - len(ids)
+        place = len(self.tokens) + padding if self.counting == "rows" else sum(self.tokens)
         rows = {
             "ids": [*[0] * padding, *ids],
             "mask": [*self.tokens, *[0] * (held - len(self.tokens) + padding), *[1] * len(ids)],
-            "places": [*[0] * padding, *range(self.place, self.place + len(ids))],
+            "places": [*[0] * padding, *range(place, place + len(ids))],
             "types": [0] * added,
         }
         feeds = {}
@@ -62,7 +65,6 @@ class Rows:
     def add(self, added: int, count: int) -> None:
         """A program has kept ``added`` rows, of which the last ``count`` are tokens."""
         self.tokens += [False] * (added - count) + [True] * count
-        self.place += count
 
 
 def longest(plan: Plan, prompt: int) -> int:
@@ -118,7 +120,7 @@ def _decoded(
     pick: Callable[[Outputs], int],
     stop: frozenset[int],
 ) -> Iterator[tuple[int, Answer]]:
-    rows, new = Rows(), ids
+    rows, new = Rows(counting=plan.options.places), ids
     for length in programs(plan, len(ids), most):
         held, added = length.states.held, length.states.added
         found = answer(length, rows.feeds(length.inputs, held, added, new))

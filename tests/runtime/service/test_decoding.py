@@ -47,6 +47,13 @@ def test_rows_of_padding_and_those_to_come_are_masked():
     assert row(feeds, "position_ids") == [2, 3, 4]
 
 
+def test_places_may_count_rows():
+    rows = Rows(counting="rows")
+    assert row(rows.feeds(SPECS, 5, 3, [7, 8]), "position_ids") == [0, 1, 2]
+    rows.add(3, 2)
+    assert row(rows.feeds(SPECS, 5, 3, [9, 9, 9]), "position_ids") == [3, 4, 5]
+
+
 def test_an_input_that_is_of_no_text_is_refused():
     for spec in (InputSpec("pixels", (1, 3), "float"), InputSpec("attention_mask", (8, 8), "int")):
         with pytest.raises(BadInput, match=f"{spec.name!r} of shape"):
@@ -54,7 +61,7 @@ def test_an_input_that_is_of_no_text_is_refused():
 
 
 def test_printing_what_is_known_of_rows_tells_no_token():
-    assert repr(Rows([True, False], 1)) == "Rows(2, <secret>)"
+    assert repr(Rows([True, False])) == "Rows(2, <secret>)"
 
 
 def test_a_plan_without_states_generates_nothing():
