@@ -1,4 +1,4 @@
-"""The decoders of `architectures.py` with past: caches in, caches and the new rows out, as optimum names them.
+"""The decoders of `architectures.py` with past: caches in, caches and new rows out, as optimum names them.
 
 python models/with_past.py llama decoder.onnx
 """

@@ -171,7 +171,9 @@ class TimesPublic(Unary, frozen=True, kw_only=True, tag=True):
     def infer(self, x: Form) -> Form:
         if prod(self.shape) != len(self.factors):
             raise ValueError(f"{len(self.factors)} factors for shape {self.shape}")
-        if len(self.shape) != len(x.shape) or tuple(np.broadcast_shapes(x.shape, self.shape)) != x.shape:
+        if len(self.shape) != len(x.shape) or any(
+            n not in (1, d) for n, d in zip(self.shape, x.shape, strict=True)
+        ):
             raise ValueError(f"factors of shape {self.shape} do not repeat to {x.shape}")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
 

@@ -223,3 +223,20 @@ def test_of_a_label_its_place_is_all_that_is_revealed():
     assert plan.forms[plan.outputs[0].value].num == Fixed(3)
     want = fixed.evaluate(Graph((x,), {"y": y}), {"x": X})["y"].argmax(axis=-1)
     assert np.array_equal(next(iter(simulate(plan, weights, {"x": X}).values()))[:, 0], want)
+
+
+def test_a_public_factor_for_every_column_is_free():
+    x, value = shared()
+    told = agrees(x, ops.Mul(value, weight(4, secret=False)))
+    assert "TimesPublic" in told
+    assert "Scaled" not in told
+    assert "Scaled" in agrees(x, ops.Mul(value, weight(4)))
+
+
+@pytest.mark.parametrize(
+    ("factors", "shape", "why"),
+    [((1, 2), (3,), "2 factors"), ((1, 2), (2,), "do not repeat"), ((1, 2, 3), (1, 3), "do not repeat")],
+)
+def test_public_factors_that_do_not_fit_are_refused(factors, shape, why):
+    with pytest.raises(ValueError, match=why):
+        steps.TimesPublic(x=0, factors=factors, shape=shape, scale=1).infer(steps.Form(F, (2, 4)))
