@@ -22,7 +22,7 @@ from ppc.passes.errors import RangeError, place, weightless
 from ppc.passes.owners import owners
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import MAX_ELL, Product
+from ppc.runtime.he.product import Product
 from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Bound, InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
@@ -235,11 +235,6 @@ _COARSER = "Allow a larger --max-error, or scale its operands down in the model"
 
 
 def _product(state: Lowering, op: ops.MatMul) -> int:
-    if fixed(op).bits > MAX_ELL:
-        raise RangeError(
-            f"{place(op)} needs a ring of {fixed(op).bits} bits, more than the {MAX_ELL} of a product under "
-            f"encryption. {_COARSER}"
-        )
     try:
         if op in state.merged:
             _linear_group(state, state.merged[op])

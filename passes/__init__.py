@@ -331,7 +331,7 @@ def _accurate(reals: _Reals, options: Options) -> tuple[Precision, tuple[str, ..
     except AccuracyError as fault:
         if options.insist:
             raise
-        return options.precision, (str(fault),)
+        return fault.best or options.precision, (str(fault),)
     return found, ()
 
 

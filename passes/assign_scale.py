@@ -38,7 +38,7 @@ from ppc.passes.watched import ROOM, SCORES, is_watched, roomy
 from ppc.runtime.base.ring import MAX_BITS, Fixed
 
 WIDEST = 48
-"""The ring in which a value is left for another graph: no product reads it in a larger one."""
+"""Bits of the largest ring of a product under encryption; in which a value is left for another graph, too."""
 
 _FINEST = 24
 """No value is kept finer than this, however small it is."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import BadInput
 from ..plan.file import InputSpec, Plan
-from ..session.inputs import naming
+from ..session.inputs import naming, once
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -51,6 +51,7 @@ def tokenize_all(
     """
     if pairs is not None and len(pairs) != len(texts):
         raise BadInput(f"{len(texts)} texts and {len(pairs)} pairs; each text wants one, or none has one")
+    once(plan)
     encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
     encoded = []
     for i, text in enumerate(texts):

@@ -55,6 +55,12 @@ def enter(plan: Plan, local: Sequence[Local]) -> dict[int, Encoded]:
     }
 
 
+def once(plan: Plan) -> None:
+    """Raises BadInput for a plan that one inference is not all of."""
+    if plan.states.added:
+        raise BadInput("this plan generates, token after token; use `ppc generate`")
+
+
 def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]:
     """The shortest of the plan's lengths that holds ``feeds``, and the feeds padded to it with zeros.
 
@@ -64,8 +70,7 @@ def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]
 
     Raises BadInput, naming the input and the lengths, where none of several lengths fits.
     """
-    if plan.states.added:
-        raise BadInput("this plan generates, token after token; use `ppc generate`")
+    once(plan)
     mask = next((spec for spec in plan.inputs if "mask" in spec.name), None)
     if not plan.shorter:
         return plan, dict(feeds) if mask is None else _padded_as(mask, plan, feeds)
