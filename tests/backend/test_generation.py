@@ -61,6 +61,12 @@ def test_nothing_is_revealed_but_the_last_row_of_logits(decoder):
         assert [(out.name, out.shape) for out in each.outputs] == [("logits", (1, 1, 96))]
 
 
+def test_who_sees_what_says_what_is_kept(decoder):
+    seen = {row["value"]: row["seen_by"] for row in ppc.summary(decoder.compiled.plan)["who_sees_what"]}
+    assert seen["4 states, which grow by a row a token"] == "nobody (shares)"
+    assert seen["number of tokens, and when each is asked for"] == "both"
+
+
 def test_the_likeliest_token_alone(decoder):
     plan = ppc.compile_generation(decoder.model, prompts=[4], most=2, reveal="argmax")
     said = list(np.arange(4))

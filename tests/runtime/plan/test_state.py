@@ -5,36 +5,14 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from states import HELD, F, keep, plan, public, recall
 
 from ppc.runtime.base.errors import BadPlan
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.party.party import Party
 from ppc.runtime.plan import steps
-from ppc.runtime.plan.file import Options, OutputSpec, Plan, decode
+from ppc.runtime.plan.file import decode
 from ppc.runtime.plan.state import States
-
-F = Fixed(20, 4)
-HELD = 3
-
-
-def recall(state="k", shape=(2, HELD), axis=1, num=F):
-    return steps.Recall(state=state, num=num, shape=shape, axis=axis)
-
-
-def keep(x, state="k", axis=1):
-    return steps.Keep(x=x, state=state, axis=axis)
-
-
-def public(shape=(2, 1), num=F):
-    return steps.Public(values=(1,) * int(np.prod(shape)), num=num, shape=shape)
-
-
-def plan(*program, **more):
-    done = (*program, steps.Output(x=0, name="y"))
-    return Plan(
-        model="m", profile="exact", options=Options(byte_price=1e-7), inputs=(), weights=(), local=(),
-        steps=done, outputs=(OutputSpec("y", len(program), (2 * HELD,)),), **more,
-    )  # fmt: skip
 
 
 def test_what_is_read_and_kept_is_told_with_its_kind():

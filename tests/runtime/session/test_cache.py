@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from decoder import PROMPT
+from states import HELD, keep, plan, public, recall
 
 from ppc.runtime.base.errors import PeerMismatch
 from ppc.runtime.base.ring import Fixed
@@ -48,17 +48,16 @@ def test_printing_it_shows_no_row():
     assert "123456" not in repr(cache)
 
 
-@pytest.mark.long
-def test_a_prompt_begins_anew_and_a_step_needs_room(decoder):
-    prompt, _, step = decoder.compiled.plan.lengths
+def test_a_prompt_begins_anew_and_a_step_needs_room():
+    prompt, step = plan(public((2, HELD)), keep(0)), plan(recall(), public(), keep(1))
     cache = Cache()
-    for _ in range(step.states.held):
+    for each in (prompt, step):
+        cache.open(each)
+        cache.close(each)
+    assert cache.rows == HELD + 1
+    with pytest.raises(PeerMismatch, match=f"{HELD} rows at most, and {HELD + 1}"):
         cache.open(step)
-        cache.close(step)
-    cache.open(step)
-    cache.close(step)
-    with pytest.raises(PeerMismatch, match=f"{step.states.held} rows at most, and {step.states.held + 1}"):
-        cache.open(step)
+    cache.keep(KEEP, rows(1))
     cache.open(prompt)
     assert cache.rows == 0
-    assert len(PROMPT) > prompt.states.added
+    assert cache.recalled(RECALL) == [None]
