@@ -64,13 +64,13 @@ def compile_generation(
     guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
 ) -> Compiled:
-    """Compile a decoder with past to generate up to ``most`` tokens after prompts of up to ``prompts``
-    tokens.
+    """Compile a decoder with past to generate up to ``most`` tokens after a prompt of ``prompts`` tokens.
 
     Args:
-        output: the one that chooses the next token, where there are several beside the caches. calibrate:
-        prompts with what may follow them, as long as the longest prompt and ``most`` together; texts, or
-            inputs of the model with an empty cache.
+        prompts: lengths, of which a client takes the shortest that holds its prompt.
+        output: the one that chooses the next token, where there are several beside the caches.
+        calibrate: texts, or inputs of the model with an empty cache, as long as the longest prompt and
+            ``most`` together.
 
     Others, and errors, as of `compile_model`.
     """
@@ -120,8 +120,7 @@ def _counts(given: Input) -> bool:
 
 
 def _sizes(least: int, total: int) -> list[int]:
-    """Rows of keys that steps read: powers of two from what the shortest prompt needs, and at last
-    ``total``."""
+    """Rows of keys that steps read: powers of two, from what the shortest prompt needs, and ``total``."""
     size = SMALLEST
     while size < least:
         size *= 2
@@ -134,8 +133,7 @@ def _sizes(least: int, total: int) -> list[int]:
 
 @dataclass(frozen=True, repr=False)
 class Trace:
-    """A text as floats compute it: its tokens, the rows that they leave (axis by ``axes``), and a row of
-    logits each."""
+    """A text as floats compute it: its tokens, the rows that they leave along ``axes``, and their logits."""
 
     ids: list[int]
     rows: Mapping[str, NDArray[Any]]
@@ -212,8 +210,7 @@ class _Decoder:
         return Told(graph, told.opened, told.axes)
 
     def traces(self, total: int, calibrate: Samples | None) -> list[Trace]:
-        """Texts of up to ``total`` tokens through the model at once; of random tokens where none are
-        given."""
+        """Texts of up to ``total`` tokens through the model at once; random ones where none are given."""
         graph = load_told(self._model, seq_len=total, dims=self._dims, outputs=[self.output]).graph
         samples = cut(graph, calibrate)
         if samples is None:

@@ -31,7 +31,7 @@ NEW = "sequence_length"
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a model; ``theta`` is of its rotary positions, ``words`` are the rows of its table."""
+    """Of a model; ``theta`` is of its rotary positions."""
 
     layers: int
     width: int
