@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -75,16 +75,28 @@ class Server:
                 connection, peer = listener.accept()
                 try:
                     with closing(self.answer(connection)) as outcomes:
+                        if self.plan.states.added:
+                            self._generate(outcomes, done)
+                            if once:
+                                return
+                            continue
                         for outcome in outcomes:
                             done(outcome.report)
-                            if once and not self.plan.states.added:
+                            if once:
                                 return
-                    if once:
-                        return
                 except RuntimeFault as fault:
                     if once:
                         raise
                     log.warning("inference for %s failed: %s", peer[0], fault)
+
+    def _generate(self, outcomes: Iterator[Outcome], done: Callable[[Report], None]) -> None:
+        """All tokens of one client, and then their reports: reckoning one would keep the next token waiting."""
+        told: list[Outcome] = []
+        try:
+            told.extend(outcomes)
+        finally:
+            for outcome in told:
+                done(outcome.report)
 
     def answer(self, connection: socket.socket) -> Generator[Outcome, None, None]:
         """The inferences that a client asks for over a connected socket, which is closed at the end."""
