@@ -90,7 +90,7 @@ class Server:
                     log.warning("inference for %s failed: %s", peer[0], fault)
 
     def _generate(self, outcomes: Iterator[Outcome], done: Callable[[Report], None]) -> None:
-        """All tokens of one client, and then their reports: reckoning one would keep the next token waiting."""
+        """All tokens of one client, then their reports: reckoning one would keep the next token waiting."""
         told: list[Outcome] = []
         try:
             told.extend(outcomes)
