@@ -1,9 +1,10 @@
-"""How often a plan that generates says what floats say: its likeliest token, by the simulator, beside ONNX Runtime's.
+"""How often a plan that generates says what floats say: its likeliest token, by the simulator.
 
-    python benchmarks/greedy.py plan.bin model.onnx tokenizer.json texts.txt [--tokens 16] [--prompt 16] [--count 8]
+    python benchmarks/greedy.py plan.bin model.onnx tokenizer.json texts.txt [--tokens 16] [--count 8]
 
-Each line of the texts is cut to a prompt, and goes on with ONNX Runtime's token, whatever the plan says. Where they
-differ, by how much ONNX Runtime prefers its own is told beside the plan's error, both in parts of the logits' spread.
+Each line of the texts is cut to a prompt, and goes on with ONNX Runtime's token, whatever the plan says.
+Where they differ, by how much ONNX Runtime prefers its own is told beside the plan's error, both in parts of
+the logits' spread.
 """
 
 from __future__ import annotations
@@ -64,9 +65,8 @@ def main() -> None:
             pass
         print(f"{sum(floats.same)} of {len(floats.same)}  {tokenizer.decode(floats.ids[len(ids) :])!r}")
         same, errors = same + floats.same, errors + floats.errors
-    print(
-        f"{sum(same)} of {len(same)}; errors {np.median(errors):.3f} in the median, {max(errors):.3f} at worst"
-    )
+    usual, worst = np.median(errors), max(errors)
+    print(f"{sum(same)} of {len(same)}; errors {usual:.3f} in the median, {worst:.3f} at worst")
 
 
 if __name__ == "__main__":
