@@ -208,7 +208,7 @@ def _side(role: Role, sock: socket.socket) -> tuple[Times, tuple[float, float]]:
 def _walk(p: Party, plan: Plan) -> None:
     p.linear.plan(plan.products)
     weights = sample_weights(plan) if p.role is SERVER else None
-    encoded = ClientInput.of(plan, {}).encoded if p.role is CLIENT else None
+    encoded = ClientInput.at(plan, {}).encoded if p.role is CLIENT else None
     online(p, plan, offline(p, plan, weights), weights, encoded)
 
 

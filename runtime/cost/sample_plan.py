@@ -178,8 +178,6 @@ def _free(b: _Builder, shape: Shape) -> None:
     b.put(steps.Slice(x=x, cuts=((0, rows, 1), (0, max(1, cols // 2), 1))))
     b.put(steps.Take(x=x, axis=1, places=tuple(range(cols))))
     b.put(steps.Concat(parts=(x, x), axis=1))
-    b.put(steps.Recall(state=f"rows{x}", num=NUM, shape=shape, axis=0))
-    b.put(steps.Keep(x=x, state=f"rows{x}", axis=0))
     last = b.put(steps.Output(x=x))
     b.outputs.append(OutputSpec(f"out{last}", last, shape))
     if prod(shape) <= 1024:
@@ -194,6 +192,8 @@ def sample_plans() -> tuple[Plan, Plan]:
     for shape in SHAPES:
         _nonlinear(others, shape)
         _free(others, shape)
+    rows = others.put(steps.Recall(state="rows", num=NUM, shape=SHAPES[-1], axis=0))
+    others.put(steps.Keep(x=rows, state="rows", axis=0))
     wide = others.value(WIDE)
     for knots, bits, gates in SPLINES[2:4]:
         others.put(steps.Spline(x=wide, spec=_spline(knots, bits, gates)))
