@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op
+from ppc.passes.fold_constants import settled
 from ppc.passes.merge_equal import merge_equal
 from ppc.passes.rewrite import Refuse, Rewritten, Uses, apply
 
@@ -52,7 +53,7 @@ def _through(cut: ops.Slice, x: Op, axis: int) -> Op | None:
         case ops.Transpose(x=y, perm=perm):
             return ops.Transpose(replace(cut, x=y, axes=(perm[axis],)), perm, name=x.name)
         case ops.Concat(xs=xs, axis=along) if along % x.type.rank != axis:
-            return x.replace(replace(cut, x=each) for each in xs)
+            return x.replace(settled(replace(cut, x=each)) for each in xs)
         case ops.Softmax() | ops.LayerNorm() | ops.RMSNorm() if not last:
             rest = x.operands[1:]
             return x.replace((replace(cut, x=x.operands[0]), *rest))
@@ -65,4 +66,4 @@ def _cut(cut: ops.Slice, operand: Op, axis: int) -> Op:
     """The same places of an operand that may repeat along the axis, which is counted from the end."""
     if -axis > operand.type.rank or operand.type.shape[axis] == 1:
         return operand
-    return replace(cut, x=operand, axes=(operand.type.rank + axis,))
+    return settled(replace(cut, x=operand, axes=(operand.type.rank + axis,)))

@@ -94,3 +94,11 @@ def test_what_moves_keeps_its_name():
     cut = last(ops.MatMul(X, W, name="logits"))
     after = slice_early(Graph((X,), {"logits": cut})).graph
     assert after.outputs["logits"].name == "logits"
+
+
+def test_a_constant_is_cut_when_compiling():
+    table = ops.Const(np.arange(12, dtype=np.float32).reshape(1, 4, 3), True)
+    after = slice_early(graph(last(ops.Add(X, table)))).graph
+    (cut,) = [op for op in after.outputs["y"].operands if isinstance(op, ops.Const)]
+    assert cut.secret
+    assert cut.value.tolist() == [[[9, 10, 11]]]
