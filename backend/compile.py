@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,7 +26,7 @@ from ppc.frontend.errors import UnsupportedModel
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError
 from ppc.frontend.read import rounding
 from ppc.frontend.read.axes import OpenAxis
-from ppc.frontend.read.load import load, load_told
+from ppc.frontend.read.load import Told, load, load_told
 from ppc.frontend.read.opened import Opened
 from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.passes.feasible import feasible
@@ -114,18 +114,19 @@ def compile_model(
     lengths: Sequence[int | None] = (
         [seq_len] if seq_len is None or isinstance(seq_len, int) else sorted(set(seq_len))
     )
-    compiled: list[tuple[Plan, Weights]] = []
-    applied = None
-    opened: list[Opened] = []
-    axes: tuple[OpenAxis, ...] = ()
-    wanted = passes.Options(
-        profile=profile,
-        max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
-        insist=max_error is not None,
-        margin=margin,
-        guard=guard != "off",
+    found = Lengths(
+        model,
+        passes.Options(
+            profile=profile,
+            max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
+            insist=max_error is not None,
+            margin=margin,
+            guard=guard != "off",
+        ),
+        guard=guard,
+        emit_onnx=emit_onnx,
     )
-    part = _Parts(progress, len(lengths))
+    part = Parts(progress, len(lengths))
     for length in reversed(lengths):
         log.info("reading %s%s", model, f" at length {length}" if len(lengths) > 1 else "")
         chosen = _names(outputs)
@@ -134,42 +135,80 @@ def compile_model(
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
             feasible(told.graph)
         part.done(0)
-        graph, axes = told.graph, axes or told.axes
-        chosen_alone = argmaxes(graph, reveal)
-        opened += told.opened
-        samples = _cut(graph, calibrate)
-        if not compiled:
-            for line in rounding.told(model, graph, samples or random_feeds(graph)):
+        options = Options(seq_len=length, dims=dict(sorted((dims or {}).items())), byte_price=byte_price)
+        samples, chosen_alone = cut(told.graph, calibrate), argmaxes(told.graph, reveal)
+        found.add(told, options, samples, again, argmaxes=chosen_alone, part=part)
+    return found.merged(found.compiled[::-1], nameless=nameless)
+
+
+class Lengths:
+    """A model compiled at several lengths, of which the first settles precision and constants for all.
+
+    Arguments as of `compile_model`; ``wanted`` is what passes are asked for.
+    """
+
+    def __init__(
+        self, model: str | Path, wanted: passes.Options, *, guard: Guard, emit_onnx: str | Path | None = None
+    ) -> None:
+        self.wanted = wanted
+        self.compiled: list[tuple[Plan, Weights]] = []
+        self._model, self._guard, self._emit_onnx = model, guard, emit_onnx
+        self._applied: tuple[passes.Applied, ...] = ()
+        self._opened: list[Opened] = []
+        self._axes: tuple[OpenAxis, ...] = ()
+
+    def add(
+        self,
+        told: Told,
+        options: Options,
+        samples: Sequence[Mapping[str, NDArray[Any]]] | None,
+        again: Callable[[], Checked],
+        *,
+        argmaxes: Collection[str] = (),
+        carried: Mapping[str, int] | None = None,
+        part: Parts | None = None,
+    ) -> None:
+        """One more length, whose graph ``told`` has; ``carried`` as of `lower`, ``again`` as of `refusing`,
+        ``part`` hears how far it is."""
+        first, part = not self.compiled, part or Parts(None, 1)
+        if first:
+            self._axes = told.axes
+            for line in rounding.told(self._model, told.graph, samples or random_feeds(told.graph)):
                 log.info(line)
+        self._opened += told.opened
         log.info("choosing approximations, scales and rings")
-        state = _passed(graph, wanted, samples, "", again, part.done)
-        for each in state.inputs if applied is None else ():
+        state = _passed(told.graph, self.wanted, samples, "", again, part.done)
+        for each in state.inputs if first else ():
             log.info(each)
         for note in state.notes:
             log.info(note)
-        wanted = replace(wanted, precision=state.options.precision, max_error=None, fitted=state.fitted)
-        if applied is None:
-            applied = state.applied
-            _emitted(state, emit_onnx)
+        self.wanted = replace(
+            self.wanted, precision=state.options.precision, max_error=None, fitted=state.fitted
+        )
+        if first:
+            self._applied = state.applied
+            _emitted(state, self._emit_onnx)
         log.info("choosing packings and writing the plan")
-        options = Options(seq_len=length, dims=dict(sorted((dims or {}).items())), byte_price=byte_price)
         with refusing(again):
-            compiled.append(
+            self.compiled.append(
                 lower(
                     state.graph,
-                    model=graph.name,
+                    model=told.graph.name,
                     profile=_kind(state.profile.name),
                     options=options,
                     inputs=state.inputs,
-                    argmaxes=chosen_alone,
+                    argmaxes=argmaxes,
+                    carried=carried,
                     watched=state.watched,
-                    locate=guard == "locate",
+                    locate=self._guard == "locate",
                 )
             )
         part.length_done()
-    merged = merge_lengths(compiled[::-1])
-    made = anonymous(*merged) if nameless else merged
-    return Compiled(*made, applied or (), tuple(dict.fromkeys(opened)), axes)
+
+    def merged(self, compiled: Sequence[tuple[Plan, Weights]], *, nameless: bool = False) -> Compiled:
+        """``compiled`` in the order of `merge_lengths`."""
+        opened, made = tuple(dict.fromkeys(self._opened)), merge_lengths(compiled)
+        return Compiled(*(anonymous(*made) if nameless else made), self._applied, opened, self._axes)
 
 
 def emit_model(
@@ -193,7 +232,7 @@ def emit_model(
     again = partial(check_model, model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
     with refusing(again):
         graph = load(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
-    state = _passed(graph, passes.Options(profile=profile), _cut(graph, calibrate), "apply_profile", again)
+    state = _passed(graph, passes.Options(profile=profile), cut(graph, calibrate), "apply_profile", again)
     _emitted(state, path)
     return state.applied
 
@@ -208,7 +247,7 @@ def _emitted(state: passes.State, path: str | Path | None) -> None:
             raise Unsupported(f"the model cannot be written to {path}: {error}") from None
 
 
-def _cut(graph: Graph, samples: Samples | None) -> list[dict[str, NDArray[Any]]] | None:
+def cut(graph: Graph, samples: Samples | None) -> list[dict[str, NDArray[Any]]] | None:
     """Samples of a greater length, cut to the graph's. Raises BadInput where one does not fit."""
     if samples is None:
         return None
@@ -274,7 +313,7 @@ def _kind(profile: str) -> str:
     return "of a TOML file" if profile.endswith(SUFFIX) else profile
 
 
-class _Parts:
+class Parts:
     """How far compiling is: of every length reading it, the stages of the pipeline, and lowering."""
 
     def __init__(self, progress: Progress | None, lengths: int) -> None:

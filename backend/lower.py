@@ -24,7 +24,7 @@ from ppc.passes.owners import owners
 from ppc.runtime.base.errors import Error
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import MAX_ELL, Product
+from ppc.runtime.he.product import Product
 from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Bound, InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
@@ -48,6 +48,7 @@ class Lowering:
     merged: dict[Op, tuple[ops.MatMul, ...]]
     summed: frozenset[Op]
     byte_price: float
+    carried: dict[str, int]
     program: list[steps.Step] = field(default_factory=list)
     forms: list[steps.Form] = field(default_factory=list)
     at: dict[Op, int] = field(default_factory=dict)
@@ -106,18 +107,26 @@ def lower(
     options: Options,
     inputs: Sequence[Assumed] = (),
     argmaxes: Collection[str] = (),
+    carried: Mapping[str, int] | None = None,
     watched: Mapping[Op, float] | None = None,
     locate: bool = False,
 ) -> tuple[Plan, Weights]:
     """The plan of a graph whose shared values are all fixed-point, and the server's integers.
 
     ``inputs`` is what calibration assumed of the graph's: the client is held to it. Of the outputs in
-    ``argmaxes`` it learns where the largest number of the last axis stands, and no number. ``watched`` is
-    what a guard watches, and with ``locate`` it tells the client which of it left its limits.
+    ``argmaxes`` it learns where the largest number of the last axis stands, and no number, and nothing of
+    those in ``carried``, whose rows along that axis are kept for the next run's inputs of the name.
+    ``watched`` is what a guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
     state = Lowering(
-        graph, owners(graph), spare_bits(graph), _shared_operands(graph), _summed(graph), options.byte_price
+        graph,
+        owners(graph),
+        spare_bits(graph),
+        _shared_operands(graph),
+        _summed(graph),
+        options.byte_price,
+        dict(carried or {}),
     )
     for op in walk(graph):
         if op in state.at or op in state.summed or isinstance(op, (Input, ops.Const)):
@@ -136,6 +145,9 @@ def lower(
         if op not in state.at and state.owner[op] is not Owner.SHARED:
             raise LoweringError(weightless(name))
         value, shape = state.value(op), op.type.shape
+        if carried and name in carried:
+            state.put(steps.Keep(name=op.name, x=value, state=name, axis=carried[name]))
+            continue
         if name in argmaxes:
             value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]
         index = state.put(steps.Output(name=name, x=value))
@@ -144,7 +156,9 @@ def lower(
         model=model,
         profile=profile,
         options=options,
-        inputs=tuple(_input(state, each, assumed.get(each.name)) for each in graph.inputs),
+        inputs=tuple(
+            _input(state, each, assumed.get(each.name)) for each in graph.inputs if not each.carried
+        ),
         outputs=tuple(outputs),
         weights=tuple(
             WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
@@ -221,6 +235,12 @@ def _encode(state: Lowering, op: Op) -> int:
     return state.put(steps.Encode(name=op.name, local=source, num=num, shape=op.type.shape))
 
 
+def _recall(state: Lowering, op: ops.Cast) -> int:
+    """What earlier runs have kept enters."""
+    name, axis = op.x.name, state.carried[op.x.name]
+    return state.put(steps.Recall(name=op.name, state=name, num=fixed(op), shape=op.type.shape, axis=axis))
+
+
 # ---- products
 
 
@@ -228,11 +248,6 @@ _COARSER = "Allow a larger --max-error, or scale its operands down in the model"
 
 
 def _product(state: Lowering, op: ops.MatMul) -> int:
-    if fixed(op).bits > MAX_ELL:
-        raise RangeError(
-            f"{place(op)} needs a ring of {fixed(op).bits} bits, more than the {MAX_ELL} of a product under "
-            f"encryption. {_COARSER}"
-        )
     try:
         if op in state.merged:
             _linear_group(state, state.merged[op])
@@ -340,6 +355,13 @@ def _mul(state: Lowering, op: ops.Mul) -> int:
             left = _broadcast(state, state.value(a), op.type.shape)
             w = integers(b.value, fixed(b))
             w = w.reshape((1,) * (op.type.rank - w.ndim) + w.shape)
+            if not b.secret:
+                factors = tuple(int(each) for each in w.ravel())
+                return state.put(
+                    steps.TimesPublic(
+                        name=op.name, x=left, factors=factors, shape=w.shape, scale=fixed(b).scale
+                    )
+                )
             bits, rows = max(2, _signed_bits(w) + 1), Rows(op.type.shape, w.shape)
             num = state.forms[left].num
             made = lower_rows.scaled(rows, num.bits, bits, state.spare[op], state.byte_price)
@@ -494,6 +516,7 @@ def _broadcast(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
 
 
 RULES: dict[type[Op], Callable[[Lowering, Any], int]] = {
+    ops.Cast: _recall,
     ops.MatMul: _product,
     ops.Mul: _mul,
     ops.Add: _add,

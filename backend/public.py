@@ -97,6 +97,8 @@ class _Reader:
                 yield _row(where, name, shape, why, [v * 2.0**-num.scale for v in values])
             case steps.TimesInteger(factor=factor, scale=scale) if factor not in (-1, 1, 2**scale):
                 yield _row(where, name, (), FACTOR, [factor * 2.0**-scale])
+            case steps.TimesPublic(factors=factors, scale=scale, shape=shape):
+                yield _row(where, name, shape, FACTOR, [each * 2.0**-scale for each in factors])
             case steps.Take(places=places):
                 yield _row(where, name, (len(places),), PLACES, places)
             case steps.Spline(spec=spec):

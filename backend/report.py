@@ -75,6 +75,10 @@ def who_sees_what(plan: Plan) -> list[Seen]:
     encoded = sum(isinstance(s, Encode) for s in plan.steps)
     rows.append({"value": f"{encoded} values that the client computes alone", "seen_by": "client"})
     rows.append({"value": "every value between input and output", "seen_by": "nobody (shares)"})
+    if plan.states.added:
+        kept = f"{len(plan.states.kinds)} states, which grow by a row a token"
+        rows.append({"value": kept, "seen_by": "nobody (shares)"})
+        rows.append({"value": "number of tokens, and when each is asked for", "seen_by": "both"})
     rows += [
         {"value": f"output {o.name} {list(o.shape)}: {_told(plan, o)}", "seen_by": "client"}
         for o in plan.outputs

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, walk
 from ppc.runtime.base.ring import Fixed
@@ -56,8 +58,8 @@ def _bears(op: Op, x: Op, spare: float, erring: set[Op]) -> float:
             return spare - (op.a in erring and op.b in erring)
         case ops.ReduceSum():
             return spare - math.log2(max(1, math.prod(x.type.shape) // math.prod(op.type.shape)))
-        case ops.Mul(b=ops.Const(secret=False) as factor) if factor.value.size == 1:
-            scaled = abs(float(factor.value.reshape(()))) * 2.0 ** (
+        case ops.Mul(b=ops.Const(secret=False) as factor) if factor.value.size:
+            scaled = float(np.abs(factor.value).max()) * 2.0 ** (
                 factor.type.num.scale if isinstance(factor.type.num, Fixed) else 0
             )
             return spare - math.log2(max(1.0, scaled))

@@ -361,13 +361,13 @@ def export(
         options["dynamic_shapes"] = (
             (*(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for _ in architecture.inputs),),
         )
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         torch.onnx.export(model, args, str(path), **options)
     return path
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Exporters talk a lot."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

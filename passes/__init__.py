@@ -28,6 +28,7 @@ from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu
 from ppc.passes.fuse_softmax import fuse_softmax
+from ppc.passes.group_queries import group_queries
 from ppc.passes.hoist_mask import hoist_mask
 from ppc.passes.legal import check_legal
 from ppc.passes.legalise import legalise
@@ -38,8 +39,10 @@ from ppc.passes.profile import Profile, ProfileError
 from ppc.passes.profile import find as find_profile
 from ppc.passes.publish_scale import publish_scale
 from ppc.passes.refine import refine
+from ppc.passes.slice_early import slice_early
 from ppc.passes.substitute import approximate, decompose
 from ppc.passes.substitution import Constants
+from ppc.runtime.base.ring import Fixed
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,9 @@ class Options:
     """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
     ranges (by default more where no data is given). With ``max_error`` the precision is raised until every
     output is within that part of its standard deviation; without ``insist`` only a note is left where no
-    precision does that. ``guard``: rings have room for one."""
+    precision does that. ``guard``: rings have room for one. ``carried``: outputs that one run hands to
+    the next, in the formats that another graph has settled, or None where this one does; nobody sees them, so
+    that precision is not measured on them."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
@@ -56,6 +61,7 @@ class Options:
     max_error: float | None = None
     insist: bool = True
     guard: bool = True
+    carried: Mapping[str, Fixed | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,8 +135,15 @@ def _clamped(s: State) -> State:
     return replace(s, graph=clamp_mask(s.graph, s.ranges, fit), notes=notes)
 
 
+def _grouped(s: State) -> State:
+    new = group_queries(s.graph)
+    watched = {new[op]: held for op, held in s.watched.items()}
+    return replace(s, graph=s.graph.mapped(new), watched=watched)
+
+
 def _assign(s: State) -> State:
-    fixed = assign_scale(s.graph, s.ranges, s.options.precision, guard=s.options.guard)
+    options = s.options
+    fixed = assign_scale(s.graph, s.ranges, options.precision, guard=options.guard, carried=options.carried)
     return replace(s, graph=fixed.graph, ranges=fixed.ranges, watched=fixed.watched)
 
 
@@ -140,6 +153,11 @@ PIPELINE: tuple[Stage, ...] = (
         "fuse",
         "a norm, a softmax or a GELU is worth knowing as a whole",
         lambda s: replace(s, graph=_fused(s.graph)),
+    ),
+    Stage(
+        "slice_early",
+        "rows that nobody reads are not computed",
+        lambda s: replace(s, graph=slice_early(s.graph).graph),
     ),
     Stage(
         "pool",
@@ -214,6 +232,7 @@ PIPELINE: tuple[Stage, ...] = (
         lambda s: replace(s, graph=check_range(s.fixed)),
         data=True,
     ),
+    Stage("group_queries", "heads that share a key are rows of one product", _grouped, data=True),
 )
 
 
@@ -300,9 +319,11 @@ def _accurate(reals: _Reals, options: Options) -> tuple[Precision, tuple[str, ..
     if options.max_error is None:
         return options.precision, ()
     state = reals.state
+    graph = clamp_mask(state.graph, state.ranges, _DEEP)
+    seen = {name: op for name, op in graph.outputs.items() if name not in options.carried}
     try:
         found = accurate(
-            clamp_mask(state.graph, state.ranges, _DEEP),
+            replace(graph, outputs=seen),
             state.feeds,
             options.max_error,
             options.precision,
@@ -312,7 +333,7 @@ def _accurate(reals: _Reals, options: Options) -> tuple[Precision, tuple[str, ..
     except AccuracyError as fault:
         if options.insist:
             raise
-        return options.precision, (str(fault),)
+        return fault.best or options.precision, (str(fault),)
     return found, ()
 
 

@@ -42,9 +42,14 @@ FEWEST, MOST_SAMPLES, VALUES = 3, 12, 100_000
 
 
 class AccuracyError(Error, ValueError):
-    """No precision reaches the error that was asked for."""
+    """No precision reaches the error that was asked for; ``best`` is the finest that rings hold, where it is
+    they that are in the way."""
 
     exit_status = 6
+
+    def __init__(self, message: str, best: Precision | None = None) -> None:
+        super().__init__(message)
+        self.best = best
 
 
 def accurate(
@@ -69,9 +74,11 @@ def accurate(
 
     splines = cache(lambda fit: error(reference.evaluate_each, approximated(replace(precision, fit=fit))))
     fit, bits = precision.fit, 0
+    held: Precision | None = None
     while True:
         tried = replace(finer(precision, bits), fit=fit)
-        found = error(fixed.evaluate_each, _within(integers, tried, precision, allowed))
+        found = error(fixed.evaluate_each, _within(integers, tried, precision, allowed, held))
+        held = tried
         if found <= ALL * allowed:
             return tried
         while splines(fit) > FITS * allowed:
@@ -92,9 +99,14 @@ def _some(graph: Graph, feeds: Sequence[Feeds]) -> list[Feeds]:
 
 
 def _within(
-    integers: Callable[[Precision], Graph], precision: Precision, start: Precision, allowed: float
+    integers: Callable[[Precision], Graph],
+    precision: Precision,
+    start: Precision,
+    allowed: float,
+    held: Precision | None,
 ) -> Graph:
-    """The graph in fixed point; AccuracyError where it is ``precision`` that its rings do not hold."""
+    """The graph in fixed point; AccuracyError where it is ``precision`` that its rings do not hold, as they
+    do ``held``."""
     try:
         return integers(precision)
     except RangeError as fault:
@@ -102,7 +114,8 @@ def _within(
             raise
         raise AccuracyError(
             f"{_out_of_reach(allowed)}: splines fitted {precision.fit - start.fit} halvings better and "
-            f"{precision.value - start.value} more bits do not fit. {fault}; {_ALLOW}"
+            f"{precision.value - start.value} more bits do not fit. {fault}; {_ALLOW}",
+            held,
         ) from None
 
 

@@ -12,7 +12,9 @@ reads them. They are truncated straight into the largest ring that some reader n
 free.
 
 What the client or the server owns is encoded where it meets a share: ``Cast`` to a Fixed, or a ``Const`` with
-one.
+one. So is what earlier runs have left, in the format that the graph which leaves it has settled: in a wide
+ring, since smaller ones are had for free. It is joined to what is new and moved about, but never cut as a
+whole, which would cost a truncation of all of it in every run.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import Graph, IntType, Op, Owner, walk
+from ppc.frontend.ir.graph import Graph, IntType, IRError, Op, Owner, walk
 from ppc.passes.errors import REMEDY, RangeError, place
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS, check_legal
 from ppc.passes.octaves import is_octave, scaled_by_octave
@@ -34,6 +36,9 @@ from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.passes.ranges import SLACK, Range, Ranges
 from ppc.passes.watched import ROOM, SCORES, is_watched, roomy
 from ppc.runtime.base.ring import MAX_BITS, Fixed
+
+WIDEST = 48
+"""Bits of the largest ring of a product under encryption; in which a value is left for another graph, too."""
 
 _FINEST = 24
 """No value is kept finer than this, however small it is."""
@@ -69,15 +74,21 @@ class FixedGraph:
 
 
 def assign_scale(
-    graph: Graph, ranges: Ranges, precision: Precision | None = None, *, guard: bool = True
+    graph: Graph,
+    ranges: Ranges,
+    precision: Precision | None = None,
+    *,
+    guard: bool = True,
+    carried: Mapping[str, Fixed | None] | None = None,
 ) -> FixedGraph:
     """The graph in fixed point. ``graph`` is legal after ``approximate``, ``ranges`` are its own; with
-    ``guard`` rings have the room that one needs.
+    ``guard`` rings have the room that one needs. ``carried`` are outputs that are left for inputs of
+    the name, in the formats that another graph has settled, or None where this one does.
 
     Raises IRError for an op that is not, RangeError where a ring would need more than 64 bits.
     """
     check_legal(graph, "approximate")
-    formats = _Formats(graph, ranges, precision or Precision(), guard)
+    formats = _Formats(graph, ranges, precision or Precision(), guard, carried or {})
     return _Rebuild(formats).run()
 
 
@@ -91,16 +102,27 @@ def integer_bits(magnitude: float) -> int:
 class _Formats:
     """Scales forwards, rings backwards."""
 
-    def __init__(self, graph: Graph, ranges: Ranges, precision: Precision, guard: bool) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        ranges: Ranges,
+        precision: Precision,
+        guard: bool,
+        carried: Mapping[str, Fixed | None],
+    ) -> None:
         self.graph, self.ranges, self.precision, self.guard = graph, ranges, precision, guard
+        self.carried = carried
         self.roomy = roomy(graph) if guard else frozenset()
         self.owner = owners(graph)
-        self.shared = [op for op in walk(graph) if self.owner[op] is Owner.SHARED]
+        self.shared = [
+            op for op in walk(graph) if self.owner[op] is Owner.SHARED and not isinstance(op, ops.Input)
+        ]
         self.users: dict[Op, list[Op]] = {op: [] for op in walk(graph)}
         for op in self.shared:
             for each in dict.fromkeys(op.operands):
                 self.users[each].append(op)
-        self.results = set(graph.outputs.values())
+        self.results = {op: name for name, op in graph.outputs.items()}
+        self.kept_whole: set[Op] = {op for op in graph.inputs if op.carried}
         self.wanted: dict[Op, int] = {}
         self.demanded: dict[Op, bool] = {}
         self.splines: dict[Op, Quantised] = {}
@@ -108,6 +130,10 @@ class _Formats:
         self.home: dict[Op, int] = {}
         self.ring: dict[Op, int] = {}
         self.home_ring: dict[Op, int] = {}
+        self.home |= {op: self.settled(op.name).scale for op in self.kept_whole}
+        for op in self.shared:
+            if type(op) in LAYOUT and not self.kept_whole.isdisjoint(op.operands):
+                self.kept_whole.add(op)
         for op in reversed(self.shared):
             self._want(op)
         for op in self.shared:
@@ -131,7 +157,7 @@ class _Formats:
         return min(max(0, scale), _FINEST_OF_OCTAVES if least else _FINEST)
 
     def _want(self, op: Op) -> None:
-        demands = [self.natural(op)] if op in self.results else []
+        demands = [self.revealed(op)] if op in self.results else []
         passing = []
         for user in self.users[op]:
             if type(user) in PRODUCTS:
@@ -144,6 +170,18 @@ class _Formats:
                 passing.append(self.wanted[user])
         self.demanded[op] = bool(demands)
         self.wanted[op] = max(demands or passing, default=self.natural(op))
+
+    def revealed(self, op: Op) -> int:
+        """The scale of a result, or of what is carried on."""
+        settled = self.carried.get(self.results[op])
+        return self.natural(op) if settled is None else settled.scale
+
+    def settled(self, name: str) -> Fixed:
+        """The format of what earlier runs have left."""
+        found = self.carried.get(name)
+        if found is None:
+            raise IRError(f"input {name} is carried over, and no graph has settled its format")
+        return found
 
     def kept(self, user: Op) -> int:
         """Bits of a shared operand that a product reads."""
@@ -167,7 +205,7 @@ class _Formats:
 
     def factor(self, op: Op, user: Op) -> int:
         """The scale of an operand of a product."""
-        if self.owner[op] is Owner.SHARED:
+        if op in self.home:
             return min(self.home[op], self.natural(op, self.kept(user)))
         if _whole(op):
             return 0
@@ -200,7 +238,8 @@ class _Formats:
                 largest = max((each.type.size for each in known), default=0)
                 scales = [self.home[each] for each in known if each.type.size == largest]
                 self.raw[op] = max(scales, default=self.wanted[op])  # the client's and the server's, unscaled
-        self.home[op] = min(self.raw[op], self.wanted[op]) if self.demanded[op] else self.raw[op]
+        cut = self.demanded[op] and op not in self.kept_whole
+        self.home[op] = min(self.raw[op], self.wanted[op]) if cut else self.raw[op]
 
     def _spline(self, op: ops.Spline, x: Op) -> None:
         entry = min(self.entry(op), self.home[x])
@@ -235,6 +274,8 @@ class _Formats:
             home = ring if asked <= ring else home
         elif self.home[op] < self.raw[op] or _shrinks(op):
             ring = self.need(op, self.raw[op])
+            if self.results.get(op) in self.carried:
+                home = max(home, WIDEST)
         else:
             ring = home = max(home, self.need(op, self.raw[op]))
         if max(ring, home) > MAX_BITS:
@@ -328,7 +369,9 @@ class _Rebuild:
             self.new[op] = self._rescaled(raw, home, op)
         outputs = {}
         for name, op in f.graph.outputs.items():
-            outputs[name] = self.new.get(op, op)
+            made = self.new.get(op, op)
+            settled = f.carried.get(name)
+            outputs[name] = made if settled is None else self._rescaled(made, settled, op)
         graph = replace(f.graph, outputs=outputs)
         return FixedGraph(
             graph,
@@ -364,7 +407,11 @@ class _Rebuild:
     def view(self, op: Op, num: Fixed) -> Op:
         """``op`` in the format that a reader asks for."""
         if (op, num) not in self.views:
-            if self.formats.owner[op] is Owner.SHARED:
+            if isinstance(op, ops.Input) and op.carried:
+                settled = self.formats.settled(op.name)
+                self.views[op, settled] = self._encoded(op, settled)
+                self.views[op, num] = self._rescaled(self.views[op, settled], num, op)
+            elif self.formats.owner[op] is Owner.SHARED:
                 self.views[op, num] = self._rescaled(self.new[op], num, op)
             else:
                 self.views[op, num] = self._encoded(op, num)

@@ -106,6 +106,21 @@ def known_places(op: Op, uses: Uses) -> Op | None:
     return None
 
 
+def cut_of_joined(op: Op, uses: Uses) -> Op | None:
+    """a slice, along the axis of a concat, of one of its parts -> a slice of that part"""
+    match op:
+        case ops.Slice(x=ops.Concat(xs=xs, axis=axis), axes=(along,), steps=(step,)) if (
+            along == axis and step > 0 and (places := op.places()[axis])
+        ):
+            at = 0
+            for part in xs:
+                size = part.type.shape[axis]
+                if at <= places[0] and places[-1] < at + size:
+                    return replace(op, x=part, starts=(places[0] - at,), ends=(places[-1] + 1 - at,))
+                at += size
+    return None
+
+
 def last_axis(op: Op, uses: Uses) -> Op | None:
     """softmax over axis i -> the axis transposed to the end and back; the last axis is called −1"""
     match op:
@@ -120,4 +135,4 @@ def last_axis(op: Op, uses: Uses) -> Op | None:
     return None
 
 
-RULES: tuple[Rule, ...] = (axes_from_zero, merged, idle, repeated, known_places, last_axis)
+RULES: tuple[Rule, ...] = (axes_from_zero, merged, idle, repeated, known_places, cut_of_joined, last_axis)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, walk
-from ppc.passes.assign_scale import FixedGraph, is_local
-from ppc.passes.errors import RangeError
+from ppc.passes.assign_scale import WIDEST, FixedGraph, is_local
+from ppc.passes.errors import RangeError, place
 from ppc.passes.quantise import Quantised
 from ppc.passes.ranges import Range
 from ppc.runtime.base.ring import Fixed
@@ -30,6 +30,11 @@ def check_range(fixed: FixedGraph) -> Graph:
 
 def _check(op: Op, fixed: FixedGraph) -> None:
     match op:
+        case ops.MatMul() if isinstance(op.type.num, Fixed) and op.type.num.bits > WIDEST:
+            raise RangeError(
+                f"{place(op)} needs a ring of {op.type.num.bits} bits, more than the {WIDEST} of a product "
+                "under encryption. Allow a larger --max-error, or scale its operands down in the model"
+            )
         case ops.Const() | ops.Cast() | ops.OneHot():
             assert isinstance(op.type.num, Fixed)
             _fits(op, fixed.ranges[op], op.type.num, 1, "when it is encoded")

@@ -68,10 +68,13 @@ def kind_of(each: Input, tables: Mapping[Input, Op]) -> str:
 
 
 def assumed(graph: Graph, feeds: Sequence[Mapping[str, Array]] | None, margin: float) -> tuple[Assumed, ...]:
-    """Of every input of ``graph``; ``feeds`` are the calibration data, None where inputs are drawn."""
+    """Of every input of ``graph`` that the client brings; ``feeds`` are the calibration data, None where
+    inputs are drawn."""
     tables, found = _tables(graph), []
     given = random_feeds(graph) if feeds is None else feeds
     for each in graph.inputs:
+        if each.carried:
+            continue
         kind = kind_of(each, tables)
         rows = _rows(tables[each]) if kind in ("ids", "positions") and each in tables else 0
         if rows:

@@ -96,14 +96,19 @@ _LEGAL = Legal(
 _SPLIT = Legal(_KNOWN | FUNCTIONS, {**_LEGAL.forms, ops.Gather: _at_public_places})
 _APPROXIMATE = Legal(_KNOWN | {ops.Spline}, _SPLIT.forms)
 _FIXED = Legal(
-    _KNOWN | {ops.Spline, ops.Rescale},
-    {**_SPLIT.forms, ops.Spline: lambda op: op.quad is not None and op.width is not None},
+    _KNOWN | {ops.Spline, ops.Rescale, ops.Cast},
+    {
+        **_SPLIT.forms,
+        ops.Spline: lambda op: op.quad is not None and op.width is not None,
+        ops.Cast: lambda op: isinstance(op.x, Input) and op.x.carried,
+    },
     fixed=True,
 )
 
 LEGAL: dict[str, Legal] = {
     "canonicalize": _CANONICAL,
     "fuse": _CANONICAL,
+    "slice_early": _CANONICAL,
     "pool": _CANONICAL,
     "hoist_mask": _CANONICAL,
     "fold_scale": _CANONICAL,
@@ -121,6 +126,7 @@ LEGAL: dict[str, Legal] = {
     "calibrate_values": _APPROXIMATE,
     "assign_scale": _FIXED,
     "check_range": _FIXED,
+    "group_queries": _FIXED,
 }
 """By the name of the stage, in the order of ``PIPELINE``."""
 

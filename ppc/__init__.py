@@ -14,7 +14,7 @@ At the client, with nothing but the plan::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,10 +33,13 @@ from ppc.runtime.plan.file import load as load_plan
 from ppc.runtime.service.client import Client
 from ppc.runtime.service.dataset import DataSet
 from ppc.runtime.service.dataset import read as read_data
+from ppc.runtime.service.decoding import decode, longest
 from ppc.runtime.service.options import SessionOptions
+from ppc.runtime.service.sampling import Sampler
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import tokenize, tokenize_all
-from ppc.runtime.session.simulate import Simulator, headroom
+from ppc.runtime.session.cache import Cache
+from ppc.runtime.session.simulate import Simulated, Simulator, headroom
 
 DEFAULT_NETWORK = "50Mbit,40ms"
 """What plans are made for by default."""
@@ -115,6 +118,70 @@ def compile(
         emit_onnx=emit_onnx,
         progress=progress,
     )
+
+
+def compile_generation(
+    model: str | Path,
+    *,
+    prompts: Sequence[int],
+    most: int,
+    dims: Mapping[str, int] | None = None,
+    output: str | None = None,
+    reveal: str = "value",
+    profile: str = "exact",
+    calibrate: Sequence[Mapping[str, ArrayLike]] | TextSamples | None = None,
+    max_error: float | None = None,
+    margin: float | None = None,
+    network: str = DEFAULT_NETWORK,
+    guard: Literal["one", "locate", "off"] = "one",
+) -> Compiled:
+    """Compile a decoder with past (`past_key_values…` in, `present…` out) to generate, token after token.
+
+    Args:
+        prompts: lengths of prompts, of which a client takes the shortest that holds its own.
+        most: tokens that can follow a prompt of the longest.
+        output: which output chooses the next token, where there are several beside the caches.
+        calibrate: texts, or inputs with an empty cache, as long as the longest prompt and ``most`` together.
+
+    Others, and errors, as of `compile`.
+    """
+    from ppc.backend.generation import compile_generation as compiled
+
+    return compiled(
+        model,
+        prompts=prompts,
+        most=most,
+        dims=dims,
+        output=output,
+        reveal=reveal,
+        profile=profile,
+        calibrate=calibrate,
+        max_error=max_error,
+        margin=margin,
+        byte_price=parse_network(network).byte_price,
+        guard=guard,
+    )
+
+
+def simulate_generation(
+    plan: Plan,
+    weights: Weights,
+    ids: Sequence[int],
+    most: int,
+    *,
+    pick: Callable[[Outputs], int] | None = None,
+    stop: Iterable[int] = (),
+) -> Iterator[tuple[int, Simulated]]:
+    """What `Client.generate` gives, in the clear: each token with the outputs that chose it.
+
+    Raises BadInput as that does, and RangeFault where a value leaves its ring.
+    """
+    simulator, cache = Simulator(plan, weights), Cache(lead=1)
+
+    def answer(length: Plan, feeds: Mapping[str, ArrayLike]) -> Simulated:
+        return simulator.further(length, feeds, cache)
+
+    return decode(plan, ids, most, answer, pick or Sampler(), frozenset(stop))
 
 
 def simulate(plan: Plan, weights: Weights, feeds: Mapping[str, ArrayLike]) -> Outputs:
@@ -253,19 +320,23 @@ __all__ = [
     "Error",
     "Plan",
     "RuntimeFault",
+    "Sampler",
     "Server",
     "SessionOptions",
     "Simulator",
     "Weights",
     "check",
     "compile",
+    "compile_generation",
     "evaluate",
     "headroom",
     "inspect",
     "load_plan",
     "load_weights",
+    "longest",
     "read_data",
     "simulate",
+    "simulate_generation",
     "simulate_many",
     "summary",
     "tokenize",

@@ -13,6 +13,7 @@ import typer
 import ppc
 from ppc.cli_command import Command
 from ppc.cli_evaluate import evaluate
+from ppc.cli_generate import generate
 from ppc.cli_keygen import clients, keygen
 from ppc.cli_model import bench, check, compile_, inspect, simulate
 from ppc.cli_results import answered, begin, log, print_json, say
@@ -35,6 +36,7 @@ for _command in (
     tune,
     run,
     prepare,
+    generate,
     serve,
     keygen,
     clients,

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from ppc.backend.compile import Samples
 
 
-def lengths(given: str | None) -> list[int] | None:
+def lengths(given: str | None, flag: str = "--seq-len") -> list[int] | None:
     if given is None:
         return None
     parts = given.split(",")
     if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise BadInput(f"--seq-len wants a length, or several with commas between, not {given!r}")
+        raise BadInput(f"{flag} wants a length, or several with commas between, not {given!r}")
     return [int(part) for part in parts]
 
 
@@ -155,11 +155,12 @@ def asked(
         return ppc.tokenize_all(plan, read.texts, tokenizer, read.pairs), True
     if [*texts, *pairs].count("-") > 1:
         raise BadInput("- is standard input, which can be read once")
-    texts, pairs = [_read_text(each) for each in texts], [_read_text(each) for each in pairs]
+    texts, pairs = [read_text(each) for each in texts], [read_text(each) for each in pairs]
     return ppc.tokenize_all(plan, texts, tokenizer, pairs or None), len(texts) > 1
 
 
-def _read_text(given: str) -> str:
+def read_text(given: str) -> str:
+    """A prompt, of standard input where it is -. Raises BadInput where that is no text."""
     if given != "-":
         return given
     try:

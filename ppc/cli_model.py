@@ -24,6 +24,7 @@ from ppc.cli_files import (
     write_outputs,
     write_text,
 )
+from ppc.cli_generate import Generate, MaxTokens, PromptLen, for_generation, show_prices
 from ppc.cli_options import (
     Json,
     Labelled,
@@ -139,6 +140,9 @@ def compile_(
     emit_onnx: Annotated[
         Path | None, typer.Option("--emit-onnx", help="Write the model as the profile makes it, as ONNX.")
     ] = None,
+    generate: Generate = False,
+    max_tokens: MaxTokens = None,
+    prompt_len: PromptLen = None,
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
@@ -161,19 +165,19 @@ def compile_(
     if output is None or weights is None:
         _emit(model, emit_onnx, asked, as_json)
         return
-    with Bar() as bar:
-        compiled = ppc.compile(
-            model,
-            **asked,
-            reveal=inputs.reveal(reveal or []),
-            max_error=max_error,
-            margin=margin,
-            network=network,
-            guard=_guard(guard, no_guard),
-            anonymous=anonymous,
-            emit_onnx=emit_onnx,
-            progress=bar,
-        )
+    asked |= {
+        "reveal": inputs.reveal(reveal or []),
+        "max_error": max_error,
+        "margin": margin,
+        "network": network,
+        "guard": _guard(guard, no_guard),
+    }
+    if generate or max_tokens or prompt_len:
+        generation: dict[str, Any] = {**for_generation(asked, emit_onnx, generate, max_tokens, prompt_len)}
+        compiled = ppc.compile_generation(model, **generation)
+    else:
+        with Bar() as bar:
+            compiled = ppc.compile(model, **asked, anonymous=anonymous, emit_onnx=emit_onnx, progress=bar)
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
     for group in groups(summary["public"]):
@@ -187,6 +191,9 @@ def compile_(
     _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
     print(f"{weights}  {weights.stat().st_size:,} bytes  keep it on the server")
+    if compiled.plan.states.added:
+        show_prices(compiled.plan)
+        return
     for phase, cost in summary["predicted"].items():
         print(f"{phase:>8}: {mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
 

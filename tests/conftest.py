@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "tools")]
 
 if TYPE_CHECKING:
+    from decoder import Decoder
     from small import Small
 
 os.environ.setdefault("PPC_RATES", "reference")
@@ -52,3 +53,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     model = tmp_path_factory.mktemp("small") / "small.onnx"
     onnx.save(tiny_bert(SMALL), model)
     return Small(model, ppc.compile(model, seq_len=TOKENS))
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    import onnx
+    from decoder import MOST, PROMPTS, Decoder
+
+    import ppc
+    from models.llama import small
+
+    model = tmp_path_factory.mktemp("decoder") / "decoder.onnx"
+    onnx.save(small(), model)
+    return Decoder(model, ppc.compile_generation(model, prompts=PROMPTS, most=MOST))

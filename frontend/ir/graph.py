@@ -164,11 +164,13 @@ def _is_ops(value: object) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Input(Op):
-    """What the client brings, token ids for one; ``public`` where both sides know it."""
+    """What the client brings, token ids for one; ``public`` where both sides know it, ``carried`` where
+    neither does: earlier runs have left it, as shares."""
 
     shape: tuple[int, ...]
     num: Num
     public: bool = False
+    carried: bool = False
 
     def infer(self) -> TensorType:
         return TensorType(self.shape, self.num)

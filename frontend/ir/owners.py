@@ -1,6 +1,6 @@
 """Who knows a value, from the leaves up.
 
-own(Input) = client, or public where it is declared so        own(Const) = server if secret, else public
+own(Input) = client, or public or shared as it is declared    own(Const) = server if secret, else public
 own(op)    = join of its operands:  public ⊔ x = x,  x ⊔ x = x,  client ⊔ server = shared
 """
 
@@ -30,7 +30,7 @@ class Owners(dict[Op, Owner]):
 
     def _of(self, op: Op) -> Owner:
         if isinstance(op, Input):
-            return Owner.PUBLIC if op.public else Owner.CLIENT
+            return Owner.PUBLIC if op.public else Owner.SHARED if op.carried else Owner.CLIENT
         if isinstance(op, Const):
             return Owner.SERVER if op.secret else Owner.PUBLIC
         return reduce(or_, (self[each] for each in op.operands), Owner.PUBLIC)

@@ -27,7 +27,7 @@ def _line(op: Op, number: dict[Op, str], names: bool) -> str:
 
 def _arguments(op: Op, number: dict[Op, str]) -> str:
     if isinstance(op, Input):
-        return op.name + (", public" if op.public else "")
+        return op.name + (", public" if op.public else "") + (", carried" if op.carried else "")
     if isinstance(op, Const):
         return constant(op)
     shown = [number[each] for each in op.operands]

@@ -33,6 +33,10 @@ class OpenAxis:
     why: str
 
 
+_NAMED = 4
+"""Places of an axis that are told one by one."""
+
+
 def axis_lines(axes: Sequence[OpenAxis]) -> list[str]:
     """For people: a line for all axes that became the same for the same reason."""
     alike: dict[tuple[str, int, str], list[str]] = {}
@@ -41,7 +45,8 @@ def axis_lines(axes: Sequence[OpenAxis]) -> list[str]:
         alike.setdefault((each.name or place, each.size, each.why), []).append(place)
     lines = []
     for (name, size, why), places in alike.items():
-        where = "" if places == [name] else f": {', '.join(places)}"
+        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+        where = "" if places == [name] else f": {', '.join(places[:_NAMED])}{more}"
         lines.append(f"axis {name} = {size}, {why}{where}")
     return lines
 

@@ -210,7 +210,7 @@ def walk(p: Party, plan: Plan) -> None:
     """One inference, of no input, at the prices of steps alone: OTs are on stock."""
     p.linear.plan(plan.products)
     weights = sample_weights(plan) if p.role is SERVER else None
-    encoded = ClientInput.of(plan, {}).encoded if p.role is CLIENT else None
+    encoded = ClientInput.at(plan, {}).encoded if p.role is CLIENT else None
     online(p, plan, offline(p, plan, weights), weights, encoded)
 
 

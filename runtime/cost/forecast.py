@@ -58,10 +58,24 @@ def predict_time(plan: Plan, rates: Rates, network: Network, program: Program = 
     return Forecast(p.ledger, seconds, rates.where)
 
 
+KEPT = 16
+"""Forecasts that are kept: a token costs what the last one did."""
+
+_foretold: dict[tuple[str, Network, Program], tuple[Rates, Forecast]] = {}
+
+
 def predict_time_here(plan: Plan, network: Network, program: Program = FRESH) -> Forecast:
-    """The same at the rates that this machine knows of itself."""
+    """The same at the rates that this machine knows of itself; kept for the next who asks, not to be
+    changed."""
     try:
         rates = current_rates()
     except BadInput:  # a run that is done is reported whatever the user's file of rates holds
         rates = read_rates(REFERENCE)
-    return predict_time(plan, rates, network, program)
+    key = plan.hash, network, program
+    known, found = _foretold.pop(key, (None, None))
+    if found is None or known != rates:
+        found = predict_time(plan, rates, network, program)
+    _foretold[key] = rates, found  # the latest last
+    if len(_foretold) > KEPT:
+        del _foretold[next(iter(_foretold))]
+    return found

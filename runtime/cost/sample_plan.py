@@ -173,6 +173,7 @@ def _free(b: _Builder, shape: Shape) -> None:
     b.put(steps.Weight(weight=b.weight(*shape), num=NUM, shape=shape))
     b.put(steps.Add(a=x, b=x))
     b.put(steps.TimesInteger(x=x, factor=3))
+    b.put(steps.TimesPublic(x=x, factors=(3,) * cols, shape=(1, cols), scale=0))
     b.put(steps.Sum(x=x, axes=(1,)))
     b.put(steps.Reshape(x=x, shape=(rows * cols,)))
     b.put(steps.Transpose(x=x, order=(1, 0)))
@@ -194,6 +195,8 @@ def sample_plans() -> tuple[Plan, Plan]:
     for shape in SHAPES:
         _nonlinear(others, shape)
         _free(others, shape)
+    rows = others.put(steps.Recall(state="rows", num=NUM, shape=SHAPES[-1], axis=0))
+    others.put(steps.Keep(x=rows, state="rows", axis=0))
     wide = others.value(WIDE)
     for knots, bits, gates in SPLINES[2:4]:
         others.put(steps.Spline(x=wide, spec=_spline(knots, bits, gates)))

@@ -25,6 +25,7 @@ from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
 from .local import LocalOp, infer_local
+from .state import States
 from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 
 MAGIC = b"PPCPLAN1"
@@ -45,11 +46,14 @@ INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs."""
+    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs; of one that
+    generates, whether places count tokens or, where that makes no difference, rows with padding among
+    them."""
 
     seq_len: int | None = None
     dims: dict[str, int] = msgspec.field(default_factory=dict)
     byte_price: float
+    places: Literal["tokens", "rows"] = "tokens"
 
     def __post_init__(self) -> None:
         for n in (*self.dims.values(), *([] if self.seq_len is None else [self.seq_len])):
@@ -160,6 +164,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
         return tuple(
             self.tensor(each.value) for each, alarm in zip(step.watched, alarms, strict=True) if alarm
         )
+
+    @cached_property
+    def states(self) -> States:
+        """What programs of this plan carry from one to the next. Raises BadPlan where its steps disagree."""
+        try:
+            return States.of(self.steps, self.forms)
+        except ValueError as error:
+            raise BadPlan(f"states that cannot be: {error}") from None
 
     @property
     def products(self) -> list[Product]:
@@ -284,7 +296,9 @@ def _check(plan: Plan, source: str) -> None:
     _check_tensors(plan, source)
     if not 1 <= len(plan.steps) <= MAX_STEPS:
         raise BadPlan(f"{source}: {len(plan.steps)} steps, not 1 to {MAX_STEPS}")
-    forms = plan.forms
+    forms, states = plan.forms, plan.states
+    if any(each.states.kinds != states.kinds for each in plan.shorter):
+        raise BadPlan(f"{source}: its lengths carry different states")
     shapes = {w.name: w.shape for w in plan.weights}
     for i, step in enumerate(plan.steps):
         for name, shape in step.weights().items():

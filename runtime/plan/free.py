@@ -160,6 +160,33 @@ class TimesInteger(Unary, frozen=True, kw_only=True, tag=True):
         return x.data * self.factor
 
 
+class TimesPublic(Unary, frozen=True, kw_only=True, tag=True):
+    """x times public integers of x's rank, with axes of length 1 along which they repeat; each stands for
+    factor·2^-scale. Free."""
+
+    factors: tuple[Int64, ...]
+    shape: Shape
+    scale: int
+
+    def infer(self, x: Form) -> Form:
+        if prod(self.shape) != len(self.factors):
+            raise ValueError(f"{len(self.factors)} factors for shape {self.shape}")
+        if len(self.shape) != len(x.shape) or any(
+            n not in (1, d) for n, d in zip(self.shape, x.shape, strict=True)
+        ):
+            raise ValueError(f"factors of shape {self.shape} do not repeat to {x.shape}")
+        return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
+
+    def _factors(self) -> Signed:
+        return np.array(self.factors, np.int64).reshape(self.shape)
+
+    def online(self, p: Party, out: Form, made: None, x: Share) -> Share:
+        return x.like(p.both(lambda: out.num.wrap(x.ring * self._factors().astype(np.uint64))), out.num)
+
+    def clear(self, x: Plain) -> Signed:
+        return x.data * self._factors()
+
+
 class Sum(Unary, frozen=True, kw_only=True, tag=True):
     """The sum over axes, which stay with length 1. Free."""
 

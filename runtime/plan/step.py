@@ -11,8 +11,8 @@ A kind of step is a class whose methods are functions of its operands. It says w
     reads_as_number(*plain)                 how far those go where their size counts, and how far they may
 
 where … are the server's tensors, then the client's own values, encoded: None at the other party, and while
-pricing. In the clear a tensor is a `Factor`, which keeps what products need of it, and the client's values
-are as it computes them.
+pricing; then this party's shares of rows that earlier programs kept, None where there are none. In the clear
+a tensor is a `Factor`, which keeps what products need of it, and the client's values are as it computes them.
 """
 
 from __future__ import annotations
@@ -113,6 +113,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     def locals(self) -> tuple[int, ...]:
         """The client's own values that it takes besides."""
         return ()
+
+    def recalls(self) -> tuple[str, ...]:
+        """States of the connection whose rows it takes besides."""
+        return ()
+
+    def keeps(self) -> tuple[str, int] | None:
+        """The state to which the value is added as rows, and along which axis."""
+        return None
 
     def products(self) -> tuple[Product, ...]:
         """What is made under HE."""

@@ -81,17 +81,20 @@ from .free import (
     Sum,
     Take,
     TimesInteger,
+    TimesPublic,
     Transpose,
     Weight,
 )
 from .guard import Guard, Guarded
 from .reach import Reading, apart, outgoing, through, truncating
+from .state import Keep, Recall
 from .step import Binary, Form, Plain, Shape, Step, Unary, fits
 
 __all__ = [
-    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Linear", "MatMul",
-    "Maximum", "Multiply", "Output", "Plain", "Public", "Rescale", "Reshape", "Scaled", "Slice", "Spline",
-    "Square", "SquareSum", "Step", "Sum", "Take", "TimesInteger", "Transpose", "Weight", "fits",
+    "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Keep", "Linear",
+    "MatMul", "Maximum", "Multiply", "Output", "Plain", "Public", "Recall", "Rescale", "Reshape", "Scaled",
+    "Slice", "Spline", "Square", "SquareSum", "Step", "Sum", "Take", "TimesInteger", "TimesPublic",
+    "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
 
@@ -434,8 +437,8 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 
 AnyStep = (
     Encode | Weight | Public | Linear | MatMul | Square | SquareSum | Multiply | Scaled | Rescale | Spline
-    | Maximum | Add | TimesInteger | Sum | Reshape | Transpose | Broadcast | Slice | Take | Concat
-    | Output | Guard
+    | Maximum | Add | TimesInteger | TimesPublic | Sum | Reshape | Transpose | Broadcast | Slice | Take
+    | Concat | Recall | Keep | Output | Guard
 )  # fmt: skip
 
 

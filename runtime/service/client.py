@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from numpy.typing import ArrayLike
@@ -15,13 +15,15 @@ from ..net.stream import Stream
 from ..net.tcp import connect
 from ..net.tls import ClientTls, TlsStream
 from ..party.role import CLIENT
-from ..plan.file import Plan
+from ..plan.file import Outputs, Plan
 from ..session.connection import Connection
 from ..session.facts import facts
 from ..session.inputs import ClientInput, naming
 from ..session.material import Store
+from .decoding import decode
 from .options import ADDRESS, SessionOptions
 from .report import Outcome
+from .sampling import Sampler
 from .session import Session
 from .shelf import Shelf
 
@@ -96,6 +98,36 @@ class Client:
             for each in given:
                 yield session.infer(each)
 
+    def generate(
+        self,
+        ids: Sequence[int],
+        most: int,
+        *,
+        pick: Callable[[Outputs], int] | None = None,
+        stop: Iterable[int] = (),
+        address: Address = ADDRESS,
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Up to ``most`` tokens after the prompt ``ids``, over one connection, each with what it cost.
+
+        Args:
+            pick: the next token by the plan's outputs; the likeliest by default (`sampling.Sampler`).
+            stop: tokens of which the first is the last.
+
+        Raises BadInput, before anything is sent, for what is no prompt of the plan; otherwise as `run`.
+        """
+        for each in self.plan.lengths:
+            _ = facts(each).digest
+        ending = ExitStack()
+        sessions: list[Session] = []
+
+        def answer(length: Plan, feeds: Mapping[str, ArrayLike]) -> Outcome:
+            given = ClientInput.at(length, feeds)
+            if not sessions:
+                sessions.append(ending.enter_context(self._session(address, self._shelf.there())))
+            return sessions[0].infer(given)
+
+        return _ending(decode(self.plan, ids, most, answer, pick or Sampler(), frozenset(stop)), ending)
+
     def prepare(self, count: int, address: Address = ADDRESS, *, seq_len: int | None = None) -> Outcome:
         """Setup and ``count`` offline phases, or as many as the server agrees to, for prompts that run at
         ``seq_len``, by default the greatest of the plan's lengths. BadInput where it has no such length.
@@ -130,3 +162,9 @@ class Client:
         if self._context is None:
             return connection
         return TlsStream(connection, self._context, address[0], self._options.timeout)
+
+
+def _ending(tokens: Iterator[tuple[int, Outcome]], ending: ExitStack) -> Iterator[tuple[int, Outcome]]:
+    """The tokens; the connection ends with them, or when nobody asks for more."""
+    with ending:
+        yield from tokens

@@ -75,6 +75,7 @@ class Duties:
         admit: told who has a turn and for what, before anything is said; may raise TurnedAway.
         done: of every program that ended well, and for whom.
         failed: of every connection that ended otherwise.
+        left: of every client whose connection is over.
     """
 
     purposes: tuple[Purpose, ...] = (Purpose.RUN, Purpose.PREPARE)
@@ -83,6 +84,7 @@ class Duties:
     admit: Callable[[Guest, Purpose], None] = lambda guest, purpose: None
     done: Callable[[Guest, Outcome], None] = lambda guest, outcome: None
     failed: Callable[[Guest, RuntimeFault], None] = lambda guest, fault: None
+    left: Callable[[Guest], None] = lambda guest: None
 
 
 class Host:
@@ -174,6 +176,8 @@ class Host:
             if session is not None and (kept := session.release()) is not None:
                 self._parking.put(kept, guest.name)
             give_back()
+            with self._telling:
+                self._duties.left(guest)
             with self._changed:
                 self._guests.discard(guest)
                 self._changed.notify_all()

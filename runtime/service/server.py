@@ -63,8 +63,10 @@ class Server:
 
         Args:
             address: where to listen; port 0 takes any free one, which the log tells.
-            once: return after the first inference; a fault of a client that has asked for it is raised.
-            done: called with the report of each inference.
+            once: return after the first inference, of a plan that generates after the first client's; a
+                fault of a client that has asked for it is raised.
+            done: called with the report of each inference, of one that generates when its client has left:
+                reckoning it would keep the next token waiting.
         """
         self._run(address, "serving", Purpose.RUN, once=once, done=lambda outcome: done(outcome.report))
 
@@ -98,10 +100,22 @@ class Server:
         done: Callable[[Outcome], None],
     ) -> None:
         faults: list[RuntimeFault] = []
+        told: dict[Guest, list[Outcome]] = {}
+        generates = bool(self.plan.states.added)
 
         def ended(guest: Guest, outcome: Outcome) -> None:
+            if generates:
+                told.setdefault(guest, []).append(outcome)
+                return
             done(outcome)
             if once:
+                host.stop()
+
+        def left(guest: Guest) -> None:
+            outcomes = told.pop(guest, [])
+            for outcome in outcomes:
+                done(outcome)
+            if once and outcomes:
                 host.stop()
 
         def failed(guest: Guest, fault: RuntimeFault) -> None:
@@ -110,7 +124,7 @@ class Server:
                 faults.append(fault)
                 host.stop()
 
-        duties = Duties(purposes=(purpose,), preparations=count, done=ended, failed=failed)
+        duties = Duties(purposes=(purpose,), preparations=count, done=ended, failed=failed, left=left)
         host = Host([self._offer], self._options, Limits(at_once=1), duties, self._context)
         host.run(parsed(address), doing)
         if faults:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..base.errors import BadInput
 from ..plan.file import InputSpec, Plan
-from ..session.inputs import naming
+from ..session.inputs import naming, once
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -51,6 +51,7 @@ def tokenize_all(
     """
     if pairs is not None and len(pairs) != len(texts):
         raise BadInput(f"{len(texts)} texts and {len(pairs)} pairs; each text wants one, or none has one")
+    once(plan)
     encoder = Encoder(Path(tokenizer), [each.inputs for each in plan.lengths])
     encoded = []
     for i, text in enumerate(texts):
@@ -110,6 +111,34 @@ class Encoder:
             {spec.name: _row(spec, each, pad) for spec in specs}
             for each, specs in zip(encoded, chosen, strict=True)
         ]
+
+
+ENDS = ("<|im_end|>", "<|endoftext|>", "</s>", "<eos>", "<|eot_id|>", "<end_of_turn>")
+"""Tokens that end a text, in tokenizers of several families."""
+
+
+class Words:
+    """A model's tokenizer, for a prompt and for what comes of it. Raises BadInput for a file that is none."""
+
+    def __init__(self, tokenizer: Path) -> None:
+        self._path, self._tokenizer = tokenizer, _loaded(tokenizer)
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a prompt. Raises BadInput where there are none."""
+        return list(_encoded(self._tokenizer, text, None).ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What they spell, but for a last character of which bytes are to come."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False)).rstrip("\ufffd")
+
+    def stops(self, tokens: Sequence[str] | None) -> frozenset[int]:
+        """The ids of these, or of those of `ENDS` that it has. Raises BadInput for one that it does not
+        have."""
+        found = {each: self._tokenizer.token_to_id(each) for each in (ENDS if tokens is None else tokens)}
+        for token, id in found.items():
+            if id is None and tokens is not None:
+                raise BadInput(f"{self._path} has no token {token!r} to stop at")
+        return frozenset(id for id in found.values() if id is not None)
 
 
 def meaning(name: str) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -23,7 +23,8 @@ from ..party.party import Party
 from ..party.role import SERVER
 from ..plan.file import Plan, Weights
 from ..plan.free import Encoded
-from .engines import NOTHING, Ready, checks_ot, resumed
+from .cache import Cache
+from .engines import NOTHING, Ready, checks_ot, resumed, standard
 from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
 from .handshake import NO_TICKET, InferenceTerms, PreparationTerms, Request, Terms, Ticket, shake
@@ -90,6 +91,7 @@ class Connection:
         self.party = party
         self.ticket = NO_TICKET if party.role is not SERVER else Ticket(os.urandom(ID))
         self._further = further
+        self._cache = Cache()
 
     def __repr__(self) -> str:
         return f"Connection({self.party.role.value if self.party.role else 'priced'})"
@@ -111,6 +113,7 @@ class Connection:
         """
         begun, ledger, further = perf_counter(), self.party.begin(), self._further
         plan = self._open(plan, terms, heard)
+        self._cache.open(plan)
         ready = Ready.of(self.party)
         made, prepared = terms.made, terms.made is not None
         if terms.id is not None:
@@ -118,7 +121,8 @@ class Connection:
         if made is None:
             setup(self.party, facts(plan).cots, plan)
             made = offline(self.party, plan, weights, progress)
-        answer = online(self.party, plan, made, weights, encoded, progress)
+        answer = online(self.party, plan, made, weights, encoded, progress, cache=self._cache)
+        self._cache.close(plan)
         self.party.flush()
         used = () if terms.id is None else (terms.id.hex(),)
         program = Program(prepared=prepared, further=further, ready=ready, check_ot=checks_ot(self.party))
@@ -156,7 +160,8 @@ class Connection:
         return Done(plan, program, ledger, perf_counter() - begun, material=made_ids)
 
     def rest(self) -> None:
-        """Between two channels: let go of what no later program takes, and of threads."""
+        """Between two channels: let go of what was carried, of what no later program takes, of threads."""
+        self._cache.clear()
         for source in self.party.cots.values():
             source.plan(0)
         self.party.close()
@@ -212,6 +217,12 @@ def predict_cost(plan: Plan, program: Program = FRESH) -> Ledger:
     The ledger is kept for the next who asks, and not to be changed.
     """
     return _predicted(_ByHash(plan), program)
+
+
+def predict_all(plans: Iterable[Plan]) -> list[Ledger]:
+    """The same of inferences that follow one another on one connection."""
+    connection = Connection(Party(None, engines=standard))
+    return [connection.infer(each, InferenceTerms()).ledger for each in plans]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from ..party.role import CLIENT, Role
 from ..plan.file import Outputs, Plan, Weights
 from ..plan.free import Encoded
 from ..plan.steps import Form, Step
+from .cache import Cache
 
 Floats = NDArray[np.float64]
 Value = TypeVar("Value")
@@ -98,22 +99,26 @@ def online(
     encoded: Mapping[int, Encoded] | None = None,
     progress: Progress | None = None,
     values: Values[Share] | None = None,
+    cache: Cache | None = None,
 ) -> Answer | None:
     """The answer, at the client. ``made`` is used up.
 
     ``weights`` are the server's, ``encoded`` the client's own values by the step at which they enter;
-    ``values`` is for who wants to see what is put there.
+    ``values`` is for who wants to see what is put there. ``cache`` has what earlier programs kept, and gets
+    what this one keeps.
     """
+    cache = Cache() if cache is None else cache
     steps: Sequence[Step] = plan.steps
     values = Values(plan) if values is None else values
     revealed: dict[int, Floats] = {}
     for i, step in enumerate(steps):
         with p.ledger.at(plan.place("online", i)):
             own = [None if encoded is None else encoded[i] for _ in step.locals()]
-            operands = (*values.read(i), *_tensors(step, weights), *own)
+            operands = (*values.read(i), *_tensors(step, weights), *own, *cache.recalled(step))
             value = step.online(p, plan.forms[i], made[i], *operands)
             made[i] = None
             values.put(i, value)
+            cache.keep(step, value.data)
             if step.reveals() and p.role is CLIENT:
                 revealed[i] = value.num.decode(value.ring)
         if progress:

@@ -35,8 +35,12 @@ class ClientInput:
     @staticmethod
     def of(plan: Plan, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """Raises BadInput, naming the input, RangeFault for a value beyond its range or format."""
-        length, fitted = fit(plan, {name: as_array(name, value) for name, value in feeds.items()})
-        return ClientInput(length, enter(length, computed_alone(length, fitted)))
+        return ClientInput.at(*fit(plan, {name: as_array(name, value) for name, value in feeds.items()}))
+
+    @staticmethod
+    def at(length: Plan, feeds: Mapping[str, ArrayLike]) -> ClientInput:
+        """At this length of a plan, which ``feeds`` fill; errors as of `of`."""
+        return ClientInput(length, enter(length, computed_alone(length, feeds)))
 
 
 def as_array(name: str, value: ArrayLike) -> Array:
@@ -60,6 +64,12 @@ def enter(plan: Plan, local: Sequence[Local]) -> dict[int, Encoded]:
     }
 
 
+def once(plan: Plan) -> None:
+    """Raises BadInput for a plan that one inference is not all of."""
+    if plan.states.added:
+        raise BadInput("this plan generates, token after token; use `ppc generate`")
+
+
 def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]:
     """The shortest of the plan's lengths that holds ``feeds``, and the feeds padded to it with zeros.
 
@@ -69,6 +79,7 @@ def fit(plan: Plan, feeds: Mapping[str, Array]) -> tuple[Plan, dict[str, Array]]
 
     Raises BadInput, naming the input and the lengths, where none of several lengths fits.
     """
+    once(plan)
     mask = next((spec for spec in plan.inputs if "mask" in spec.name), None)
     if not plan.shorter:
         return plan, dict(feeds) if mask is None else _padded_as(mask, plan, feeds)

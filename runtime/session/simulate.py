@@ -22,6 +22,7 @@ from ..plan.local import Local
 from ..plan.reach import Reach, Reading
 from ..plan.steps import Plain, Step
 from ..plan.unrounded import Real, unrounded
+from .cache import Cache
 from .executor import Progress, Values
 from .inputs import as_array, computed_alone, fit, naming
 
@@ -111,8 +112,19 @@ class Simulator:
             refuse_wraps(simulated)
         return simulated
 
-    def _walk(self, plan: Plan, samples: Sequence[Feeds], keep: bool, rounding: bool) -> list[Simulated]:
+    def further(self, plan: Plan, feeds: Feeds, cache: Cache) -> Simulated:
+        """One program of ``plan``, a length of this one, after those that left ``cache``; errors as of
+        `run`."""
+        simulated = self._walk(plan, [feeds], False, True, cache)
+        refuse_wraps(simulated)
+        return simulated[0]
+
+    def _walk(
+        self, plan: Plan, samples: Sequence[Feeds], keep: bool, rounding: bool, cache: Cache | None = None
+    ) -> list[Simulated]:
         """Samples of one length together."""
+        cache = cache or Cache(lead=1)
+        cache.open(plan)
         local = [computed_alone(plan, feeds) for feeds in samples]
         steps: Sequence[Step] = plan.steps
         values: Values[Any] = Values(plan)
@@ -129,7 +141,8 @@ class Simulator:
                 if any(np.any(each.far >= each.limit) for each in readings):
                     operands = [Plain(x.num, x.num.reduced(x.data)) for x in operands]
             tensors = [self._tensors[name] for name in step.weights()]
-            own = [_stacked([each[j] for each in local]) for j in step.locals()]
+            own: list[Any] = [_stacked([each[j] for each in local]) for j in step.locals()]
+            own += cache.recalled(step)
             num = plan.forms[i].num
             value: Any
             if rounding:
@@ -138,11 +151,14 @@ class Simulator:
             else:
                 value = unrounded(step, operands, tensors, own)
                 values.put(i, Real(num, value))
+            if step.keeps():
+                cache.keep(step, value)
             if keep or step.reveals():
                 units = np.asarray(value)
                 decoded = (num.reduced(units) if rounding else units) * 2.0**-num.scale
                 for at, kept in enumerate(found):
                     kept[i] = decoded[at if len(decoded) > 1 else 0]
+        cache.close(plan)
         return [Simulated(plan, each, tuple(near)) for each, near in zip(found, reaches, strict=True)]
 
 

@@ -191,7 +191,7 @@ def test_a_product_in_too_wide_a_ring_is_named():
     x = Input((2, 4), FLOAT, name="x")
     wide = ops.Add(ops.Cast(x, Fixed(49, 8)), weight(4, num=Fixed(49, 8)))
     product = ops.MatMul(wide, weight(4, 4, num=Fixed(49, 6)), name="scores")
-    with pytest.raises(RangeError, match=r"MatMul scores .* ring of 49 bits, more than the 48") as refused:
+    with pytest.raises(RangeError, match=r"MatMul scores .* 2\^48, not 2\^49. Allow a larger") as refused:
         plan_of(x, product)
     assert refused.value.exit_status == 6
 
@@ -255,3 +255,20 @@ def test_squares_that_something_else_reads_are_kept():
     squares = ops.Square(y)
     total = ops.Broadcast(ops.ReduceSum(squares, (1,), True), (2, 4))
     assert "SquareSum" not in agrees(x, ops.Add(squares, total))
+
+
+def test_a_public_factor_for_every_column_is_free():
+    x, value = shared()
+    told = agrees(x, ops.Mul(value, weight(4, secret=False)))
+    assert "TimesPublic" in told
+    assert "Scaled" not in told
+    assert "Scaled" in agrees(x, ops.Mul(value, weight(4)))
+
+
+@pytest.mark.parametrize(
+    ("factors", "shape", "why"),
+    [((1, 2), (3,), "2 factors"), ((1, 2), (2,), "do not repeat"), ((1, 2, 3), (1, 3), "do not repeat")],
+)
+def test_public_factors_that_do_not_fit_are_refused(factors, shape, why):
+    with pytest.raises(ValueError, match=why):
+        steps.TimesPublic(x=0, factors=factors, shape=shape, scale=1).infer(steps.Form(F, (2, 4)))

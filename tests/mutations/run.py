@@ -40,9 +40,10 @@ import plans
 import printing
 import protocols
 import randomness
+import state
 from mutation import ROOT, Mutation, Stale
 
-SUBJECTS = (he, ot, protocols, guard, randomness, printing, material, plans, net)
+SUBJECTS = (he, ot, protocols, guard, randomness, printing, material, plans, state, net)
 MUTATIONS: tuple[Mutation, ...] = tuple(each for subject in SUBJECTS for each in subject.MUTATIONS)
 
 TEST_SECONDS = 60

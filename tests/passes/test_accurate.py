@@ -1,5 +1,7 @@
 """Precision by the error allowed: what is asked for is kept, and costs no more than it must."""
 
+import sys
+
 import numpy as np
 import pytest
 import tiny_bert
@@ -105,6 +107,22 @@ def test_rings_that_do_not_hold_the_precision_are_told_as_such(monkeypatch):
     narrow = 0
     with pytest.raises(RangeError, match=r"^exp of scores"):
         passes.run(GRAPH, passes.Options(max_error=1.0), FEEDS)
+
+
+def test_where_rings_are_in_the_way_the_finest_that_they_hold_is_taken(monkeypatch):
+    usual = passes.assign_scale
+    narrow = passes.Precision().value + 1
+
+    def too_wide(graph, ranges, precision, **given):
+        if precision.value > narrow:
+            raise RangeError("exp of scores needs a ring of 65 bits")
+        return usual(graph, ranges, precision, **given)
+
+    monkeypatch.setattr(passes, "assign_scale", too_wide)
+    monkeypatch.setattr(sys.modules["ppc.passes.accurate"], "_steps", lambda found, wanted: 1)
+    done = passes.run(GRAPH, passes.Options(max_error=1e-4, insist=False), FEEDS)
+    assert done.options.precision.value == narrow
+    assert any("exp of scores needs a ring" in note for note in done.notes)
 
 
 def test_data_are_seen_once_for_a_fit(monkeypatch):

@@ -199,3 +199,50 @@ def test_squares_keep_less_the_more_of_them_are_summed(summed, bits):
     ranges = {op: Range(-1.0, 1.0, 1.0) for op in walk(graph)}
     (square,) = steps(assign_scale(graph, ranges, Precision(square=11)), ops.Square)
     assert square.x.type.num.scale == bits
+
+
+PAST = Input((1, 5, 8), FLOAT, name="k", carried=True)
+
+
+def cached(past=PAST):
+    """Scores of rows over those that earlier runs have left and a new one, which is left in turn."""
+    new = ops.MatMul(X, weight(8, 8), name="new")
+    keys = ops.Concat((past, ops.Slice(ops.Reshape(new, (1, 4, 8)), (3,), (4,), (1,), (1,))), 1)
+    scores = ops.MatMul(ops.Reshape(new, (1, 4, 8)), ops.Transpose(keys, (0, 2, 1)))
+    return Graph((X, past), {"y": scores, "k": keys.xs[1]})
+
+
+def cached_feeds():
+    return [{"x": RNG.normal(size=(4, 8)), "k": 3 * RNG.normal(size=(1, 5, 8))} for _ in range(3)]
+
+
+def test_what_is_carried_stays_in_its_format_and_is_never_truncated():
+    graph, kept = cached(), Fixed(48, 9)
+    done = assign_scale(graph, calibrate(graph, cached_feeds()), carried={"k": kept})
+    (entered,) = [op for op in steps(done, ops.Cast) if op.x is PAST]
+    assert entered.type.num == done.graph.outputs["k"].type.num == kept
+    read = [op for op in steps(done, ops.Rescale) if op.type.size > 4 * 8]
+    assert read
+    assert all(is_local(op.x.type.num, op.num) for op in read)
+
+
+def test_the_graph_that_leaves_it_first_settles_a_wide_ring():
+    graph = Graph((X,), {"k": ops.MatMul(X, weight(8, 8))})
+    ranges = calibrate(graph, FEEDS)
+    left, told = (assign_scale(graph, ranges, carried=carried) for carried in ({"k": None}, {}))
+    assert left.graph.outputs["k"].type.num.bits == 48 > told.graph.outputs["k"].type.num.bits
+    assert left.graph.outputs["k"].type.num.scale == told.graph.outputs["k"].type.num.scale
+
+
+def test_what_no_graph_has_left_cannot_be_read():
+    graph = cached()
+    with pytest.raises(IRError, match="input k is carried over, and no graph has settled its format"):
+        assign_scale(graph, calibrate(graph, cached_feeds()), carried={"k": None})
+
+
+def test_reading_it_means_what_it_meant():
+    graph = cached()
+    feeds = cached_feeds()
+    done = assign_scale(graph, calibrate(graph, feeds), carried={"k": Fixed(48, 9)})
+    wanted, got = evaluate(graph, feeds[0])["y"], fixed.evaluate(done.graph, feeds[0])["y"]
+    assert_allclose(got, wanted, atol=0.02 * wanted.std())

@@ -279,3 +279,28 @@ def test_it_is_idempotent() -> None:
     for _, op, _ in ONE_OPERAND:
         once = canonicalize(graph(op)).graph
         assert canonicalize(once).graph is once
+
+
+def slice_of(x: Op, start: int, end: int, axis: int = 1, step: int = 1) -> Op:
+    return ops.Slice(x, (start,), (end,), (axis,), (step,))
+
+
+JOINED = ops.Concat((inp(2, 3, name="a"), inp(2, 4, name="b")), 1)
+
+
+@pytest.mark.parametrize(
+    ("cut", "expected"),
+    [
+        (slice_of(JOINED, 3, 7), ""),
+        (slice_of(JOINED, 4, 6), "\n%2 = Slice(%1, starts=(1), ends=(3), axes=(1), steps=(1))"),
+        (slice_of(JOINED, -4, 99), ""),
+        (slice_of(JOINED, 3, 7, step=2), "\n%2 = Slice(%1, starts=(0), ends=(3), axes=(1), steps=(2))"),
+    ],
+)
+def test_what_is_cut_out_of_one_part_is_that_part(cut: Op, expected: str) -> None:
+    becomes(canonicalize, graph(cut), "%0 = Input(a)\n%1 = Input(b)" + expected)
+
+
+def test_what_is_cut_out_of_two_parts_stays() -> None:
+    for cut in (slice_of(JOINED, 2, 5), slice_of(JOINED, 0, 1, axis=0)):
+        assert "Concat" in kinds(canonicalize(graph(cut)).graph)

@@ -7,12 +7,13 @@ import tiny_bert
 
 from ppc import passes
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import rebuild, walk
-from ppc.passes.assign_scale import FixedGraph, is_local
+from ppc.frontend.ir.graph import FLOAT, Graph, Input, rebuild, walk
+from ppc.passes.assign_scale import WIDEST, FixedGraph, is_local
 from ppc.passes.calibrate import Range
 from ppc.passes.check_range import RangeError, check_range
 from ppc.passes.watched import ROOM
 from ppc.runtime.base.ring import Fixed
+from ppc.runtime.he.product import MAX_ELL
 
 
 @cache
@@ -111,3 +112,17 @@ def test_every_value_that_must_fit_is_looked_at():
         if isinstance(op, ops.Rescale) and truncated(op) and np.isfinite(fixed().ranges[op.x].magnitude):
             with pytest.raises(RangeError):
                 check_range(stretched(op.x, 2.0**op.x.type.num.bits))
+
+
+def test_a_product_that_no_encryption_holds_is_refused():
+    assert WIDEST == MAX_ELL
+    x = Input((2, 2), FLOAT, name="x")
+    for bits, fits in ((WIDEST, True), (WIDEST + 1, False)):
+        num = Fixed(bits, 4)
+        y = ops.MatMul(ops.Cast(x, num), ops.Const(np.eye(2), True, num=num), name="wide")
+        made = FixedGraph(Graph((x,), {"y": y}), {op: Range(-1, 1, 1) for op in walk(Graph((x,), {"y": y}))})
+        if fits:
+            assert check_range(made) is made.graph
+        else:
+            with pytest.raises(RangeError, match=r"MatMul wide .* ring of 49 bits, more than the 48"):
+                check_range(made)

@@ -96,7 +96,11 @@ def test_a_spline_is_real_first_and_then_says_in_which_formats() -> None:
     real = ops.Spline(SHARED, functions.relu())
     fixed = ops.Spline(FIXED, functions.relu(), num=NUM, quad=NUM, width=20)
     assert [stage for stage in STAGES if is_legal(real, stage)] == ["approximate", "calibrate_values"]
-    assert [stage for stage in STAGES if is_legal(fixed, stage)] == ["assign_scale", "check_range"]
+    assert [stage for stage in STAGES if is_legal(fixed, stage)] == [
+        "assign_scale",
+        "check_range",
+        "group_queries",
+    ]
     assert not is_legal(replace(fixed, quad=None), "assign_scale")
     assert not is_legal(replace(fixed, width=None), "assign_scale")
 

@@ -8,7 +8,7 @@ from onnx_models import model
 
 from ppc.frontend.errors import BatchesDiffer, DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import Input
-from ppc.frontend.read.axes import axis_lines
+from ppc.frontend.read.axes import OpenAxis, axis_lines
 from ppc.frontend.read.load import load, load_told
 
 
@@ -201,3 +201,10 @@ def test_nor_is_one_of_which_only_the_shape_is_read() -> None:
     graph = load(model(nodes, feeds, ["y"]))
     assert [each.name for each in graph.inputs] == ["x"]
     assert graph.outputs["y"].type.shape == (2, 3)
+
+
+def test_of_many_places_some_are_named():
+    axes = [OpenAxis(f"past.{i}", 2, "past", 0, "an empty cache") for i in range(7)]
+    assert axis_lines(axes) == [
+        "axis past = 0, an empty cache: past.0.2, past.1.2, past.2.2, past.3.2 and 3 more"
+    ]

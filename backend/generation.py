@@ -1,0 +1,259 @@
+"""A decoder as one plan: prompts of several lengths, and a step of one token over caches of several sizes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ppc import passes
+from ppc.backend.check import check_model
+from ppc.backend.choose import BYTE_PRICE
+from ppc.backend.compile import Compiled, Guard, Lengths, Samples, cut, refusing
+from ppc.backend.reveal import VALUE, argmaxes
+from ppc.frontend.errors import UsageError
+from ppc.frontend.ir.graph import Graph, Input, IRError
+from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.read.load import Told, load_told
+from ppc.frontend.read.model import read_model
+from ppc.frontend.read.past import Carried, carried, carrying, known
+from ppc.frontend.read.run import Runner
+from ppc.passes.calibrate import BLIND_MARGIN
+from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings
+from ppc.passes.feasible import feasible
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.plan.file import InputSpec, Options
+from ppc.runtime.service.decoding import Rows
+from ppc.runtime.service.tokens import meaning
+
+log = logging.getLogger(__name__)
+
+Feeds = dict[str, NDArray[Any]]
+
+SMALLEST = 32
+"""Rows that a step of the smallest cache reads, its own among them."""
+
+PLACES = 4
+"""In a text at which a step is calibrated."""
+
+MOVED = 1
+"""Places by which a prompt is moved; that padding moves it further is checked with each length."""
+
+CLOSE = 1e-3
+"""Of a logit's standard deviation: how far floats may lie apart that are computed in another order."""
+
+
+def compile_generation(
+    model: str | Path,
+    *,
+    prompts: Sequence[int],
+    most: int,
+    dims: Mapping[str, int] | None = None,
+    output: str | None = None,
+    reveal: str = VALUE,
+    profile: str = "exact",
+    calibrate: Samples | None = None,
+    max_error: float | None = None,
+    margin: float | None = None,
+    guard: Guard = "one",
+    byte_price: float = BYTE_PRICE,
+) -> Compiled:
+    """Compile a decoder with past to generate up to ``most`` tokens after a prompt of ``prompts`` tokens.
+
+    Args:
+        prompts: lengths, of which a client takes the shortest that holds its prompt.
+        output: the one that chooses the next token, where there are several beside the caches.
+        calibrate: texts, or inputs of the model with an empty cache, as long as the longest prompt and
+            ``most`` together.
+
+    Others, and errors, as of `compile_model`.
+    """
+    reader = _Decoder(model, dict(dims or {}), output)
+    lengths = sorted(set(prompts))
+    total = lengths[-1] + most - 1
+    traces = reader.traces(total, calibrate)
+    reader.count_rows(traces[0], lengths[-1])
+    wanted = passes.Options(
+        profile=profile,
+        max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
+        insist=max_error is not None,
+        margin=margin or (BLIND_MARGIN if calibrate is None else None),
+        guard=guard != "off",
+        carried=dict.fromkeys(each.input for each in reader.caches),
+    )
+    found = Lengths(model, wanted, guard=guard)
+    steps = [(1, size - 1) for size in _sizes(lengths[0] + 1, total)]
+    for new, past in [*((each, 0) for each in reversed(lengths)), *reversed(steps)]:
+        told = reader.told(new, past)
+        reader.compare(told.graph, traces, new, past)
+        samples = [
+            trace.feeds(told.graph, new, past, count)
+            for i, trace in enumerate(traces)
+            for count in _filled(i, new, past)
+        ]
+        options = Options(seq_len=new, dims=reader.sizes(past), byte_price=byte_price, places=reader.places)
+        chosen_alone = argmaxes(told.graph, {reader.output: reveal})
+        rows = {each.input: each.axis for each in reader.caches}
+        found.add(told, options, samples, reader.again(new, past), argmaxes=chosen_alone, carried=rows)
+        kept = {name: num for name, (num, _, _) in found.compiled[0][0].states.kinds.items()}
+        found.wanted = replace(found.wanted, carried=kept)
+    return found.merged([*found.compiled[: len(lengths)][::-1], *found.compiled[len(lengths) :][::-1]])
+
+
+def _filled(sample: int, new: int, past: int) -> list[int]:
+    """How many tokens there are where a sample is taken: of a prompt every second time all that it holds,
+    else fewer; of a step, which shows one token where a prompt shows many, at several places."""
+    whole = new + past
+    if not past:
+        return [whole if sample % 2 == 0 else 1 + sample * 7 % whole]
+    return sorted({whole, *(1 + (sample + each * whole // PLACES) % whole for each in range(1, PLACES))})
+
+
+def _counts(given: Input) -> bool:
+    return meaning(given.name) == "places"
+
+
+def _sizes(least: int, total: int) -> list[int]:
+    """Rows of keys that steps read: powers of two, from what the shortest prompt needs, and ``total``."""
+    size = SMALLEST
+    while size < least:
+        size *= 2
+    found = []
+    while size < total:
+        found.append(size)
+        size *= 2
+    return [*found, total] if total >= least else []
+
+
+@dataclass(frozen=True, repr=False)
+class Trace:
+    """A text as floats compute it: its tokens, the rows that they leave along ``axes``, and their logits."""
+
+    ids: list[int]
+    rows: Mapping[str, NDArray[Any]]
+    axes: Mapping[str, int]
+    logits: NDArray[Any]
+
+    def feeds(self, graph: Graph, new: int, past: int, tokens: int) -> Feeds:
+        """Inputs of ``graph``, which adds ``new`` rows to ``past``, where the text has come to ``tokens``
+        tokens. What a cache has no row for is 0."""
+        most = min(tokens, len(self.ids))
+        before = max(0, min(past, most - 1))
+        given = self.ids[before : before + min(new, most - before)]
+        specs = [InputSpec(each.name, each.shape, "int") for each in graph.inputs if not each.carried]
+        feeds = Rows([True] * before).feeds(specs, past, new, given)
+        for each in graph.inputs:
+            if each.carried:
+                axis = self.axes[each.name]
+                rows = np.take(self.rows[each.name], range(before), axis)
+                feeds[each.name] = np.pad(
+                    rows, [(0, past - before if i == axis else 0) for i in range(rows.ndim)]
+                )
+        return feeds
+
+
+class _Decoder:
+    """The model's file, read once for each length."""
+
+    def __init__(self, model: str | Path, dims: dict[str, int], output: str | None) -> None:
+        proto = read_model(model)
+        self._model, self._dims = model, dims
+        self.caches: tuple[Carried, ...] = carried(proto)
+        continued = {each.output for each in self.caches}
+        others = [each.name for each in proto.graph.output if each.name not in continued]
+        if output is None and len(others) != 1:
+            raise UsageError(
+                f"which output chooses the next token? Give --output, one of {', '.join(others)}"
+            )
+        self.output = output or others[0]
+        self._outputs = (self.output, *(each.output for each in self.caches))
+        self.places: Literal["tokens", "rows"] = "tokens"
+
+    def count_rows(self, trace: Trace, new: int) -> None:
+        """Whether places may count rows: all of a prompt's moved by some, it says the same."""
+        graph = self.told(new, 0).graph
+        feeds = trace.feeds(graph, new, 0, new)
+        moved = {name: x + MOVED if meaning(name) == "places" else x for name, x in feeds.items()}
+        if not any(map(_counts, graph.inputs)):
+            return
+        try:
+            here, there = (evaluate(graph, each)[self.output] for each in (feeds, moved))
+        except IRError:  # of places beyond a table
+            return
+        if np.abs(here - there).max() <= CLOSE * (here.std() or 1.0):
+            log.info("places count rows: the model knows distances alone, and a prompt's places are public")
+            self.places = "rows"
+
+    def sizes(self, past: int) -> dict[str, int]:
+        """Sizes of axes by name, with so many rows in the caches."""
+        found = self._dims | ({each.axis_name: past for each in self.caches} if past else {})
+        return dict(sorted(found.items()))
+
+    def again(self, new: int, past: int) -> Callable[[], Any]:
+        return partial(check_model, self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+
+    def told(self, new: int, past: int) -> Told:
+        """The graph of ``new`` tokens over ``past`` rows."""
+        log.info("reading %s for %d tokens after %d", self._model, new, past)
+        with refusing(self.again(new, past)):
+            told = load_told(self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+            graph = carrying(told.graph, self.caches, new)
+            if self.places == "rows" and not past:
+                graph = known(graph, {each: np.arange(new) for each in graph.inputs if _counts(each)})
+            feasible(graph)
+        return Told(graph, told.opened, told.axes)
+
+    def traces(self, total: int, calibrate: Samples | None) -> list[Trace]:
+        """Texts of up to ``total`` tokens through the model at once; random ones where none are given."""
+        graph = load_told(self._model, seq_len=total, dims=self._dims, outputs=[self.output]).graph
+        samples = cut(graph, calibrate)
+        if samples is None:
+            for note in warnings(graph, None):
+                log.info(note)
+            samples = random_feeds(graph, ENOUGH)
+        runner = Runner(self._model, self._outputs)
+        return [self._trace(each, runner) for each in samples]
+
+    def _trace(self, feeds: Mapping[str, NDArray[Any]], runner: Runner) -> Trace:
+        known = {meaning(name): np.asarray(value).reshape(-1) for name, value in feeds.items()}
+        if "ids" not in known:
+            raise BadInput(
+                f"no input among {', '.join(feeds)} has the ids of tokens; generating needs input_ids"
+            )
+        ids = known["ids"].astype(np.int64)
+        count = int(np.count_nonzero(known["mask"])) if "mask" in known else ids.size
+        ran = runner.run(feeds)
+        rows = {each.input: np.take(ran[each.output], range(count), each.axis) for each in self.caches}
+        logits = np.asarray(ran[self.output], np.float64)
+        return Trace(
+            [int(each) for each in ids[:count]],
+            rows,
+            {each.input: each.axis for each in self.caches},
+            logits.reshape(-1, logits.shape[-1])[:count],
+        )
+
+    def compare(self, graph: Graph, traces: Sequence[Trace], new: int, past: int) -> None:
+        """That tokens after a cache with room to spare, or behind padding, are those of the text at once.
+
+        Raises UsageError where they are not: of a model that takes its cache's length for a token's place.
+        """
+        trace = max(traces, key=lambda each: len(each.ids))
+        for count in sorted({min(len(trace.ids), past + new), max(1, (past + new) // 2)}):
+            feeds = trace.feeds(graph, new, past, count)
+            before = max(0, min(past, count - 1))
+            at = before + min(new, count - before) - 1
+            wanted = trace.logits[at]
+            found = np.asarray(evaluate(graph, feeds)[self.output]).reshape(-1)
+            off = float(np.abs(found - wanted).max() / (trace.logits.std() or 1.0))
+            if not off <= CLOSE:
+                raise UsageError(
+                    f"the model's {self.output} after {at + 1} tokens differ by {off:.2g} of their spread "
+                    f"where its cache has room for {past} rows, or padding stands in front: it tells places "
+                    "by the length of its cache. Export it with attention_mask and position_ids as inputs"
+                )

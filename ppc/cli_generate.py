@@ -1,0 +1,210 @@
+"""The command that generates: token after token, with a server or in the clear."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import typer
+
+import ppc
+from ppc import cli_inputs as inputs
+from ppc.cli_files import check_places, write_document
+from ppc.cli_options import (
+    ADDRESS,
+    PATIENCE,
+    CheckOt,
+    Connect,
+    Json,
+    PlanFile,
+    Report,
+    ShapeAs,
+    StoreAt,
+    Timeout,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    Weights,
+)
+from ppc.cli_results import mega, print_json, say
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.network import parse_network
+from ppc.runtime.net.tls import ClientTls
+from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.service.options import TIMEOUT
+from ppc.runtime.service.report import Outcome
+from ppc.runtime.service.sampling import Sampler
+from ppc.runtime.service.tokens import Words
+from ppc.runtime.session.connection import Program, predict_cost
+
+Generate = Annotated[
+    bool, typer.Option("--generate", help="A decoder with past: token after token, with --max-tokens.")
+]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=1, help="Tokens that can follow a prompt, with --generate.")
+]
+PromptLen = Annotated[
+    str | None,
+    typer.Option("--prompt-len", help="Tokens in a prompt, with --generate: 16 or 16,64; default 16."),
+]
+
+
+def for_generation(
+    asked: dict[str, object],
+    emit_onnx: Path | None,
+    generate: bool,
+    most: int | None,
+    prompts: str | None,
+) -> dict[str, object]:
+    """Arguments of `ppc.compile_generation`, from those of `ppc.compile` and the options about it."""
+    if not generate or most is None:
+        raise BadInput("--max-tokens and --prompt-len go with --generate, which needs the first")
+    rest = dict(asked)
+    seq_len, outputs, reveal = rest.pop("seq_len"), rest.pop("outputs"), rest.pop("reveal")
+    if seq_len is not None or emit_onnx is not None:
+        raise BadInput("--generate has its lengths by --prompt-len and --max-tokens, and emits no ONNX")
+    chosen = outputs if isinstance(outputs, tuple) else ()
+    if len(chosen) > 1:
+        raise BadInput(f"--generate has one output, which chooses the next token, not {', '.join(chosen)}")
+    told = next(iter(reveal.values()), "value") if isinstance(reveal, dict) else reveal
+    lengths = inputs.lengths(prompts, "--prompt-len") or [16]
+    return {**rest, "prompts": lengths, "most": most, "output": next(iter(chosen), None), "reveal": told}
+
+
+def show_prices(plan: ppc.Plan) -> None:
+    """What a prompt of each length costs, and a token after so many rows."""
+    for each in plan.lengths:
+        states, cost = each.states, predict_cost(each, Program(further=bool(each.states.held)))
+        what = f"a token after up to {states.held}" if states.held else f"a prompt of up to {states.added}"
+        sizes = [cost.total(phase) for phase in ("offline", "online")]
+        said = ", ".join(
+            f"{phase} {mega(size.server + size.client)} in {size.flights} flights"
+            for phase, size in zip(("offline", "online"), sizes, strict=True)
+        )
+        print(f"{what}: {said}")
+
+
+def generate(
+    plan: PlanFile,
+    text: Annotated[str, typer.Option("--text", help="The prompt; - reads stdin.")],
+    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="tokenizer.json")],
+    role: Annotated[str, typer.Option(help="client; the server's side is `ppc run`")] = "client",
+    connect: Connect = ADDRESS,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="As many, or all that the plan has room for.")
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A token that ends the text, as <|im_end|>; by default the tokenizer's usual ones."
+        ),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Draw at that temperature; 0 takes the likeliest.")
+    ] = 0.0,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Draw from so many; 0: from all.")] = 0,
+    top_p: Annotated[
+        float,
+        typer.Option("--top-p", min=0.0, max=1.0, help="Draw from the fewest that are so likely together."),
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(min=0, help="Draw the same again.")] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="In the clear, with the server's weights, and no server.")
+    ] = False,
+    weights: Weights = None,
+    costs: Annotated[
+        bool, typer.Option("--costs", help="Tell each token's seconds and bytes on stderr.")
+    ] = False,
+    store: StoreAt = None,
+    shape: ShapeAs = None,
+    check_ot: CheckOt = False,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    report: Report = None,
+    timeout: Timeout = TIMEOUT,
+    as_json: Json = False,
+) -> None:
+    """Continue a text token by token: the client keeps prompt and answer, the server its weights."""
+    check_places(as_json, report=report)
+    if role != "client":
+        raise BadInput(f"--role {role!r}: the server's side of generating is `ppc run PLAN --role server`")
+    loaded = ppc.load_plan(plan)
+    words = Words(tokenizer)
+    ids = words.ids(inputs.read_text(text))
+    most = max_tokens or ppc.longest(loaded, len(ids))
+    pick = Sampler(temperature, top_k, top_p, seed)
+    ends = words.stops(stop)
+    tokens: Iterator[tuple[int, Any]]
+    if simulate:
+        held = ppc.load_weights(weights or plan.with_suffix(".weights"), loaded)
+        tokens = ppc.simulate_generation(loaded, held, ids, most, pick=pick, stop=ends)
+    else:
+        network = parse_network(shape) if shape else None
+        options = ppc.SessionOptions(timeout=timeout, shape=network, check_ot=check_ot)
+        client = ppc.Client(
+            loaded,
+            options,
+            patience=min(PATIENCE, timeout),
+            store=store or plan.with_suffix(".prepared"),
+            tls=ClientTls(tls_ca, tls_cert, tls_key) if tls_ca else None,
+        )
+        tokens = client.generate(ids, most, pick=pick, stop=ends, address=connect)
+    said, rows = _streamed(tokens, words, ends, None if as_json else _print, say if costs else None)
+    document = {"text": said, "prompt": len(ids), "tokens": rows}
+    write_document(report, document)
+    if as_json:
+        print_json(document)
+        return
+    print()
+    _summarise(rows)
+
+
+def _print(piece: str) -> None:
+    print(piece, end="", flush=True)
+
+
+def _streamed(
+    tokens: Iterator[tuple[int, Any]],
+    words: Words,
+    ends: frozenset[int],
+    tell: Callable[[str], None] | None,
+    cost: Callable[[str], None] | None,
+) -> tuple[str, list[dict[str, Any]]]:
+    """The text, told as it comes, and of every token what it was and what it cost."""
+    said, ids, rows = "", list[int](), list[dict[str, Any]]()
+    begun = perf_counter()
+    for token, answer in tokens:
+        seconds, begun = perf_counter() - begun, perf_counter()
+        row: dict[str, Any] = {"id": token, "seconds": round(seconds, 3)}
+        if isinstance(answer, Outcome):
+            ledger = answer.done.ledger
+            row |= {phase: ledger.total(phase).server + ledger.total(phase).client for phase in PHASES}
+        rows.append(row)
+        if cost:
+            cost(f"token {len(rows)}: {seconds:.2f} s, {mega(_bytes(row))}")
+        if token not in ends:
+            ids.append(token)
+            whole = words.text(ids)
+            if tell:
+                tell(whole[len(said) :])
+            said = whole
+    return said, rows
+
+
+def _bytes(row: Mapping[str, Any]) -> int:
+    """Of all phases, both ways."""
+    return sum(row.get(phase, 0) for phase in PHASES)
+
+
+def _summarise(rows: Sequence[Mapping[str, Any]]) -> None:
+    """On stderr: what the first token cost, which is the prompt's, and what each further one."""
+    for what, some in (("the first token", rows[:1]), ("each further one", rows[1:])):
+        if some:
+            seconds = sum(each["seconds"] for each in some) / len(some)
+            sizes = [_bytes(each) for each in some]
+            online = sum(each.get("online", 0) for each in some) / len(some)
+            cost = f", {mega(sum(sizes) / len(some))}, {mega(online)} of it online" if any(sizes) else ""
+            say(f"{what}: {seconds:.2f} s{cost}")

@@ -1,0 +1,54 @@
+"""Which token follows: the largest number, or one that is drawn (top-k, and top-p of Holtzman et al.,
+arXiv 1904.09751), by the client alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..base.errors import BadInput
+from ..plan.file import Outputs
+
+
+@dataclass
+class Sampler:
+    """
+    Attributes:
+        temperature: what the numbers are divided by; 0 takes the largest.
+        top_k: of so many largest alone; 0 of all.
+        top_p: of the fewest that have so much of the probability together.
+        seed: the same draws again; None draws others each time.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int | None = None
+    _rng: np.random.Generator = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
+            raise BadInput(
+                f"a temperature of {self.temperature}, top-k {self.top_k} and top-p {self.top_p}: the first "
+                "two are at least 0, and top-p lies in (0, 1]"
+            )
+        self._rng = np.random.default_rng(self.seed)
+
+    def __call__(self, outputs: Outputs) -> int:
+        """The token, of the one output: numbers of all of them, or the place of the largest."""
+        (told,) = outputs.values()
+        if told.dtype.kind == "i" and told.size == 1:
+            if self.temperature:
+                raise BadInput(
+                    "the plan reveals the likeliest token alone, so that there is nothing to draw from"
+                )
+            return int(told.reshape(()))
+        numbers = told.reshape(-1)
+        if not self.temperature:
+            return int(numbers.argmax())
+        order = np.argsort(-numbers, kind="stable")[: self.top_k or None]
+        scaled = (numbers[order] - numbers[order[0]]) / self.temperature
+        chances = np.exp(scaled) / np.exp(scaled).sum()
+        kept = 1 + int(np.searchsorted(np.cumsum(chances), self.top_p))
+        return int(self._rng.choice(order[:kept], p=chances[:kept] / chances[:kept].sum()))

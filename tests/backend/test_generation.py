@@ -1,0 +1,130 @@
+"""A decoder as one plan: its lengths, formats and weights, and which decoders are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from decoder import MOST, PROMPTS
+
+import ppc
+from models.llama import small
+from ppc.backend.generation import _sizes
+from ppc.frontend.errors import UsageError
+from ppc.runtime.base.errors import BadInput
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import decode
+
+pytestmark = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    ("least", "total", "sizes"),
+    [(5, 15, [15]), (17, 31, [31]), (17, 32, [32]), (17, 100, [32, 64, 100]), (40, 130, [64, 128, 130])],
+)
+def test_caches_double_up_to_what_is_asked_for(least, total, sizes):
+    assert _sizes(least, total) == sizes
+
+
+def test_one_token_needs_no_step():
+    assert _sizes(9, 8) == []
+
+
+def test_prompts_come_first_then_steps(decoder):
+    found = [(each.states.held, each.states.added) for each in decoder.compiled.plan.lengths]
+    assert found == [*((0, prompt) for prompt in PROMPTS), (PROMPTS[-1] + MOST - 2, 1)]
+
+
+def test_the_plan_is_well_formed_and_each_length_carries_the_same(decoder):
+    plan = decode(decoder.compiled.plan.body)
+    assert len(plan.states.kinds) == 4
+    assert {axis for _, axis, _ in plan.states.kinds.values()} == {2}
+
+
+def test_weights_are_stored_once(decoder):
+    alone = ppc.compile_generation(decoder.model, prompts=[PROMPTS[-1]], most=1)
+    size = sum(each.nbytes for each in decoder.compiled.weights.values())
+    assert size < 1.05 * sum(each.nbytes for each in alone.weights.values())
+
+
+def test_what_is_kept_is_never_truncated_as_a_whole(decoder):
+    plan = decoder.compiled.plan
+    rows = plan.states.held
+    for i, step in enumerate(plan.steps):
+        if isinstance(step, steps.Rescale) and rows in plan.forms[i].shape:
+            assert plan.forms[i].num.scale == plan.forms[step.x].num.scale  # a smaller ring, for nothing
+            assert plan.forms[i].num.bits <= plan.forms[step.x].num.bits
+
+
+def test_nothing_is_revealed_but_the_last_row_of_logits(decoder):
+    for each in decoder.compiled.plan.lengths:
+        assert [(out.name, out.shape) for out in each.outputs] == [("logits", (1, 1, 96))]
+
+
+def test_who_sees_what_says_what_is_kept(decoder):
+    seen = {row["value"]: row["seen_by"] for row in ppc.summary(decoder.compiled.plan)["who_sees_what"]}
+    assert seen["4 states, which grow by a row a token"] == "nobody (shares)"
+    assert seen["number of tokens, and when each is asked for"] == "both"
+
+
+def test_the_likeliest_token_alone(decoder):
+    plan = ppc.compile_generation(decoder.model, prompts=[4], most=2, reveal="argmax")
+    said = list(np.arange(4))
+    for token, _ in ppc.simulate_generation(plan.plan, plan.weights, said, 2):
+        assert token == decoder.logits(said).argmax()
+        said.append(token)
+
+
+def changed(path, change):
+    model = small()
+    change(model)
+    onnx.save(model, path)
+    return path
+
+
+def places_by_the_cache(model):
+    """As exporters write it that count the rows of the cache, and ask for no positions."""
+    del model.graph.input[2]
+    places = onnx.helper.make_node("Unsqueeze", ["mask.new", "nought_axis"], ["position_ids"])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0]), "nought_axis"))
+    nodes = [each for each in model.graph.node if each.name.startswith(("mask.", "ids."))]
+    for each in nodes:
+        model.graph.node.remove(each)
+    for each in (places, *reversed(nodes)):
+        model.graph.node.insert(0, each)
+
+
+def test_a_model_that_counts_its_cache_for_places_is_refused(tmp_path):
+    model = changed(tmp_path / "m.onnx", places_by_the_cache)
+    with pytest.raises(UsageError, match="tells places by the length of its cache"):
+        ppc.compile_generation(model, prompts=[4], most=4)
+
+
+def without_caches(model):
+    for each in (*model.graph.input,)[3:]:
+        each.type.tensor_type.shape.dim[2].dim_param = "rows"
+
+
+def test_a_model_without_a_cache_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="takes no cache"):
+        ppc.compile_generation(changed(tmp_path / "m.onnx", without_caches), prompts=[4], most=4)
+
+
+def another_output(model):
+    model.graph.node.append(onnx.helper.make_node("Identity", ["logits"], ["again"]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("again", 1, [1, "sequence_length", 96]))
+
+
+def test_of_several_outputs_one_must_be_chosen(tmp_path):
+    model = changed(tmp_path / "m.onnx", another_output)
+    with pytest.raises(UsageError, match="one of logits, again"):
+        ppc.compile_generation(model, prompts=[4], most=2)
+    plan = ppc.compile_generation(model, prompts=[4], most=2, output="again").plan
+    assert [out.name for out in plan.outputs] == ["again"]
+
+
+def test_samples_that_are_too_short_are_refused(decoder):
+    short = [{"input_ids": np.ones((1, 5), int), "attention_mask": np.ones((1, 5), int),
+              "position_ids": np.arange(5)[None]}]  # fmt: skip
+    with pytest.raises(BadInput, match=r"calibration: input 'input_ids' has shape \(1, 5\)"):
+        ppc.compile_generation(decoder.model, prompts=[4], most=4, calibrate=short)

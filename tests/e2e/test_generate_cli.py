@@ -1,0 +1,183 @@
+"""`ppc compile --generate`, `ppc generate` and `ppc run` as a user has them, and how they end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from command import Running, called, ppc, serving
+from decoder import MOST, PROMPT, PROMPTS, tokenizer
+
+TEXT = " ".join(f"w{each}" for each in PROMPT)
+
+
+@pytest.fixture(scope="module")
+def folder(decoder, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("generate")
+    decoder.compiled.save(folder / "plan.bin", folder / "plan.weights")
+    tokenizer(folder / "tokenizer.json")
+    return folder
+
+
+def asked(folder, *more, text=TEXT):
+    return ("generate", folder / "plan.bin", "--text", text, "--tokenizer", folder / "tokenizer.json", *more)
+
+
+def spelt(ids) -> str:
+    return " ".join(f"w{each}" for each in ids)
+
+
+def test_compile_then_generate_with_two_processes(decoder, folder, tmp_path):
+    plan = tmp_path / "plan.bin"
+    made = ppc(
+        "compile", decoder.model, "-o", plan, "--generate", "--max-tokens", MOST, "--prompt-len",
+        ",".join(map(str, PROMPTS)),
+    )  # fmt: skip
+    assert made.status == 0, made.err
+    assert plan.read_bytes() == (folder / "plan.bin").read_bytes()
+    assert [line.split(":")[0] for line in made.out.splitlines()[2:]] == [
+        "a prompt of up to 4", "a prompt of up to 8", "a token after up to 14",
+    ]  # fmt: skip
+    with serving(plan, "--once") as (server, address):
+        client = ppc(*asked(folder, "--role", "client", "--connect", address, "--max-tokens", 4, "--costs"))
+        assert client.status == 0, client.err
+        assert client.out == spelt(decoder.greedy(PROMPT, 4)) + "\n"
+        assert client.err.count("token ") >= 4
+        assert "each further one" in client.err
+        assert server.end().status == 0
+
+
+def test_a_document_of_every_token(decoder, folder):
+    with serving(folder / "plan.bin", "--once") as (server, address):
+        done = ppc(*asked(folder, "--connect", address, "--max-tokens", 3, "--json"))
+        assert server.end().status == 0
+    said = done.json
+    assert said["text"] == spelt(decoder.greedy(PROMPT, 3))
+    assert said["prompt"] == len(PROMPT)
+    assert [each["id"] for each in said["tokens"]] == decoder.greedy(PROMPT, 3)
+    first, *rest = said["tokens"]
+    assert first["setup"] > 0
+    assert all(each["online"] > 0 for each in rest)
+    assert rest[0]["online"] == rest[1]["online"]
+
+
+def test_several_clients_one_after_the_other(decoder, folder):
+    with serving(folder / "plan.bin") as (server, address):
+        for _ in range(2):
+            done = ppc(*asked(folder, "--connect", address, "--max-tokens", 2))
+            assert done.out == spelt(decoder.greedy(PROMPT, 2)) + "\n"
+        assert server.process.poll() is None
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.end().status == 130
+
+
+def test_prepared_tokens_pay_nothing_offline(decoder, folder):
+    with serving_to_prepare(folder) as (server, address):
+        prepared = ppc("prepare", folder / "plan.bin", "--role", "client", "--connect", address, "--count", 2)
+        assert prepared.status == server.end().status == 0
+    with serving(folder / "plan.bin", "--once") as (server, address):
+        done = ppc(*asked(folder, "--connect", address, "--max-tokens", 4, "--json"))
+        assert server.end().status == 0
+    assert [each["id"] for each in done.json["tokens"]] == decoder.greedy(PROMPT, 4)
+    offline = [each["offline"] for each in done.json["tokens"]]
+    assert offline[1] == offline[2] < 0.01 * offline[3]  # the handshake alone
+
+
+def serving_to_prepare(folder):
+    from contextlib import contextmanager
+
+    @contextmanager
+    def opened():
+        server = Running(
+            "prepare", folder / "plan.bin", "--role", "server", "--listen", "127.0.0.1:0", "--count", 2
+        )
+        try:
+            yield server, server.said(r"on (127\.0\.0\.1:\d+)")[1]
+        finally:
+            server.kill()
+
+    return opened()
+
+
+def test_in_the_clear_without_a_server(decoder, folder):
+    done = called(*asked(folder, "--simulate"))
+    assert done.status == 0, done.err
+    assert done.out == spelt(decoder.greedy(PROMPT, MOST)) + "\n"
+
+
+def test_a_stop_token_ends_it_unsaid(decoder, folder):
+    said = decoder.greedy(PROMPT, MOST)
+    done = called(*asked(folder, "--simulate", "--stop", f"w{said[3]}"))
+    assert done.out == spelt(said[: said.index(said[3])]) + "\n"
+
+
+def test_draws_by_a_seed(folder):
+    hot = ("--simulate", "--temperature", 3, "--max-tokens", 6, "--seed")
+    one, again, other = (called(*asked(folder, *hot, seed)).out for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_ctrl_c_at_the_client_ends_it_and_the_server_goes_on(decoder, folder):
+    with serving(folder / "plan.bin") as (_, address):
+        client = Running(*asked(folder, "--connect", address, "--max-tokens", MOST, "--costs"))
+        client.said("token 2")
+        os.killpg(client.process.pid, signal.SIGINT)
+        done = client.end(timeout=10)
+        assert done.status == 130
+        assert "Traceback" not in done.err
+        served = ppc(*asked(folder, "--connect", address, "--max-tokens", 2))
+        assert served.out == spelt(decoder.greedy(PROMPT, 2)) + "\n"
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_a_server_that_ends_ends_the_client_in_seconds(folder, end):
+    with serving(folder / "plan.bin") as (server, address):
+        client = Running(*asked(folder, "--connect", address, "--max-tokens", MOST, "--costs"))
+        client.said("token 2")
+        os.killpg(server.process.pid, end)
+        done = client.end(timeout=10)
+        assert done.status == 5
+        assert "Traceback" not in done.err
+        assert [line for line in done.err.splitlines() if line.startswith("ppc: ")]
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "why"),
+    [
+        (("--role", "server"), 2, "`ppc run PLAN --role server`"),
+        (("--max-tokens", 99), 2, "99 tokens after a prompt of 6 are more than the 8"),
+        (("--stop", "<stop>"), 2, "no token '<stop>'"),
+        (("--temperature", "-1"), 2, "temperature"),
+        (("--top-p", "0"), 2, "top-p"),
+        (("--simulate", "--weights", "nowhere"), 2, "nowhere"),
+    ],
+)
+def test_what_cannot_be_is_one_line(folder, more, status, why):
+    called(*asked(folder, *more)).failed(status, why)
+
+
+def test_a_prompt_that_is_too_long(folder):
+    called(*asked(folder, text=TEXT + " " + TEXT)).failed(2, "12 tokens, the plan holds 8")
+
+
+def test_a_plan_of_another_kind(small, folder, tmp_path):
+    small.compiled.save(tmp_path / "plan.bin", tmp_path / "plan.weights")
+    words = asked(folder)
+    called(words[0], tmp_path / "plan.bin", *words[2:]).failed(2, "compile the model with --generate")
+    called("run", folder / "plan.bin", "--role", "client", *words[2:]).failed(2, "use `ppc generate`")
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        (("--max-tokens", 4), "go with --generate"),
+        (("--generate",), "go with --generate"),
+        (("--generate", "--max-tokens", 4, "--seq-len", 8), "by --prompt-len"),
+        (("--generate", "--max-tokens", 4, "--prompt-len", "x"), "--prompt-len wants a length"),
+        (("--generate", "--max-tokens", 4, "--output", "a", "--output", "b"), "one output"),
+    ],
+)
+def test_options_of_compile_that_do_not_fit(decoder, tmp_path, more, why):
+    called("compile", decoder.model, "-o", tmp_path / "plan.bin", *more).failed(2, why)
