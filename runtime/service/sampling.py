@@ -3,12 +3,18 @@ arXiv 1904.09751), by the client alone."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..base.errors import BadInput
+from ..base.prg import SEED_BYTES, Prg
 from ..plan.file import Outputs
+
+
+_BITS = 53
+"""Of a number that is drawn."""
 
 
 @dataclass
@@ -25,7 +31,7 @@ class Sampler:
     top_k: int = 0
     top_p: float = 1.0
     seed: int | None = None
-    _rng: np.random.Generator = field(init=False, repr=False)
+    _prg: Prg = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
@@ -33,7 +39,8 @@ class Sampler:
                 f"a temperature of {self.temperature}, top-k {self.top_k} and top-p {self.top_p}: the first "
                 "two are at least 0, and top-p lies in (0, 1]"
             )
-        self._rng = np.random.default_rng(self.seed)
+        seed = None if self.seed is None else hashlib.sha256(str(self.seed).encode()).digest()[:SEED_BYTES]
+        self._prg = Prg(seed)
 
     def __call__(self, outputs: Outputs) -> int:
         """The token, of the one output: numbers of all of them, or the place of the largest."""
@@ -51,4 +58,5 @@ class Sampler:
         scaled = (numbers[order] - numbers[order[0]]) / self.temperature
         chances = np.exp(scaled) / np.exp(scaled).sum()
         kept = 1 + int(np.searchsorted(np.cumsum(chances), self.top_p))
-        return int(self._rng.choice(order[:kept], p=chances[:kept] / chances[:kept].sum()))
+        drawn = float(self._prg.ring(_BITS, (1,))[0]) * 2.0**-_BITS * chances[:kept].sum()
+        return int(order[min(kept - 1, int(np.searchsorted(np.cumsum(chances[:kept]), drawn, side="right")))])

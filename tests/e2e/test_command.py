@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from command import called
 
-SERVER = ("--listen", "--weights", "--tls-cert", "--tls-key")
+SERVER = ("--listen", "--weights")
 CLIENT = ("--connect", "--tls-ca")
 ASKING = ("--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--labels", "--out")
 

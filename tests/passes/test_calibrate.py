@@ -53,7 +53,7 @@ def test_rms_is_of_the_quieter_rows():
 )
 def test_known_bounds_cut_the_margin(op, lo, hi):
     found = of(op)
-    assert found.hi <= hi + functions.tanh().max_error
+    assert found.hi <= hi + 1.01 * functions.tanh().max_error
     assert lo is None or found.lo >= lo - 6 * (hi == 0)
 
 
