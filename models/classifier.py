@@ -148,8 +148,8 @@ def vectors(pieces: Sequence[int], width: int) -> NDArray[np.float32]:
 def blurred(examples: Examples, part: float, times: int, tokenizer: Tokenizer, seed: int) -> Examples:
     """The same examples ``times`` over, each time without ``part`` of their pieces: none may decide alone."""
     rng = np.random.default_rng(seed)
-    special = [tokenizer.token_to_id(piece) for piece in _SPECIAL]
-    unknown, ids = tokenizer.token_to_id("[UNK]"), examples.feeds[INPUTS[0]]
+    known, ids = tokenizer.get_vocab(), examples.feeds[INPUTS[0]]
+    special, unknown = [known[piece] for piece in _SPECIAL], known["[UNK]"]
 
     def seen() -> NDArray[np.int64]:
         gone = (rng.random(ids.shape) < part) & ~np.isin(ids, special)

@@ -12,7 +12,6 @@ from ..base.errors import BadInput
 from ..base.prg import SEED_BYTES, Prg
 from ..plan.file import Outputs
 
-
 _BITS = 53
 """Of a number that is drawn."""
 
