@@ -2,101 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ppc.backend import lower_rows
 from ppc.backend.choose import choose_products
 from ppc.backend.guard import watch_argument, watch_maximum
-from ppc.backend.lower_local import cuts, local_op
+from ppc.backend.lower_local import cuts
+from ppc.backend.lower_products import mul, product, shared_operands, square_sum, summed
 from ppc.backend.lower_spline import integer_spline
-from ppc.backend.spare import LEAST, spare_bits
+from ppc.backend.lowering import (
+    Lowering,
+    LoweringError,
+    const,
+    fixed,
+    reshape,
+    signed_bits,
+)
+from ppc.backend.spare import spare_bits
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import BOOL, INT, Graph, Input, Op, Owner, walk
 from ppc.passes.draw_inputs import Assumed
-from ppc.passes.errors import RangeError, place, weightless
+from ppc.passes.errors import weightless
 from ppc.passes.owners import owners
-from ppc.runtime.base.errors import Error
 from ppc.runtime.base.ring import Fixed
-from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import Product
-from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import Bound, InputSpec, Options, OutputSpec, Plan, Weights, WeightSpec
-from ppc.runtime.plan.local import LocalOp
-from ppc.runtime.protocols.multiply import Rows
-
-
-class LoweringError(Error, ValueError):
-    """An op that no protocol computes for the owners and formats at hand."""
-
-    exit_status = 3
-
-
-@dataclass(repr=False)
-class Lowering:
-    """The plan as it grows. ``at`` maps ops to steps, ``local`` ops to the client's own values."""
-
-    graph: Graph
-    owner: dict[Op, Owner]
-    spare: dict[Op, int]
-    merged: dict[Op, tuple[ops.MatMul, ...]]
-    summed: frozenset[Op]
-    byte_price: float
-    carried: dict[str, int]
-    program: list[steps.Step] = field(default_factory=list)
-    forms: list[steps.Form] = field(default_factory=list)
-    at: dict[Op, int] = field(default_factory=dict)
-    locals: list[LocalOp] = field(default_factory=list)
-    local_at: dict[Op, int] = field(default_factory=dict)
-    weights: Weights = field(default_factory=dict)
-    public: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def put(self, step: steps.Step) -> int:
-        try:
-            self.forms.append(step.infer(*(self.forms[i] for i in step.reads())))
-        except ValueError as error:
-            raise LoweringError(f"{step.name or type(step).__name__}: {error}") from None
-        self.program.append(step)
-        return len(self.program) - 1
-
-    def weight(self, name: str, values: NDArray[np.int64]) -> str:
-        """Keep a tensor for the server, under a name not yet taken."""
-        unique, n = name or "weight", 1
-        while unique in self.weights:
-            n += 1
-            unique = f"{name or 'weight'}.{n}"
-        self.weights[unique] = values
-        return unique
-
-    def local(self, op: Op) -> int:
-        """The client's own value of ``op``."""
-        if op not in self.local_at:
-            args = tuple(self.local(each) for each in op.operands)
-            self.locals.append(local_op(op, args))
-            self.local_at[op] = len(self.locals) - 1
-        return self.local_at[op]
-
-    def value(self, op: Op) -> int:
-        """The step whose value ``op`` is; constants enter when first asked for."""
-        if op not in self.at:
-            num = fixed(op)
-            match op:
-                case ops.Const(secret=False) if op.value.size <= 64:
-                    flat = tuple(int(v) for v in integers(op.value, num).ravel())
-                    step: steps.Step = steps.Public(name=op.name, values=flat, num=num, shape=op.type.shape)
-                case ops.Const():
-                    weight = self.weight(op.name, integers(op.value, num))
-                    step = steps.Weight(name=op.name, weight=weight, num=num, shape=op.type.shape)
-                case _:
-                    raise LoweringError(f"{op!r} is needed before it is computed")
-            self.at[op] = self.put(step)
-        return self.at[op]
 
 
 def lower(
@@ -123,8 +53,8 @@ def lower(
         graph,
         owners(graph),
         spare_bits(graph),
-        _shared_operands(graph),
-        _summed(graph),
+        shared_operands(graph),
+        summed(graph),
         options.byte_price,
         dict(carried or {}),
     )
@@ -161,7 +91,7 @@ def lower(
         ),
         outputs=tuple(outputs),
         weights=tuple(
-            WeightSpec(name=name, shape=w.shape, bits=_signed_bits(w)) for name, w in state.weights.items()
+            WeightSpec(name=name, shape=w.shape, bits=signed_bits(w)) for name, w in state.weights.items()
         ),
         local=tuple(state.locals),
         steps=choose_products(state.program, options.byte_price),  # type: ignore[arg-type]
@@ -181,27 +111,6 @@ def _guard(state: Lowering, watched: Mapping[Op, float], locate: bool) -> int | 
         else:
             found.append(watch_maximum(state.at[op], state.forms[state.at[op]].num, held))
     return state.put(steps.Guard(watched=tuple(found), locate=locate)) if found else None
-
-
-def fixed(op: Op) -> Fixed:
-    if not isinstance(op.type.num, Fixed):
-        raise LoweringError(f"{op!r} is shared, but has no fixed-point format")
-    return op.type.num
-
-
-def integers(values: NDArray[np.generic], num: Fixed) -> NDArray[np.int64]:
-    """Constants as signed integers of ``num``; raises where one does not fit."""
-    try:
-        return num.signed(num.encode(np.asarray(values, np.float64)))
-    except OverflowError as error:
-        raise LoweringError(f"a constant: {error}") from None
-
-
-def _signed_bits(w: NDArray[np.int64]) -> int:
-    return 1 + max(
-        int(w.max(initial=0)).bit_length(),
-        (-int(w.min(initial=0)) - 1).bit_length() if w.min(initial=0) < 0 else 0,
-    )
 
 
 def _input(state: Lowering, op: Input, assumed: Assumed | None) -> InputSpec:
@@ -244,147 +153,6 @@ def _recall(state: Lowering, op: ops.Cast) -> int:
 # ---- products
 
 
-_COARSER = "Allow a larger --max-error, or scale its operands down in the model"
-
-
-def _product(state: Lowering, op: ops.MatMul) -> int:
-    try:
-        if op in state.merged:
-            _linear_group(state, state.merged[op])
-            return state.at[op]
-        return _matmul(state, op)
-    except ValueError as fault:
-        if isinstance(fault, LoweringError | RangeError):
-            raise
-        raise RangeError(f"{place(op)}: {fault}. {_COARSER}") from None
-
-
-def _is_weight(op: Op) -> bool:
-    return isinstance(op, ops.Const)
-
-
-def _shared_operands(graph: Graph) -> dict[Op, tuple[ops.MatMul, ...]]:
-    """Products of one shared operand with several weights: its masks are encrypted once for all of them."""
-    by_operand: dict[tuple[Op, int], list[ops.MatMul]] = {}
-    for op in walk(graph):
-        if isinstance(op, ops.MatMul) and _is_weight(op.b) and op.b.type.rank == 2 and not _is_weight(op.a):
-            by_operand.setdefault((op.a, fixed(op).bits), []).append(op)
-    return {op: tuple(group) for group in by_operand.values() for op in group}
-
-
-def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
-    """x @ [W1 | W2 | …], then each its columns; scales may differ from part to part."""
-    x = state.value(group[0].a)
-    form = state.forms[x]
-    parts = [integers(_const(op.b).value, fixed(op.b)) for op in group]
-    whole = np.concatenate(parts, axis=1)
-    spare = min(state.spare[op] for op in group)
-    product = _plan(math.prod(form.shape[:-1]), whole, form.num.bits, spare)
-    name = group[0].name
-    weight = state.weight(_const(group[0].b).name, whole)
-    if len(group) == 1:
-        scale = fixed(group[0].b).scale
-        state.at[group[0]] = state.put(
-            steps.Linear(name=name, x=x, weight=weight, scale=scale, product=product)
-        )
-        return
-    joined = state.put(steps.Linear(name=name, x=x, weight=weight, scale=0, product=product))
-    rest, at = form.shape[:-1], 0
-    for op, part in zip(group, parts, strict=True):
-        n = part.shape[1]
-        cut = (*((0, d, 1) for d in rest), (at, at + n, 1))
-        columns = state.put(steps.Slice(name=op.name, x=joined, cuts=cut))
-        state.at[op] = state.put(
-            steps.TimesInteger(name=op.name, x=columns, factor=1, scale=fixed(op.b).scale)
-        )
-        at += n
-
-
-def _plan(m: int, w: NDArray[np.int64], ell: int, spare: int) -> Product:
-    norm = float(np.sqrt((w.astype(np.float64) ** 2).sum(axis=0)).max())
-    norm_bits = max(0, math.ceil(math.log2(max(norm, 1.0))))
-    return plan_product(1, m, w.shape[0], w.shape[1], ell, he_seconds, spare=spare, norm_bits=norm_bits)
-
-
-def _const(op: Op) -> ops.Const:
-    assert isinstance(op, ops.Const)
-    return op
-
-
-def _matmul(state: Lowering, op: ops.MatMul) -> int:
-    """a @ b, both shared; a weight with batch axes becomes a share like any other."""
-    if _is_weight(op.a) and op.a.type.rank == 2:
-        return _weight_product(state, op)
-    batch = op.type.shape[:-2]
-    a = _broadcast(state, state.value(op.a), (*batch, *op.a.type.shape[-2:]))
-    b = _broadcast(state, state.value(op.b), (*batch, *op.b.type.shape[-2:]))
-    m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
-    ell, count = state.forms[a].num.bits, math.prod(batch)
-    spare = max(LEAST, state.spare[op] - 1)  # of each of two that are added
-    left = plan_product(count, m, k, n, ell, he_seconds, spare=spare)
-    right = plan_product(count, n, k, m, ell, he_seconds, spare=spare)
-    return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right))
-
-
-def _weight_product(state: Lowering, op: ops.MatMul) -> int:
-    """W @ x as (xᵀ @ Wᵀ)ᵀ"""
-    swap = (*range(op.b.type.rank - 2), op.b.type.rank - 1, op.b.type.rank - 2)
-    turned = state.put(steps.Transpose(x=state.value(op.b), order=swap))
-    w = np.ascontiguousarray(integers(_const(op.a).value, fixed(op.a)).T)
-    form = state.forms[turned]
-    product = _plan(math.prod(form.shape[:-1]), w, form.num.bits, state.spare[op])
-    weight = state.weight(_const(op.a).name, w)
-    done = state.put(
-        steps.Linear(name=op.name, x=turned, weight=weight, scale=fixed(op.a).scale, product=product)
-    )
-    return state.put(steps.Transpose(name=op.name, x=done, order=swap))
-
-
-def _mul(state: Lowering, op: ops.Mul) -> int:
-    a, b = op.a, op.b
-    if _is_weight(a) or (math.prod(a.type.shape) < math.prod(b.type.shape) and not _is_weight(b)):
-        a, b = b, a
-    match b:
-        case ops.Const() if b.value.size == 1 and not b.secret:
-            factor = int(integers(b.value, fixed(b)).reshape(()))
-            done = state.put(
-                steps.TimesInteger(name=op.name, x=state.value(a), factor=factor, scale=fixed(b).scale)
-            )
-            return _reshape(state, done, op.type.shape)
-        case ops.Const():
-            left = _broadcast(state, state.value(a), op.type.shape)
-            w = integers(b.value, fixed(b))
-            w = w.reshape((1,) * (op.type.rank - w.ndim) + w.shape)
-            if not b.secret:
-                factors = tuple(int(each) for each in w.ravel())
-                return state.put(
-                    steps.TimesPublic(
-                        name=op.name, x=left, factors=factors, shape=w.shape, scale=fixed(b).scale
-                    )
-                )
-            bits, rows = max(2, _signed_bits(w) + 1), Rows(op.type.shape, w.shape)
-            num = state.forms[left].num
-            made = lower_rows.scaled(rows, num.bits, bits, state.spare[op], state.byte_price)
-            return state.put(
-                steps.Scaled(
-                    name=op.name, x=left, weight=state.weight(b.name, w), shape=w.shape,
-                    scale=fixed(b).scale, weight_bits=bits, product=made,
-                )
-            )  # fmt: skip
-    left = _broadcast(state, state.value(a), op.type.shape)
-    right = state.value(b)
-    rank = len(op.type.shape)
-    right = _reshape(state, right, (1,) * (rank - len(b.type.shape)) + b.type.shape)
-    rows = Rows(op.type.shape, state.forms[right].shape)
-    num = state.forms[left].num
-    both = lower_rows.multiply(rows, num.bits, state.spare[op], state.byte_price)
-    one, two = both or (None, None)
-    return state.put(steps.Multiply(name=op.name, a=left, b=right, left=one, right=two))
-
-
-# ---- sums and the rest
-
-
 def _add(state: Lowering, op: ops.Add) -> int:
     return state.put(steps.Add(name=op.name, a=state.value(op.a), b=state.value(op.b)))
 
@@ -419,46 +187,14 @@ def _spline(state: Lowering, op: ops.Spline) -> int:
     return state.put(steps.Spline(name=op.name, x=x, spec=spec, function=op.spline.function))
 
 
-def _summed(graph: Graph) -> frozenset[Op]:
-    """Squares that nothing reads but one sum over the last axis."""
-    readers: dict[Op, list[Op]] = {}
-    for op in walk(graph):
-        for x in op.operands:
-            readers.setdefault(x, []).append(op)
-    kept = set(graph.outputs.values())
-    return frozenset(
-        x
-        for x, by in readers.items()
-        if isinstance(x, ops.Square) and x not in kept and len(by) == 1 and _over_last(by[0])
-    )
-
-
-def _over_last(op: Op) -> bool:
-    return isinstance(op, ops.ReduceSum) and [a % op.x.type.rank for a in op.axes] == [op.x.type.rank - 1]
-
-
 def _sum(state: Lowering, op: ops.ReduceSum) -> int:
     if op.x in state.summed:
-        return _square_sum(state, op, op.x)
+        return square_sum(state, op, op.x)
     rank = op.x.type.rank
     done = state.put(
         steps.Sum(name=op.name, x=state.value(op.x), axes=tuple(sorted(a % rank for a in op.axes)))
     )
-    return _reshape(state, done, op.type.shape)
-
-
-def _square_sum(state: Lowering, op: ops.ReduceSum, squares: Op) -> int:
-    assert isinstance(squares, ops.Square)
-    x = state.value(squares.x)
-    form = state.forms[x]
-    groups, length = math.prod(form.shape[:-1]), form.shape[-1]
-    made = lower_rows.square_sum(groups, length, form.num.bits, state.spare[op], state.byte_price)
-    if made is None:
-        each = state.put(steps.Square(name=squares.name, x=x))
-        done = state.put(steps.Sum(name=op.name, x=each, axes=(len(form.shape) - 1,)))
-    else:
-        done = state.put(steps.SquareSum(name=op.name, x=x, product=made))
-    return _reshape(state, done, op.type.shape)
+    return reshape(state, done, op.type.shape)
 
 
 def _max(state: Lowering, op: ops.ReduceMax) -> int:
@@ -466,7 +202,7 @@ def _max(state: Lowering, op: ops.ReduceMax) -> int:
     if tuple(a % rank for a in op.axes) != (rank - 1,):
         raise LoweringError(f"{op!r}: a maximum over other axes than the last")
     done = state.put(steps.Maximum(name=op.name, x=state.value(op.x), drop=_max_drop(fixed(op.x))))
-    return _reshape(state, done, op.type.shape)
+    return reshape(state, done, op.type.shape)
 
 
 def _max_drop(num: Fixed) -> int:
@@ -493,9 +229,9 @@ def _slice(state: Lowering, op: ops.Slice) -> int:
 def _gather(state: Lowering, op: ops.Gather) -> int:
     """x at places that both know."""
     axis = op.axis % op.x.type.rank
-    places = _const(op.indices).value.ravel() % op.x.type.shape[axis]
+    places = const(op.indices).value.ravel() % op.x.type.shape[axis]
     done = state.put(steps.Take(name=op.name, x=state.value(op.x), axis=axis, places=tuple(places.tolist())))
-    return _reshape(state, done, op.type.shape)
+    return reshape(state, done, op.type.shape)
 
 
 def _concat(state: Lowering, op: ops.Concat) -> int:
@@ -503,22 +239,10 @@ def _concat(state: Lowering, op: ops.Concat) -> int:
     return state.put(steps.Concat(name=op.name, parts=parts, axis=op.axis % op.type.rank))
 
 
-def _reshape(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
-    if state.forms[x].shape == shape:
-        return x
-    return state.put(steps.Reshape(name=state.program[x].name, x=x, shape=shape))
-
-
-def _broadcast(state: Lowering, x: int, shape: tuple[int, ...]) -> int:
-    if state.forms[x].shape == shape:
-        return x
-    return state.put(steps.Broadcast(x=x, shape=shape))
-
-
 RULES: dict[type[Op], Callable[[Lowering, Any], int]] = {
     ops.Cast: _recall,
-    ops.MatMul: _product,
-    ops.Mul: _mul,
+    ops.MatMul: product,
+    ops.Mul: mul,
     ops.Add: _add,
     ops.Sub: _sub,
     ops.Neg: _neg,
