@@ -37,6 +37,7 @@ def _set(degree: int, primes: int, *, levels: int = 0) -> HeParams:
 SMALL, ONE, TWO, LARGE = _set(2048, 1), _set(4096, 1), _set(4096, 2), _set(8192, 2)
 ONE_PACKED, TWO_PACKED = _set(4096, 1, levels=6), _set(4096, 2, levels=6)
 
+SUMS = Product(4, 8, 256, 8, 26, 29, 12, Tile(8, 256, 1), TWO)
 LINEAR = (
     Product(1, 64, 384, 384, 29, 13, 12, Tile(64, 4, 8), SMALL),
     Product(1, 32, 1536, 384, 33, 13, 12, Tile(32, 32, 4), TWO),
@@ -139,6 +140,8 @@ def _products(b: _Builder) -> None:
             for shape in ((left.m, left.k), (left.k, left.n))
         )
         b.put(steps.MatMul(a=x, b=y, left=left, right=right))
+    rows = b.value((SUMS.batch * SUMS.m, SUMS.k), Fixed(SUMS.ell, 8))
+    b.put(steps.SquareSum(x=rows, product=SUMS))
 
 
 def _nonlinear(b: _Builder, shape: Shape) -> None:

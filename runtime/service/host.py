@@ -203,6 +203,8 @@ class Host:
         offer = next((each for each in offers if each.plan.of_hash(request.plan)), None)
         if offer is None or asked not in may:  # both sides hear what is wrong, without waiting
             return self._work_on(guest, session, offer or offers[0], may[0], request)
+        if session.begins:
+            log.info("%s connected, for plan %s", guest.client, offer.plan.hash[:12])
         memory = offer.memory(request)
         try:
             with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.client_there):
