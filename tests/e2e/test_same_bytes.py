@@ -48,6 +48,7 @@ def _models(folder: Path, called: str) -> list[str]:
     return [*built, "text"]
 
 
+@pytest.mark.slow
 def test_six_models_on_two_kernels_and_under_two_names(tmp_path):
     samples = [sample(LENGTH, used=2 + seed % 5, seed=seed) for seed in range(32)]
     np.savez(tmp_path / "bert.npz", **{name: np.stack([s[name] for s in samples]) for name in samples[0]})
