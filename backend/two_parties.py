@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypedDict
 
-from ppc.runtime.base.errors import RuntimeFault
-from ppc.runtime.net.address import Listener
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.plan.file import Plan, Weights
 from ppc.runtime.service.client import Client
 from ppc.runtime.service.report import Outcome, Report
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.tokens import Feeds
-
-log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 
@@ -35,29 +28,8 @@ class Cost(TypedDict):
 
 def inferences(plan: Plan, weights: Weights, samples: Sequence[Feeds]) -> Iterator[Outcome]:
     """What the client is left with of each, one after the other; errors as of `Client.run_all`."""
-    with _served(Server(plan, weights)) as address:
-        yield from Client(plan).run_all(samples, address)
-
-
-@contextmanager
-def _served(server: Server) -> Iterator[tuple[str, int]]:
-    """A thread that answers one client at this address."""
-    with Listener((LOOPBACK, 0)) as listener:
-
-        def answer() -> None:
-            try:
-                for _ in server.answer(listener.accept()[0]):
-                    pass
-            except OSError:
-                pass  # the client gave up before it called
-            except RuntimeFault as fault:  # at the client it is a connection that ends
-                log.warning("the server of two parties failed: %s", fault)
-
-        thread = threading.Thread(target=answer, name="ppc-server", daemon=True)
-        thread.start()
-        host, port = listener.getsockname()[:2]
-        yield host, port
-        thread.join()
+    with Server(plan, weights).start((LOOPBACK, 0)) as running:
+        yield from Client(plan).run_all(samples, running.address)
 
 
 def cost(reports: Sequence[Report]) -> Cost:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import select
 import socket
 from collections.abc import Sequence
@@ -34,7 +33,7 @@ def shown(address: Sequence[object]) -> str:
 
 
 class Listener:
-    """Takes connections at every address that a name has, IPv4's and IPv6's, with the face of a socket.
+    """Takes connections at every address that a name has, IPv4's and IPv6's, which `select` can wait for.
 
     ``::`` stands for every address of the machine, of both kinds. Port 0 is one port for all.
 
@@ -43,8 +42,7 @@ class Listener:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._sockets: list[socket.socket] = []
-        self._ready, self._bell = select.epoll(), os.eventfd(0)
-        self._ready.register(self._bell, select.EPOLLIN)
+        self._ready = select.epoll()
         try:
             for family, place in _places(address):
                 self._add(family, place)
@@ -81,17 +79,6 @@ class Listener:
         host, port = self._sockets[0].getsockname()[:2]
         return str(host), int(port)
 
-    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
-        """The next connection and its peer, waited for; its socket blocks.
-
-        Raises InterruptedError once `interrupt` was called.
-        """
-        while True:
-            if any(ready == self._bell for ready, _ in self._ready.poll()):
-                raise InterruptedError("nobody listens any more")
-            if (found := self.take()) is not None:
-                return found
-
     def take(self) -> tuple[socket.socket, tuple[str, int]] | None:
         """A connection that waits, and its peer; None where none does."""
         for each in self._sockets:
@@ -101,17 +88,10 @@ class Listener:
                 return found, (str(peer[0]), int(peer[1]))
         return None
 
-    def interrupt(self) -> None:
-        """Nobody waits for a connection any more; any thread may say so."""
-        os.eventfd_write(self._bell, 1)
-
     def close(self) -> None:
         for each in self._sockets:
             each.close()
         self._ready.close()
-        if self._bell >= 0:
-            os.close(self._bell)
-            self._bell = -1
 
 
 def _places(address: tuple[str, int]) -> list[tuple[int, tuple[str, int]]]:

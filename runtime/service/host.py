@@ -131,11 +131,19 @@ class Host:
         """Whether a client that comes now is heard."""
         return not self._stops and self.connections < self._limits.connections
 
-    def run(self, address: tuple[str, int], doing: str = "serving") -> None:
-        """Listen and answer until stopped, then until what runs has ended. NetworkFault where it cannot."""
+    def listen(self, address: tuple[str, int]) -> Listener:
+        """For `answer`, after all that no client should wait for. NetworkFault where it cannot."""
         for offer in self._offers:
             offer.warm()
-        with Listener(address) as listener:
+        return Listener(address)
+
+    def run(self, address: tuple[str, int], doing: str = "serving") -> None:
+        """Listen and answer until stopped, then until what runs has ended. NetworkFault where it cannot."""
+        self.answer(self.listen(address), doing)
+
+    def answer(self, listener: Listener, doing: str = "serving") -> None:
+        """Who comes to ``listener``, which is closed when stopped; returns when what runs has ended."""
+        with listener:
             plans = ", ".join(each.plan.hash[:12] for each in self._offers)
             where = shown(listener.getsockname())
             log.info("%s plan%s %s on %s", doing, "s"[: len(self._offers) > 1], plans, where)

@@ -87,7 +87,8 @@ class Server:
 
     def start(self, address: Address = ADDRESS) -> Background:
         """Serve in a thread, until `Background.stop`; NetworkFault where nobody can listen there."""
-        return Background(self, address)
+        host, _ = self._host(Purpose.RUN)
+        return Background(host, parsed(address))
 
     def _run(
         self,
@@ -99,6 +100,20 @@ class Server:
         once: bool,
         done: Callable[[Outcome], None],
     ) -> None:
+        host, faults = self._host(purpose, count, once=once, done=done)
+        host.run(parsed(address), doing)
+        if faults:
+            raise faults[0]
+
+    def _host(
+        self,
+        purpose: Purpose,
+        count: int = 1,
+        *,
+        once: bool = False,
+        done: Callable[[Outcome], None] = lambda outcome: None,
+    ) -> tuple[Host, list[RuntimeFault]]:
+        """One that has a turn at a time, and with ``once`` the fault that has ended it, if any."""
         faults: list[RuntimeFault] = []
         told: dict[Guest, list[Outcome]] = {}
         generates = bool(self.plan.states.added)
@@ -126,6 +141,4 @@ class Server:
 
         duties = Duties(purposes=(purpose,), preparations=count, done=ended, failed=failed, left=left)
         host = Host([self._offer], self._options, Limits(at_once=1), duties, self._context)
-        host.run(parsed(address), doing)
-        if faults:
-            raise faults[0]
+        return host, faults
