@@ -116,13 +116,7 @@ def compile_model(
     )
     found = Lengths(
         model,
-        passes.Options(
-            profile=profile,
-            max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
-            insist=max_error is not None,
-            margin=margin,
-            guard=guard != "off",
-        ),
+        asked(profile, calibrate, max_error, margin, guard),
         guard=guard,
         emit_onnx=emit_onnx,
     )
@@ -139,6 +133,19 @@ def compile_model(
         samples, chosen_alone = cut(told.graph, calibrate), argmaxes(told.graph, reveal)
         found.add(told, options, samples, again, argmaxes=chosen_alone, part=part)
     return found.merged(found.compiled[::-1], nameless=nameless)
+
+
+def asked(
+    profile: str, calibrate: Samples | None, max_error: float | None, margin: float | None, guard: Guard
+) -> passes.Options:
+    """What `passes.run` is asked for, by arguments as of `compile_model`."""
+    return passes.Options(
+        profile=profile,
+        max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
+        insist=max_error is not None,
+        margin=margin,
+        guard=guard != "off",
+    )
 
 
 class Lengths:

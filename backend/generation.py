@@ -12,10 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc import passes
 from ppc.backend.check import check_model
 from ppc.backend.choose import BYTE_PRICE
-from ppc.backend.compile import Compiled, Guard, Lengths, Samples, cut, refusing
+from ppc.backend.compile import Compiled, Guard, Lengths, Samples, asked, cut, refusing
 from ppc.backend.reveal import VALUE, argmaxes
 from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.graph import Graph, Input, IRError
@@ -63,6 +62,7 @@ def compile_generation(
     margin: float | None = None,
     guard: Guard = "one",
     byte_price: float = BYTE_PRICE,
+    nameless: bool = False,
 ) -> Compiled:
     """Compile a decoder with past to generate up to ``most`` tokens after a prompt of ``prompts`` tokens.
 
@@ -79,12 +79,8 @@ def compile_generation(
     total = lengths[-1] + most - 1
     traces = reader.traces(total, calibrate)
     reader.count_rows(traces[0], lengths[-1])
-    wanted = passes.Options(
-        profile=profile,
-        max_error=passes.USUAL_ERROR if max_error is None and calibrate is not None else max_error,
-        insist=max_error is not None,
-        margin=margin or (BLIND_MARGIN if calibrate is None else None),
-        guard=guard != "off",
+    wanted = replace(
+        asked(profile, calibrate, max_error, margin or (BLIND_MARGIN if calibrate is None else None), guard),
         carried=dict.fromkeys(each.input for each in reader.caches),
     )
     found = Lengths(model, wanted, guard=guard)
@@ -103,7 +99,9 @@ def compile_generation(
         found.add(told, options, samples, reader.again(new, past), argmaxes=chosen_alone, carried=rows)
         kept = {name: num for name, (num, _, _) in found.compiled[0][0].states.kinds.items()}
         found.wanted = replace(found.wanted, carried=kept)
-    return found.merged([*found.compiled[: len(lengths)][::-1], *found.compiled[len(lengths) :][::-1]])
+    return found.merged(
+        [*found.compiled[: len(lengths)][::-1], *found.compiled[len(lengths) :][::-1]], nameless=nameless
+    )
 
 
 def _filled(sample: int, new: int, past: int) -> list[int]:

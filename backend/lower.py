@@ -150,7 +150,7 @@ def _recall(state: Lowering, op: ops.Cast) -> int:
     return state.put(steps.Recall(name=op.name, state=name, num=fixed(op), shape=op.type.shape, axis=axis))
 
 
-# ---- products
+# ---- sums and the rest
 
 
 def _add(state: Lowering, op: ops.Add) -> int:

@@ -134,6 +134,7 @@ def compile_generation(
     margin: float | None = None,
     network: str = DEFAULT_NETWORK,
     guard: Literal["one", "locate", "off"] = "one",
+    anonymous: bool = False,
 ) -> Compiled:
     """Compile a decoder with past (`past_key_values…` in, `present…` out) to generate, token after token.
 
@@ -160,6 +161,7 @@ def compile_generation(
         margin=margin,
         byte_price=parse_network(network).byte_price,
         guard=guard,
+        nameless=anonymous,
     )
 
 

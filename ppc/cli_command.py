@@ -83,7 +83,7 @@ class Command(TyperCommand):
 def _check(command: str, given: Collection[str], role: object) -> None:
     for owner, belong in OF_ROLE.items():
         for each in belong:
-            if each in given and role in OF_ROLE and role != owner and command != "generate":
+            if each in given and role in OF_ROLE and role != owner:
                 raise BadInput(f"{each} belongs to the {owner}, and this side is the {role}")
     for one, other, why in NOT_BOTH:
         if one in given and other in given:

@@ -90,7 +90,7 @@ def generate(
     plan: PlanFile,
     text: Annotated[str, typer.Option("--text", help="The prompt; - reads stdin.")],
     tokenizer: Annotated[Path, typer.Option("--tokenizer", help="tokenizer.json")],
-    role: Annotated[str, typer.Option(help="client; the server's side is `ppc run`")] = "client",
+    side: Annotated[str, typer.Option("--role", help="client; the server's side is `ppc run`")] = "client",
     connect: Connect = ADDRESS,
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=1, help="As many, or all that the plan has room for.")
@@ -129,8 +129,8 @@ def generate(
 ) -> None:
     """Continue a text token by token: the client keeps prompt and answer, the server its weights."""
     check_places(as_json, report=report)
-    if role != "client":
-        raise BadInput(f"--role {role!r}: the server's side of generating is `ppc run PLAN --role server`")
+    if side != "client":
+        raise BadInput(f"--role {side!r}: the server's side of generating is `ppc run PLAN --role server`")
     loaded = ppc.load_plan(plan)
     words = Words(tokenizer)
     ids = words.ids(inputs.read_text(text))

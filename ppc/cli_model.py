@@ -171,13 +171,14 @@ def compile_(
         "margin": margin,
         "network": network,
         "guard": _guard(guard, no_guard),
+        "anonymous": anonymous,
     }
     if generate or max_tokens or prompt_len:
         generation: dict[str, Any] = {**for_generation(asked, emit_onnx, generate, max_tokens, prompt_len)}
         compiled = ppc.compile_generation(model, **generation)
     else:
         with Bar() as bar:
-            compiled = ppc.compile(model, **asked, anonymous=anonymous, emit_onnx=emit_onnx, progress=bar)
+            compiled = ppc.compile(model, **asked, emit_onnx=emit_onnx, progress=bar)
     compiled.save(output, weights)
     summary = ppc.summary(compiled.plan)
     for group in groups(summary["public"]):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
-from decoder import MOST, PROMPTS
+from decoder import MOST, PROMPT, PROMPTS
 
 import ppc
 from models.llama import small
+from ppc.backend.anonymous import MODEL
 from ppc.backend.generation import _sizes
 from ppc.frontend.errors import UsageError
 from ppc.runtime.base.errors import BadInput
@@ -33,6 +36,17 @@ def test_one_token_needs_no_step():
 def test_prompts_come_first_then_steps(decoder):
     found = [(each.states.held, each.states.added) for each in decoder.compiled.plan.lengths]
     assert found == [*((0, prompt) for prompt in PROMPTS), (PROMPTS[-1] + MOST - 2, 1)]
+
+
+def test_names_are_left_out_where_that_is_asked(decoder):
+    made = ppc.compile_generation(decoder.model, prompts=[4], most=2, anonymous=True)
+    assert made.plan.model == MODEL
+    for each in made.plan.lengths:
+        names = {step.name for step in each.steps if step.name and not isinstance(step, steps.Output)}
+        assert all(re.fullmatch(r"t\d+", name) for name in names), names
+    ids = list(PROMPT[:3])
+    told = [token for token, _ in ppc.simulate_generation(made.plan, made.weights, ids, 2)]
+    assert told == decoder.greedy(ids, 2)
 
 
 def test_the_plan_is_well_formed_and_each_length_carries_the_same(decoder):
