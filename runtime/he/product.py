@@ -291,8 +291,7 @@ class Product(MatrixProduct):
     @cached_property
     def said_bits(self) -> tuple[int, int]:
         """Bits that are uploaded of a coefficient with a plaintext, and of one without."""
-        q = self.params.q
-        return tuple(((top >> self.drop) + 1).bit_length() for top in ((q >> self.ell) + 1, q))  # type: ignore[return-value]
+        return said_bits(self.params.q, self.ell, self.drop)
 
     def part_words(self, inner: slice) -> list[tuple[bool, int, int, int]]:
         """What a part of the upload holds after its seed: with plaintext or not, word, bits each, bytes."""
@@ -366,6 +365,11 @@ def upload_bytes(product: Product) -> int:
 
 def answer_bytes(product: Product) -> int:
     return product.over_units(lambda unit: sum(product.unit_sizes(unit)))
+
+
+def said_bits(q: int, ell: int, drop: int) -> tuple[int, int]:
+    """Bits of a coefficient below q/2^ell and of one below q, the low ``drop`` of them left out."""
+    return ((((q >> ell) + 1) >> drop) + 1).bit_length(), ((q >> drop) + 1).bit_length()
 
 
 def public_key_bytes(params: HeParams) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.product import Product, answer_bytes, upload_bytes
-from ppc.runtime.he.tiling import TOSS, plan_product
+from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS
+from ppc.runtime.he.product import Product, answer_bytes, uniform_norm_bits, upload_bytes
+from ppc.runtime.he.tiling import TOSS, LeastBytes, _fills, _tiles, plan_product
+
+SETS = (*PARAMETER_SETS, *PACKING_SETS)
 
 
 def wire(product: Product) -> int:
@@ -32,3 +35,30 @@ def test_of_what_costs_the_same_the_fewest_bytes_are_taken(margin, decides):
 
     found = plan_product(1, 32, 384, 384, 30, seconds, norm_bits=14, byte_price=1e-15)
     assert wire(found) == (wire(least) if decides == "bytes" else wire(fast))
+
+
+@pytest.mark.parametrize(
+    ("batch", "m", "k", "n", "ell", "spare"),
+    [
+        (1, 32, 384, 384, 30, 12),
+        (1, 1, 576, 1536, 36, 20),
+        (12, 32, 32, 32, 22, 3),
+        (1, 128, 768, 3072, 33, 1),
+        (7, 1, 3, 100, 40, 30),
+        (1, 16, 5000, 24, 12, 2),
+    ],
+)
+def test_no_tile_takes_fewer_bytes_than_the_search_expects(batch, m, k, n, ell, spare):
+    norm_bits, seen, near = uniform_norm_bits(ell, k), 0, 0.0
+    for params in SETS:
+        least = LeastBytes(params, batch, m, k, n, ell, norm_bits, spare)
+        for tile in _tiles(m, k, n, params.degree, params.pack_levels > 0):
+            for fill in _fills(tile, n, params):
+                try:
+                    product = Product(batch, m, k, n, ell, norm_bits, spare, tile, params, fill)
+                except ValueError:
+                    continue
+                assert least(tile, fill) <= wire(product)
+                seen, near = seen + 1, max(near, least(tile, fill) / wire(product))
+    assert seen > 5
+    assert near > 0.8  # what is expected of the best is not far from what it takes
