@@ -86,8 +86,8 @@ def plan_product(
 class LeastBytes:
     """Bytes below which no product in one parameter set gets, told for a tile without its noise.
 
-    Most bits of an upload are left out where one column meets and nothing is packed; an answer has fewest where
-    nothing but its switch errs. Of ten tiles nine are dearer by that than one that was priced.
+    Most bits of an upload are left out where one column meets and nothing is packed; an answer has fewest
+    where nothing but its switch errs. Of ten tiles nine are dearer by that than one that was priced.
     """
 
     def __init__(
