@@ -87,11 +87,10 @@ def _times(a: float, b: float) -> float:
 
 
 def _of_rows(value: NDArray[np.generic]) -> Assured:
-    x = np.abs(np.asarray(value, np.float64))
-    if not x.size:
+    if not value.size:
         return 0.0, 0.0
-    rows = np.sqrt(np.square(x).sum(axis=-1)) if x.ndim else x
-    return float(x.max()), float(rows.max())
+    squares = np.einsum("...j,...j->...", *2 * [np.atleast_1d(value)], dtype=np.float64, casting="same_kind")
+    return max(float(value.max()), -float(value.min())), math.sqrt(squares.max())
 
 
 def _row(part: Op, whole: Op, known: Ranges) -> float:

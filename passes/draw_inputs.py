@@ -110,6 +110,7 @@ def random_feeds(graph: Graph, count: int = COUNT, seed: int = 0) -> list[dict[s
     """
     rng = np.random.default_rng(seed)
     tables, found = _tables(graph), []
+    longest = {each: _longest(table) for each, table in tables.items() if _rows(table) > 2}
     for index in range(count):
         feeds: dict[str, Array] = {}
         fill = (1.0, 0.0, 1.0, 0.0)[index] if index < 4 else float(rng.uniform(0.0, 1.0))
@@ -123,19 +124,19 @@ def random_feeds(graph: Graph, count: int = COUNT, seed: int = 0) -> list[dict[s
             elif kind == "positions":
                 feeds[each.name] = np.resize(np.arange(length), shape).astype(kinds)
             elif kind == "ids":
-                feeds[each.name] = _ids(rng, shape, tables[each], index)
+                feeds[each.name] = _ids(rng, shape, _rows(tables[each]), longest.get(each), index)
             else:
                 feeds[each.name] = rng.standard_normal(shape).astype(np.float32)
         found.append(feeds)
     return found
 
 
-def _ids(rng: np.random.Generator, shape: tuple[int, ...], table: Op, index: int) -> Array:
-    rows = _rows(table)
-    if rows <= 2:
+def _ids(
+    rng: np.random.Generator, shape: tuple[int, ...], rows: int, longest: Array | None, index: int
+) -> Array:
+    if longest is None:
         return np.zeros(shape, np.int64)
     ids = rng.integers(0, rows, shape)
-    longest = _longest(table)
     if index % 2 or index == 2:
         flat = ids.reshape(-1)
         flat[0] = longest[index // 2 % len(longest)]

@@ -11,7 +11,7 @@ better than its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import cast
@@ -26,7 +26,8 @@ Piece = tuple[float, float, float]
 Floats = NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 
-_POINTS = 129
+_CHEBYSHEV = (1 - np.cos(np.linspace(0, math.pi, 129))) / 2
+"""Points of a piece, as parts of it."""
 _MEASURE = 20_001
 
 
@@ -85,28 +86,43 @@ def on_grid(x: float, grid: float) -> bool:
 def minimax_quadratic(x: Floats, y: Floats, weight: Floats) -> tuple[Piece, float]:
     """The quadratic p of least max weight·abs(y − p(x)) over the points, and that maximum.
 
-    ``x`` is increasing with at least 4 points. Remez's exchange, one point at a time.
+    ``x`` is increasing with at least 4 points.
     """
+    for found in _remez(x, y, weight):
+        last = found
+    return quadratic(last.piece, max(abs(x[0]), abs(x[-1])), last.worst / weight.max()), last.worst
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A quadratic on the way to the best, whose own error lies between ``level`` and ``worst``."""
+
+    piece: Piece
+    level: float
+    worst: float
+
+
+def _remez(x: Floats, y: Floats, weight: Floats) -> Iterator[_Trial]:
+    """Remez's exchange, one point at a time; the last is the best."""
     middle, half = (x[0] + x[-1]) / 2, (x[-1] - x[0]) / 2
     t = (x - middle) / half
     basis = np.stack([np.ones_like(t), t, t * t], axis=1)
     last = len(x) - 1
     reference = [round(last * (1 - math.cos(math.pi * i / 3)) / 2) for i in range(4)]
     signs = np.array([1.0, -1.0, 1.0, -1.0])
-    coefficients, worst_error = np.zeros(3), math.inf
     for _ in range(100):
         rows = np.column_stack([basis[reference], signs / weight[reference]])
         solved = np.linalg.solve(rows, y[reference])
-        coefficients, level = solved[:3], abs(solved[3])
-        residual = weight * (y - basis @ coefficients)
+        level = float(abs(solved[3]))
+        residual = weight * (y - basis @ solved[:3])
         worst = int(np.argmax(np.abs(residual)))
-        worst_error = float(abs(residual[worst]))
-        if worst_error <= level * (1 + 1e-6) + 1e-15 or worst in reference:
+        error = float(abs(residual[worst]))
+        a, b, c = solved[0], solved[1] / half, solved[2] / half**2
+        piece = (float(a - b * middle + c * middle**2), float(b - 2 * c * middle), float(c))
+        yield _Trial(piece, level, error)
+        if error <= level * (1 + 1e-6) + 1e-15 or worst in reference:
             break
         _exchange(reference, worst, residual)
-    a, b, c = coefficients[0], coefficients[1] / half, coefficients[2] / half**2
-    found = (float(a - b * middle + c * middle**2), float(b - 2 * c * middle), float(c))
-    return quadratic(found, max(abs(x[0]), abs(x[-1])), worst_error / weight.max()), worst_error
 
 
 def _exchange(reference: list[int], new: int, residual: Floats) -> None:
@@ -129,20 +145,34 @@ def _exchange(reference: list[int], new: int, residual: Floats) -> None:
 
 
 class _Cells:
-    """Best pieces between two abscissae, remembered: the search asks for the same ones again and again."""
+    """Best pieces between two abscissae, and what is known of their errors: the search asks for the same
+    ones again and again, mostly only whether they are within a limit."""
 
     def __init__(self, f: Function, relative: bool, grid: float) -> None:
         self.f, self.relative, self.grid = f, relative, grid
-        self.known: dict[tuple[float, float], tuple[Piece, float]] = {}
+        self._known: dict[tuple[float, float], tuple[float, float]] = {}
 
-    def piece(self, a: float, b: float) -> tuple[Piece, float]:
-        if (a, b) not in self.known:
-            x = a + (b - a) * (1 - np.cos(np.linspace(0, math.pi, _POINTS))) / 2
-            x[0], x[-1] = a, np.nextafter(b, a)
-            y = cast(Floats, np.asarray(self.f(x), np.float64))
-            weight = 1 / np.abs(y) if self.relative else np.ones_like(y)
-            self.known[a, b] = minimax_quadratic(x, y, weight)
-        return self.known[a, b]
+    def piece(self, a: float, b: float) -> Piece:
+        return minimax_quadratic(*self._points(a, b))[0]
+
+    def within(self, a: float, b: float, limit: float) -> bool:
+        """Whether the best piece errs by ``limit`` at most; ends as soon as that is certain."""
+        low, high = self._known.get((a, b), (0.0, math.inf))
+        if low <= limit < high:
+            for trial in _remez(*self._points(a, b)):
+                low, high = max(low, trial.level), min(high, trial.worst)
+                if not low <= limit < high:
+                    break
+            else:
+                low = high = trial.worst
+            self._known[a, b] = low, high
+        return high <= limit
+
+    def _points(self, a: float, b: float) -> tuple[Floats, Floats, Floats]:
+        x = a + (b - a) * _CHEBYSHEV
+        x[0], x[-1] = a, np.nextafter(b, a)
+        y = cast(Floats, np.asarray(self.f(x), np.float64))
+        return x, y, 1 / np.abs(y) if self.relative else np.ones_like(y)
 
     def stops(self, start: float, stop: float) -> _Stops:
         return _Stops(range(math.floor(start / self.grid) + 1, math.ceil(stop / self.grid)), self.grid, stop)
@@ -167,12 +197,12 @@ def _greedy(cells: _Cells, start: float, stop: float, limit: float) -> list[floa
     """Ends of the longest pieces within ``limit``, from the left; None where one cell is too long."""
     stops, ends, at, first = cells.stops(start, stop), [], start, 0
     while first < len(stops):
-        if cells.piece(at, stops[first])[1] > limit:
+        if not cells.within(at, stops[first], limit):
             return None
         good, bad = first, len(stops)
         while bad - good > 1:
             middle = (good + bad) // 2
-            if cells.piece(at, stops[middle])[1] <= limit:
+            if cells.within(at, stops[middle], limit):
                 good = middle
             else:
                 bad = middle
@@ -197,4 +227,4 @@ def _balanced(
         else:
             low = middle
     edges = [start, *ends]
-    return ends[:-1], [cells.piece(a, b)[0] for a, b in pairwise(edges)]
+    return ends[:-1], [cells.piece(a, b) for a, b in pairwise(edges)]
