@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
-from ppc.frontend.ir.reference import evaluate_in, wide_constants
+from ppc.frontend.ir.reference import values_in, wide_constants
 from ppc.passes.assured import assured
 from ppc.passes.coarse import nearest, outward
 from ppc.passes.errors import RangeError, place
@@ -34,6 +37,9 @@ NEAR = 2.0
 """What holds for any input is provided for where it is up to so many times what samples and margin ask for:
 up to twice costs next to nothing, up to four times some 3 % of the bytes of a sentence model."""
 
+MOST_AT_ONCE = 4
+"""Sets of inputs; more ask for memory rather than cores."""
+
 _QUIET = 0.25
 
 
@@ -52,10 +58,16 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     whole = replace(graph, outputs={**graph.outputs, **beside})
     constants = wide_constants(whole)
     seen: dict[Op, list[Range]] = {op: [_observe(op, x)] for op, x in constants.items()}
-    for each in feeds:
-        for op, value in evaluate_in(NUMPY, whole, each, constants).items():
-            if op not in constants:
-                seen.setdefault(op, []).append(_observe(op, np.asarray(value)))
+
+    def observed(each: Feeds) -> dict[Op, Range]:
+        values = values_in(NUMPY, whole, each, constants)
+        return {op: _observe(op, np.asarray(value)) for op, value in values if op not in constants}
+
+    # Threads of a product wait for each other, those of several sets of inputs do not.
+    with threadpool_limits(1), ThreadPoolExecutor(min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
+        for of_one in pool.map(observed, feeds):
+            for op, found in of_one.items():
+                seen.setdefault(op, []).append(found)
     ranges: Ranges = {}
     degrees: dict[Op, int] = {}
     for op in walk(graph):

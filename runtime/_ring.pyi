@@ -1,6 +1,6 @@
 from typing import Any
 
-from numpy import int64, uint8, uint64
+from numpy import float64, int64, uint8, uint64
 from numpy.typing import NDArray
 
 def pack(x: NDArray[uint64], bits: int) -> NDArray[uint8]: ...
@@ -16,6 +16,7 @@ def one_of_n_open(
 def comparison_table(
     digits: NDArray[uint8], masks: NDArray[uint64], bits: int, equal: bool
 ) -> NDArray[uint64]: ...
+def erf(x: NDArray[float64]) -> NDArray[float64]: ...
 def spline(
     x: NDArray[int64],
     knots: NDArray[int64],

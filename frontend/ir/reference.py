@@ -5,7 +5,8 @@ How a function is computed stands in `runtime.base.meaning`; here is what the IR
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,12 @@ def evaluate(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[str, Array]:
 
 def evaluate_each(graph: Graph, feeds: Sequence[Mapping[str, ArrayLike]]) -> list[dict[str, Array]]:
     """The outputs of several sets of inputs; weights are made doubles once."""
-    constants = wide_constants(graph)
-    found = (evaluate_in(NUMPY, graph, each, constants) for each in feeds)
-    return [{name: values[op] for name, op in graph.outputs.items()} for values in found]
+    constants, asked = wide_constants(graph), set(graph.outputs.values())
+    found = []
+    for each in feeds:
+        values = {op: value for op, value in values_in(NUMPY, graph, each, constants) if op in asked}
+        found.append({name: values[op] for name, op in graph.outputs.items()})
+    return found
 
 
 def wide_constants(graph: Graph) -> dict[Op, Array]:
@@ -51,21 +55,43 @@ def evaluate_in(
     xp: Namespace, graph: Graph, feeds: Mapping[str, Value], given: Mapping[Op, Value]
 ) -> dict[Op, Value]:
     """The same in another library's arrays. ``given`` holds values to take as they are: weights to train."""
+    return dict(values_in(xp, graph, feeds, given))
+
+
+def values_in(
+    xp: Namespace, graph: Graph, feeds: Mapping[str, Value], given: Mapping[Op, Value]
+) -> Iterator[tuple[Op, Value]]:
+    """The same one by one, each op after its operands; a value that nobody needs any more is let go."""
     known = {each.name for each in graph.inputs}
     if unknown := sorted(set(feeds) - known):
         raise IRError(f"no input is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     values: dict[Op, Value] = {}
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        for op in walk(graph):
+    readers = Counter(x for op in walk(graph) for x in _look_up(op) or op.operands)
+    for op in walk(graph):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
             if op in given:
-                values[op] = given[op]
+                value = given[op]
             elif isinstance(op, Input):
-                values[op] = _fed(xp, op, feeds)
-            elif isinstance(op, ops.MatMul) and isinstance(op.a, ops.OneHot) and op.b.type.rank == 2:
-                values[op] = meaning.looked_up(xp, values[op.a.ids], values[op.b])
+                value = _fed(xp, op, feeds)
+            elif look_up := _look_up(op):
+                value = meaning.looked_up(xp, *(values[x] for x in look_up))
             else:
-                values[op] = apply(op, [values[x] for x in op.operands], xp)
-    return values
+                value = apply(op, [values[x] for x in op.operands], xp)
+        yield op, value
+        if readers[op]:
+            values[op] = value
+        for x in _look_up(op) or op.operands:
+            readers[x] -= 1
+            if not readers[x]:
+                del values[x]
+
+
+def _look_up(op: Op) -> tuple[Op, Op] | None:
+    """Places and table of a product that takes rows of it."""
+    match op:
+        case ops.MatMul(a=ops.OneHot(ids=places), b=table) if table.type.rank == 2:
+            return places, table
+    return None
 
 
 def constant_value(op: Op) -> Array:

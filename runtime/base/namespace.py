@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import reduce
-from math import erf
 from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from .. import _ring
 
 Array: TypeAlias = Any
 """An array of the namespace at hand: numpy's, or a tensor."""
@@ -32,14 +33,16 @@ class Namespace:
         return getattr(self._library, name)  # type: ignore[no-any-return]
 
 
-_erf = np.frompyfunc(erf, 1, 1)
+def _erf(x: Array) -> Array:
+    return _ring.erf(np.ascontiguousarray(x, np.float64).reshape(-1)).reshape(np.shape(x))
+
 
 NUMPY = Namespace(
     np,
     np.float64,
     astype=lambda x, dtype: np.asarray(x).astype(dtype, copy=False),
     is_real=lambda x: x.dtype.kind == "f",
-    erf=lambda x: np.asarray(_erf(x)).astype(np.float64),
+    erf=_erf,
     argsort=lambda x, axis: np.argsort(x, axis=axis, kind="stable"),
     # what numpy 1.26 has by older names alone
     bool=np.bool_,

@@ -63,8 +63,9 @@ NB_MODULE(_ring, m) {
     nb::set_leak_warnings(false);  // caches and daemon threads outlive the interpreter's teardown
     bind_leaf(m);
     bind_matmul(m);
+    bind_real(m);
     bind_spline(m);
-    m.doc() = "Kernels over Z/2^l for l <= 64.";
+    m.doc() = "Kernels over Z/2^l for l <= 64, and over doubles.";
     m.def("pack", &pack, nb::arg("x"), nb::arg("bits"));
     m.def("unpack", &unpack, nb::arg("data"), nb::arg("bits"), nb::arg("count"));
 }

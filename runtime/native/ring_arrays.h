@@ -32,4 +32,5 @@ inline void need(bool holds, const char* message) {
 
 void bind_leaf(nb::module_& m);
 void bind_matmul(nb::module_& m);
+void bind_real(nb::module_& m);
 void bind_spline(nb::module_& m);

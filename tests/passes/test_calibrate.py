@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import tiny_bert
@@ -7,6 +9,7 @@ from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk
 from ppc.passes import functions
 from ppc.passes.calibrate import Range, bounds, calibrate
 from ppc.passes.draw_inputs import random_feeds
+from ppc.passes.errors import RangeError
 from ppc.passes.ranges import SLACK
 
 X = Input((2, 3), FLOAT, name="x")
@@ -267,3 +270,19 @@ def test_what_is_typical_of_a_masked_value_is_what_is_so_without_the_mask():
     assert (ranges[masked].lo, ranges[masked].hi, ranges[masked].rms) == (-9999.0, 1.0, 1.0)
     assert (ranges[scaled].lo, ranges[scaled].rms) == (-9999.0 / 2, 0.5)
     assert ranges[mild].rms > 40
+
+
+def test_ranges_are_the_same_on_any_number_of_cores(monkeypatch):
+    graph = tiny_bert.tiny_bert()
+    found = []
+    for cores in (1, 2, 64):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)))
+        ranges = calibrate(graph, random_feeds(graph, 6))
+        found.append([ranges[op] for op in walk(graph)])
+    assert found[0] == found[1] == found[2]
+
+
+def test_one_set_of_inputs_that_is_wrong_is_told_of_among_several():
+    bad = {"x": np.full((2, 3), -1.0)}
+    with pytest.raises(RangeError, match="not a number"):
+        calibrate(Graph((X,), {"y": ops.Sqrt(X)}), [*FEEDS, bad, *FEEDS])

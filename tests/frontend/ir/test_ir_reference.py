@@ -1,5 +1,7 @@
 """What ONNX Runtime does not cover (see ops/test_table): special functions, and the ops of our own."""
 
+import weakref
+
 import numpy as np
 import pytest
 import scipy
@@ -156,3 +158,16 @@ def test_one_hot_rows_look_up(library: str) -> None:
     np.testing.assert_allclose(found, picked @ table.value.astype(np.float64), rtol=1e-15)
     assert not found[2:].any()
     assert found[:2].any()
+
+
+def test_a_value_is_let_go_once_nobody_reads_it() -> None:
+    once = ops.Neg(X)
+    twice = ops.Square(once)
+    graph = Graph((X,), {"y": ops.Add(twice, ops.Neg(twice))})
+    held = {}
+    for op, found in reference.values_in(NUMPY, graph, {"x": VALUE}, {}):
+        held[op] = weakref.ref(found)
+        del found
+    assert held.keys() == set(walk(graph))
+    assert held[once]() is None
+    assert held[twice]() is None
