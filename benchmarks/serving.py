@@ -152,7 +152,7 @@ def soak(
         together = 60 * (asked.done - before) / (time.monotonic() - begun)
         time.sleep(2)
         after = Process.of(pid)
-    return Soaked(asked.wrong, asked.faults, grown, facts(public).memory, alone, together, marks, after)
+    return Soaked(asked.wrong, asked.faults, grown, facts(public).memory(), alone, together, marks, after)
 
 
 def drawn(plan: ppc.Plan, seed: int) -> Feeds:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ppc.runtime.base.errors import BadInput
 from ppc.runtime.party.role import Role as Side
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -18,6 +20,13 @@ Report = Annotated[Path | None, typer.Option(help="Write what it cost, as JSON."
 Timeout = Annotated[
     float,
     typer.Option(min=3, help="Give up a peer that gives no sign for so long, or whose message is so late."),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="Offline material to hold, as 500MB; the rest waits in an encrypted file. Default: all.",
+    ),
 ]
 StoreAt = Annotated[Path | None, typer.Option("--store", help="Prepared material; default PLAN.prepared")]
 ShapeAs = Annotated[
@@ -80,3 +89,11 @@ Truncate = Annotated[
 Written = Annotated[
     Path | None, typer.Option("-o", "--out", help="Write the outputs, as .npz, .json or .jsonl, or to -.")
 ]
+
+
+def size(given: str) -> float:
+    """Bytes of a ``--memory``."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*(MB|GB)", given)
+    if found is None:
+        raise BadInput(f"--memory is a number of MB or GB, as 4GB, not {given!r}")
+    return float(found[1]) * {"MB": 1e6, "GB": 1e9}[found[2]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import signal
 import sys
 import time
@@ -16,7 +15,7 @@ from typing import Annotated
 import typer
 
 import ppc
-from ppc.cli_options import ADDRESS, CheckOt, Listen, Timeout
+from ppc.cli_options import ADDRESS, CheckOt, Listen, Timeout, size
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.address import parsed
 from ppc.runtime.net.tls import ServerTls
@@ -45,7 +44,10 @@ def serve(
     share: Annotated[int, typer.Option(min=1, help="Of these, one client's.")] = DEFAULTS.share,
     memory: Annotated[
         str | None,
-        typer.Option(help="What those that run may hold, as 4GB; default three quarters of the machine's."),
+        typer.Option(
+            help="What those that run may hold, as 4GB, beyond an even share of it in an encrypted temporary "
+            "file; default three quarters of the machine's."
+        ),
     ] = None,
     prepare: Annotated[
         int, typer.Option(min=0, help="Inferences that a client may have prepared; 0: none.")
@@ -92,15 +94,16 @@ def serve(
         own = ServerTls(tls_cert, tls_key, tls_ca).context() if tls_cert and tls_key else None
         return Goods([_offer(path, store, check_ot) for path in plans], own)
 
+    most = 0.75 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if memory is None else size(memory)
     limits = Limits(
         connections=connections,
         share=share,
         at_once=at_once,
         waiting=waiting,
-        memory=_memory(memory),
+        memory=most,
         kept=keep,
     )
-    options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot)
+    options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot, memory=most / at_once)
     with ExitStack() as stack:
         register = stack.enter_context(Register(clients)) if clients else None
         service = Service(load, options, limits, preparations=prepare, register=register)
@@ -118,16 +121,6 @@ def _offer(path: Path, store: Path | None, check_ot: bool) -> Offer:
     weights = ppc.load_weights(path.with_suffix(".weights"), plan)
     at = path.with_suffix(".prepared") if store is None else store / plan.hash[:12]
     return Offer(plan, weights, store=at, check_ot=check_ot)
-
-
-def _memory(given: str | None) -> float:
-    """Bytes."""
-    if given is None:
-        return 0.75 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    found = re.fullmatch(r"(\d+(?:\.\d*)?)\s*(MB|GB)", given)
-    if found is None:
-        raise BadInput(f"--memory is a number of MB or GB, as 4GB, not {given!r}")
-    return float(found[1]) * {"MB": 1e6, "GB": 1e9}[found[2]]
 
 
 class _Document(logging.Formatter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from ppc.cli_options import (
     Json,
     Labelled,
     Listen,
+    Memory,
     PlanFile,
     Report,
     Role,
@@ -33,6 +35,7 @@ from ppc.cli_options import (
     TokenizerFile,
     Weights,
     Written,
+    size,
 )
 from ppc.cli_results import (
     Bar,
@@ -75,6 +78,7 @@ def run(
     label_file: Labelled = None,
     store: StoreAt = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Leave prepared material alone.")] = False,
+    memory: Memory = None,
     shape: ShapeAs = None,
     check_ot: CheckOt = False,
     tls_cert: TlsCert = None,
@@ -88,7 +92,7 @@ def run(
     check_places(as_json, out=output, report=report)
     check_outputs(output)
     at = None if fresh else store or beside(plan, ".prepared")
-    end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
+    end = _end(plan, role, weights, at, memory, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     if isinstance(end, ppc.Server):
 
         def done(result: reports.Report) -> None:
@@ -141,6 +145,7 @@ def prepare(
     connect: Connect = ADDRESS,
     weights: Weights = None,
     store: StoreAt = None,
+    memory: Memory = None,
     shape: ShapeAs = None,
     check_ot: CheckOt = False,
     tls_cert: TlsCert = None,
@@ -153,7 +158,7 @@ def prepare(
     """Do what needs no input beforehand, with the other side, and store it: one file an inference."""
     check_places(as_json, report=report)
     at = store or beside(plan, ".prepared")
-    end = _end(plan, role, weights, at, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
+    end = _end(plan, role, weights, at, memory, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     address = parsed(listen if role is SERVER else connect)
     know_this_machine()
     outcome = (
@@ -181,6 +186,7 @@ def _end(
     role: Side,
     weights: Path | None,
     store: Path | None,
+    memory: str | None,
     shape: str | None,
     check_ot: bool,
     tls: tuple[Path | None, Path | None, Path | None],
@@ -189,7 +195,13 @@ def _end(
     """This side of ``ppc run`` and ``ppc prepare``, from the flags that both take."""
     cert, key, authorities = tls
     network = parse_network(shape) if shape else None
-    options = ppc.SessionOptions(timeout=timeout, shape=network, progress=Bar, check_ot=check_ot)
+    options = ppc.SessionOptions(
+        timeout=timeout,
+        shape=network,
+        progress=Bar,
+        check_ot=check_ot,
+        memory=inf if memory is None else size(memory),
+    )
     plan = ppc.load_plan(path)
     if role is CLIENT:
         if (cert or key) and not (cert and key and authorities):

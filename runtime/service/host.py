@@ -213,7 +213,7 @@ class Host:
             return self._work_on(guest, session, offer or offers[0], may[0], request)
         if session.begins:
             log.info("%s connected, for plan %s", guest.client, offer.plan.hash[:12])
-        memory = offer.memory(request)
+        memory = offer.memory(request, self._options.memory)
         try:
             with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.client_there):
                 self._duties.admit(guest, Purpose(asked))

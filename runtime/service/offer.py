@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from math import inf
 from pathlib import Path
 
 from ..party.role import SERVER
@@ -37,7 +38,7 @@ class Offer:
         """Do beforehand what takes time and no client should wait for. Raises as opening a store does."""
         self.shelf_of(None).there()
         for plan in self.plan.lengths:
-            _ = facts(plan).memory, facts(plan).digest_for(self._check_ot)
+            _ = facts(plan).memory(), facts(plan).digest_for(self._check_ot)
 
     def shelf_of(self, name: str | None) -> Shelf:
         """Where the material of the client of this name is, which no other gets; None are those without."""
@@ -55,14 +56,11 @@ class Offer:
             return 0
         return sum(1 for _ in self._store.glob(f"**/*.{SERVER.value}"))
 
-    @property
-    def most_memory(self) -> int:
-        """Bytes that its longest inference is predicted to hold."""
-        return facts(self.plan).memory
-
-    def memory(self, request: Request) -> int:
-        """Bytes that this side is predicted to hold at most while it answers ``request``."""
-        return facts(self.plan.of_hash(request.plan) or self.plan).memory
+    def memory(self, request: Request | None = None, held: float = inf) -> int:
+        """Bytes that this side is predicted to hold at most while it answers ``request``, the longest without
+        one, and up to ``held`` of its material in memory."""
+        plan = None if request is None else self.plan.of_hash(request.plan)
+        return facts(plan or self.plan).memory(held)
 
 
 def _folder(name: str) -> str:

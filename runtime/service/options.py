@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import inf
 
 from ..net.network import Network
 from ..session.executor import Progress
@@ -26,6 +27,8 @@ class SessionOptions:
         shape: a slower network to stand for, at this side's sending end.
         progress: opens a view of an inference's progress; what it gives is called with (phase, steps done,
             steps in all).
+        memory: bytes of one inference's offline material to hold; the rest waits in a temporary file,
+            encrypted (`session.held`). Weights and what a step computes with come on top.
         check_ot: check that the peer extends oblivious transfers as it should (`ot.check`); both sides must.
     """
 
@@ -33,4 +36,5 @@ class SessionOptions:
     idle: float = 600.0
     shape: Network | None = None
     progress: Callable[[], AbstractContextManager[Progress]] | None = None
+    memory: float = inf
     check_ot: bool = False

@@ -50,6 +50,7 @@ class Service:
     ) -> None:
         self._load = load
         self._limits = limits
+        self._held = options.memory
         self._register = register
         self._goods = self._loaded()
         purposes = (Purpose.RUN, Purpose.PREPARE) if preparations else (Purpose.RUN,)
@@ -109,11 +110,11 @@ class Service:
         goods = self._load()
         for offer in goods.offers:
             offer.warm()
-            if offer.most_memory > self._limits.memory:
-                need, most = offer.most_memory / 1e6, self._limits.memory / 1e6
+            need, most = offer.memory(held=self._held), self._limits.memory
+            if need > most:
                 raise BadInput(
-                    f"an inference of plan {offer.plan.hash[:12]} holds up to {need:,.0f} MB, "
-                    f"more than the {most:,.0f} MB that all may have; raise --memory"
+                    f"an inference of plan {offer.plan.hash[:12]} holds up to {need / 1e6:,.0f} MB, "
+                    f"more than the {most / 1e6:,.0f} MB that all may have; raise --memory"
                 )
         return goods
 

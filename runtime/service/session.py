@@ -140,7 +140,7 @@ class Session:
         plan, store = self._plan, self._store
         if given is not None:
             plan, store = given.plan, store and store.of(given.plan)
-        terms = InferenceTerms(store)
+        terms = InferenceTerms(store, memory=self._options.memory)
         encoded = None if given is None else given.encoded
         with self._program() as progress:
             done = self._connection.infer(
@@ -156,7 +156,7 @@ class Session:
         with self._program() as progress:
             done = self._connection.prepare(
                 plan or self._plan,
-                PreparationTerms(count),
+                PreparationTerms(count, memory=self._options.memory),
                 store=self._store,
                 weights=self._weights,
                 progress=progress,

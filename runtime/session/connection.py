@@ -120,7 +120,7 @@ class Connection:
             log.info("using prepared material %s", terms.id.hex())
         if made is None:
             setup(self.party, facts(plan).cots, plan)
-            made = offline(self.party, plan, weights, progress)
+            made = offline(self.party, plan, weights, progress, memory=terms.memory)
         answer = online(self.party, plan, made, weights, encoded, progress, cache=self._cache)
         self._cache.close(plan)
         self.party.flush()
@@ -145,7 +145,8 @@ class Connection:
         ready = Ready.of(self.party)
         setup(self.party, facts(plan).cots, plan, len(terms.ids))
         for i, id in enumerate(terms.ids):
-            made = offline(self.party, plan, weights, _of_several(progress, i, len(terms.ids)))
+            told = _of_several(progress, i, len(terms.ids))
+            made = offline(self.party, plan, weights, told, memory=terms.memory)
             if store is None:
                 self._stored()
                 continue

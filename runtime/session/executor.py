@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from ..plan.file import Outputs, Plan, Weights
 from ..plan.free import Encoded
 from ..plan.steps import Form, Step
 from .cache import Cache
+from .held import Held
 
 Floats = NDArray[np.float64]
 Value = TypeVar("Value")
@@ -73,18 +75,24 @@ def setup(p: Party, cots: Mapping[Role, int], plan: Plan, inferences: int = 1) -
 
 
 def offline(
-    p: Party, plan: Plan, weights: Weights | None = None, progress: Progress | None = None
-) -> list[object]:
-    """Material for every step: all uploads in one flight, then step by step. ``weights`` are the server's."""
+    p: Party,
+    plan: Plan,
+    weights: Weights | None = None,
+    progress: Progress | None = None,
+    *,
+    memory: float = inf,
+) -> Held:
+    """Material for every step: all uploads in one flight, then step by step. ``weights`` are the server's,
+    ``memory`` is what `Held` may hold."""
     steps: Sequence[Step] = plan.steps
     begun: list[object] = []
     for i, step in enumerate(steps):
         with p.ledger.at(plan.place("offline", i)):
             begun.append(step.begin(p, *_forms(plan, step), *_tensors(step, weights)))
-    made: list[object] = []
+    made = Held(memory)
     for i, step in enumerate(steps):
         with p.ledger.at(plan.place("offline", i)):
-            made.append(step.offline(p, begun[i], *_forms(plan, step), *_tensors(step, weights)))
+            made.put(step.offline(p, begun[i], *_forms(plan, step), *_tensors(step, weights)))
             begun[i] = None
         if progress:
             progress("offline", i + 1, len(steps))
@@ -94,7 +102,7 @@ def offline(
 def online(
     p: Party,
     plan: Plan,
-    made: list[object],
+    made: Held,
     weights: Weights | None = None,
     encoded: Mapping[int, Encoded] | None = None,
     progress: Progress | None = None,
@@ -115,8 +123,7 @@ def online(
         with p.ledger.at(plan.place("online", i)):
             own = [None if encoded is None else encoded[i] for _ in step.locals()]
             operands = (*values.read(i), *_tensors(step, weights), *own, *cache.recalled(step))
-            value = step.online(p, plan.forms[i], made[i], *operands)
-            made[i] = None
+            value = step.online(p, plan.forms[i], made.take(i), *operands)
             values.put(i, value)
             cache.keep(step, value.data)
             if step.reveals() and p.role is CLIENT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from math import inf
 
 from ..he.engine import HeEngine
 from ..party.party import Party
@@ -13,6 +14,7 @@ from ..party.role import Role
 from ..plan.file import Plan
 from .engines import CountingSource, checked, standard
 from .executor import offline, online, setup
+from .held import Held
 
 KEPT = 64
 """Plans whose facts are kept; several lengths are several plans."""
@@ -44,28 +46,32 @@ class Facts:
         """Correlated OTs that one inference takes, by sender."""
         return self._dry_run[0]
 
-    def dry_material(self) -> list[object]:
+    def dry_material(self) -> Held:
         """What `offline` leaves for `online`, without data: to price an inference that is prepared."""
-        return list(self._dry_run[1])
+        return Held.of(self._dry_run[1])
 
     @cached_property
-    def _dry_run(self) -> tuple[Mapping[Role, int], list[object]]:
+    def _dry_run(self) -> tuple[Mapping[Role, int], Held]:
         sources = {role: CountingSource(role) for role in Role}
         made = offline(Party(None, engines=lambda p: Engines(sources, HeEngine(p))), self._plan)
         return {role: source.taken for role, source in sources.items()}, made
 
-    @cached_property
-    def memory(self) -> int:
+    def memory(self, held: float = inf) -> int:
         """Bytes that the server holds at most while it answers, as predicted, besides the weights.
 
-        What the two say offline, what correlated OTs leave in material, and the extension that makes them.
+        What the two say offline, what correlated OTs leave in material, of which no more than ``held`` stays
+        in memory, and the extension that makes them.
         """
         cots = sum(self.cots.values())
+        made = min(HELD_BYTES * cots, int(min(held, 2**62)))
+        return IDLE_BYTES + self._said_offline + made + EXTENDED_BYTES * min(cots, EXTENSION)
+
+    @cached_property
+    def _said_offline(self) -> int:
         p = Party(None, engines=standard)
         setup(p, self.cots, self._plan)
         offline(p, self._plan)
-        said = sum(p.ledger.total(phase).bytes for phase in ("setup", "offline"))
-        return IDLE_BYTES + said + HELD_BYTES * cots + EXTENDED_BYTES * min(cots, EXTENSION)
+        return sum(p.ledger.total(phase).bytes for phase in ("setup", "offline"))
 
     @cached_property
     def digest(self) -> bytes:

@@ -25,6 +25,7 @@ import os
 import struct
 from abc import ABC, abstractmethod
 from enum import IntEnum
+from math import inf
 from typing import NamedTuple
 
 from ..base.errors import PeerMismatch
@@ -36,6 +37,7 @@ from ..party.role import CLIENT, SERVER
 from ..plan.file import VERSION, Plan, release
 from .engines import checks_ot
 from .facts import facts
+from .held import Held
 from .material import ID, Store
 
 log = logging.getLogger(__name__)
@@ -233,12 +235,14 @@ class InferenceTerms(Terms):
     """Terms of an inference; ``store`` is where this side's material is, if it may be used.
 
     Attributes:
+        memory: bytes of material that this side holds as it is.
         id, made: the material that both have claimed; None where there is none.
     """
 
     purpose = Purpose.RUN
 
-    def __init__(self, store: Store | None = None, made: list[object] | None = None) -> None:
+    def __init__(self, store: Store | None = None, made: Held | None = None, *, memory: float = inf) -> None:
+        self.memory = memory
         self.id: bytes | None = None
         self.made = made
         self._store = store
@@ -274,7 +278,7 @@ class InferenceTerms(Terms):
             self.id = self.made = None
 
     def _claim(self, id: bytes) -> bool:
-        self.made = self._store.claim(id) if self._store else None
+        self.made = self._store.claim(id, self.memory) if self._store else None
         self.id = id if self.made is not None else None
         return self.made is not None
 
@@ -283,12 +287,14 @@ class PreparationTerms(Terms):
     """Terms of a preparation of up to ``count`` inferences; the lower count of both sides holds.
 
     Attributes:
+        memory: bytes of material that this side holds as it is.
         ids: one for each inference to prepare, the same at both sides and new.
     """
 
     purpose = Purpose.PREPARE
 
-    def __init__(self, count: int, *, dry: bool = False) -> None:
+    def __init__(self, count: int, *, memory: float = inf, dry: bool = False) -> None:
+        self.memory = memory
         self.ids: list[bytes] = [bytes(ID)] * count if dry else []
         self._count = count
         self._nonce = os.urandom(ID)

@@ -29,6 +29,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -36,7 +37,8 @@ from typing import NamedTuple
 from ..base.errors import BadInput
 from ..party.role import SERVER, Role
 from ..plan.file import Plan, Weights, weights_digest
-from .flatten import decode, encode, flatten, packed, payload_size, rebuild
+from .flatten import Many, decode, encode, payload_size, rebuild
+from .held import Held
 
 MAGIC = b"PPCMADE1"
 ID = 16
@@ -146,7 +148,7 @@ class Store:
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    def draft(self, id: bytes, made: list[object]) -> Draft:
+    def draft(self, id: bytes, made: Held) -> Draft:
         """Write material out in full under a name that nothing claims; see `Draft.publish`."""
         self.create()
         with self._faults("written"):
@@ -158,7 +160,7 @@ class Store:
                 raise
         return draft
 
-    def claim(self, id: bytes) -> list[object] | None:
+    def claim(self, id: bytes, memory: float = inf) -> Held | None:
         """Take the material ``id`` for good; None where it is not there, not whole or not ours.
 
         The caller alone holds what is returned; the file is gone.
@@ -172,7 +174,7 @@ class Store:
                 os.rename(ready, claimed)
                 try:
                     self.sync()
-                    return self._load(file, id)
+                    return self._load(file, id, memory)
                 finally:
                     os.unlink(claimed)
         except (BlockingIOError, FileNotFoundError, _OtherLength):
@@ -227,7 +229,7 @@ class Store:
             raise ValueError(f"damaged, {status.st_size} bytes where {head.size} belong")
         return head
 
-    def _load(self, file: FileIO, id: bytes) -> list[object]:
+    def _load(self, file: FileIO, id: bytes, memory: float) -> Held:
         file.seek(0)
         head = self._head(file, id)
         file.seek(0)
@@ -244,13 +246,15 @@ class Store:
         skeleton = decode(file.read(head.skeleton))
         if payload_size(skeleton) != head.payload:
             raise ValueError("damaged, its arrays have another size")
-        made = rebuild(skeleton, lambda view: _fill(file, view))
-        if not isinstance(made, list):
+        if not isinstance(skeleton, Many):
             raise ValueError("damaged, it holds no list of material")
+        made = Held(memory)
+        for each in skeleton.items:
+            made.put(rebuild(each, lambda view: _fill(file, view)))
         return made
 
-    def _write(self, fd: int, id: bytes, made: list[object]) -> None:
-        skeleton, arrays = flatten(made)
+    def _write(self, fd: int, id: bytes, made: Held) -> None:
+        skeleton = Many(False, tuple(made.skeletons()))
         text, here = encode(skeleton), self.binding
         state, waiting = hashlib.blake2b(digest_size=DIGEST), bytearray()
 
@@ -267,9 +271,8 @@ class Store:
             )
         )  # fmt: skip
         put(text)
-        for array in arrays:
-            for piece in packed(array):
-                put(piece)
+        for piece in made.pieces():
+            put(piece)
         waiting.extend(state.digest())
         _write_all(fd, waiting)
         os.fsync(fd)

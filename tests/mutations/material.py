@@ -4,6 +4,8 @@ from mutation import Mutation
 
 FILE = "runtime/session/material.py"
 TESTS = "tests/runtime/session/test_material.py"
+HELD = "runtime/session/held.py"
+HELD_TESTS = "tests/runtime/session/test_held.py"
 
 MUTATIONS = (
     Mutation(
@@ -18,8 +20,8 @@ MUTATIONS = (
         "material-read-before-claim",
         "the name is gone for good before a byte is read",
         FILE,
-        "                    self.sync()\n                    return self._load(file, id)\n",
-        "                    made = self._load(file, id)\n                    self.sync()\n"
+        "                    self.sync()\n                    return self._load(file, id, memory)\n",
+        "                    made = self._load(file, id, memory)\n                    self.sync()\n"
         "                    return made\n",
         (f"{TESTS}::test_a_claim_lasts_before_a_byte_is_read",),
     ),
@@ -54,5 +56,29 @@ MUTATIONS = (
         "        if body not in self._offered:\n",
         "        if not body:\n",
         ("tests/runtime/session/test_prepare.py::test_a_server_cannot_pick_what_was_not_offered",),
+    ),
+    Mutation(
+        "held-read-twice",
+        "material that was held is taken once",
+        HELD,
+        "made, self._steps[index] = self._steps[index], None",
+        "made = self._steps[index]",
+        (f"{HELD_TESTS}::test_all_comes_back_once",),
+    ),
+    Mutation(
+        "held-in-the-clear",
+        "what waits on disk says nothing",
+        HELD,
+        "self._file.write(cipher.update(piece))",
+        "self._file.write(piece)",
+        (f"{HELD_TESTS}::test_the_file_says_nothing",),
+    ),
+    Mutation(
+        "held-under-one-counter",
+        "two steps are encrypted by different parts of the key's stream",
+        HELD,
+        'spilled.counter.to_bytes(8, "big") + bytes(8)',
+        "bytes(16)",
+        (f"{HELD_TESTS}::test_the_file_says_nothing",),
     ),
 )

@@ -286,7 +286,7 @@ def test_what_is_loaded_anew_holds_for_who_comes_then():
 
 
 def test_a_plan_that_no_memory_holds_is_refused_at_once():
-    need = facts(tiny_plan()).memory
+    need = facts(tiny_plan()).memory()
     service(limits=Limits(memory=need))
     with pytest.raises(BadInput, match=r"holds up to (\d+) MB, more than the \1 MB .* raise --memory"):
         service(limits=Limits(memory=need - 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from math import inf
 
 import msgspec
 import numpy as np
@@ -32,6 +33,7 @@ from ppc.runtime.session import connection, executor, inputs
 from ppc.runtime.session import facts as facts_module
 from ppc.runtime.session.connection import HANDSHAKE, REQUEST, Program, predict_cost
 from ppc.runtime.session.engines import Ready
+from ppc.runtime.session.held import Held
 from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.material import Store
 from ppc.runtime.session.simulate import simulate
@@ -45,10 +47,15 @@ def talk(
     plan: Plan | None = None,
     weights: Weights | None = None,
     stores: Mapping[Role, Store] | None = None,
+    memory: float = inf,
 ) -> tuple[object, object]:
     """What both say who run these over one connection; a fault is raised, the client's first."""
     ends, found = dict(zip(Role, tcp_pair(), strict=True)), {}
-    plan, weights, options = plan or tiny_plan(), weights or tiny_weights(), SessionOptions(timeout=20)
+    plan, weights, options = (
+        plan or tiny_plan(),
+        weights or tiny_weights(),
+        SessionOptions(timeout=20, memory=memory),
+    )
 
     def run(role: Role, side: Callable[[Session], object]) -> None:
         held = weights if role is Role.SERVER else None
@@ -263,15 +270,26 @@ def test_a_server_answers_all_that_a_client_asks_on_one_connection():
     assert len(reports) == 4
 
 
+@pytest.mark.parametrize("memory", [0.0, 2_000.0])
+def test_what_memory_does_not_hold_waits_on_disk(memory, monkeypatch):
+    """Two inferences whose material goes through a file, at the price of any other."""
+    spilled, real = [], Held._spill
+    monkeypatch.setattr(Held, "_spill", lambda self, *made: spilled.append(0) or real(self, *made))
+    _, client = talk(all_asked, lambda session: [session.infer(given()) for _ in range(2)], memory=memory)
+    assert all(map(close_to_the_simulator, client))
+    assert client[0].done.ledger.total("offline").bytes == predict_cost(tiny_plan()).total("offline").bytes
+    assert spilled
+
+
 def test_facts_of_a_plan_are_found_once(monkeypatch):
     """A process that has met a plan walks it no more for its digest, its OTs or its price."""
     talk(all_asked, lambda session: [session.infer(given()).report for _ in range(2)])
     walked = []
     real = executor.offline
 
-    def counted(p, *rest):
+    def counted(p, *rest, **more):
         walked.append(p.role)
-        return real(p, *rest)
+        return real(p, *rest, **more)
 
     monkeypatch.setattr(facts_module, "offline", counted)
     monkeypatch.setattr(connection, "offline", counted)

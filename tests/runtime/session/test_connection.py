@@ -226,7 +226,7 @@ def test_masks_never_repeat_across_runs():
 
     def material(p):
         setup(p, facts(tiny_plan()).cots, tiny_plan())
-        return offline(p, tiny_plan(), tiny_weights() if p.role is Role.SERVER else None)
+        return list(offline(p, tiny_plan(), tiny_weights() if p.role is Role.SERVER else None))
 
     first, second = (together(material, standard)[:2] for _ in range(2))
     for one, two in zip(first, second, strict=True):

@@ -44,7 +44,7 @@ def material() -> dict[Role, list]:
         return offline(p, tiny_plan(), tiny_weights() if p.role is SERVER else None)
 
     server, client, _ = together(program, standard)
-    return {SERVER: server, CLIENT: client}
+    return {SERVER: list(server), CLIENT: list(client)}
 
 
 def there_and_back(made):

@@ -24,6 +24,7 @@ from ppc.runtime.protocols.booleans import SelectMade
 from ppc.runtime.protocols.multiply import SquareMade
 from ppc.runtime.protocols.random_ot import RandomOt
 from ppc.runtime.session import material
+from ppc.runtime.session.held import Held
 from ppc.runtime.session.material import DIGEST, HEAD, Binding, Store
 
 pytestmark = pytest.mark.long
@@ -42,7 +43,8 @@ def some(seed: int = 1) -> list[Any]:
     ]
 
 
-def same(a: list[Any], b: list[Any]) -> bool:
+def same(found: Held | None, b: list[Any]) -> bool:
+    a = list(found or ())
     return (
         a[0] is b[0] is None
         and np.array_equal(a[1].r, b[1].r)
@@ -53,7 +55,7 @@ def same(a: list[Any], b: list[Any]) -> bool:
 
 def put(store: Store, number: int = 1, made: list[Any] | None = None) -> bytes:
     id = bytes([number]) * 16
-    store.draft(id, made or some(number)).publish()
+    store.draft(id, Held.of(made or some(number))).publish()
     return id
 
 
@@ -83,7 +85,7 @@ def test_what_is_put_is_claimed_once(store):
 
 
 def test_a_draft_cannot_be_claimed(store):
-    with store.draft(b"d" * 16, some()) as draft:
+    with store.draft(b"d" * 16, Held.of(some())) as draft:
         assert store.ids(9) == []
         assert store.claim(b"d" * 16) is None
         assert names(store) == [f"{(b'd' * 16).hex()}.client.part"]
@@ -121,7 +123,7 @@ def test_both_roles_may_share_a_directory(store):
 def test_only_the_owner_can_read(store, umask):
     before = os.umask(umask)
     try:
-        draft = store.draft(b"m" * 16, some())
+        draft = store.draft(b"m" * 16, Held.of(some()))
         modes = {stat.S_IMODE(path.stat().st_mode) for path in store.path.iterdir()}
         draft.publish()
     finally:
@@ -292,7 +294,7 @@ def test_a_writer_that_dies_leaves_a_whole_file_or_none(tmp_path, said):
     path, id = tmp_path / "store", b"w" * 16
 
     def work() -> None:
-        Store(path, BOUND).draft(id, some()).publish()
+        Store(path, BOUND).draft(id, Held.of(some())).publish()
 
     found: list[int] = []
 
@@ -318,10 +320,10 @@ def test_a_claimer_that_dies_uses_nothing_that_another_uses(tmp_path, monkeypatc
     note = tmp_path / "note"
     load = Store._load
 
-    def noted(self, file, id):
+    def noted(self, file, id, memory):
         with open(note, "ab") as out:
             out.write(id)
-        return load(self, file, id)
+        return load(self, file, id, memory)
 
     def prepare() -> None:
         shutil.rmtree(path, ignore_errors=True)
@@ -401,7 +403,7 @@ def test_many_claimers_share_out_what_is_there(tmp_path):
 
 
 def test_the_sweep_leaves_what_the_living_hold(store):
-    with store.draft(b"l" * 16, some()) as draft:
+    with store.draft(b"l" * 16, Held.of(some())) as draft:
         Store(store.path, BOUND)
         draft.publish()
     assert store.ids(9) == [b"l" * 16]

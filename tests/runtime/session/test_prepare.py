@@ -30,6 +30,7 @@ from ppc.runtime.service.session import Session
 from ppc.runtime.service.shelf import open_store
 from ppc.runtime.session import handshake as agreement
 from ppc.runtime.session.connection import FRESH, PREPARED, Program, predict_cost
+from ppc.runtime.session.held import Held
 from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.material import Store
 from ppc.runtime.session.simulate import simulate
@@ -322,9 +323,9 @@ def test_too_many_offers_are_refused(sides):
 def test_an_offer_is_bounded(sides):
     fine(sides.both("prepare"))
     store = sides.store(CLIENT)
-    made = store.claim(store.ids(1)[0])
+    made = Held.of(list(store.claim(store.ids(1)[0]))[:1])
     for i in range(agreement.OFFERS + 5):
-        store.draft(i.to_bytes(16, "big"), made[:1]).publish()
+        store.draft(i.to_bytes(16, "big"), made).publish()
     _, count, body = agreement.ASK.unpack(agreement.InferenceTerms(store).ask())
     assert count == agreement.OFFERS
     assert len({body[i : i + 16] for i in range(0, len(body), 16)}) == agreement.OFFERS
