@@ -35,6 +35,7 @@ from ppc.frontend.read.run import Runner
 from ppc.runtime.base.errors import BadInput, RangeFault
 from ppc.runtime.plan.file import Outputs, Plan, Weights
 from ppc.runtime.plan.reach import Reach
+from ppc.runtime.service import batch
 from ppc.runtime.service.dataset import DataSet
 from ppc.runtime.service.tokens import Encoder, Feeds
 from ppc.runtime.session.executor import Progress
@@ -74,6 +75,8 @@ def evaluate(
             its line.
         UsageError: a model without that output, or with other inputs.
     """
+    if (together := batch.prompts(plan)) > 1:
+        raise BadInput(f"the plan takes {together} prompts at a time; evaluate one that takes one")
     task = Task.of(plan, data, output)
     if data.labels is not None:
         data.classes(2 if task.kind == "embeddings" else task.choices)

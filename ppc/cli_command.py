@@ -55,8 +55,7 @@ MEANT = {
     **dict.fromkeys(("--server", "--client"), "which side this is says --role"),
     **dict.fromkeys(("--output-file", "--outfile"), "where to write is --out"),
     **dict.fromkeys(("--tls", "--ssl"), "TLS is turned on by --tls-cert and --tls-key, and by --tls-ca"),
-    "--batch-size": "a plan is for one prompt; several are run one by one, of --text-file for one",
-    "--batch": "a plan is for one prompt; several are run one by one, of --text-file for one",
+    "--batch-size": "prompts in one inference are --batch of `ppc compile`; others are run one by one",
 }
 """What one may have meant by an option that there is not."""
 

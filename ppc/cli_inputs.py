@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import ppc
+from ppc.cli_files import Outputs
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.service.batch import apart, of_first, prompts
 from ppc.runtime.service.dataset import read_texts
 from ppc.runtime.session.inputs import UNNAMED, named
 
@@ -131,6 +134,31 @@ def _unstacked(path: Path, stacked: dict[str, np.ndarray[Any, Any]]) -> list[dic
     ]
 
 
+@dataclass(frozen=True, repr=False)
+class Asked:
+    """What options ask of a plan.
+
+    Attributes:
+        samples: an inference's inputs each.
+        several: whether the options name more than one, so that answers are a list.
+        texts: how many prompts were given as text, one behind the other where an inference takes several;
+            None where ``samples`` were given as they are.
+    """
+
+    samples: list[dict[str, np.ndarray[Any, Any]]]
+    several: bool
+    texts: int | None = None
+
+    def answers(self, plan: ppc.Plan, at: int, outputs: Outputs) -> Outputs:
+        """Of the outputs of sample ``at`` what was asked for."""
+        return outputs if self.texts is None else of_first(plan, outputs, self.texts - at * prompts(plan))
+
+    def apart(self, plan: ppc.Plan, at: int, outputs: Outputs) -> list[Outputs]:
+        """The same, prompt by prompt."""
+        found = self.answers(plan, at, outputs)
+        return [found] if self.texts is None else apart(plan, found)
+
+
 def asked(
     plan: ppc.Plan,
     file: Path | None,
@@ -138,8 +166,8 @@ def asked(
     pairs: Sequence[str],
     text_file: Path | None,
     tokenizer: Path | None,
-) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:
-    """The samples that the options of ``ppc run`` and ``ppc simulate`` name, and whether that is several."""
+) -> Asked:
+    """What the options of ``ppc run`` and ``ppc simulate`` name."""
     if sum(map(bool, (file, texts, text_file))) != 1:
         raise BadInput(
             "give either --input FILE or --text TEXT, or --text-file FILE; the last two with --tokenizer FILE"
@@ -147,16 +175,17 @@ def asked(
     if file is not None:
         if tokenizer:
             raise BadInput("--tokenizer goes with --text or --text-file, not with --input")
-        return one_or_more(plan, file)
+        return Asked(*one_or_more(plan, file))
     if tokenizer is None:
         raise BadInput("--text and --text-file need --tokenizer tokenizer.json")
     if text_file is not None:
         read = read_texts(text_file)
-        return ppc.tokenize_all(plan, read.texts, tokenizer, read.pairs), True
+        return Asked(ppc.tokenize_all(plan, read.texts, tokenizer, read.pairs), True, len(read.texts))
     if [*texts, *pairs].count("-") > 1:
         raise BadInput("- is standard input, which can be read once")
     texts, pairs = [read_text(each) for each in texts], [read_text(each) for each in pairs]
-    return ppc.tokenize_all(plan, texts, tokenizer, pairs or None), len(texts) > 1
+    samples = ppc.tokenize_all(plan, texts, tokenizer, pairs or None)
+    return Asked(samples, len(texts) > 1, len(texts))
 
 
 def read_text(given: str) -> str:

@@ -89,6 +89,12 @@ def compile_(
         Path | None, typer.Option(help="Where to write the weights; default: beside the plan, as .weights.")
     ] = None,
     seq_len: SeqLen = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch", min=1, help="Prompts in one inference: fewer bytes and flights for each. Default: one."
+        ),
+    ] = None,
     dim: Annotated[list[str] | None, typer.Option("--dim", help="NAME=VALUE for a dynamic axis.")] = None,
     profile: Annotated[
         str, typer.Option(help="What functions are replaced by: exact, friendly, menu, or FILE.toml.")
@@ -157,7 +163,7 @@ def compile_(
     begun = time.perf_counter()
     asked: dict[str, Any] = {
         "seq_len": inputs.lengths(seq_len),
-        "dims": inputs.dims(dim or []),
+        "dims": inputs.dims(dim or []) | ({"batch": batch} if batch else {}),
         "outputs": tuple(outputs) if outputs else None,
         "profile": profile,
         "calibrate": _samples(calibrate, tokenizer),
@@ -321,23 +327,23 @@ def simulate(
     check_outputs(output)
     loaded = ppc.load_plan(plan)
     named = labels(label_file, loaded)
-    samples, several = inputs.asked(loaded, input_, text or [], text_pair or [], text_file, tokenizer)
+    asked = inputs.asked(loaded, input_, text or [], text_pair or [], text_file, tokenizer)
     held = ppc.load_weights(weights or beside(plan, ".weights"), loaded)
     with Bar() as bar:
         if against is not None:
             from ppc.backend.compare import error_by_layer
 
-            simulated, rows, agreed = error_by_layer(loaded, held, samples, against, bar)
+            simulated, rows, agreed = error_by_layer(loaded, held, asked.samples, against, bar)
         else:
             simulator = ppc.Simulator(loaded, held)
-            simulated, rows, agreed = simulator.run(samples, wrapping=True, progress=bar), [], []
+            simulated, rows, agreed = simulator.run(asked.samples, wrapping=True, progress=bar), [], []
     near = ppc.headroom(simulated)
     if any(each.wraps for each in simulated):
         show_headroom(near, say)
     refuse_wraps(simulated)
-    found = [each.outputs for each in simulated]
-    outputs = stacked(found) if several else found[0]
-    write_outputs(output, found, several=several)
+    found = [part for i, each in enumerate(simulated) for part in asked.apart(loaded, i, each.outputs)]
+    outputs = stacked(found) if asked.several else found[0]
+    write_outputs(output, found, several=asked.several)
     if as_json:
         places = [asdict(each) | {"headroom": each.headroom} for each in near if each.reached > 0]
         print_json({**document(outputs, named), "errors": rows, "agreement": agreed, "headroom": places})

@@ -10,7 +10,7 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_files import beside, check_outputs, check_places, write_document, write_outputs
+from ppc.cli_files import Outputs, beside, check_outputs, check_places, write_document, write_outputs
 from ppc.cli_options import (
     ADDRESS,
     PATIENCE,
@@ -105,25 +105,29 @@ def run(
         end.serve(parsed(listen), once=once, done=done)
         return
     named = labels(label_file, end.plan)
-    samples, several = inputs.asked(end.plan, input_, text or [], text_pair or [], text_file, tokenizer)
-    address = parsed(connect)
+    asked = inputs.asked(end.plan, input_, text or [], text_pair or [], text_file, tokenizer)
+    address, several = parsed(connect), asked.several
     know_this_machine()
     every: list[reports.Outcome] = []
-    for outcome in end.run_all(samples, address):
+    answers: list[Outputs] = []
+    for outcome in end.run_all(asked.samples, address):
         finish(outcome.report)
-        sample = len(every) if several else None
-        if outcome.left and several:
-            say(f"sample {sample}: not to be trusted, {', '.join(outcome.left)} left its limits")
-        elif not (outcome.left or as_json):  # each as soon as it is there
-            show(trusted(outcome), named, output, sample=sample)
+        for answer in asked.apart(end.plan, len(every), trusted(outcome)):
+            sample = len(answers) if several else None
+            if outcome.left and several:
+                say(f"sample {sample}: not to be trusted, {', '.join(outcome.left)} left its limits")
+            elif not (outcome.left or as_json):  # each as soon as it is there
+                show(answer, named, output, sample=sample)
+            answers.append(answer)
         every.append(outcome)
     if several or not every[0].left:
-        write_outputs(output, [trusted(each) for each in every], several=several)
+        write_outputs(output, answers, several=several)
     write_document(report, {"inferences": [each.report for each in every]} if several else every[0].report)
     if as_json:
+        told = [asked.answers(end.plan, i, trusted(each)) for i, each in enumerate(every)]
         documents = [
-            {**({"outputs": None} if each.left else document(trusted(each), named)), "report": each.report}
-            for each in every
+            {**({"outputs": None} if each.left else document(outputs, named)), "report": each.report}
+            for each, outputs in zip(every, told, strict=True)
         ]
         print_json({"inferences": documents} if several else documents[0])
     for i, each in enumerate(every):

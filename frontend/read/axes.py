@@ -18,6 +18,9 @@ from ppc.frontend.ops.kinds import kind_of
 from ppc.frontend.read.sandbox import infer
 from ppc.runtime.base.ring import MAX_RANK
 
+BATCH = "batch"
+"""What the axis of prompts is called to who gives its size, whatever its name."""
+
 _MADE_UP = re.compile(r"|\?|s\d+|u\d+|unk__\d+|.*dynamic_axes_\d+|.*_?dim_\d+")
 """Names that exporters make up for axes that nobody named."""
 
@@ -57,11 +60,11 @@ def fixed_inputs(
     """The model's inputs of the names in ``read`` with every axis fixed, and what each open one became.
 
     In this order: ``dims`` by the axis's name or as ``input.axis``; ``seq_len`` for a name with "seq" or
-    "length" in it; 1 for a first axis called batch… or N; 0 for past…, a cache that nobody has filled; a sum
-    of names for "past_length + seq_length". "past_length + 1" counts what is there after another token: with
-    an empty cache a whole prompt comes at once, so it is ``seq_len`` where another axis is. Axes with names
-    that an exporter made up: 1 for the first, and ``seq_len`` for the second of a matrix of integers, which
-    token ids and masks are.
+    "length" in it; ``dims`` of `BATCH`, or 1, for a first axis called batch… or N; 0 for past…, a cache that
+    nobody has filled; a sum of names for "past_length + seq_length". "past_length + 1" counts what is there
+    after another token: with an empty cache a whole prompt comes at once, so it is ``seq_len`` where another
+    axis is. Axes with names that an exporter made up: as many prompts for the first, and ``seq_len`` for the
+    second of a matrix of integers, which token ids and masks are.
 
     Raises DynamicAxis for what is left, UnknownDim for a size that no axis takes, and BatchesDiffer where the
     inputs are not of one batch.
@@ -217,13 +220,20 @@ class _Fixer:
         if _is_sequence(name) and self.seq_len is not None:
             return self.seq_len, "--seq-len"
         if _is_batch(name) or (index == 0 and _plain(name) in ("n", "b", "bs", "bsz")):
-            return 1, "one prompt at a time"
+            return self.prompts("one prompt at a time")
         if _MADE_UP.fullmatch(name):
             if index == 0:
-                return 1, "a first axis without a name"
+                return self.prompts("a first axis without a name")
             if index == 1 and tokens:
                 return self.seq_len, "--seq-len, the second axis of tokens"
         return None, ""
+
+    def prompts(self, why: str) -> tuple[int, str]:
+        """Of the axis of prompts, whatever its name."""
+        if BATCH not in self.dims:
+            return 1, why
+        self.taken.add(BATCH)
+        return self.dims[BATCH], f"--dim {BATCH}: prompts at a time"
 
     def sum(self, name: str, index: int, tokens: bool) -> tuple[int | None, str]:
         terms = _terms(name)

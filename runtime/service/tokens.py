@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,8 @@ class Encoder:
         self._tokenizer, self._lengths = _loaded(tokenizer), lengths
         self.held = _held(lengths[-1])
         """The tokens that the longest holds."""
+        self.rows = prod(lengths[-1][0].shape[:-1]) if lengths[-1] else 1
+        """Prompts that are given together."""
         known, rows = self._tokenizer.get_vocab_size(), table_rows(lengths[-1])
         if rows is not None and abs(known - rows) > STRANGE * rows:
             log.warning(
@@ -98,18 +100,23 @@ class Encoder:
             self._tokenizer.no_truncation()
 
     def feeds(self, encoded: Sequence[Encoding], *, alike: bool = True) -> list[Feeds]:
-        """Inputs of prompts that the model holds, each padded to the shortest length that holds it; ``alike``
-        to one, which holds all.
+        """Inputs of prompts that the model holds, `rows` of them at a time, the last one again where some are
+        wanting; each padded to the shortest length that holds it, ``alike`` to one, which holds all.
         """
-        counts = [len(each.ids) for each in encoded]
+        groups = [encoded[i : i + self.rows] for i in range(0, len(encoded), self.rows)]
+        groups = [[*group, *[group[-1]] * (self.rows - len(group))] for group in groups]
+        counts = [max(len(each.ids) for each in group) for group in groups]
         wanted = [max(counts)] * len(counts) if alike and counts else counts
         chosen = [next(each for each in self._lengths if count <= _held(each)) for count in wanted]
         if any(count < _held(each) for count, each in zip(counts, chosen, strict=True)):
             _warn_of_padding(chosen[0])
         pad = _pad_id(self._tokenizer)
         return [
-            {spec.name: _row(spec, each, pad) for spec in specs}
-            for each, specs in zip(encoded, chosen, strict=True)
+            {
+                spec.name: np.array([_row(spec, each, pad) for each in group], np.int64).reshape(spec.shape)
+                for spec in specs
+            }
+            for group, specs in zip(groups, chosen, strict=True)
         ]
 
 
@@ -193,30 +200,30 @@ def _encoded(tokenizer: Tokenizer, text: str, pair: str | None) -> Encoding:
     return found
 
 
-def _row(spec: InputSpec, encoded: Encoding, pad: int) -> NDArray[Any]:
-    """One input, in the plan's shape."""
+def _row(spec: InputSpec, encoded: Encoding, pad: int) -> list[int]:
+    """What a prompt gives to one input."""
     length = spec.shape[-1]
     rest = [0] * (length - len(encoded.ids))
-    row = {
+    return {
         "ids": [*encoded.ids, *([pad] * len(rest))],
         "mask": [*encoded.attention_mask, *rest],
         "types": [*encoded.type_ids, *rest],
         "places": list(range(length)),
     }[meaning(spec.name) or "ids"]
-    return np.array(row, np.int64).reshape(spec.shape)
 
 
 def _held(inputs: Sequence[InputSpec]) -> int:
-    """The tokens that inputs hold; BadInput for one that is no row of tokens."""
+    """The tokens that a prompt may have; BadInput for inputs that are no rows of tokens, as many of each."""
+    rows = {spec.shape[:-1] for spec in inputs}
     for spec in inputs:
         if meaning(spec.name) is None:
             raise BadInput(
                 f"input {spec.name!r} does not come from a tokenizer; give the inputs, as npz or JSON"
             )
-        if not spec.shape or spec.shape[-1] != math.prod(spec.shape):
+        if not spec.shape or (prod(spec.shape[:-1]) > 1 and (len(spec.shape) > 2 or len(rows) > 1)):
             raise BadInput(
-                f"input {spec.name!r} of shape {spec.shape} is more than one row of tokens; give the inputs, "
-                "as npz or JSON"
+                f"input {spec.name!r} of shape {spec.shape} is no row of tokens for each prompt; give the "
+                "inputs, as npz or JSON"
             )
     return min((spec.shape[-1] for spec in inputs), default=0)
 

@@ -13,6 +13,7 @@ from text_model import LABELS, TOKENS, text_model, word_tokenizer
 
 import ppc
 from ppc.frontend.read import run
+from ppc.runtime.session.connection import predict_cost
 
 CLIENT = ("--role", "client", "--connect", "127.0.0.1:9", "--timeout", 3)
 
@@ -78,6 +79,51 @@ def test_pairs_in_a_batch_over_one_connection(place, server, tmp_path):
     reports = [each["report"] for each in done.json["inferences"]]
     assert json.loads((tmp_path / "report.json").read_text()) == {"inferences": reports}
     assert reports[0]["setup"]["sent"] > 0 == reports[1]["setup"]["sent"]
+
+
+@pytest.fixture(scope="module")
+def pairwise(place):
+    """A plan of two prompts at a time, and its server."""
+    plan = place / "two.bin"
+    sizes = ("--seq-len", TOKENS, "--batch", 2)
+    done = called("compile", place / "m.onnx", "-o", plan, *sizes)
+    assert done.status == 0, done.err
+    with serving(plan) as (_, address):
+        yield plan, address
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_several_prompts_in_one_inference(place, pairwise, tmp_path, count):
+    plan, server = pairwise
+    texts = [[3, 1, 2], [5], [4, 4, 1, 6]][:count]
+    words = [each for text in texts for each in ("--text", " ".join(f"w{i}" for i in text))]
+    told = (*words, "--tokenizer", place / "tokenizer.json", "-o", tmp_path / "out.npz")
+    done = called("run", plan, "--role", "client", "--connect", server, *told, "--json")
+    assert done.status == 0, done.err
+    wanted = np.array([expected(place, text) for text in texts])
+    logits = np.load(tmp_path / "out.npz")["logits"]
+    assert np.allclose(logits, wanted if count > 1 else wanted[0], atol=0.05)
+    inferences = done.json["inferences"] if count > 1 else [done.json]
+    assert [len(each["outputs"]["logits"]) for each in inferences] == [[1], [2], [2, 1]][count - 1]
+
+    clear = called("simulate", plan, *told)
+    assert clear.status == 0, clear.err
+    assert np.allclose(np.load(tmp_path / "out.npz")["logits"], logits, atol=0.05)
+
+
+def test_what_goes_in_together_costs_less_than_one_by_one(place, pairwise):
+    one, two = (predict_cost(ppc.load_plan(each)) for each in (place / "plan.bin", pairwise[0]))
+    assert two.total("online").flights == one.total("online").flights
+    assert two.total("offline").bytes < 2 * one.total("offline").bytes
+
+
+def test_one_prompt_after_the_other_is_what_evaluate_takes(place, pairwise, tmp_path):
+    (tmp_path / "d.tsv").write_text("text\tlabel\nw1 w2\tA\nw3\tB\n")
+    done = called(
+        "evaluate", pairwise[0], "--data", tmp_path / "d.tsv", "--tokenizer", place / "tokenizer.json"
+    )
+    assert done.status == 2
+    assert "takes 2 prompts at a time" in done.err
 
 
 def test_stacked_inputs_are_a_batch_too(place, server, tmp_path):

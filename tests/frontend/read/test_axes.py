@@ -144,10 +144,14 @@ def tokens(**axes: Sequence[int | str | None]) -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("axes", "dims", "words"),
     [
-        ({"ids": ["batch", "seq"], "mask": ["batch_size", "seq"]}, {"batch": 2}, "ids has 2, mask has 1"),
+        (
+            {"ids": ["batch", "seq"], "mask": ["batch_size", "seq"]},
+            {"batch_size": 2},
+            "ids has 1, mask has 2",
+        ),
         ({"ids": [2, "seq"], "mask": ["batch", "seq"]}, {}, "mask has 1; give --dim batch=VALUE"),
         ({"ids": ["batch", "seq"], "mask": ["batch", "seq"]}, {"mask.0": 3}, "ids has 1, mask has 3"),
-        ({"ids": [None, "seq"], "mask": ["batch", "seq"]}, {"batch": 3}, "ids has 1, mask has 3"),
+        ({"ids": [None, "seq"], "mask": ["batch", "seq"]}, {"ids.0": 3}, "ids has 3, mask has 1"),
         ({"ids": [2, "seq"], "mask": [3, "seq"]}, {}, "ids has 2, mask has 3$"),
     ],
 )
@@ -166,6 +170,19 @@ def test_inputs_of_one_batch_that_disagree_are_refused(axes, dims, words: str) -
 )
 def test_batches_that_agree_are_not(axes, dims) -> None:
     assert load(tokens(**axes), seq_len=7, dims=dims).inputs[0].shape == (2, 7)
+
+
+def test_prompts_have_a_name_of_their_own() -> None:
+    """Whatever the model calls their axis, or where it calls it nothing."""
+    proto = tokens(ids=["N", "seq"], mask=["batch_size", "seq"], kinds=[None, "seq"])
+    told = load_told(proto, seq_len=7, dims={"batch": 3})
+    assert [each.shape for each in told.graph.inputs] == [(3, 7)] * 3
+    assert {each.why for each in told.axes if each.axis == 0} == {"--dim batch: prompts at a time"}
+
+
+def test_a_model_of_one_prompt_takes_no_more() -> None:
+    with pytest.raises(UnknownDim, match=r"--dim batch=3: no input has such an axis"):
+        load_told(tokens(ids=[1, "seq"]), seq_len=7, dims={"batch": 3})
 
 
 def test_what_each_open_axis_became_is_told() -> None:

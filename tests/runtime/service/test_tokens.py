@@ -88,6 +88,14 @@ def test_all_texts_of_a_batch_have_the_length_that_holds_the_longest(words):
     assert [each["input_ids"].shape for each in paired] == [(1, 6), (1, 6)]
 
 
+def test_prompts_that_go_in_together_are_filled_up_with_the_last(words):
+    plan = of(("input_ids", "attention_mask"), lengths=(4, 8), shape=(2,))
+    first, second = tokenize_all(plan, ["w1", "w1 w2 w3", "w4"], words)
+    assert first["input_ids"].tolist() == [[90, 1, 91, 7, 7, 7, 7, 7], [90, 1, 2, 3, 91, 7, 7, 7]]
+    assert first["attention_mask"].sum(axis=1).tolist() == [3, 5]
+    assert second["input_ids"].tolist() == [[90, 4, 91, 7, 7, 7, 7, 7]] * 2
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 def test_a_row_of_tokens_may_have_more_axes(words, shape):
     assert tokenize(of(("input_ids", "attention_mask"), shape=shape), "w1", words)["input_ids"].shape == (
@@ -107,12 +115,12 @@ def test_a_row_of_tokens_may_have_more_axes(words, shape):
         (of(lengths=(4, 8)), ["w1", "w1 " * 7], None, "9 tokens, the plan holds 8"),
         (of(), ["hello"], None, "cannot encode the prompt"),
         (of(("pixels",)), ["w1"], None, "'pixels' does not come from a tokenizer"),
-        (of(shape=(2,)), ["w1"], None, r"\(2, 8\) is more than one row"),
+        (of(shape=(2, 2)), ["w1"], None, r"\(2, 2, 8\) is no row of tokens for each prompt"),
         (
             of(("input_ids", "attention_mask"), shape=(1, 8)),
             ["w1"],
             None,
-            r"\(1, 8, 8\) is more than one row",
+            r"\(1, 8, 8\) is no row of tokens for each prompt",
         ),
     ],
 )
@@ -123,7 +131,7 @@ def test_what_is_refused(words, plan, texts, pairs, message):
 
 def test_a_scalar_input_is_refused_too(words):
     plan = msgspec.structs.replace(tiny_plan(), inputs=(InputSpec("input_ids", (), "int"),))
-    with pytest.raises(BadInput, match="more than one row"):
+    with pytest.raises(BadInput, match="no row of tokens"):
         tokenize(plan, "w1", words)
 
 
