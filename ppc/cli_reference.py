@@ -117,7 +117,8 @@ def _default(option: Any, what: str) -> str:
 
 
 def _long(option: Any) -> str:
-    return max(option.opts, key=len)
+    names: list[str] = option.opts
+    return max(names, key=len)
 
 
 def _value(hint: Any) -> str:
