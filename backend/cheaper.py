@@ -1,0 +1,107 @@
+"""What would make a plan cheaper: by how much where the plan itself tells, and no number where it does not.
+
+Savings are of a connection's first inference over the network asked for, with nothing prepared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ppc.backend.cost import Prediction, predict_over, predict_seconds
+from ppc.backend.document import Saving
+from ppc.runtime.net.network import LAN, WAN
+from ppc.runtime.party.role import Role
+from ppc.runtime.plan.file import OutputSpec, Plan
+from ppc.runtime.plan.steps import Maximum, Spline
+from ppc.runtime.session.connection import PREPARED, Program
+from ppc.runtime.session.engines import Ready
+
+
+def cheaper(plan: Plan, whole: Prediction) -> list[Saving]:
+    """What could be done, and what it saves of ``whole``, which is what `predict_seconds` says."""
+    found = [_prepared(plan, whole), _again(plan, whole), *_elsewhere(plan, whole), *_shorter(plan, whole)]
+    found += [_without(plan, out, whole) for out in plan.outputs if len(plan.outputs) > 1]
+    return [*found, _functions(plan, whole)]
+
+
+def _less(whole: Prediction, other: Prediction, what: str, how: str) -> Saving:
+    saved = whole.bytes - other.bytes
+    return {"what": what, "how": how, "bytes": saved, "seconds": whole.seconds - other.seconds}
+
+
+def _prepared(plan: Plan, whole: Prediction) -> Saving:
+    other = predict_seconds(plan, whole.network, whole.rates, PREPARED)
+    return _less(
+        whole,
+        other,
+        "prepare beforehand",
+        "ppc prepare: less to wait for once there is a question; it is done before",
+    )
+
+
+def _again(plan: Plan, whole: Prediction) -> Saving:
+    ready = Ready(frozenset(Role), frozenset(each.params for each in plan.products))
+    other = predict_seconds(plan, whole.network, whole.rates, Program(further=True, ready=ready))
+    return _less(
+        whole,
+        other,
+        "keep the connection",
+        "--text-file, or run_all: every inference but the first goes without setup",
+    )
+
+
+def _elsewhere(plan: Plan, whole: Prediction) -> Iterable[Saving]:
+    """The same plan over a better network."""
+    for other in predict_over(plan, [LAN, WAN], whole.rates):
+        if other.seconds < whole.seconds and other.network != whole.network:
+            yield _less(whole, other, f"run over a {other.network.name}", f"{other.network}")
+
+
+def _shorter(plan: Plan, whole: Prediction) -> Iterable[Saving]:
+    """Lengths that the plan has."""
+    if plan.states.added or plan.options.seq_len is None:
+        return
+    for each in reversed(plan.shorter):
+        other = predict_seconds(each, whole.network, whole.rates)
+        length = each.options.seq_len
+        yield _less(
+            whole,
+            other,
+            f"a prompt of up to {length} tokens",
+            "the plan has this length, and takes it by itself",
+        )
+    if not plan.shorter:
+        how = f"compile with --seq-len: this plan has {plan.options.seq_len} alone, and pads to it"
+        yield {"what": "shorter lengths", "how": how, "bytes": None, "seconds": None}
+
+
+def _without(plan: Plan, out: OutputSpec, whole: Prediction) -> Saving:
+    """What only this output needs; what the guard watches there goes with it."""
+    needed = _behind(plan, (other.value for other in plan.outputs if other != out))
+    own = [i for i in _behind(plan, [out.value]) if i not in needed]
+    rows = [whole.rows[plan.place(phase, i)] for phase in ("offline", "online") for i in own]
+    return {
+        "what": f"leave out the output {out.name}",
+        "how": "compile with --output for the others: what its own steps cost",
+        "bytes": sum(row.bytes for row in rows),
+        "seconds": sum(row.seconds for row in rows),
+    }
+
+
+def _behind(plan: Plan, values: Iterable[int]) -> set[int]:
+    """The steps of which these values are made."""
+    found, left = set[int](), list(values)
+    while left:
+        i = left.pop()
+        if i not in found:
+            found.add(i)
+            left += plan.steps[i].reads()
+    return found
+
+
+def _functions(plan: Plan, whole: Prediction) -> Saving:
+    """What others would save depends on what stands in their place, of which this plan knows nothing."""
+    of = [i for i, step in enumerate(plan.steps) if isinstance(step, Spline | Maximum)]
+    taken = sum(whole.rows[plan.place(phase, i)].bytes for phase in ("offline", "online") for i in of)
+    how = f"--profile or ppc tune: splines and maxima say {taken / 1e6:.2f} of {whole.bytes / 1e6:.2f} MB"
+    return {"what": "cheaper functions", "how": how, "bytes": None, "seconds": None}
