@@ -12,6 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from ppc.backend.glossary import meanings
+
 TEMPLATE = "page.html.jinja"
 
 KINDS = (
@@ -21,6 +23,13 @@ KINDS = (
 """Kinds of steps that cost bytes, each with a colour of its own; all others share one."""
 
 OTHER = "local work"
+
+WORDS = (
+    "plan", "step", "setup", "offline", "online", "flight", "network", "profile", "additive share", "ring",
+    "fixed point", "truncation, rescaling", "spline", "knot", "guard", "OT", "correlated OT, COT", "IKNP",
+    "silent extension", "BFV", "tile", "packing (of answers)", "spare bits",
+)  # fmt: skip
+"""What the page explains at its end, in this order, as the glossary has it."""
 
 LAYERS, NODES = 6, 12
 """The model is opened until it shows so many parts: as layers, and as the nodes of the graph."""
@@ -38,16 +47,26 @@ class Total:
     bytes: int = 0
     flights: int = 0
     seconds: float = 0.0
+    work: float = 0.0
 
     def add(self, cost: Row) -> None:
         self.bytes += cost["bytes"]
         self.flights += cost["flights"]
         self.seconds += cost["seconds"]
+        self.work += cost["work"]
+
+    @property
+    def link(self) -> float:
+        """Seconds that the link takes."""
+        return max(0.0, self.seconds - self.work)
 
 
 @dataclass
 class Node:
-    """A part of the model: a module, or at the bottom one tensor and the steps that make it."""
+    """A part of the model: a module, or at the bottom one tensor and the steps that make it.
+
+    ``error`` is that of the last tensor that it makes and that has one: what it gives on.
+    """
 
     name: str
     parts: dict[str, Node] = field(default_factory=dict)
@@ -60,6 +79,10 @@ class Node:
     @property
     def seconds(self) -> float:
         return self.offline.seconds + self.online.seconds
+
+    @property
+    def bytes(self) -> int:
+        return self.offline.bytes + self.online.bytes
 
     @property
     def count(self) -> int:
@@ -83,8 +106,7 @@ class Node:
         self.offline.add(row["offline"])
         self.online.add(row["online"])
         self.numbers.append(int(row["number"]))
-        if error is not None:
-            self.error = max(error, self.error or 0.0)
+        self.error = self.error if error is None else error
 
 
 def head(name: str) -> str:
@@ -124,13 +146,15 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
     for row, place in zip(steps, _places(steps), strict=True):
         row["number"] = row["step"].partition(" ")[0]
         row["place"] = place
-        row["seconds"] = row["offline"]["seconds"] + row["online"]["seconds"]
+        for what in ("seconds", "work"):
+            row[what] = row["offline"][what] + row["online"][what]
         row["bits"], row["fraction"] = map(int, row["format"][1:].split("f"))
     tree = _tree(steps, {row["name"]: row["relative"] for row in errors})
     layers, graph = _layers(tree, LAYERS), _layers(tree, NODES)
     edges = _edges(steps, graph)
     return _template().render(
         plan=summary,
+        whole={"bytes": sum(cost["client"] + cost["server"] for cost in summary["predicted"].values())},
         steps=steps,
         tree=tree,
         layers=layers,
@@ -139,6 +163,9 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
         formats=sorted(_by_format(steps).items()),
         margin=max((edge.width for edge in edges), default=0) + 12,
         longest=max(max(part.offline.seconds, part.online.seconds) for part in graph),
+        slowest=max(part.seconds for part in layers),
+        largest=max(part.bytes for part in layers),
+        glossary=meanings(WORDS),
         kinds=_by_kind(steps),
         products=[row for row in steps if row["products"]],
         errors=errors,
