@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints, is_typeddict
 
 from rules import holds
+
+from ppc.backend.document import Summary
+from ppc.runtime.service.report import Report
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,3 +62,19 @@ def test_every_kind_of_stale_name_is_found(tmp_path: Path) -> None:
     assert missing(page, tmp_path) == [
         "tests/test_a.py::test_c", "tests/test_z.py::test_b", "tests/test_z.py", "runtime/gone.py", "gone.md",
     ]  # fmt: skip
+
+
+def fields(kind: object) -> Iterator[str]:
+    """Names of a document's fields, and of those within it."""
+    for name, inner in get_type_hints(kind).items() if is_typeddict(kind) else ():
+        yield name
+        yield from fields(inner)
+    for inner in get_args(kind):
+        yield from fields(inner)
+
+
+def test_the_page_about_reports_explains_every_field() -> None:
+    before, _, after = (ROOT / "docs" / "report.md").read_text().partition("## Before it runs")
+    for kind, text in ((Report, before), (Summary, after)):
+        assert {"seconds", "flights", "steps"} < set(fields(kind))
+        assert [name for name in fields(kind) if f"`{name}`" not in text] == []
