@@ -31,8 +31,8 @@ WORDS = (
 )  # fmt: skip
 """What the page explains at its end, in this order, as the glossary has it."""
 
-LAYERS, NODES = 6, 12
-"""The model is opened until it shows so many parts: as layers, and as the nodes of the graph."""
+NODES = 12
+"""As a graph the model is opened until it shows so many parts."""
 
 LINE, WIDEST = 28, 140
 """Height of a row of the graph, and the reach of its longest arcs, in pixels."""
@@ -150,7 +150,7 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
             row[what] = row["offline"][what] + row["online"][what]
         row["bits"], row["fraction"] = map(int, row["format"][1:].split("f"))
     tree = _tree(steps, {row["name"]: row["relative"] for row in errors})
-    layers, graph = _layers(tree, LAYERS), _layers(tree, NODES)
+    layers, graph = _layers(tree), _nodes(tree, NODES)
     edges = _edges(steps, graph)
     return _template().render(
         plan=summary,
@@ -214,16 +214,28 @@ def _tidy(node: Node) -> None:
     node.parts = dict(sorted(node.parts.items(), key=lambda item: item[1].middle))
 
 
-def _layers(tree: Node, enough: int) -> list[Node]:
+def _layers(tree: Node) -> list[Node]:
+    """The tree opened where one part says more than half of all bytes: of a model of many layers these."""
+    parts = list(tree.parts.values())
+    while dear := [part for part in parts if part.parts and 2 * part.bytes > tree.bytes]:
+        parts = [inner for part in parts for inner in (_inside(part) if part in dear else [part])]
+    return sorted(parts, key=lambda part: part.middle)
+
+
+def _nodes(tree: Node, enough: int) -> list[Node]:
     """The tree opened, level by level, until it shows ``enough`` parts or has no more modules."""
     parts = list(tree.parts.values())
     while len(parts) < enough and any(part.parts for part in parts):
-        opened = []
-        for part in parts:
-            inside = [replace(inner, name=f"{part.name}/{inner.name}") for inner in part.parts.values()]
-            opened += [*inside, *([replace(part, parts={})] if part.steps else [])] if inside else [part]
-        parts = opened
+        parts = [inner for part in parts for inner in _inside(part)]
     return sorted(parts, key=lambda part: part.middle)
+
+
+def _inside(part: Node) -> list[Node]:
+    """What a part is made of, under whole names; itself where it is a tensor's."""
+    if not part.parts:
+        return [part]
+    inside = [replace(inner, name=f"{part.name}/{inner.name}") for inner in part.parts.values()]
+    return [*inside, *([replace(part, parts={})] if part.steps else [])]
 
 
 def _edges(steps: Sequence[Row], layers: Sequence[Node]) -> list[Edge]:

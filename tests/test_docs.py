@@ -37,9 +37,19 @@ def missing(page: Path, root: Path = ROOT) -> list[str]:
     ]
     in_code = [each for code in re.findall(r"`([^`\n]+)`", text) for each in PATH.findall(code)]
     wrong += [path for path in in_code if not PLACEHOLDER.search(path) and not list(root.glob(path))]
-    links = re.findall(r"\]\(([^)#\s]+)", text)
-    wrong += [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    for link, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", text):
+        target = page.parent / link if link else page
+        if "://" not in link and not target.exists():
+            wrong.append(link)
+        elif anchor and target.suffix == ".md" and anchor not in anchors(target.read_text()):
+            wrong.append(f"{link}#{anchor}")
     return wrong
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub calls the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def has_test(root: Path, file: str, function: str) -> bool:
@@ -57,10 +67,12 @@ def test_every_kind_of_stale_name_is_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "`tests/test_a.py::test_b`, `::test_c`, `tests/test_z.py::test_b`, `runtime/gone.py`, "
-        "`runtime/NAME.py`, [link](gone.md), [outside](https://example.org)"
+        "`runtime/NAME.py`, [link](gone.md), [outside](https://example.org)\n\n"
+        "## What is here: `a`, b\n\n[there](#what-is-here-a-b), [not](page.md#what-is-there)"
     )
     assert missing(page, tmp_path) == [
         "tests/test_a.py::test_c", "tests/test_z.py::test_b", "tests/test_z.py", "runtime/gone.py", "gone.md",
+        "page.md#what-is-there",
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from ppc.backend.glossary import meanings
 from ppc.backend.html import (
     WORDS,
     _layers,
+    _nodes,
     _places,
     _tree,
     duration,
@@ -115,7 +116,7 @@ def test_the_picture_of_the_budget_is_in_proportion(document):
     """Widths of its bars, by layer: of time in work and link, offline and online; and of bytes."""
     steps = [dict(row, number=row["step"].partition(" ")[0], place=place)
              for row, place in zip(document["steps"], _places(document["steps"]), strict=True)]  # fmt: skip
-    layers = _layers(_tree(steps, {}), 6)
+    layers = _layers(_tree(steps, {}))
     slowest, largest = (max(getattr(part, what) for part in layers) for what in ("seconds", "bytes"))
     shown = re.findall(r'<svg class="stack".*?</svg>', page(document), re.DOTALL)
     assert len(shown) == 2 * len(layers)
@@ -272,7 +273,17 @@ def test_the_tree_adds_up_and_joins_what_has_one_part():
         ("l.0", 2, 0.1),
         ("l.1/Add", 1, None),
     ]
-    assert [part.name for part in _layers(tree, 3)] == ["m/e/l.0", "m/e/l.1/Add", "flat"]
+    assert [part.name for part in _nodes(tree, 3)] == ["m/e/l.0", "m/e/l.1/Add", "flat"]
+
+
+def test_layers_are_what_no_single_one_of_them_is_most_of():
+    """Encoder and embeddings are opened as far as one of them is more than all others."""
+    rows = [("Linear", f"/m/enc/l.{i}/{part}/MatMul", ()) for i in range(3) for part in ("q", "k")]
+    steps = _steps(("Linear", "/m/emb/words", ()), ("Linear", "/m/emb/norm", ()), *rows, ("Add", "out", ()))
+    for row in steps:
+        row["place"] = row["step"].split(" ", 2)[2]
+    tree = _tree(steps, {})
+    assert [part.name for part in _layers(tree)] == ["m/emb", *(f"m/enc/l.{i}" for i in range(3)), "out"]
 
 
 @pytest.mark.parametrize(
