@@ -5,11 +5,10 @@ Savings are of a connection's first inference over the network asked for, with n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from ppc.backend.cost import Prediction, predict_over, predict_seconds
+from ppc.backend.cost import Prediction, predict_seconds
 from ppc.backend.document import Saving
-from ppc.runtime.net.network import LAN, WAN
 from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import OutputSpec, Plan
 from ppc.runtime.plan.steps import Maximum, Spline
@@ -17,9 +16,12 @@ from ppc.runtime.session.connection import PREPARED, Program
 from ppc.runtime.session.engines import Ready
 
 
-def cheaper(plan: Plan, whole: Prediction) -> list[Saving]:
-    """What could be done, and what it saves of ``whole``, which is what `predict_seconds` says."""
-    found = [_prepared(plan, whole), _again(plan, whole), *_elsewhere(plan, whole), *_shorter(plan, whole)]
+def cheaper(plan: Plan, whole: Prediction, elsewhere: Sequence[Prediction] = ()) -> list[Saving]:
+    """What could be done, and what it saves of ``whole``, which is what `predict_seconds` says.
+
+    ``elsewhere`` says the same of other networks.
+    """
+    found = [_prepared(plan, whole), *_again(plan, whole), *_over(elsewhere, whole), *_shorter(plan, whole)]
     found += [_without(plan, out, whole) for out in plan.outputs if len(plan.outputs) > 1]
     return [*found, _functions(plan, whole)]
 
@@ -31,29 +33,23 @@ def _less(whole: Prediction, other: Prediction, what: str, how: str) -> Saving:
 
 def _prepared(plan: Plan, whole: Prediction) -> Saving:
     other = predict_seconds(plan, whole.network, whole.rates, PREPARED)
-    return _less(
-        whole,
-        other,
-        "prepare beforehand",
-        "ppc prepare: less to wait for once there is a question; it is done before",
-    )
+    how = "ppc prepare: less to wait for once there is a question; it is done before"
+    return _less(whole, other, "prepare beforehand", how)
 
 
-def _again(plan: Plan, whole: Prediction) -> Saving:
-    ready = Ready(frozenset(Role), frozenset(each.params for each in plan.products))
-    other = predict_seconds(plan, whole.network, whole.rates, Program(further=True, ready=ready))
-    return _less(
-        whole,
-        other,
-        "keep the connection",
-        "--text-file, or run_all: every inference but the first goes without setup",
-    )
+def _again(plan: Plan, whole: Prediction) -> Iterable[Saving]:
+    """Who generates keeps the connection anyway."""
+    if not plan.states.added:
+        ready = Ready(frozenset(Role), frozenset(each.params for each in plan.products))
+        other = predict_seconds(plan, whole.network, whole.rates, Program(further=True, ready=ready))
+        how = "--text-file, or run_all: every inference but the first goes without setup"
+        yield _less(whole, other, "keep the connection", how)
 
 
-def _elsewhere(plan: Plan, whole: Prediction) -> Iterable[Saving]:
-    """The same plan over a better network."""
-    for other in predict_over(plan, [LAN, WAN], whole.rates):
-        if other.seconds < whole.seconds and other.network != whole.network:
+def _over(elsewhere: Iterable[Prediction], whole: Prediction) -> Iterable[Saving]:
+    """Between two machines that are better connected."""
+    for other in elsewhere:
+        if other.seconds < whole.seconds and not other.network.one_machine:
             yield _less(whole, other, f"run over a {other.network.name}", f"{other.network}")
 
 

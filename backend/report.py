@@ -48,7 +48,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "rates": {"where": cost.rates.where, "machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
         "networks": [_over(each) for each in sorted([cost, *others], key=_shown)],
-        "cheaper": cheaper(plan, cost),
+        "cheaper": cheaper(plan, cost, others),
         "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
         "lengths": [each.options.seq_len for each in plan.lengths],
         "steps": [_row(plan, i, step, cost) for i, step in enumerate(plan.steps)],

@@ -7,10 +7,10 @@ import pytest
 from tiny import tiny_plan
 
 from ppc.backend.cheaper import cheaper
-from ppc.backend.cost import predict_seconds
+from ppc.backend.cost import predict_over, predict_seconds
 from ppc.backend.report import describe, summary
 from ppc.runtime.cost.rates import REFERENCE, read_rates
-from ppc.runtime.net.network import LAN, WAN
+from ppc.runtime.net.network import LAN, LOOPBACK, WAN
 from ppc.runtime.plan.file import Options
 from ppc.runtime.session.connection import PREPARED, predict_all, predict_cost
 
@@ -18,8 +18,8 @@ RATES = read_rates(REFERENCE)
 
 
 def asked(plan, network=WAN):
-    whole = predict_seconds(plan, network, RATES)
-    return whole, {row["what"]: row for row in cheaper(plan, whole)}
+    whole, *others = predict_over(plan, [network, LOOPBACK, LAN, WAN], RATES)
+    return whole, {row["what"]: row for row in cheaper(plan, whole, others)}
 
 
 def size(ledger):
@@ -40,6 +40,12 @@ def test_a_connection_that_is_kept_leaves_what_its_second_inference_costs():
     whole, found = asked(tiny_plan())
     _, second = predict_all([tiny_plan(), tiny_plan()])
     assert whole.bytes - found["keep the connection"]["bytes"] == size(second)
+
+
+def test_who_generates_keeps_it_anyway(decoder):
+    _, found = asked(decoder.compiled.plan)
+    assert "prepare beforehand" in found
+    assert not {"keep the connection", "shorter lengths"} & set(found)
 
 
 def test_another_network_saves_seconds_alone_and_is_told_where_it_does():
