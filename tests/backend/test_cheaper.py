@@ -42,6 +42,7 @@ def test_a_connection_that_is_kept_leaves_what_its_second_inference_costs():
     assert whole.bytes - found["keep the connection"]["bytes"] == size(second)
 
 
+@pytest.mark.long
 def test_who_generates_keeps_it_anyway(decoder):
     _, found = asked(decoder.compiled.plan)
     assert "prepare beforehand" in found
