@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from ppc.backend.glossary import meanings
 
@@ -307,6 +308,11 @@ def short(name: str, most: int) -> str:
     return name if len(name) <= most else f"…/{kept}" if len(kept) <= most - 2 else f"…{kept[1 - most :]}"
 
 
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind a slash."""
+    return Markup("/<wbr>").join(name.split("/"))
+
+
 def percent(part: float, whole: float) -> str:
     """A length for CSS."""
     return f"{100 * min(1.0, part / whole) if whole else 0:.2f}%"
@@ -332,6 +338,7 @@ def _template() -> Template:
         "size": size,
         "duration": duration,
         "rate": rate,
+        "breakable": breakable,
         "colour": colour,
         "short": short,
     }

@@ -32,7 +32,7 @@ from ppc.backend.report import summary
 from ppc.runtime.net.network import WAN
 from ppc.runtime.plan.file import Options
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
 
 class Reader(HTMLParser):
@@ -118,7 +118,8 @@ def test_the_picture_of_the_budget_is_in_proportion(document):
              for row, place in zip(document["steps"], _places(document["steps"]), strict=True)]  # fmt: skip
     layers = _layers(_tree(steps, {}))
     slowest, largest = (max(getattr(part, what) for part in layers) for what in ("seconds", "bytes"))
-    shown = re.findall(r'<svg class="stack".*?</svg>', page(document), re.DOTALL)
+    picture = re.search(r'<table class="cards budget">.*?</table>', page(document), re.DOTALL)[0]
+    shown = re.findall(r'<svg class="stack".*?</svg>', picture, re.DOTALL)
     assert len(shown) == 2 * len(layers)
     for part, time, size_ in zip(layers, shown[::2], shown[1::2], strict=True):
         off, on = part.offline, part.online
