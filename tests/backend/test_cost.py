@@ -9,6 +9,7 @@ from tiny import tiny_plan
 
 from ppc.backend.cost import predict_over, predict_seconds
 from ppc.backend.report import describe, summary
+from ppc.runtime.cost.forecast import predict_time
 from ppc.runtime.cost.rates import REFERENCE, Rates, read_rates
 from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
 from ppc.runtime.party.ledger import PHASES
@@ -40,10 +41,14 @@ def test_parts_add_up_to_their_phase_and_phases_to_the_whole(network):
 def test_steps_share_out_the_work_and_the_link_apart(network):
     """Each by what it computes, and by what it says; a plan's work is the same over any network but one's
     own."""
-    cost = predict_seconds(tiny_plan(), network, RATES)
+    cost, computed = (
+        predict_seconds(tiny_plan(), network, RATES),
+        predict_time(tiny_plan(), RATES, network).work,
+    )
     for phase in PHASES:
         rows = {at: row for at, row in cost.rows.items() if at.phase == phase}
-        assert sum(cost.work[at] for at in rows) == pytest.approx(cost.phases[phase].work)
+        part = cost.phases[phase].work / sum(computed[at] for at in rows)
+        assert {at: cost.work[at] for at in rows} == pytest.approx({at: part * computed[at] for at in rows})
         assert all(0 <= cost.work[at] <= row.seconds + 1e-12 for at, row in rows.items())
         silent = [row.seconds - cost.work[at] for at, row in rows.items() if not row.bytes]
         assert silent == pytest.approx([0.0] * len(silent))
