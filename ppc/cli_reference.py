@@ -123,12 +123,8 @@ def _long(option: Any) -> str:
 
 def _value(hint: Any) -> str:
     """What the value of an option is, by its type; nothing for a flag."""
-    if get_origin(hint) is Annotated:
-        hint = get_args(hint)[0]
-    if get_origin(hint) in (Union, types.UnionType):
+    while get_origin(hint) in (Annotated, Union, types.UnionType, list):
         hint = next(each for each in get_args(hint) if each is not type(None))
-    if get_origin(hint) is list:
-        hint = get_args(hint)[0]
     if hint is bool:
         return ""
     if issubclass(hint, Enum):
