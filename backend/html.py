@@ -195,12 +195,17 @@ def _tree(steps: Sequence[Row], errors: Mapping[str, float]) -> Node:
     for row in steps:
         node, error = root, errors.get(row["place"])
         node.add(row, error)
-        for part in [each for each in row["place"].split("/") if each] or [UNNAMED]:
+        for part in _modules(row["place"]) or [UNNAMED]:
             node = node.parts.setdefault(part, Node(part))
             node.add(row, error)
         node.steps.append(row)
     _tidy(root)
     return root
+
+
+def _modules(name: str) -> list[str]:
+    """The parts of a tensor's name: between slashes, or of one that has none between dots."""
+    return [part for part in name.split("/" if "/" in name else ".") if part]
 
 
 def _tidy(node: Node) -> None:
@@ -216,9 +221,9 @@ def _tidy(node: Node) -> None:
 
 
 def _layers(tree: Node) -> list[Node]:
-    """The tree opened where one part says more than half of all bytes: of a model of many layers these."""
+    """The tree opened where one part takes more than half of all time: of a model of many layers these."""
     parts = list(tree.parts.values())
-    while dear := [part for part in parts if part.parts and 2 * part.bytes > tree.bytes]:
+    while dear := [part for part in parts if part.parts and 2 * part.seconds > tree.seconds]:
         parts = [inner for part in parts for inner in (_inside(part) if part in dear else [part])]
     return sorted(parts, key=lambda part: part.middle)
 

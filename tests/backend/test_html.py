@@ -277,6 +277,16 @@ def test_the_tree_adds_up_and_joins_what_has_one_part():
     assert [part.name for part in _nodes(tree, 3)] == ["m/e/l.0", "m/e/l.1/Add", "flat"]
 
 
+def test_names_that_have_dots_alone_are_parted_there():
+    names = ("m.l.0.q", "m.l.0.k", "m.l.1.q", "/m/l.2/q")
+    steps = _steps(*(("Linear", name, ()) for name in names))
+    for row in steps:
+        row["place"] = row["step"].split(" ", 2)[2]
+    parts = _tree(steps, {}).parts["m"].parts
+    assert [part.name for part in parts.values()] == ["l", "l.2/q"]
+    assert [part.name for part in parts["l"].parts.values()] == ["0", "1/q"]
+
+
 def test_layers_are_what_no_single_one_of_them_is_most_of():
     """Encoder and embeddings are opened as far as one of them is more than all others."""
     rows = [("Linear", f"/m/enc/l.{i}/{part}/MatMul", ()) for i in range(3) for part in ("q", "k")]
