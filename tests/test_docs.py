@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import get_args, get_type_hints, is_typeddict
 
 from rules import holds
+from typer.main import get_command
 
 from ppc.backend.document import Summary
+from ppc.cli import app
 from ppc.runtime.service.report import Report
 
 ROOT = Path(__file__).parent.parent
@@ -57,8 +59,35 @@ def has_test(root: Path, file: str, function: str) -> bool:
     return path.is_file() and f"def {function}(" in path.read_text()
 
 
+COMMANDS = {
+    name: {option for each in command.params for option in each.opts}
+    for name, command in get_command(app).commands.items()
+}
+
+
+def unknown_options(page: Path) -> list[str]:
+    """Options that a page gives to a command of ours that has none such."""
+    text = page.read_text().replace("\\\n", " ")
+    return [
+        f"ppc {verb} {option}"
+        for verb, rest in re.findall(r"\bppc (\w+)((?: [^`\n#&]*)?)", text)
+        for option in re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)
+        if verb in COMMANDS and option not in {*COMMANDS[verb], "-h"}
+    ]
+
+
 def test_the_pages_name_only_what_exists() -> None:
     holds(PAGES, missing)
+
+
+def test_the_pages_give_commands_only_options_that_they_have(tmp_path: Path) -> None:
+    holds(PAGES, unknown_options)
+    page = tmp_path / "page.md"
+    page.write_text(
+        "    ppc run plan.bin --role client \\\n        --speed 3    # --not-this\n"
+        "`ppc check -q`, `ppc run`s --x"
+    )
+    assert unknown_options(page) == ["ppc run --speed", "ppc check -q"]
 
 
 def test_every_kind_of_stale_name_is_found(tmp_path: Path) -> None:
