@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ppc.backend.cost import Prediction, predict_seconds
+from ppc.backend.cost import Prediction
 from ppc.backend.document import Saving
+from ppc.runtime.cost.forecast import predict_time
 from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import OutputSpec, Plan
 from ppc.runtime.plan.steps import Maximum, Spline
-from ppc.runtime.session.connection import PREPARED, Program
+from ppc.runtime.session.connection import FRESH, PREPARED, Program
 from ppc.runtime.session.engines import Ready
 
 
 def cheaper(plan: Plan, whole: Prediction, elsewhere: Sequence[Prediction] = ()) -> list[Saving]:
-    """What could be done, and what it saves of ``whole``, which is what `predict_seconds` says.
+    """What could be done, and what it saves of ``whole``, which is what `cost.predict_seconds` says.
 
     ``elsewhere`` says the same of other networks.
     """
@@ -26,31 +27,37 @@ def cheaper(plan: Plan, whole: Prediction, elsewhere: Sequence[Prediction] = ())
     return [*found, _functions(plan, whole)]
 
 
-def _less(whole: Prediction, other: Prediction, what: str, how: str) -> Saving:
-    saved = whole.bytes - other.bytes
-    return {"what": what, "how": how, "bytes": saved, "seconds": whole.seconds - other.seconds}
+def _less(whole: Prediction, size: int, seconds: float, what: str, how: str) -> Saving:
+    """Where ``size`` bytes and ``seconds`` are left."""
+    return {"what": what, "how": how, "bytes": whole.bytes - size, "seconds": whole.seconds - seconds}
+
+
+def _left(plan: Plan, whole: Prediction, program: Program = FRESH) -> tuple[int, float]:
+    """Bytes and seconds of another program, or another plan."""
+    rows = predict_time(plan, whole.rates, whole.network, program).ledger.rows.values()
+    return sum(row.bytes for row in rows), sum(row.seconds for row in rows)
 
 
 def _prepared(plan: Plan, whole: Prediction) -> Saving:
-    other = predict_seconds(plan, whole.network, whole.rates, PREPARED)
     how = "ppc prepare: less to wait for once there is a question; it is done before"
-    return _less(whole, other, "prepare beforehand", how)
+    return _less(whole, *_left(plan, whole, PREPARED), "prepare beforehand", how)
 
 
 def _again(plan: Plan, whole: Prediction) -> Iterable[Saving]:
     """Who generates keeps the connection anyway."""
     if not plan.states.added:
         ready = Ready(frozenset(Role), frozenset(each.params for each in plan.products))
-        other = predict_seconds(plan, whole.network, whole.rates, Program(further=True, ready=ready))
+        left = _left(plan, whole, Program(further=True, ready=ready))
         how = "--text-file, or run_all: every inference but the first goes without setup"
-        yield _less(whole, other, "keep the connection", how)
+        yield _less(whole, *left, "keep the connection", how)
 
 
 def _over(elsewhere: Iterable[Prediction], whole: Prediction) -> Iterable[Saving]:
     """Between two machines that are better connected."""
     for other in elsewhere:
         if other.seconds < whole.seconds and not other.network.one_machine:
-            yield _less(whole, other, f"run over a {other.network.name}", f"{other.network}")
+            what = f"run over a {other.network.name}"
+            yield _less(whole, other.bytes, other.seconds, what, f"{other.network}")
 
 
 def _shorter(plan: Plan, whole: Prediction) -> Iterable[Saving]:
@@ -58,14 +65,8 @@ def _shorter(plan: Plan, whole: Prediction) -> Iterable[Saving]:
     if plan.states.added or plan.options.seq_len is None:
         return
     for each in reversed(plan.shorter):
-        other = predict_seconds(each, whole.network, whole.rates)
-        length = each.options.seq_len
-        yield _less(
-            whole,
-            other,
-            f"a prompt of up to {length} tokens",
-            "the plan has this length, and takes it by itself",
-        )
+        what = f"a prompt of up to {each.options.seq_len} tokens"
+        yield _less(whole, *_left(each, whole), what, "the plan has this length, and takes it by itself")
     if not plan.shorter:
         how = f"compile with --seq-len: this plan has {plan.options.seq_len} alone, and pads to it"
         yield {"what": "shorter lengths", "how": how, "bytes": None, "seconds": None}
