@@ -50,6 +50,7 @@ where a text is read.
 | environment | means |
 | --- | --- |
 | `PPC_RATES=reference` | predict the reference machine's seconds, and never measure this one |
+| `TMPDIR` | the folder of what `--memory` leaves no room for, encrypted; default `/var/tmp` |
 | `XDG_CACHE_HOME` | the folder of this machine's rates, as measured in a second; default `~/.cache` |
 | `XDG_CONFIG_HOME` | the folder of what `ppc bench --calibrate` keeps; default `~/.config` |
 
