@@ -92,9 +92,28 @@ class PhaseCost(TypedDict):
 
 
 class StepCost(TypedDict):
+    """``work`` is that part of ``seconds`` in which it is computed; the link takes the rest."""
+
     bytes: int
     flights: int
     seconds: float
+    work: float
+
+
+class OverNetwork(NetworkUsed):
+    """Seconds of a whole run over a network, and of its phases."""
+
+    seconds: float
+    phases: dict[str, float]
+
+
+class Saving(TypedDict):
+    """``bytes`` and ``seconds`` are what is saved of a first inference; None where the plan does not tell."""
+
+    what: str
+    how: str
+    bytes: int | None
+    seconds: float | None
 
 
 class ProductUsed(TypedDict):
@@ -157,6 +176,8 @@ class Summary(TypedDict):
     network: NetworkUsed
     rates: RatesUsed
     predicted: dict[str, PhaseCost]
+    networks: list[OverNetwork]
+    cheaper: list[Saving]
     critical_path: CriticalPath
     lengths: list[int | None]
     steps: list[StepRow]

@@ -11,6 +11,9 @@ from statistics import median
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from ppc.backend.glossary import meanings
 
 TEMPLATE = "page.html.jinja"
 
@@ -22,8 +25,15 @@ KINDS = (
 
 OTHER = "local work"
 
-LAYERS, NODES = 6, 12
-"""The model is opened until it shows so many parts: as layers, and as the nodes of the graph."""
+WORDS = (
+    "plan", "step", "setup", "offline", "online", "flight", "network", "profile", "additive share", "ring",
+    "fixed point", "truncation, rescaling", "spline", "knot", "guard", "OT", "correlated OT, COT", "IKNP",
+    "silent extension", "BFV", "tile", "packing (of answers)", "spare bits",
+)  # fmt: skip
+"""What the page explains at its end, in this order, as the glossary has it."""
+
+NODES = 12
+"""As a graph the model is opened until it shows so many parts."""
 
 LINE, WIDEST = 28, 140
 """Height of a row of the graph, and the reach of its longest arcs, in pixels."""
@@ -38,16 +48,26 @@ class Total:
     bytes: int = 0
     flights: int = 0
     seconds: float = 0.0
+    work: float = 0.0
 
     def add(self, cost: Row) -> None:
         self.bytes += cost["bytes"]
         self.flights += cost["flights"]
         self.seconds += cost["seconds"]
+        self.work += cost["work"]
+
+    @property
+    def link(self) -> float:
+        """Seconds that the link takes."""
+        return max(0.0, self.seconds - self.work)
 
 
 @dataclass
 class Node:
-    """A part of the model: a module, or at the bottom one tensor and the steps that make it."""
+    """A part of the model: a module, or at the bottom one tensor and the steps that make it.
+
+    ``error`` is that of the last tensor that it makes and that has one: what it gives on.
+    """
 
     name: str
     parts: dict[str, Node] = field(default_factory=dict)
@@ -60,6 +80,10 @@ class Node:
     @property
     def seconds(self) -> float:
         return self.offline.seconds + self.online.seconds
+
+    @property
+    def bytes(self) -> int:
+        return self.offline.bytes + self.online.bytes
 
     @property
     def count(self) -> int:
@@ -83,8 +107,7 @@ class Node:
         self.offline.add(row["offline"])
         self.online.add(row["online"])
         self.numbers.append(int(row["number"]))
-        if error is not None:
-            self.error = max(error, self.error or 0.0)
+        self.error = self.error if error is None else error
 
 
 def head(name: str) -> str:
@@ -124,13 +147,15 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
     for row, place in zip(steps, _places(steps), strict=True):
         row["number"] = row["step"].partition(" ")[0]
         row["place"] = place
-        row["seconds"] = row["offline"]["seconds"] + row["online"]["seconds"]
+        for what in ("seconds", "work"):
+            row[what] = row["offline"][what] + row["online"][what]
         row["bits"], row["fraction"] = map(int, row["format"][1:].split("f"))
     tree = _tree(steps, {row["name"]: row["relative"] for row in errors})
-    layers, graph = _layers(tree, LAYERS), _layers(tree, NODES)
+    layers, graph = _layers(tree), _nodes(tree, NODES)
     edges = _edges(steps, graph)
     return _template().render(
         plan=summary,
+        whole={"bytes": sum(cost["client"] + cost["server"] for cost in summary["predicted"].values())},
         steps=steps,
         tree=tree,
         layers=layers,
@@ -139,6 +164,9 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
         formats=sorted(_by_format(steps).items()),
         margin=max((edge.width for edge in edges), default=0) + 12,
         longest=max(max(part.offline.seconds, part.online.seconds) for part in graph),
+        slowest=max(part.seconds for part in layers),
+        largest=max(part.bytes for part in layers),
+        glossary=meanings(WORDS),
         kinds=_by_kind(steps),
         products=[row for row in steps if row["products"]],
         errors=errors,
@@ -167,12 +195,17 @@ def _tree(steps: Sequence[Row], errors: Mapping[str, float]) -> Node:
     for row in steps:
         node, error = root, errors.get(row["place"])
         node.add(row, error)
-        for part in [each for each in row["place"].split("/") if each] or [UNNAMED]:
+        for part in _modules(row["place"]) or [UNNAMED]:
             node = node.parts.setdefault(part, Node(part))
             node.add(row, error)
         node.steps.append(row)
     _tidy(root)
     return root
+
+
+def _modules(name: str) -> list[str]:
+    """The parts of a tensor's name: between slashes, or of one that has none between dots."""
+    return [part for part in name.split("/" if "/" in name else ".") if part]
 
 
 def _tidy(node: Node) -> None:
@@ -187,16 +220,28 @@ def _tidy(node: Node) -> None:
     node.parts = dict(sorted(node.parts.items(), key=lambda item: item[1].middle))
 
 
-def _layers(tree: Node, enough: int) -> list[Node]:
+def _layers(tree: Node) -> list[Node]:
+    """The tree opened where one part takes more than half of all time: of a model of many layers these."""
+    parts = list(tree.parts.values())
+    while dear := [part for part in parts if part.parts and 2 * part.seconds > tree.seconds]:
+        parts = [inner for part in parts for inner in (_inside(part) if part in dear else [part])]
+    return sorted(parts, key=lambda part: part.middle)
+
+
+def _nodes(tree: Node, enough: int) -> list[Node]:
     """The tree opened, level by level, until it shows ``enough`` parts or has no more modules."""
     parts = list(tree.parts.values())
     while len(parts) < enough and any(part.parts for part in parts):
-        opened = []
-        for part in parts:
-            inside = [replace(inner, name=f"{part.name}/{inner.name}") for inner in part.parts.values()]
-            opened += [*inside, *([replace(part, parts={})] if part.steps else [])] if inside else [part]
-        parts = opened
+        parts = [inner for part in parts for inner in _inside(part)]
     return sorted(parts, key=lambda part: part.middle)
+
+
+def _inside(part: Node) -> list[Node]:
+    """What a part is made of, under whole names; itself where it is a tensor's."""
+    if not part.parts:
+        return [part]
+    inside = [replace(inner, name=f"{part.name}/{inner.name}") for inner in part.parts.values()]
+    return [*inside, *([replace(part, parts={})] if part.steps else [])]
 
 
 def _edges(steps: Sequence[Row], layers: Sequence[Node]) -> list[Edge]:
@@ -268,6 +313,11 @@ def short(name: str, most: int) -> str:
     return name if len(name) <= most else f"…/{kept}" if len(kept) <= most - 2 else f"…{kept[1 - most :]}"
 
 
+def breakable(name: str) -> Markup:
+    """A name that may go on in the next line behind a slash."""
+    return Markup("/<wbr>").join(name.split("/"))
+
+
 def percent(part: float, whole: float) -> str:
     """A length for CSS."""
     return f"{100 * min(1.0, part / whole) if whole else 0:.2f}%"
@@ -293,6 +343,7 @@ def _template() -> Template:
         "size": size,
         "duration": duration,
         "rate": rate,
+        "breakable": breakable,
         "colour": colour,
         "short": short,
     }

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
-from ppc.backend.cost import Prediction, predict_seconds
+from ppc.backend.cheaper import cheaper
+from ppc.backend.cost import Prediction, predict_over
 from ppc.backend.critical_path import critical_path
-from ppc.backend.document import PhaseCost, ProductUsed, Seen, StepCost, StepRow, Summary
+from ppc.backend.document import OverNetwork, PhaseCost, ProductUsed, Saving, Seen, StepCost, StepRow, Summary
 from ppc.backend.public import groups, names, public_numbers
 from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import Product
-from ppc.runtime.net.network import LAN, Network
-from ppc.runtime.party.ledger import PHASES, Cost, Phase, Place
+from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
+from ppc.runtime.party.ledger import PHASES, Phase
 from ppc.runtime.plan.file import OutputSpec, Plan
 from ppc.runtime.plan.steps import Encode, Guard, Linear, MatMul, Maximum, Spline, Step
+
+SHOWN = (LOOPBACK, LAN, WAN)
+"""Networks that stand side by side, whichever is asked for."""
 
 
 def summary(plan: Plan, network: Network = LAN) -> Summary:
@@ -23,7 +25,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
 
     Bytes and flights are what a run will measure; seconds are predicted for ``network`` (`cost`).
     """
-    cost = predict_seconds(plan, network)
+    cost, *others = predict_over(plan, [network, *(each for each in SHOWN if each != network)])
     chain, along = critical_path(plan, cost.rows)
     return {
         "plan": plan.hash,
@@ -45,9 +47,11 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
         "rates": {"where": cost.rates.where, "machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
+        "networks": [_over(each) for each in sorted([cost, *others], key=_shown)],
+        "cheaper": cheaper(plan, cost, others),
         "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
         "lengths": [each.options.seq_len for each in plan.lengths],
-        "steps": [_row(plan, i, step, cost.rows) for i, step in enumerate(plan.steps)],
+        "steps": [_row(plan, i, step, cost) for i, step in enumerate(plan.steps)],
         "why": reasons(plan),
         "who_sees_what": who_sees_what(plan),
         "public": public_numbers(plan),
@@ -132,13 +136,27 @@ def describe(plan: Plan, network: Network = LAN) -> str:
             f"{phase:>8}: {seconds}  client sends {cost['client'] / 1e6:.2f} MB, "
             f"server {cost['server'] / 1e6:.2f} MB, {cost['flights']} flights"
         )
+    lines.append(f"{'in all':>8}: {_side_by_side(doc)}")
     chain = doc["critical_path"]["flights"]
     lines.append(f"{'':>8}  {chain} of the online flights are on the critical path of the steps")
     if plan.shorter:
         lines.append(f"{'':>8}  for the greatest of the lengths {', '.join(map(str, doc['lengths']))}")
+    lines += ["", "cheaper: MB and seconds saved of a first inference", *map(_saved, doc["cheaper"])]
     lines += ["", *text(doc["why"]), "", "who sees what"]
     lines += [f"  {row['seen_by']:<16} {row['value']}" for row in doc["who_sees_what"]]
     return "\n".join(lines)
+
+
+def _side_by_side(doc: Summary) -> str:
+    size = sum(cost["client"] + cost["server"] for cost in doc["predicted"].values())
+    seconds = "  ".join(f"{each['name']} {each['seconds']:.2f} s" for each in doc["networks"])
+    return f"{size / 1e6:.2f} MB  {seconds}"
+
+
+def _saved(row: Saving) -> str:
+    size, seconds = row["bytes"], row["seconds"]
+    saved = f"{'':17}" if size is None or seconds is None else f"{size / 1e6:8.2f}{seconds:9.2f}"
+    return f"{saved}  {row['what']} ({row['how']})"
 
 
 def _options(plan: Plan) -> str:
@@ -163,12 +181,30 @@ def _phase(cost: Prediction, phase: str) -> PhaseCost:
     }
 
 
-def _row(plan: Plan, i: int, step: Step, rows: Mapping[Place, Cost]) -> StepRow:
+def _over(cost: Prediction) -> OverNetwork:
+    network, phases = cost.network, {phase: parts.seconds for phase, parts in cost.phases.items()}
+    return {
+        "name": network.name,
+        "bandwidth": network.bandwidth,
+        "rtt": network.rtt,
+        "seconds": cost.seconds,
+        "phases": phases,
+    }
+
+
+def _shown(cost: Prediction) -> int:
+    """Where it stands among `SHOWN`; another network behind them."""
+    names = [each.name for each in SHOWN]
+    return names.index(cost.network.name) if cost.network.name in names else len(names)
+
+
+def _row(plan: Plan, i: int, step: Step, whole: Prediction) -> StepRow:
     form = plan.forms[i]
 
     def seen(phase: Phase) -> StepCost:
-        cost = rows[plan.place(phase, i)]
-        return {"bytes": cost.bytes, "flights": cost.flights, "seconds": cost.seconds}
+        place = plan.place(phase, i)
+        cost, work = whole.rows[place], whole.work[place]
+        return {"bytes": cost.bytes, "flights": cost.flights, "seconds": cost.seconds, "work": work}
 
     return {
         "step": plan.label(i),

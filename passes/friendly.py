@@ -51,9 +51,10 @@ def markdown() -> str:
     lines = [
         "## What a profile may put in their place",
         "",
-        "By `[[replace]]` in a TOML file (`passes/profile.py`). These change the model, which is meant to be",
-        "tuned with them. The first of each operator is what profile `friendly` takes; of several named in a",
-        "list, as profile `menu` has them, `ppc compile` takes the first and [`ppc tune`](tune.md) chooses.",
+        "By `[[replace]]` in a TOML file ([profiles.md](profiles.md)). These change the model, which is",
+        "meant to be tuned with them. The first of each operator is what profile `friendly` takes; of",
+        "several named in a list, as profile `menu` has them, `ppc compile` takes the first and",
+        "[`ppc tune`](tune.md) chooses.",
         "[What each saves](performance.md#what-each-substitution-saves) was measured.",
         "",
         "| op | with | formula | max. error | cost | settings |",

@@ -1,25 +1,7 @@
 """Which operators are replaced by what, in which layers: ``exact``, ``friendly``, ``menu``, or a TOML file.
 
-    base = "exact"                       # or another by name; what holds where nothing below does
-
-    [[replace]]
-    op = "Gelu"
-    with = "relu"                        # a variant of `friendly`, or "exact"
-    layers = "encoder.layer.[0-3].*"     # a glob or a list of them; every layer without it
-
-    [[replace]]
-    op = "Softmax"
-    with = "relu_sum"
-    epsilon = 0.125                      # settings of the variant, if it has any
-    calibrate = false                    # the bare formula, nothing fitted
-
-    [[replace]]
-    op = "Softmax"
-    with = ["relu_mean", "relu_sum"]     # the first; tuning may take the next in its stead, and exact at last
-
-Of several entries for one operator the last that fits counts. A glob is held against ONNX names, ``/`` and
-``.`` being the same: the operator's own result and its weights (a norm's γ). Where those say nothing of the
-layer, the weights nearest before it stand in. It may begin at any part of a name.
+What a file may say stands in docs/profiles.md, with an example. Of several entries for one operator the last
+that fits counts.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ import json
 import pytest
 from tiny import tiny_plan
 
-from ppc.backend.cost import predict_seconds
+from ppc.backend.cost import predict_over, predict_seconds
 from ppc.backend.report import describe, summary
+from ppc.runtime.cost.forecast import predict_time
 from ppc.runtime.cost.rates import REFERENCE, Rates, read_rates
 from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
 from ppc.runtime.party.ledger import PHASES
@@ -34,6 +35,31 @@ def test_parts_add_up_to_their_phase_and_phases_to_the_whole(network):
         rows = [row.seconds for at, row in cost.rows.items() if at.phase == phase]
         assert sum(rows) == pytest.approx(parts.seconds)
     assert cost.seconds == pytest.approx(sum(parts.seconds for parts in cost.phases.values()))
+
+
+@pytest.mark.parametrize("network", [LAN, WAN, LOOPBACK])
+def test_steps_share_out_the_work_and_the_link_apart(network):
+    """Each by what it computes, and by what it says; a plan's work is the same over any network but one's
+    own."""
+    cost, computed = (
+        predict_seconds(tiny_plan(), network, RATES),
+        predict_time(tiny_plan(), RATES, network).work,
+    )
+    for phase in PHASES:
+        rows = {at: row for at, row in cost.rows.items() if at.phase == phase}
+        part = cost.phases[phase].work / sum(computed[at] for at in rows)
+        assert {at: cost.work[at] for at in rows} == pytest.approx({at: part * computed[at] for at in rows})
+        assert all(0 <= cost.work[at] <= row.seconds + 1e-12 for at, row in rows.items())
+        silent = [row.seconds - cost.work[at] for at, row in rows.items() if not row.bytes]
+        assert silent == pytest.approx([0.0] * len(silent))
+    near = predict_seconds(tiny_plan(), LAN, RATES)
+    if network is not LOOPBACK:
+        assert cost.work == pytest.approx(near.work)
+
+
+def test_several_networks_at_once_are_each_as_alone():
+    several = predict_over(tiny_plan(), [LOOPBACK, LAN, WAN], RATES)
+    assert several == [predict_seconds(tiny_plan(), each, RATES) for each in (LOOPBACK, LAN, WAN)]
 
 
 def test_what_dominates_is_named():

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import msgspec
 import pytest
+from markupsafe import escape
 from tiny import tiny_plan
 
-from ppc.backend.html import _layers, _places, _tree, duration, level, page, percent, rate, short, size
+from ppc.backend import html
+from ppc.backend.glossary import meanings
+from ppc.backend.html import (
+    WORDS,
+    _layers,
+    _nodes,
+    _places,
+    _tree,
+    duration,
+    level,
+    page,
+    percent,
+    rate,
+    short,
+    size,
+)
 from ppc.backend.report import summary
 from ppc.runtime.net.network import WAN
 from ppc.runtime.plan.file import Options
 
-VOID = {"meta", "link", "br", "img", "input", "hr"}
+VOID = {"meta", "link", "br", "wbr", "img", "input", "hr"}
 
 
 class Reader(HTMLParser):
@@ -72,6 +90,93 @@ def test_a_page_is_well_formed_and_says_what_the_plan_says(document, errors):
         assert all(str(product[what]) in text for what in ("error", "spare"))
 
 
+def test_a_page_begins_with_all_networks_side_by_side(document):
+    text = " ".join(Reader(page(document)).text)
+    start = text[text.index("All of a first inference") : text.index("Bytes and flights are exact")]
+    whole = sum(cost["client"] + cost["server"] for cost in document["predicted"].values())
+    assert start.count(size(whole)) == 4
+    for each in document["networks"]:
+        assert each["name"] in start
+        assert all(duration(seconds) in start for seconds in (each["seconds"], *each["phases"].values()))
+
+
+def test_a_page_says_what_would_make_it_cheaper_and_by_how_much_where_that_is_known(document):
+    reader = Reader(page(document))
+    text = " ".join(reader.text)
+    rows = document["cheaper"]
+    assert any(row["bytes"] is None for row in rows)
+    for row in rows:
+        assert row["what"] in text
+        assert row["how"] in text
+        assert row["bytes"] is None or size(row["bytes"]) in text
+        assert row["seconds"] is None or duration(row["seconds"]) in text
+
+
+def test_the_picture_of_the_budget_is_in_proportion(document):
+    """Widths of its bars, by layer: of time in work and link, offline and online; and of bytes."""
+    steps = [dict(row, number=row["step"].partition(" ")[0], place=place)
+             for row, place in zip(document["steps"], _places(document["steps"]), strict=True)]  # fmt: skip
+    layers = _layers(_tree(steps, {}))
+    slowest, largest = (max(getattr(part, what) for part in layers) for what in ("seconds", "bytes"))
+    picture = re.search(r'<table class="cards budget">.*?</table>', page(document), re.DOTALL)[0]
+    shown = re.findall(r'<svg class="stack".*?</svg>', picture, re.DOTALL)
+    assert len(shown) == 2 * len(layers)
+    for part, time, size_ in zip(layers, shown[::2], shown[1::2], strict=True):
+        off, on = part.offline, part.online
+        wanted = {"offline": off.work, "offline link": off.link, "online": on.work, "online link": on.link}
+        assert bars(time) == pytest.approx({k: 1000 * v / slowest for k, v in wanted.items() if v}, abs=0.1)
+        wanted = {"offline": off.bytes, "online": on.bytes}
+        assert bars(size_) == pytest.approx({k: 1000 * v / largest for k, v in wanted.items() if v}, abs=0.1)
+        assert f"offline {duration(off.seconds)}, online {duration(on.seconds)}" in time
+
+
+def bars(svg):
+    return {
+        kind: float(width) for kind, width in re.findall(r'class="([^"]*)" x="[^"]*" width="([^"]*)"', svg)
+    }
+
+
+def test_the_contents_have_every_part_and_the_words_are_the_glossarys(document, errors):
+    text = page(document, errors)
+    links = re.findall(r'<a href="#(\w+)">', text)
+    assert links == re.findall(r'<h2 id="(\w+)">', text)
+    assert len(links) == text.count("<h2")
+    for word, meaning in meanings(WORDS).items():
+        assert f"<dt>{word}</dt><dd>{escape(meaning)}</dd>" in text
+
+
+def test_every_table_has_headers_and_every_picture_a_text(document, errors):
+    text = page(document, errors)
+    for table in re.findall(r"<table.*?</table>", text, re.DOTALL):
+        head, body = re.search(r"<thead>(.*?)</thead>.*?<tbody>(.*?)</tbody>", table, re.DOTALL).groups()
+        assert head.count("scope=") == head.count("<th") > 0
+        rows = [row for row in re.findall(r"<tr>.*?</tr>", body, re.DOTALL) if 'colspan="10">none' not in row]
+        assert all('scope="row"' in row for row in rows)
+    assert len(re.findall(r'<svg[^>]*role="img"[^>]*aria-label="[^"]+"', text)) == text.count("<svg")
+
+
+def test_words_can_be_read_on_what_lies_behind_them():
+    """The contrast that WCAG 2.1 asks of text, light and dark."""
+    css = (Path(html.__file__).parent / html.TEMPLATE).read_text()
+    for colours in re.findall(r":root \{(.*?)\}", css, re.DOTALL):
+        known = dict(re.findall(r"--(\w+): (#\w{6});", colours))
+        for name in ("ink", "soft", "offline", "online", "good", "warn", "bad"):
+            for behind in ("paper", "card"):
+                assert contrast(known[name], known[behind]) >= 4.5, (name, behind)
+        assert {f"k{i}" for i in range(len(html.KINDS))} <= set(known)
+
+
+def contrast(one, other):
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return sum(weight * x for weight, x in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
 def test_a_page_says_what_the_alternatives_cost(document):
     text = " ".join(Reader(page(document)).text)
     assert "as chosen" in text
@@ -92,7 +197,8 @@ def test_nothing_is_fetched_and_nothing_runs(document, errors):
     names = {tag for tag, _ in reader.tags}
     assert not names & {"script", "link", "img", "iframe", "object", "embed", "form", "base"}
     given = {name for _, attributes in reader.tags for name in attributes}
-    assert not {name for name in given if name.startswith("on")} | (given & {"src", "href", "srcset"})
+    assert not {name for name in given if name.startswith("on")} | (given & {"src", "srcset"})
+    assert all(attributes.get("href", "#").startswith("#") for _, attributes in reader.tags)
     assert "://" not in text
     assert "url(" not in text
     assert "@import" not in text
@@ -125,7 +231,7 @@ def test_a_document_that_lacks_something_is_a_fault(document):
 
 
 def _steps(*rows):
-    cost = {"bytes": 1, "flights": 1, "seconds": 1.0}
+    cost = {"bytes": 1, "flights": 1, "seconds": 1.0, "work": 0.75}
     return [
         {"step": f"{i:04d} {kind} {name}".strip(), "number": f"{i:04d}", "kind": kind, "reads": reads,
          "offline": cost, "online": cost}
@@ -158,15 +264,37 @@ def test_the_tree_adds_up_and_joins_what_has_one_part():
     )  # fmt: skip
     for row, place in zip(steps, _places(steps), strict=True):
         row["place"] = place
-    tree = _tree(steps, {"/m/e/l.0/q/MatMul": 0.1, "/m/e/l.0/k/MatMul": 0.3})
-    assert (tree.count, tree.offline.bytes, tree.online.flights, tree.error) == (4, 4, 4, 0.3)
+    tree = _tree(steps, {"/m/e/l.0/q/MatMul": 0.3, "/m/e/l.0/k/MatMul": 0.1, "flat": 0.02})
+    assert (tree.count, tree.offline.bytes, tree.online.flights) == (4, 4, 4)
+    assert (tree.offline.work, tree.offline.link) == (3.0, 1.0)
+    assert tree.error == 0.02  # the output's, not the worst one's
     assert [part.name for part in tree.parts.values()] == ["m/e", "flat"]
     inner = tree.parts["m"].parts
     assert [(part.name, part.count, part.error) for part in inner.values()] == [
-        ("l.0", 2, 0.3),
+        ("l.0", 2, 0.1),
         ("l.1/Add", 1, None),
     ]
-    assert [part.name for part in _layers(tree, 3)] == ["m/e/l.0", "m/e/l.1/Add", "flat"]
+    assert [part.name for part in _nodes(tree, 3)] == ["m/e/l.0", "m/e/l.1/Add", "flat"]
+
+
+def test_names_that_have_dots_alone_are_parted_there():
+    names = ("m.l.0.q", "m.l.0.k", "m.l.1.q", "/m/l.2/q")
+    steps = _steps(*(("Linear", name, ()) for name in names))
+    for row in steps:
+        row["place"] = row["step"].split(" ", 2)[2]
+    parts = _tree(steps, {}).parts["m"].parts
+    assert [part.name for part in parts.values()] == ["l", "l.2/q"]
+    assert [part.name for part in parts["l"].parts.values()] == ["0", "1/q"]
+
+
+def test_layers_are_what_no_single_one_of_them_is_most_of():
+    """Encoder and embeddings are opened as far as one of them is more than all others."""
+    rows = [("Linear", f"/m/enc/l.{i}/{part}/MatMul", ()) for i in range(3) for part in ("q", "k")]
+    steps = _steps(("Linear", "/m/emb/words", ()), ("Linear", "/m/emb/norm", ()), *rows, ("Add", "out", ()))
+    for row in steps:
+        row["place"] = row["step"].split(" ", 2)[2]
+    tree = _tree(steps, {})
+    assert [part.name for part in _layers(tree)] == ["m/emb", *(f"m/enc/l.{i}" for i in range(3)), "out"]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,17 @@
 """Profile friendly from the command line to two parties: the oracle is the model it emits."""
 
 import json
+import re
 
 import numpy as np
+import onnx
 import pytest
-from small import TOKENS
+from small import ROOT, TOKENS
 from stepwise import both
 from typer.testing import CliRunner
 
 import ppc
+from models.tiny_bert import Shape, tiny_bert
 from ppc import cli
 from ppc.frontend.read import run
 from ppc.runtime.party.party import together
@@ -34,6 +37,21 @@ def friendly(small, tmp_path_factory):
     )  # fmt: skip
     loaded = ppc.load_plan(plan)
     return loaded, ppc.load_weights(plan.with_suffix(".weights"), loaded), emitted, told
+
+
+def test_the_file_of_the_page_about_profiles_compiles_and_does_what_it_says(tmp_path):
+    page = (ROOT / "docs" / "profiles.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.toml").write_text(text)
+    onnx.save(tiny_bert(Shape(layers=3, width=16)), tmp_path / "model.onnx")
+    compiled = ppc.compile(tmp_path / "model.onnx", seq_len=TOKENS, profile=str(tmp_path / "mine.toml"))
+    places = {(each.op, each.variant): [name.strip("/") for name in each.layers] for each in compiled.applied}
+    norms = [f"layer.{i}/norm{j}/LayerNormalization" for i in range(3) for j in (1, 2)]
+    assert places == {
+        ("Gelu", "relu"): [f"layer.{i}/gelu/Mul_1" for i in range(3)],
+        ("Softmax", "relu_sum"): [f"layer.{i}/attention/Softmax" for i in range(2)],
+        ("LayerNorm", "affine"): norms,  # and not the embeddings'
+    }
 
 
 def inputs(plan, seed=0):

@@ -5,17 +5,20 @@ from __future__ import annotations
 import socket
 from dataclasses import replace
 
+import msgspec
 import pytest
 from tiny import tiny_plan
 
 from ppc.runtime.cost.events import Work
-from ppc.runtime.cost.forecast import predict_time, predict_time_here
+from ppc.runtime.cost.forecast import predict_time, predict_time_here, predict_times
 from ppc.runtime.cost.meter import WORKERS, metered
 from ppc.runtime.cost.rates import REFERENCE, Rates, rates_path, read_rates
 from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
 from ppc.runtime.net.tcp import link
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.party.role import CLIENT, SERVER, Role
+from ppc.runtime.plan.file import OutputSpec
+from ppc.runtime.plan.steps import Output
 from ppc.runtime.session.connection import FRESH, PREPARED, Program, predict_cost
 from ppc.runtime.session.engines import Ready
 
@@ -80,6 +83,46 @@ def test_steps_add_up_to_the_later_role_and_a_role_to_its_own_clock():
     last = {role: sum(row[role] for row in cast.seconds.values()) for role in Role}
     assert sum(cost.seconds for cost in cast.ledger.rows.values()) == pytest.approx(max(last.values()))
     assert last[CLIENT] == pytest.approx(sum(cast.total(phase, CLIENT) for phase in PHASES))
+
+
+MAKING = Rates(
+    machine="",
+    date="",
+    cores=2,
+    shared={"iknp_send": 1e-4, "iknp_receive": 1e-4},
+    steps={},
+    loopback=(1e9, 0.0),
+)
+"""Nothing takes time but making OTs, all of which a step early in the plan begins."""
+
+
+@pytest.mark.parametrize("rates", [RATES, MAKING], ids=["reference", "making OTs"])
+def test_equal_steps_have_equal_work_and_all_work_is_some_places(rates):
+    """Wherever a pool of OTs runs dry, and whoever waits for whom."""
+    plan = tiny_plan()
+    twice = (
+        msgspec.structs.replace(plan.steps[24], name="/again/relu"),
+        Output(name="again", x=len(plan.steps)),
+    )
+    plan = msgspec.structs.replace(
+        plan,
+        steps=(*plan.steps, *twice),
+        outputs=(*plan.outputs, OutputSpec("again", len(plan.steps) + 1, (1, 10))),
+    )
+    cast, actors = predict_time(plan, rates, WAN), metered(plan, rates).events
+    for phase in ("offline", "online"):
+        first, second = (plan.place(phase, i) for i in (24, 36))
+        assert cast.work[first] == pytest.approx(cast.work[second], rel=1e-9)
+        assert cast.work[first] > 0 or (rates, phase) == (MAKING, "online")
+    computed = [each.seconds for events in actors.values() for each in events if isinstance(each, Work)]
+    assert sum(cast.work.values()) == pytest.approx(sum(computed))
+
+
+def test_over_several_networks_is_the_same_as_over_each():
+    several = predict_times(tiny_plan(), RATES, [LAN, WAN])
+    assert [each.seconds for each in several] == [
+        predict_time(tiny_plan(), RATES, network).seconds for network in (LAN, WAN)
+    ]
 
 
 def test_more_delay_less_bandwidth_and_slower_machines_take_longer():
