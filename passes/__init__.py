@@ -12,7 +12,7 @@ from functools import cache
 from ppc.frontend.ir.graph import Graph, Op
 from ppc.passes.accurate import USUAL_ERROR, AccuracyError, accurate
 from ppc.passes.apply_profile import Applied, apply_profile
-from ppc.passes.assign_scale import FixedGraph, Precision, assign_scale
+from ppc.passes.assign_scale import FixedGraph, assign_scale
 from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate
 from ppc.passes.canonicalize import canonicalize
 from ppc.passes.carry_factor import carry_factor
@@ -24,6 +24,7 @@ from ppc.passes.draw_inputs import Assumed, assumed, random_feeds, warnings
 from ppc.passes.errors import RangeError
 from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
+from ppc.passes.formats import Precision
 from ppc.passes.fuse_gelu import fuse_gelu
 from ppc.passes.fuse_layernorm import fuse_layernorm
 from ppc.passes.fuse_silu import fuse_silu

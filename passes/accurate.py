@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import fixed, reference
 from ppc.frontend.ir.graph import Graph
-from ppc.passes.assign_scale import Precision
 from ppc.passes.calibrate import Feeds
 from ppc.passes.errors import RangeError
+from ppc.passes.formats import Precision
 from ppc.runtime.base.errors import Error
 
 Array = NDArray[Any]

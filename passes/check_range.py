@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, walk
-from ppc.passes.assign_scale import WIDEST, FixedGraph, is_local
+from ppc.passes.assign_scale import FixedGraph, is_local
 from ppc.passes.errors import RangeError, place
+from ppc.passes.formats import WIDEST
 from ppc.passes.quantise import Quantised
 from ppc.passes.ranges import Range
 from ppc.runtime.base.ring import Fixed

@@ -9,9 +9,10 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, IRError, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.ir.text import show
 from ppc.passes import functions
-from ppc.passes.assign_scale import Precision, assign_scale, integer_bits, is_local
+from ppc.passes.assign_scale import assign_scale, is_local
 from ppc.passes.calibrate import Range, calibrate
 from ppc.passes.errors import RangeError
+from ppc.passes.formats import Precision, integer_bits
 from ppc.runtime.base.ring import Fixed
 
 RNG = np.random.default_rng(0)

@@ -8,9 +8,10 @@ import tiny_bert
 from ppc import passes
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, rebuild, walk
-from ppc.passes.assign_scale import WIDEST, FixedGraph, is_local
+from ppc.passes.assign_scale import FixedGraph, is_local
 from ppc.passes.calibrate import Range
 from ppc.passes.check_range import RangeError, check_range
+from ppc.passes.formats import WIDEST
 from ppc.passes.watched import ROOM
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.he.product import MAX_ELL
