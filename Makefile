@@ -93,9 +93,10 @@ bench: native
 	$(BIN)/python benchmarks/bert_base.py
 	$(BIN)/python benchmarks/growth.py
 
-# SPU beside us, in an environment of its own (.venv-spu); some five minutes a layer.
+# SPU and TenSEAL beside us, in environments of their own (.venv-spu, .venv-fhe); SPU takes five minutes a layer.
 bench-peers: native
 	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/fhe_product.py
 
 # What plans are chosen by and, where a user has measured nothing, foretold by.
 rates: native

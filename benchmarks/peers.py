@@ -38,14 +38,14 @@ QUOTED = [
 """Measured on a machine of two cores, two processes on loopback."""
 
 
-def environment(given: Path | None) -> Path:
-    """An interpreter that has SPU."""
+def environment(given: Path | None, folder: str, package: str) -> Path:
+    """An interpreter that has ``package``: the one given, or one made in ``folder`` of the checkout."""
     if given is not None:
         return given
-    python = ROOT / ".venv-spu" / "bin" / "python"
+    python = ROOT / folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", SPU], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", package], check=True)
     return python
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="of ours, whose median counts; SPU runs once")
     parser.add_argument("--no-keep", action="store_true", help="leave RESULTS.md alone")
     args = parser.parse_args()
-    busy, python, table = load(), environment(args.spu), [HEAD]
+    busy, python, table = load(), environment(args.spu, ".venv-spu", SPU), [HEAD]
     for shape in args.shape:
         for profile in args.profile:
             ours = measure(SHAPES[shape], profile, args.repeat)
