@@ -67,7 +67,7 @@ def main() -> None:
     notes = [
         f"{ROWS} rows by TenSEAL, one by one: {ROWS * peer['seconds']:,.0f} s, "
         f"{ROWS * (peer['up'] + peer['down']) / 1e6:,.0f} MB.",
-        f"TenSEAL's results, of spread {WIDTH**0.5:.0f}, err by up to {peer['error']:.0e}; ours by no more than "
+        f"TenSEAL's results, of spread {WIDTH**0.5:.0f}, err by up to {peer['error']:.0e}; ours by at most "
         f"2^{ours['error_bits']:.1f} units of which the next rescaling drops 2^{ours['spare']}.",
     ]
     publish("A product, and TenSEAL's", [table], notes, busy, not args.no_keep)
