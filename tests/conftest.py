@@ -38,8 +38,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_unconfigure() -> None:
-    """A thread that a failed test left waiting keeps the interpreter no longer than this, and is shown."""
-    faulthandler.dump_traceback_later(30, exit=True)
+    """A thread that a failed test left waiting keeps the interpreter no longer than this, and is shown.
+    A worker of pytest-xdist, done before the others, waits for them and is ended by who began it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        faulthandler.dump_traceback_later(30, exit=True)
 
 
 @pytest.fixture(scope="session")
