@@ -150,7 +150,8 @@ def _longest(table: Op, count: int = 8) -> Array:
     held = _held(table)
     if held is None:
         return np.arange(min(count, _rows(table)))
-    norms = np.square(held.astype(np.float64)).sum(axis=tuple(range(1, held.ndim)))
+    rows = held.reshape(len(held), -1)
+    norms = np.einsum("ij,ij->i", rows, rows, dtype=np.float64, casting="same_kind")
     return np.argsort(-norms, kind="stable")[:count]
 
 

@@ -51,6 +51,8 @@ from ppc.cli_results import (
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.base.files import check_place
 from ppc.runtime.net.network import parse_network
+from ppc.runtime.party.ledger import PHASES
+from ppc.runtime.session.connection import predict_cost
 from ppc.runtime.session.simulate import refuse_wraps
 
 
@@ -152,7 +154,7 @@ def compile_(
     as_json: Json = False,
 ) -> None:
     """Compile a model into plan.bin (public) and plan.weights (the server's)."""
-    from ppc.backend.public import groups
+    from ppc.backend.public import groups, public_numbers
 
     check_places(as_json, out=output, weights=weights, emit_onnx=emit_onnx)
     check_files(out=output, weights=weights, emit_onnx=emit_onnx)
@@ -186,14 +188,14 @@ def compile_(
         with Bar() as bar:
             compiled = ppc.compile(model, **asked, emit_onnx=emit_onnx, progress=bar)
     compiled.save(output, weights)
-    summary = ppc.summary(compiled.plan)
-    for group in groups(summary["public"]):
-        say(f"public: {group}")
     seconds = round(time.perf_counter() - begun, 3)
+    for group in groups(public_numbers(compiled.plan)):
+        say(f"public: {group}")
     if as_json:
         files = {"file": str(output), "weights_file": str(weights), "seconds": seconds}
         replaced, opened, axes = map(_listed, (compiled.applied, compiled.opened, compiled.axes))
-        print_json({**summary, **files, "axes": axes, "replaced": replaced, "opened": opened})
+        said = {"axes": axes, "replaced": replaced, "opened": opened}
+        print_json({**ppc.summary(compiled.plan), **files, **said})
         return
     _show_replaced(compiled.applied)
     print(f"{output}  {output.stat().st_size:,} bytes  plan {compiled.plan.hash[:12]}  public")
@@ -201,8 +203,10 @@ def compile_(
     if compiled.plan.states.added:
         show_prices(compiled.plan)
         return
-    for phase, cost in summary["predicted"].items():
-        print(f"{phase:>8}: {mega(cost['client'] + cost['server'])}, {cost['flights']} flights")
+    cost = predict_cost(compiled.plan)
+    for phase in PHASES:
+        whole = cost.total(phase)
+        print(f"{phase:>8}: {mega(whole.bytes)}, {whole.flights} flights")
 
 
 def _samples(calibrate: Path | None, tokenizer: Path | None) -> Any:

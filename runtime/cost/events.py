@@ -7,6 +7,7 @@ round trip, and nobody waits for it but who needs it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -104,7 +105,7 @@ def run_events(
         wake = [arrival[a.awaits] - now for a in asleep]
         if not busy and not wake:
             break
-        speed = {h: min(1.0, cores / max(1, sum(a.host == h for a in busy))) for h in hosts.values()}
+        speed = {host: min(1.0, cores / many) for host, many in Counter(a.host for a in busy).items()}
         step = min([actor.left / speed[actor.host] for actor in busy] + wake)
         now += step
         for actor in busy:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from math import inf
 
@@ -133,16 +133,19 @@ def _refusal(
     return None
 
 
-def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> Iterator[Tile]:
+@lru_cache(maxsize=256)
+def _tiles(m: int, k: int, n: int, degree: int, packing: bool) -> tuple[Tile, ...]:
     """Tiles worth pricing: for each width, the longest inner axis that fits, evened out."""
     m, k, n = max(m, 1), max(k, 1), max(n, 1)  # empty axes are for `Product` to refuse
+    found = []
     for rows in _widths(m, degree)[-ROWS:]:
         for cols in _widths(n, degree // rows):
             room = min(k, degree // (rows * cols))
             even = tiles(k, tiles(k, room))
-            yield Tile(rows, even, cols)
+            found.append(Tile(rows, even, cols))
             if packing and (power := 1 << (room.bit_length() - 1)) != even:
-                yield Tile(rows, power, cols)
+                found.append(Tile(rows, power, cols))
+    return tuple(found)
 
 
 def _fills(tile: Tile, n: int, params: HeParams) -> list[int]:
