@@ -20,10 +20,12 @@ from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
 from ppc.passes.friendly import MENU, REPLACEABLE, variants
 from ppc.passes.substitution import Settings, Substitution
+from ppc.runtime.base.extras import needs
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
+    needs("compile", "a profile in TOML", "tomli")
     import tomli as tomllib
 
 SUFFIX = ".toml"

@@ -3,6 +3,7 @@
 Error                   all that users meet, with those of models (`frontend/errors.py`); ``ppc.Error``
 └── RuntimeFault
     ├── BadInput        2   the user's input has the wrong name, shape, type or range
+    │   └── NotInstalled    … or what is asked for takes packages that are not there (`extras`)
     ├── PeerMismatch    4   the two sides hold different plans, versions or parameters
     │   └── PeerDeviates    … or a check of what the peer sent fails (`--check-ot`)
     ├── BadPlan         4   a plan or weights file that is damaged or not ours
@@ -30,6 +31,10 @@ class BadInput(RuntimeFault):
     exit_status = 2
 
 
+class NotInstalled(BadInput):
+    pass
+
+
 class PeerMismatch(RuntimeFault):
     exit_status = 4
 
@@ -51,7 +56,11 @@ class PeerLeft(NetworkFault):
 
 
 class PeerRefuses(NetworkFault):
-    pass
+    """``again``: seconds after which it may do so, where it has said that."""
+
+    def __init__(self, why: str, again: int | None = None) -> None:
+        super().__init__(why)
+        self.again = again
 
 
 class RangeFault(RuntimeFault):
