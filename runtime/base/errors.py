@@ -16,6 +16,8 @@ Error                   all that users meet, with those of models (`frontend/err
 
 from __future__ import annotations
 
+from math import inf
+
 
 class Error(Exception):
     """Base of all that a user can meet; the message is one clear line without secrets."""
@@ -56,9 +58,9 @@ class PeerLeft(NetworkFault):
 
 
 class PeerRefuses(NetworkFault):
-    """``again``: seconds after which it may do so, where it has said that."""
+    """``again``: seconds after which this side may come again, where it has been told so."""
 
-    def __init__(self, why: str, again: int | None = None) -> None:
+    def __init__(self, why: str, again: float = inf) -> None:
         super().__init__(why)
         self.again = again
 

@@ -1,7 +1,7 @@
 """A client's lines to servers: opened when something is asked for, kept, and tried again where that is safe.
 
 For `patience` seconds it is tried again to connect, where nobody listens yet, and to be served, where a
-server refuses and says when to come again. A line that was kept open and is not answered at all is opened
+server refuses and says when to come again. A line that lay idle and is not answered at all is opened
 anew: the server may have hung up long before. In each case it has picked no material yet
 (`session.handshake`), so none is claimed here, and nothing that depends on an input has left.
 
@@ -122,19 +122,19 @@ class Line:
         """What ``what`` brings from a session, tried again where that is safe (see above)."""
         until = time.monotonic() + self._lines.patience
         while True:
-            again = self._session is None or not self._carries
+            first = self._session is None
             session = self._session = self._session or self._lines.open(self._where, self._store, until)
-            stale, heard = not session.begins, session.heard
+            idle, heard = first and not session.begins, session.heard
             try:
                 return what(session)
             except PeerRefuses as fault:
-                if not again or fault.again is None or time.monotonic() + fault.again > until:
+                if (self._carries and not first) or time.monotonic() + fault.again > until:
                     raise
                 log.info("%s", fault)
                 self._leave()
                 time.sleep(fault.again)
             except NetworkFault:
-                if not (again and stale and session.heard == heard):
+                if not idle or session.heard > heard:
                     raise
                 self._leave()
 

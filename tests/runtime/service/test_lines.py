@@ -177,7 +177,8 @@ GONE = NetworkFault("gone")
         (True, True, [BUSY], 2),
         (True, True, [None, BUSY], None),
         (False, True, [None, GONE], None),
-        (False, False, [None, GONE], 2),
+        (False, False, [None, GONE], None),
+        (False, False, [None, BUSY], 2),
     ],
 )
 def test_what_is_tried_again(begins, carries, faults, opened, monkeypatch):
