@@ -6,7 +6,6 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import networkx
@@ -218,11 +217,7 @@ def taken_unasked(file: Path, root: Path = ROOT) -> set[str]:
 DEPENDENCIES = re.findall(
     r'"([\w-]+)>=', (ROOT / "pyproject.toml").read_text().split("\ndependencies = [")[1].split("\n]\n")[0]
 )
-BROUGHT = {
-    module
-    for module, packages in packages_distributions().items()
-    if not set(packages).isdisjoint(DEPENDENCIES)
-}
+BROUGHT = {{"seal-python": "seal", "PyNaCl": "nacl"}.get(each, each) for each in DEPENDENCIES}
 """Modules that come with `pip install ppc`."""
 
 
