@@ -211,7 +211,8 @@ def asked_for(file: Path, root: Path = ROOT) -> set[str]:
 def taken_unasked(file: Path, root: Path = ROOT) -> set[str]:
     """Packages that the file imports, that `pip install ppc` does not bring and nobody has asked for."""
     named = {each.split(".")[0] for each in imports(file, root)}
-    return named - sys.stdlib_module_names - {"ppc", *BROUGHT} - asked_for(file, root)
+    standard = {"tomllib", *sys.stdlib_module_names}  # which has the first from Python 3.11 on
+    return named - standard - {"ppc", *BROUGHT} - asked_for(file, root)
 
 
 DEPENDENCIES = re.findall(
