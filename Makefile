@@ -1,7 +1,8 @@
 # make test     the tests               make lint      ruff and mypy           make bench   the benchmarks
 # make quick    those of half a minute  make sanitize  the kernels under ASan, UBSan
 # make native   changed kernels         make wheel     sdist and wheel
-# make demo     the demonstration       make clean     remove all that was made
+# make demo     the demonstration       make wheels    one for each Python, to run elsewhere too
+# make clean    remove all that was made
 # make rates    the reference machine measured anew: runtime/cost/reference_rates.json
 #
 # Each does all set-up by itself: a virtual environment in .venv with this checkout in it, made again only when
@@ -23,11 +24,11 @@ SANITIZE_TESTS := $(addprefix tests/runtime/,ot he protocols session/test_flatte
 
 unexport PYTHONPATH
 .DEFAULT_GOAL := ready
-.PHONY: ready native test quick sanitize demo lint types wheel bench bench-peers rates clean
+.PHONY: ready native test quick sanitize demo lint types wheel wheels bench bench-peers rates clean
 
 ready: native
 
-$(READY): pyproject.toml CMakeLists.txt .ci/tools.txt models/requirements.txt
+$(READY): pyproject.toml CMakeLists.txt .ci/build.txt .ci/tools.txt models/requirements.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 or newer found; make PYTHON=/path/to/python"; exit 1; }
 	@command -v $${CXX:-g++} >/dev/null || { echo "no C++ compiler found: install g++, or set CXX"; exit 1; }
 	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
@@ -81,6 +82,10 @@ types:
 
 wheel: $(READY)
 	$(BIN)/python -m build --no-isolation --outdir dist
+
+# For each Python that is here, to run elsewhere too.
+wheels:
+	@.ci/make_wheels
 
 bench: native
 	$(BIN)/python benchmarks/ot_rate.py

@@ -33,6 +33,7 @@ from ppc.passes.feasible import feasible
 from ppc.passes.profile import SUFFIX
 from ppc.runtime.base.errors import BadInput, Error
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
+from ppc.runtime.plan.local import by_onnx_runtime
 from ppc.runtime.session.executor import Progress
 from ppc.runtime.session.inputs import named
 
@@ -215,6 +216,9 @@ class Lengths:
     def merged(self, compiled: Sequence[tuple[Plan, Weights]], *, nameless: bool = False) -> Compiled:
         """``compiled`` in the order of `merge_lengths`."""
         opened, made = tuple(dict.fromkeys(self._opened)), merge_lengths(compiled)
+        if nodes := {each.operator for each in by_onnx_runtime(made[0].local)}:
+            named = ", ".join(sorted(nodes))
+            log.info("clients compute %s by ONNX Runtime, and need pip install 'ppc[compile]'", named)
         return Compiled(*(anonymous(*made) if nameless else made), self._applied, opened, self._axes)
 
 

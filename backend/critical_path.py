@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import networkx as nx
-
 from ppc.runtime.party.ledger import Cost, Place
 from ppc.runtime.plan.file import Plan
 
@@ -15,11 +13,15 @@ def critical_path(plan: Plan, rows: Mapping[Place, Cost]) -> tuple[int, list[int
 
     A run walks the steps in order; its flights are those of the chain where all else fits beside it.
     """
-    graph = nx.DiGraph()
-    for i, step in enumerate(plan.steps):
-        graph.add_node(i)
-        flights = rows[plan.place("online", i)].flights
-        for j in step.reads():
-            graph.add_edge(j, i, flights=flights)
-    path = nx.dag_longest_path(graph, weight="flights", default_weight=0)
-    return sum(rows[plan.place("online", i)].flights for i in path), path
+    flights: list[int] = []  # of the longest chain that ends with each step,
+    before: list[int | None] = []  # and the step before it there
+    for i, step in enumerate(plan.steps):  # which read earlier ones alone
+        last = max(step.reads(), key=flights.__getitem__, default=None)
+        flights.append(rows[plan.place("online", i)].flights + (0 if last is None else flights[last]))
+        before.append(last)
+    at = max(range(len(flights)), key=flights.__getitem__, default=None)
+    path: list[int] = []
+    while at is not None:
+        path.append(at)
+        at = before[at]
+    return (flights[path[0]] if path else 0), path[::-1]

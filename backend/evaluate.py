@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,6 @@ from ppc.backend.similarity import similar
 from ppc.backend.task import FLOAT, PRIVATE, SIMULATED, Said, Task
 from ppc.backend.two_parties import cost, inferences
 from ppc.frontend.errors import UsageError
-from ppc.frontend.read.run import Runner
 from ppc.runtime.base.errors import BadInput, RangeFault
 from ppc.runtime.plan.file import Outputs, Plan, Weights
 from ppc.runtime.plan.reach import Reach
@@ -41,6 +40,9 @@ from ppc.runtime.service.tokens import Encoder, Feeds
 from ppc.runtime.session.executor import Progress
 from ppc.runtime.session.inputs import check_inputs, fit
 from ppc.runtime.session.simulate import Simulated, Simulator, nearest
+
+if TYPE_CHECKING:
+    from ppc.frontend.read.run import Runner
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ def evaluate(
         raise BadInput(f"{data.path}: two parties are to run {private} rows, and there are {len(data)}")
     if data.labels is None and model is None:
         log.warning("%s has no labels: without --model there is nothing to hold answers against", data.path)
-    runner = None if model is None else Runner(model, [task.output])
+    runner = None if model is None else _runner(model, task)
     texts = data.apart() if task.kind == "embeddings" else data
     encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
     encoded = texts.encoded(encoder, truncate=truncate)
@@ -115,6 +117,13 @@ def evaluate(
         headroom=walk.headroom,
         private=privately,
     )
+
+
+def _runner(model: Path, task: Task) -> Runner:
+    """Imported here: a plan alone is evaluated without the packages that read a model."""
+    from ppc.frontend.read.run import Runner
+
+    return Runner(model, [task.output])
 
 
 @dataclass(frozen=True, repr=False)

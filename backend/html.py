@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import log10
@@ -10,10 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
-
 from ppc.backend.glossary import meanings
+from ppc.backend.templates import markup, template
 
 TEMPLATE = "page.html.jinja"
 
@@ -153,7 +151,7 @@ def page(summary: Row, errors: Sequence[Row] = ()) -> str:
     tree = _tree(steps, {row["name"]: row["relative"] for row in errors})
     layers, graph = _layers(tree), _nodes(tree, NODES)
     edges = _edges(steps, graph)
-    return _template().render(
+    return _template()(
         plan=summary,
         whole={"bytes": sum(cost["client"] + cost["server"] for cost in summary["predicted"].values())},
         steps=steps,
@@ -313,9 +311,9 @@ def short(name: str, most: int) -> str:
     return name if len(name) <= most else f"…/{kept}" if len(kept) <= most - 2 else f"…{kept[1 - most :]}"
 
 
-def breakable(name: str) -> Markup:
+def breakable(name: str) -> str:
     """A name that may go on in the next line behind a slash."""
-    return Markup("/<wbr>").join(name.split("/"))
+    return markup("/<wbr>").join(name.split("/"))
 
 
 def percent(part: float, whole: float) -> str:
@@ -334,12 +332,8 @@ def colour(kind: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _template() -> Template:
-    loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
+def _template() -> Callable[..., str]:
+    filters: dict[str, Callable[..., str]] = {
         "size": size,
         "duration": duration,
         "rate": rate,
@@ -347,5 +341,5 @@ def _template() -> Template:
         "colour": colour,
         "short": short,
     }
-    environment.globals |= {"percent": percent, "level": level, "head": head, "tail": tail, "LINE": LINE}
-    return environment.get_template(TEMPLATE)
+    known = {"percent": percent, "level": level, "head": head, "tail": tail, "LINE": LINE}
+    return template(Path(__file__).with_name(TEMPLATE), filters, known)

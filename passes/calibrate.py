@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
@@ -21,6 +20,7 @@ from ppc.passes.errors import RangeError, place
 from ppc.passes.formulas import divides_by_relus, is_look_up, is_sum_of_relus
 from ppc.passes.masked import contents
 from ppc.passes.ranges import SLACK, Range, Ranges, bounds, certain
+from ppc.runtime.base.extras import needs
 from ppc.runtime.base.namespace import NUMPY
 
 Array = NDArray[np.generic]
@@ -62,6 +62,9 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     def observed(each: Feeds) -> dict[Op, Range]:
         values = values_in(NUMPY, whole, each, constants)
         return {op: _observe(op, np.asarray(value)) for op, value in values if op not in constants}
+
+    needs("compile", "calibrating", "threadpoolctl")
+    from threadpoolctl import threadpool_limits
 
     # Threads of a product wait for each other, those of several sets of inputs do not.
     with threadpool_limits(1), ThreadPoolExecutor(min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:

@@ -20,11 +20,7 @@ from ppc.frontend.ir.graph import Op
 from ppc.frontend.ir.ops import Const
 from ppc.passes.friendly import MENU, REPLACEABLE, variants
 from ppc.passes.substitution import Settings, Substitution
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ppc.runtime.base.extras import needs
 
 SUFFIX = ".toml"
 KEEP = "exact"
@@ -122,12 +118,21 @@ def read(path: Path) -> Profile:
     """The profile a TOML file describes; ProfileError for the first thing in it that cannot be."""
     try:
         text = path.read_text(encoding="utf-8")
-        document = tomllib.loads(text)
+        document = _parsed(text)
     except OSError as error:
         raise ProfileError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # of the encoding, or of TOML
         raise ProfileError(f"{path}: no TOML: {error}") from None
     return _Reader(path, _lines(text)).profile(document)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        needs("compile", "a profile in TOML", "tomli")
+        import tomli as tomllib
+    return tomllib.loads(text)
 
 
 @dataclass(frozen=True)

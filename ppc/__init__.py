@@ -72,7 +72,7 @@ def compile(
     emit_onnx: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
-    """Compile an ONNX transformer; needs the ONNX packages, which running a plan does not.
+    """Compile an ONNX transformer; takes the extra ``compile``, which running a plan does not.
 
     Args:
         model: path of the ONNX file.
@@ -254,7 +254,7 @@ def tune(
     work: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
-    """Replace what is dear in an ONNX model, tune it to answer as before, and write it; needs PyTorch.
+    """Replace what is dear in an ONNX model, tune it to answer as before, write it; takes the extra ``tune``.
 
     Args:
         data: texts (`read_data`) to tune on and to decide by; ``valid``: others, for the final numbers alone.
@@ -268,7 +268,7 @@ def tune(
         progress: called with what is going on, how much of it is done, and of how much.
 
     Raises BadInput and UsageError, before anything is trained, where model, data and tokenizer do not fit one
-    another, and where PyTorch is missing.
+    another, and NotInstalled, which is a BadInput, where PyTorch is missing.
     """
     from ppc.backend.tune.tune import tune_model
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import networkx
+from rules import holds
 
 ROOT = Path(__file__).parent.parent
 
@@ -189,6 +192,49 @@ def test_what_breaks_a_rule_is_found() -> None:
         "passes/d.py": ["ppc.passes.a"],
     }
     assert circles(knot) == [{"passes/a.py", "passes/b.py", "passes/c.py"}]
+
+
+def asked_for(file: Path, root: Path = ROOT) -> set[str]:
+    """The packages that the file, or a folder it lies in, asks for (`runtime/base/extras.py`)."""
+    above = [folder / "__init__.py" for folder in file.parents if folder.is_relative_to(root)]
+    return {
+        argument.value
+        for each in (file, *above)
+        if each.exists()
+        for node in ast.walk(ast.parse(each.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "needs"
+        for argument in node.args[2:]
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+    }
+
+
+def taken_unasked(file: Path, root: Path = ROOT) -> set[str]:
+    """Packages that the file imports, that `pip install ppc` does not bring and nobody has asked for."""
+    named = {each.split(".")[0] for each in imports(file, root)}
+    standard = {"tomllib", *sys.stdlib_module_names}  # which has the first from Python 3.11 on
+    return named - standard - {"ppc", *BROUGHT} - asked_for(file, root)
+
+
+DEPENDENCIES = re.findall(
+    r'"([\w-]+)>=', (ROOT / "pyproject.toml").read_text().split("\ndependencies = [")[1].split("\n]\n")[0]
+)
+BROUGHT = {{"seal-python": "seal", "PyNaCl": "nacl"}.get(each, each) for each in DEPENDENCIES}
+"""Modules that come with `pip install ppc`."""
+
+
+def test_what_an_extra_brings_is_asked_for() -> None:
+    holds((ROOT / file for file in HOUSE), taken_unasked)
+
+
+def test_what_is_not_asked_for_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "frontend" / "read"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("needs('compile', 'reading', 'onnx')\n")
+    file = folder / "a.py"
+    file.write_text("import onnx.helper, numpy, nacl.public, json\ndef f():\n    from torch import nn\n")
+    assert taken_unasked(file, tmp_path) == {"torch"}
+    assert {"numpy", "seal", "nacl", "typer"} <= BROUGHT
+    assert not BROUGHT & {"onnx", "networkx", "pytest"}
 
 
 ARRAYS = {"NDArray", "ndarray", "signedinteger", "unsignedinteger", "floating"}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
 from ppc.backend.scores import Rate
+from ppc.backend.templates import template
 from ppc.backend.tune.judge import Verdict
 from ppc.backend.tune.tune import Tuned
 
@@ -130,7 +128,8 @@ def written(tuned: Tuned, suffix: str) -> str:
     """A report as the ending of a file's name asks for it."""
     if suffix == ".json":
         return json.dumps(document(tuned), indent=1) + "\n"
-    return _template(f"tuned{suffix}.jinja").render(
+    file = Path(__file__).with_name(f"tuned{suffix}.jinja")
+    return template(file, {}, {"said": said, "WIDE": WIDE, "HIGH": HIGH})(
         tuned=tuned,
         who=WHO,
         decisions=tuned.decisions,
@@ -174,16 +173,3 @@ class Picture:
 
 
 WIDE, HIGH = 640, 300
-
-
-@lru_cache(maxsize=2)
-def _template(name: str) -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=name.startswith("tuned.html"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"said": said, "WIDE": WIDE, "HIGH": HIGH}
-    return environment.get_template(name)

@@ -1,0 +1,5 @@
+"""IR to ONNX."""
+
+from ppc.runtime.base.extras import needs
+
+needs("compile", "writing an ONNX model", "onnx")

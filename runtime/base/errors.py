@@ -3,6 +3,7 @@
 Error                   all that users meet, with those of models (`frontend/errors.py`); ``ppc.Error``
 └── RuntimeFault
     ├── BadInput        2   the user's input has the wrong name, shape, type or range
+    │   └── NotInstalled    … or what is asked for takes packages that are not there (`extras`)
     ├── PeerMismatch    4   the two sides hold different plans, versions or parameters
     │   └── PeerDeviates    … or a check of what the peer sent fails (`--check-ot`)
     ├── BadPlan         4   a plan or weights file that is damaged or not ours
@@ -14,6 +15,8 @@ Error                   all that users meet, with those of models (`frontend/err
 """
 
 from __future__ import annotations
+
+from math import inf
 
 
 class Error(Exception):
@@ -28,6 +31,10 @@ class RuntimeFault(Error):
 
 class BadInput(RuntimeFault):
     exit_status = 2
+
+
+class NotInstalled(BadInput):
+    pass
 
 
 class PeerMismatch(RuntimeFault):
@@ -51,7 +58,11 @@ class PeerLeft(NetworkFault):
 
 
 class PeerRefuses(NetworkFault):
-    pass
+    """``again``: seconds after which this side may come again, where it has been told so."""
+
+    def __init__(self, why: str, again: float = inf) -> None:
+        super().__init__(why)
+        self.again = again
 
 
 class RangeFault(RuntimeFault):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .extras import needs
 from .function import Kind, Onnx
 
 Array = NDArray[Any]
@@ -23,16 +24,20 @@ KINDS: dict[Kind, type[np.generic]] = {"float": np.float32, "int": np.int64, "bo
 """What operands are cast to."""
 
 
+def can_run(node: Onnx) -> None:
+    """NotInstalled where nothing here runs it."""
+    needs("compile", f"{node.operator!r} at the client", "onnx", "onnxruntime")
+
+
 def run_node(node: Onnx, *xs: Array) -> Array:
     """The result ``node`` asks for. Raises ValueError where it cannot be had, or has another shape."""
     kinds = {f"x{i}": KINDS[kind] for i, kind in enumerate(node.kinds) if kind is not None}
     if len(kinds) != len(xs):
         raise ValueError(f"{len(xs)} operands where {len(kinds)} are described")
     feeds = {name: x.astype(kind) for (name, kind), x in zip(kinds.items(), xs, strict=True)}
+    can_run(node)
     try:
         (found,) = _session(node).run(None, feeds)
-    except ImportError:
-        raise ValueError("it takes ONNX Runtime: pip install onnx onnxruntime") from None
     except Exception as error:  # ONNX Runtime has classes of its own, which are not ours to import
         raise ValueError(first_line(error)) from None
     if not isinstance(found, np.ndarray) or found.shape != node.shape or found.dtype.kind not in "fiub":

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import BadInput
-from ..base.function import AnyFunction, OneHot
+from ..base.function import AnyFunction, OneHot, Onnx
 from ..base.meaning import MEANING
 from ..base.namespace import NUMPY
 from ..base.one_hot import OneHotRows
@@ -76,6 +76,11 @@ def infer_local(ops: Sequence[LocalOp], inputs: Mapping[str, Shape]) -> None:
         shape = shape_of(op)
         if math.prod(shape) > MAX_LOCAL or any(d < 0 for d in shape):
             raise ValueError(f"local value {i} has shape {shape}")
+
+
+def by_onnx_runtime(ops: Sequence[LocalOp]) -> list[Onnx]:
+    """Those that take packages which no other does (`base.onnx_node`)."""
+    return [op.function for op in ops if isinstance(op, Apply) and isinstance(op.function, Onnx)]
 
 
 def run_local(ops: Sequence[LocalOp], feeds: Mapping[str, Array]) -> list[Local]:

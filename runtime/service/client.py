@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
+from ..base.onnx_node import can_run
 from ..net.address import Address, parsed
-from ..net.stream import Stream
-from ..net.tcp import connect
-from ..net.tls import ClientTls, TlsStream
-from ..party.role import CLIENT
+from ..net.tls import ClientTls
 from ..plan.file import Outputs, Plan
-from ..session.connection import Connection
+from ..plan.local import by_onnx_runtime
+from ..session.executor import Progress
 from ..session.facts import facts
 from ..session.inputs import ClientInput, naming
-from ..session.material import Store
 from .decoding import decode
+from .lines import Line, Lines
 from .options import ADDRESS, SessionOptions
 from .report import Outcome
 from .sampling import Sampler
@@ -29,15 +32,33 @@ from .shelf import Shelf
 
 PATIENCE = 30.0
 
+T = TypeVar("T")
+
 
 class Client:
     """Holds a plan; sends nothing before its inputs are checked.
 
+    Each call has a connection of its own, which goes on with what an earlier one has set up. In ``with`` (and
+    ``async with``) one is kept open from call to call until the end; calls at the same time have one each::
+
+        with Client(plan, address="host:7766") as client:
+            for feeds in samples:
+                outcome = client.run(feeds)
+
+    For ``patience`` seconds it is tried again to connect, and to be served by a server that is busy; a server
+    that has hung up between two calls is called again. Nothing else is: an inference that fails once it has
+    begun raises, and to ask for it anew is safe, since that takes fresh material (`lines`).
+
     Args:
-        patience: seconds to wait for a server that does not listen yet.
+        address: where the server is, unless a call says otherwise.
+        patience: seconds to wait for a server that does not listen yet, or is busy.
         store: as for `Server`.
         go_on: keep what a connection has set up for the next to the same server, which then pays no setup.
         tls: whom to trust; the server must then use TLS and hold a certificate for the name it is called by.
+        progress: called with (phase, steps done, steps in all) while an inference or a preparation runs; an
+            exception from it ends that.
+
+    NotInstalled for a plan whose client computes something by ONNX Runtime, where that is not there.
     """
 
     def __init__(
@@ -45,23 +66,43 @@ class Client:
         plan: Plan,
         options: SessionOptions | None = None,
         *,
+        address: Address = ADDRESS,
         patience: float = PATIENCE,
         store: str | Path | None = None,
         tls: ClientTls | None = None,
         go_on: bool = True,
+        progress: Progress | None = None,
     ) -> None:
+        for node in by_onnx_runtime(plan.local):
+            can_run(node)
+        options = options or SessionOptions()
+        if progress is not None:
+            options = replace(options, progress=lambda: nullcontext(progress))
         self.plan = plan
-        self._options = options or SessionOptions()
-        self._patience = patience
-        self._shelf = Shelf(store, plan, None, check_ot=self._options.check_ot)
-        self._context = tls.context() if tls else None
-        self._go_on = go_on
-        self._kept: dict[tuple[str, int], Connection] = {}
+        self._address = parsed(address)
+        self._shelf = Shelf(store, plan, None, check_ot=options.check_ot)
+        context = tls.context() if tls else None
+        self._lines = Lines(plan, options, patience=patience, context=context, go_on=go_on)
 
     def __repr__(self) -> str:
         return f"Client(plan {self.plan.hash[:12]})"
 
-    def run(self, feeds: Mapping[str, ArrayLike], address: Address = ADDRESS) -> Outcome:
+    def __enter__(self) -> Client:
+        self._lines.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+        self._lines.__exit__(kind, fault, trace)
+
+    async def __aenter__(self) -> Client:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, fault, trace)
+
+    def run(self, feeds: Mapping[str, ArrayLike], address: Address | None = None) -> Outcome:
         """One inference, at the shortest length that holds ``feeds``: outputs by name, and the report.
 
         Raises:
@@ -70,16 +111,12 @@ class Client:
             PeerMismatch, NetworkFault: as the handshake or the connection has it.
         """
         given = self._given(feeds)
-        with self._session(address, self._shelf.there()) as session:
-            return session.infer(given)
-
-    async def run_async(self, feeds: Mapping[str, ArrayLike], address: Address = ADDRESS) -> Outcome:
-        """The same beside an event loop, in a thread, which goes on to its end where this is cancelled."""
-        return await asyncio.to_thread(self.run, feeds, address)
+        with self._line(address) as line:
+            return line.ask(partial(Session.infer, given=given))
 
     def run_all(
-        self, samples: Iterable[Mapping[str, ArrayLike]], address: Address = ADDRESS
-    ) -> Iterator[Outcome]:
+        self, samples: Iterable[Mapping[str, ArrayLike]], address: Address | None = None
+    ) -> Generator[Outcome, None, None]:
         """Inferences over one connection, so that all but the first pay no setup; otherwise as `run`.
 
         All ``samples`` are taken, and checked, before the first is asked for: a bad one is raised here, with
@@ -91,12 +128,10 @@ class Client:
                 given.append(self._given(feeds))
         return self._asked(given, address)
 
-    def _asked(self, given: Sequence[ClientInput], address: Address) -> Iterator[Outcome]:
-        if not given:
-            return
-        with self._session(address, self._shelf.there()) as session:
+    def _asked(self, given: Sequence[ClientInput], address: Address | None) -> Generator[Outcome, None, None]:
+        with self._line(address) as line:
             for each in given:
-                yield session.infer(each)
+                yield line.ask(partial(Session.infer, given=each))
 
     def generate(
         self,
@@ -105,37 +140,63 @@ class Client:
         *,
         pick: Callable[[Outputs], int] | None = None,
         stop: Iterable[int] = (),
-        address: Address = ADDRESS,
-    ) -> Iterator[tuple[int, Outcome]]:
+        address: Address | None = None,
+    ) -> Generator[tuple[int, Outcome], None, None]:
         """Up to ``most`` tokens after the prompt ``ids``, over one connection, each with what it cost.
 
         Args:
             pick: the next token by the plan's outputs; the likeliest by default (`sampling.Sampler`).
             stop: tokens of which the first is the last.
 
-        Raises BadInput, before anything is sent, for what is no prompt of the plan; otherwise as `run`.
+        Raises BadInput, before anything is sent, for what is no prompt of the plan; otherwise as `run`. What
+        is kept from token to token ends with the connection, so that only the first is tried again.
         """
         for each in self.plan.lengths:
             _ = facts(each).digest
-        ending = ExitStack()
-        sessions: list[Session] = []
+        line = self._line(address, carries=True)
 
         def answer(length: Plan, feeds: Mapping[str, ArrayLike]) -> Outcome:
-            given = ClientInput.at(length, feeds)
-            if not sessions:
-                sessions.append(ending.enter_context(self._session(address, self._shelf.there())))
-            return sessions[0].infer(given)
+            return line.ask(partial(Session.infer, given=ClientInput.at(length, feeds)))
 
-        return _ending(decode(self.plan, ids, most, answer, pick or Sampler(), frozenset(stop)), ending)
+        return _ending(decode(self.plan, ids, most, answer, pick or Sampler(), frozenset(stop)), line)
 
-    def prepare(self, count: int, address: Address = ADDRESS, *, seq_len: int | None = None) -> Outcome:
+    def prepare(self, count: int, address: Address | None = None, *, seq_len: int | None = None) -> Outcome:
         """Setup and ``count`` offline phases, or as many as the server agrees to, for prompts that run at
         ``seq_len``, by default the greatest of the plan's lengths. BadInput where it has no such length.
         """
         plan = self.plan if seq_len is None else self.plan.at_length(seq_len)
         _ = facts(plan).digest
-        with self._session(address, self._shelf.made()) as session:
-            return session.prepare(count, plan)
+        self._shelf.made()
+        with self._line(address) as line:
+            return line.ask(partial(Session.prepare, count=count, plan=plan))
+
+    async def run_async(self, feeds: Mapping[str, ArrayLike], address: Address | None = None) -> Outcome:
+        """`run` beside an event loop, in a thread, which goes on to its end where this is cancelled."""
+        return await asyncio.to_thread(self.run, feeds, address)
+
+    async def prepare_async(
+        self, count: int, address: Address | None = None, *, seq_len: int | None = None
+    ) -> Outcome:
+        """`prepare`, in the same way."""
+        return await asyncio.to_thread(self.prepare, count, address, seq_len=seq_len)
+
+    def run_all_async(
+        self, samples: Iterable[Mapping[str, ArrayLike]], address: Address | None = None
+    ) -> AsyncIterator[Outcome]:
+        """`run_all` for ``async for``, in the same way; a bad sample is raised by its first turn."""
+        return _beside(partial(self.run_all, samples, address))
+
+    def generate_async(
+        self,
+        ids: Sequence[int],
+        most: int,
+        *,
+        pick: Callable[[Outputs], int] | None = None,
+        stop: Iterable[int] = (),
+        address: Address | None = None,
+    ) -> AsyncIterator[tuple[int, Outcome]]:
+        """`generate` for ``async for``, in the same way."""
+        return _beside(partial(self.generate, ids, most, pick=pick, stop=stop, address=address))
 
     def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """What a server hears from now on is heard without delay: all that takes time is done before."""
@@ -143,28 +204,26 @@ class Client:
         _ = facts(given.plan).digest
         return given
 
-    @contextmanager
-    def _session(self, at: Address, store: Store | None) -> Iterator[Session]:
-        """With what an earlier one has set up, where the server has kept it too and no other uses it now."""
-        address = parsed(at)
-        connection = self._connect(address)
-        kept = self._kept.pop(address, None)
-        session = Session(CLIENT, connection, self.plan, store=store, options=self._options, kept=kept)
-        try:
-            with session:
-                yield session
-        finally:
-            if (kept := session.release()) is not None and self._go_on:
-                self._kept[address] = kept
-
-    def _connect(self, address: tuple[str, int]) -> socket.socket | Stream:
-        connection = connect(address, self._patience)
-        if self._context is None:
-            return connection
-        return TlsStream(connection, self._context, address[0], self._options.timeout)
+    def _line(self, address: Address | None, *, carries: bool = False) -> Line:
+        where = self._address if address is None else parsed(address)
+        return Line(self._lines, where, self._shelf.there(), carries=carries)
 
 
-def _ending(tokens: Iterator[tuple[int, Outcome]], ending: ExitStack) -> Iterator[tuple[int, Outcome]]:
-    """The tokens; the connection ends with them, or when nobody asks for more."""
-    with ending:
+def _ending(tokens: Iterator[tuple[int, Outcome]], line: Line) -> Generator[tuple[int, Outcome], None, None]:
+    """The tokens; the line is given back with them, or when nobody asks for more."""
+    with line:
         yield from tokens
+
+
+async def _beside(make: Callable[[], Generator[T, None, None]]) -> AsyncIterator[T]:
+    """What it makes, each in a thread; the one thread, so that it is not closed while it is at work."""
+    loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "ppc-client")
+    try:
+        every = await loop.run_in_executor(thread, make)
+        try:
+            while (found := await loop.run_in_executor(thread, next, every, None)) is not None:
+                yield found
+        finally:
+            thread.submit(every.close)
+    finally:
+        thread.shutdown(wait=False)

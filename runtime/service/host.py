@@ -215,7 +215,7 @@ class Host:
             log.info("%s connected, for plan %s", guest.client, offer.plan.hash[:12])
         memory = offer.memory(request, self._options.memory)
         try:
-            with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.client_there):
+            with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.connected):
                 self._duties.admit(guest, Purpose(asked))
                 return self._work_on(guest, session, offer, Purpose(asked), request)
         except TurnedAway as fault:

@@ -35,9 +35,11 @@ def heed(notice: Notice) -> None:
         case Notice(Told.PLACE, place):
             log.info("the server is busy; we are number %d of those that wait", place)
         case Notice(Told.BUSY, seconds):
-            raise PeerRefuses(f"the server is busy and takes no more clients; come again in {seconds} s")
+            raise PeerRefuses(
+                f"the server is busy and takes no more clients; come again in {seconds} s", seconds
+            )
         case Notice(Told.STOPPING, seconds):
-            raise PeerRefuses(f"the server stops and takes no more work; come again in {seconds} s")
+            raise PeerRefuses(f"the server stops and takes no more work; come again in {seconds} s", seconds)
         case Notice(Told.UNKNOWN):
             raise PeerRefuses("the server does not have this client on its list; ask who runs it")
         case Notice(Told.QUOTA, seconds):
@@ -174,21 +176,31 @@ class Session:
 
         A client that begins has `OPENING_SECONDS` to say it; later it may stay for ``idle`` seconds.
         """
-        heard, options = self._channel.received, self._options
+        heard, options = self.heard, self._options
         self._channel.within(options.idle if self._programs else min(options.timeout, OPENING_SECONDS))
         try:
             request = hear(self._channel)
         except PeerLeft:
-            if self._programs and self._channel.received == heard:
+            if self._programs and self.heard == heard:
                 return None
             raise
         self._channel.within(None)
         return request
 
     @property
-    def client_there(self) -> bool:
-        """At the server, while its client waits: False once it has hung up."""
+    def connected(self) -> bool:
+        """False once the peer has hung up."""
         return self._channel.connected
+
+    @property
+    def sound(self) -> bool:
+        """Whether it can be asked for more, as far as this side knows."""
+        return self.connected and not self._faulty
+
+    @property
+    def heard(self) -> int:
+        """Messages that the peer has begun to say."""
+        return self._channel.received
 
     def tell(self, notice: Notice) -> None:
         """At the server: something to a client that waits."""

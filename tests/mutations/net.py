@@ -107,10 +107,10 @@ MUTATIONS = (
         "what does not fit is refused before the server is called",
         "runtime/service/client.py",
         "        given = self._given(feeds)\n"
-        "        with self._session(address, self._shelf.there()) as session:\n"
-        "            return session.infer(given)\n",
-        "        with self._session(address, self._shelf.there()) as session:\n"
-        "            return session.infer(self._given(feeds))\n",
+        "        with self._line(address) as line:\n"
+        "            return line.ask(partial(Session.infer, given=given))\n",
+        "        with self._line(address) as line:\n"
+        "            return line.ask(lambda session: session.infer(self._given(feeds)))\n",
         (f"{REFUSED}::test_a_bad_input_is_refused_before_anyone_is_called",),
     ),
     Mutation(

@@ -81,4 +81,7 @@ def test_without_onnx_the_remedy_is_named() -> None:
         "run_local([Input('x'), Apply(op, (0,))], {'x': np.ones((1, 3))})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install onnx onnxruntime" in done.stderr.splitlines()[-1]
+    assert (
+        "'Abs' at the client needs onnx, onnxruntime (not installed here): pip install 'ppc[compile]'"
+        in done.stderr.splitlines()[-1]
+    )

@@ -107,11 +107,11 @@ def test_a_link_that_drops_in_the_middle_takes_what_was_set_up_with_it(limit, ou
         client.run(tiny_feeds(), address)
         cut = Relay(f"{address[0]}:{address[1]}", limit)
         host, _, port = cut.address.rpartition(":")
-        client._kept[host, int(port)] = client._kept.pop(address)
+        client._lines.kept[host, int(port)] = client._lines.kept.pop(address)
         threading.Thread(target=lambda: cut.reached.wait(20) and cut.close(), daemon=True).start()
         with pytest.raises(NetworkFault):
             client.run(tiny_feeds(), (host, int(port)))
-        assert client._kept == {}
+        assert client._lines.kept == {}
         again = client.run(tiny_feeds(), address)
     assert paid_setup(again)
     assert right(again)
@@ -141,7 +141,7 @@ def test_one_side_that_has_ended_more_does_not_go_on(outcomes):
     client = Client(tiny_plan(), PATIENT)
     with served() as address:
         client.run(tiny_feeds(), address)
-        kept = client._kept[address]
+        kept = client._lines.kept[address]
         kept.ticket = kept.ticket._replace(ended=2)
         again = client.run(tiny_feeds(), address)
     assert paid_setup(again)

@@ -236,7 +236,7 @@ def test_what_takes_a_client_time_is_done_before_it_calls(monkeypatch):
         raise NetworkFault("nobody there")
 
     monkeypatch.setattr(facts_module, "_kept", {})
-    monkeypatch.setattr("ppc.runtime.service.client.connect", call)
+    monkeypatch.setattr("ppc.runtime.service.lines.connect", call)
     for ask in (Client(floats()).run, lambda given: next(iter(Client(floats()).run_all([given])))):
         with pytest.raises(NetworkFault):
             ask(feeds())

@@ -57,7 +57,8 @@ def right(outcome: Outcome, i: int, plan: Plan | None = None) -> bool:
 
 
 def ask(address: tuple[str, int], i: int = 0, **more: Path) -> Outcome:
-    return Client(tiny_plan(), PATIENT, **more).run(feeds(i), address)
+    """Once: who is refused does not come again by itself."""
+    return Client(tiny_plan(), PATIENT, patience=0, **more).run(feeds(i), address)
 
 
 def together(count: int, what: Callable[[int], object]) -> list[object]:
