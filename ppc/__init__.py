@@ -37,6 +37,7 @@ from ppc.runtime.service.decoding import decode, longest
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.sampling import Sampler
 from ppc.runtime.service.server import Server
+from ppc.runtime.service.tokenizer import Tokenizer
 from ppc.runtime.service.tokens import tokenize, tokenize_all
 from ppc.runtime.session.cache import Cache
 from ppc.runtime.session.simulate import Simulated, Simulator, headroom
@@ -326,6 +327,7 @@ __all__ = [
     "Server",
     "SessionOptions",
     "Simulator",
+    "Tokenizer",
     "Weights",
     "check",
     "compile",

@@ -36,7 +36,7 @@ from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.service.options import TIMEOUT
 from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.sampling import Sampler
-from ppc.runtime.service.tokens import Words
+from ppc.runtime.service.tokenizer import Tokenizer
 from ppc.runtime.session.connection import Program, predict_cost
 
 Generate = Annotated[
@@ -88,8 +88,23 @@ def show_prices(plan: ppc.Plan) -> None:
 
 def generate(
     plan: PlanFile,
-    text: Annotated[str, typer.Option("--text", help="The prompt; - reads stdin.")],
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="tokenizer.json")],
+    tokenizer: Annotated[
+        Path, typer.Option("--tokenizer", help="tokenizer.json, or the folder with the model's files.")
+    ],
+    text: Annotated[str | None, typer.Option("--text", help="The prompt; - reads stdin.")] = None,
+    chat: Annotated[
+        str | None,
+        typer.Option(
+            "--chat", help="Or what the user says, as the model's chat template writes it; - reads stdin."
+        ),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="With --chat: what the assistant is told beforehand.")
+    ] = None,
+    chat_template: Annotated[
+        Path | None,
+        typer.Option("--chat-template", help="A template (Jinja); default: the one beside the tokenizer."),
+    ] = None,
     side: Annotated[str, typer.Option("--role", help="client; the server's side is `ppc run`")] = "client",
     connect: Connect = ADDRESS,
     max_tokens: Annotated[
@@ -132,8 +147,8 @@ def generate(
     if side != "client":
         raise BadInput(f"--role {side!r}: the server's side of generating is `ppc run PLAN --role server`")
     loaded = ppc.load_plan(plan)
-    words = Words(tokenizer)
-    ids = words.ids(inputs.read_text(text))
+    words = Tokenizer(tokenizer, chat_template=chat_template)
+    ids = _prompt(words, text, chat, system, chat_template)
     most = max_tokens or ppc.longest(loaded, len(ids))
     pick = Sampler(temperature, top_k, top_p, seed)
     ends = words.stops(stop)
@@ -162,13 +177,31 @@ def generate(
     _summarise(rows)
 
 
+def _prompt(
+    words: Tokenizer, text: str | None, chat: str | None, system: str | None, template: Path | None
+) -> list[int]:
+    """The prompt's tokens, of the one of the two options that is given."""
+    if (text is None) == (chat is None):
+        raise BadInput("give either --text TEXT, which is continued, or --chat TEXT, which is answered")
+    if text is not None:
+        if system is not None or template is not None:
+            raise BadInput("--system and --chat-template go with --chat, not with --text")
+        return words.encode(inputs.read_text(text))
+    assert chat is not None
+    said = inputs.read_text(chat)
+    if not said.strip():
+        raise BadInput("the user says nothing in --chat")
+    told = [] if system is None else [{"role": "system", "content": system}]
+    return words.chat([*told, {"role": "user", "content": said}])
+
+
 def _print(piece: str) -> None:
     print(piece, end="", flush=True)
 
 
 def _streamed(
     tokens: Iterator[tuple[int, Any]],
-    words: Words,
+    words: Tokenizer,
     ends: frozenset[int],
     tell: Callable[[str], None] | None,
     cost: Callable[[str], None] | None,
@@ -187,7 +220,7 @@ def _streamed(
             cost(f"token {len(rows)}: {seconds:.2f} s, {mega(_bytes(row))}")
         if token not in ends:
             ids.append(token)
-            whole = words.text(ids)
+            whole = words.decode(ids)
             if tell:
                 tell(whole[len(said) :])
             said = whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -111,6 +112,48 @@ def test_a_stop_token_ends_it_unsaid(decoder, folder):
     said = decoder.greedy(PROMPT, MOST)
     done = called(*asked(folder, "--simulate", "--stop", f"w{said[3]}"))
     assert done.out == spelt(said[: said.index(said[3])]) + "\n"
+
+
+BRIEF = "{{ messages | map(attribute='content') | join(' ') }}"
+"""A template for which the tokenizer has words."""
+
+
+def chatting(folder, *more):
+    return ("generate", folder / "plan.bin", "--tokenizer", folder, "--simulate", *more)
+
+
+def test_a_chat_is_answered_as_its_template_writes_it(decoder, folder):
+    (folder / "brief.jinja").write_text(BRIEF)
+    first, *rest = TEXT.split()
+    told = ("--system", first, "--chat", " ".join(rest), "--chat-template", folder / "brief.jinja")
+    done = called(*chatting(folder, *told, "--json"))
+    assert done.status == 0, done.err
+    assert done.json["text"] == spelt(decoder.greedy(PROMPT, MOST))
+
+
+def test_it_ends_where_the_models_files_say(decoder, folder, tmp_path):
+    said = decoder.greedy(PROMPT, MOST)
+    tokenizer(tmp_path / "tokenizer.json")
+    (tmp_path / "chat_template.jinja").write_text(BRIEF)
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [95, said[2]]}))
+    done = called("generate", folder / "plan.bin", "--tokenizer", tmp_path, "--simulate", "--chat", TEXT)
+    assert done.out == spelt(said[: said.index(said[2])]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ((), "give either --text TEXT"),
+        (("--text", "w1", "--chat", "w2"), "give either --text TEXT"),
+        (("--text", "w1", "--system", "w2"), "--system and --chat-template go with --chat"),
+        (("--text", "w1", "--chat-template", "x"), "--system and --chat-template go with --chat"),
+        (("--chat", " "), "the user says nothing"),
+        (("--chat", "w1"), "has no chat template"),
+        (("--chat", "w1", "--chat-template", "nowhere"), "nowhere: cannot be read"),
+    ],
+)
+def test_what_is_no_chat_is_one_line(folder, more, why):
+    called(*chatting(folder, *more)).failed(2, why)
 
 
 def test_draws_by_a_seed(folder):
