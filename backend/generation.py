@@ -21,7 +21,7 @@ from ppc.frontend.ir.graph import Graph, Input, IRError
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.read.load import Told, load_told
 from ppc.frontend.read.model import read_model
-from ppc.frontend.read.past import Carried, carried, carrying, known
+from ppc.frontend.read.past import Carried, carried, carrying, known, short_axes
 from ppc.frontend.read.run import Runner
 from ppc.passes.calibrate import BLIND_MARGIN
 from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings
@@ -93,7 +93,9 @@ def compile_generation(
             for i, trace in enumerate(traces)
             for count in _filled(i, new, past)
         ]
-        options = Options(seq_len=new, dims=reader.sizes(past), byte_price=byte_price, places=reader.places)
+        options = Options(
+            seq_len=new, dims=reader.sizes(new, past), byte_price=byte_price, places=reader.places
+        )
         chosen_alone = argmaxes(told.graph, {reader.output: reveal})
         rows = {each.input: each.axis for each in reader.caches}
         found.add(told, options, samples, reader.again(new, past), argmaxes=chosen_alone, carried=rows)
@@ -172,6 +174,8 @@ class _Decoder:
         self.output = output or others[0]
         self._outputs = (self.output, *(each.output for each in self.caches))
         self.places: Literal["tokens", "rows"] = "tokens"
+        masks = [each.name for each in proto.graph.input if meaning(each.name) == "mask"]
+        self._masks = short_axes(proto, self.caches, masks)
 
     def count_rows(self, trace: Trace, new: int) -> None:
         """Whether places may count rows: all of a prompt's moved by some, it says the same."""
@@ -188,19 +192,21 @@ class _Decoder:
             log.info("places count rows: the model knows distances alone, and a prompt's places are public")
             self.places = "rows"
 
-    def sizes(self, past: int) -> dict[str, int]:
-        """Sizes of axes by name, with so many rows in the caches."""
-        found = self._dims | ({each.axis_name: past for each in self.caches} if past else {})
-        return dict(sorted(found.items()))
+    def sizes(self, new: int, past: int) -> dict[str, int]:
+        """Sizes of axes by name, with so many rows in the caches and so many tokens that are added."""
+        rows = {each.axis_name: past for each in self.caches} | dict.fromkeys(self._masks, past + new)
+        return dict(sorted((self._dims | (rows if past else {})).items()))
 
     def again(self, new: int, past: int) -> Callable[[], Any]:
-        return partial(check_model, self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+        return partial(
+            check_model, self._model, seq_len=new, dims=self.sizes(new, past), outputs=self._outputs
+        )
 
     def told(self, new: int, past: int) -> Told:
         """The graph of ``new`` tokens over ``past`` rows."""
         log.info("reading %s for %d tokens after %d", self._model, new, past)
         with refusing(self.again(new, past)):
-            told = load_told(self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+            told = load_told(self._model, seq_len=new, dims=self.sizes(new, past), outputs=self._outputs)
             graph = carrying(told.graph, self.caches, new)
             if self.places == "rows" and not past:
                 graph = known(graph, {each: np.arange(new) for each in graph.inputs if _counts(each)})

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from decoder import MOST, PROMPT, PROMPTS
+from merged import merged, without_past
 
 import ppc
 from models.llama import small
@@ -122,6 +123,17 @@ def without_caches(model):
 def test_a_model_without_a_cache_is_refused(tmp_path):
     with pytest.raises(UsageError, match="takes no cache"):
         ppc.compile_generation(changed(tmp_path / "m.onnx", without_caches), prompts=[4], most=4)
+
+
+@pytest.mark.parametrize("mask", ["sequence_length", "attention_mask_sequence_length"])
+def test_a_merged_decoder_says_what_its_parts_say(decoder, mask, tmp_path):
+    onnx.save(merged(without_past(small()), small(), mask), tmp_path / "m.onnx")
+    made = ppc.compile_generation(tmp_path / "m.onnx", prompts=PROMPTS[1:], most=4)
+    told = [token for token, _ in ppc.simulate_generation(made.plan, made.weights, PROMPT, 4)]
+    assert told == decoder.greedy(PROMPT, 4)
+    assert {spec.name for spec in made.plan.inputs} == {spec.name for spec in decoder.compiled.plan.inputs}
+    sizes = [sum(each.nbytes for each in of.weights.values()) for of in (made, decoder.compiled)]
+    assert sizes[0] <= sizes[1]
 
 
 def another_output(model):
