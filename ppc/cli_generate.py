@@ -73,17 +73,22 @@ def for_generation(
     return {**rest, "prompts": lengths, "most": most, "output": next(iter(chosen), None), "reveal": told}
 
 
+def purpose(length: ppc.Plan) -> str:
+    """What a program of a plan that generates is for."""
+    states = length.states
+    return f"a token after up to {states.held}" if states.held else f"a prompt of up to {states.added}"
+
+
 def show_prices(plan: ppc.Plan) -> None:
     """What a prompt of each length costs, and a token after so many rows."""
     for each in plan.lengths:
-        states, cost = each.states, predict_cost(each, Program(further=bool(each.states.held)))
-        what = f"a token after up to {states.held}" if states.held else f"a prompt of up to {states.added}"
+        cost = predict_cost(each, Program(further=bool(each.states.held)))
         sizes = [cost.total(phase) for phase in ("offline", "online")]
         said = ", ".join(
             f"{phase} {mega(size.server + size.client)} in {size.flights} flights"
             for phase, size in zip(("offline", "online"), sizes, strict=True)
         )
-        print(f"{what}: {said}")
+        print(f"{purpose(each)}: {said}")
 
 
 def generate(

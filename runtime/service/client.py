@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..session.connection import Connection
 from ..session.facts import facts
 from ..session.inputs import ClientInput, naming
 from ..session.material import Store
-from .decoding import decode
+from .decoding import decode, programs
 from .options import ADDRESS, SessionOptions
 from .report import Outcome
 from .sampling import Sampler
@@ -136,6 +137,17 @@ class Client:
         _ = facts(plan).digest
         with self._session(address, self._shelf.made()) as session:
             return session.prepare(count, plan)
+
+    def prepare_tokens(self, most: int, address: Address = ADDRESS, *, prompt: int) -> list[Outcome]:
+        """What needs no text of a prompt of so many tokens and of ``most`` that follow it: an outcome for
+        each of the plan's programs among them. Raises BadInput where it does not hold these.
+        """
+        counts = Counter(each.hash for each in programs(self.plan, prompt, most))
+        lengths = [each for each in self.plan.lengths if each.hash in counts]
+        for each in lengths:
+            _ = facts(each).digest
+        with self._session(address, self._shelf.made()) as session:
+            return [session.prepare(counts[each.hash], each) for each in lengths]
 
     def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """What a server hears from now on is heard without delay: all that takes time is done before."""
