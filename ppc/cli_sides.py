@@ -183,10 +183,6 @@ def prepare(
     address = parsed(listen if role is SERVER else connect)
     know_this_machine()
     if tokens is not None:
-        if count is not None or seq_len is not None:
-            raise BadInput(
-                "--tokens says how many programs of which lengths; --count and --seq-len do without"
-            )
         longest = max((each.states.added for each in end.plan.lengths), default=0)
         outcomes = (
             end.prepare_tokens(tokens, address)

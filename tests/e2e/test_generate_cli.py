@@ -123,7 +123,9 @@ def test_a_prompt_and_its_tokens_are_prepared_together(decoder, folder, tmp_path
     [
         (("--tokens", 9), "9 tokens after a prompt of 8 are more than the 8"),
         (("--tokens", 2, "--prompt-len", 9), "the prompt has 9 tokens, the plan holds 8"),
-        (("--tokens", 2, "--count", 2), "--count and --seq-len do without"),
+        (("--tokens", 2, "--count", 2), "what --count says of one; give one of them"),
+        (("--tokens", 2, "--seq-len", 8), "--seq-len is one; give one of them"),
+        (("--prompt-len", 8), "--prompt-len goes with --tokens"),
     ],
 )
 def test_what_cannot_be_prepared_is_one_line(folder, more, why):
@@ -179,9 +181,9 @@ def test_it_ends_where_the_models_files_say(decoder, folder, tmp_path):
     ("more", "why"),
     [
         ((), "give either --text TEXT"),
-        (("--text", "w1", "--chat", "w2"), "give either --text TEXT"),
-        (("--text", "w1", "--system", "w2"), "--system and --chat-template go with --chat"),
-        (("--text", "w1", "--chat-template", "x"), "--system and --chat-template go with --chat"),
+        (("--text", "w1", "--chat", "w2"), "--chat is answered; give one of them"),
+        (("--text", "w1", "--system", "w2"), "--system goes with --chat"),
+        (("--text", "w1", "--chat-template", "x"), "--chat-template goes with --chat"),
         (("--chat", " "), "the user says nothing"),
         (("--chat", "w1"), "has no chat template"),
         (("--chat", "w1", "--chat-template", "nowhere"), "nowhere: cannot be read"),
