@@ -137,7 +137,7 @@ def compile_generation(
     guard: Literal["one", "locate", "off"] = "one",
     anonymous: bool = False,
 ) -> Compiled:
-    """Compile a decoder with past (`past_key_values…` in, `present…` out) to generate, token after token.
+    """Compile a decoder, with past (`past_key_values…` in, `present…` out) or of whole texts, to generate.
 
     Args:
         prompts: lengths of prompts, of which a client takes the shortest that holds its own.

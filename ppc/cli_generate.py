@@ -40,7 +40,7 @@ from ppc.runtime.service.tokenizer import Tokenizer
 from ppc.runtime.session.connection import Program, predict_cost
 
 Generate = Annotated[
-    bool, typer.Option("--generate", help="A decoder with past: token after token, with --max-tokens.")
+    bool, typer.Option("--generate", help="A decoder: token after token, with --max-tokens.")
 ]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", min=1, help="Tokens that can follow a prompt, with --generate.")
@@ -153,7 +153,7 @@ def generate(
         raise BadInput(f"--role {side!r}: the server's side of generating is `ppc run PLAN --role server`")
     loaded = ppc.load_plan(plan)
     words = Tokenizer(tokenizer, chat_template=chat_template)
-    ids = _prompt(words, text, chat, system, chat_template)
+    ids = _prompt(words, text, chat, system)
     most = max_tokens or ppc.longest(loaded, len(ids))
     pick = Sampler(temperature, top_k, top_p, seed)
     ends = words.stops(stop)
@@ -182,17 +182,12 @@ def generate(
     _summarise(rows)
 
 
-def _prompt(
-    words: Tokenizer, text: str | None, chat: str | None, system: str | None, template: Path | None
-) -> list[int]:
-    """The prompt's tokens, of the one of the two options that is given."""
-    if (text is None) == (chat is None):
-        raise BadInput("give either --text TEXT, which is continued, or --chat TEXT, which is answered")
+def _prompt(words: Tokenizer, text: str | None, chat: str | None, system: str | None) -> list[int]:
+    """The prompt's tokens, of the one of the two that is given."""
     if text is not None:
-        if system is not None or template is not None:
-            raise BadInput("--system and --chat-template go with --chat, not with --text")
         return words.encode(inputs.read_text(text))
-    assert chat is not None
+    if chat is None:
+        raise BadInput("give either --text TEXT, which is continued, or --chat TEXT, which is answered")
     said = inputs.read_text(chat)
     if not said.strip():
         raise BadInput("the user says nothing in --chat")

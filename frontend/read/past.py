@@ -40,7 +40,7 @@ def carried(model: onnx.ModelProto) -> tuple[Carried, ...]:
     outputs = [each.name for each in model.graph.output]
     found = []
     for name, (axis, axis_name) in cache_axes(model).items():
-        wanted = [re.sub(r"^past(_key_values)?", word, name) for word in _PRESENT]
+        wanted = [re.sub(r"^past(_key_values)?", word, name) for word in PRESENT]
         output = next((each for each in wanted if each in outputs), None)
         if output is None:
             raise UsageError(
@@ -68,7 +68,7 @@ def short_axes(model: onnx.ModelProto, pairs: Sequence[Carried], masks: Sequence
     ]
 
 
-_PRESENT = ("present", "present_key_values", "present_key")
+PRESENT = ("present", "present_key_values", "present_key")
 
 
 def carrying(graph: Graph, pairs: Sequence[Carried], new: int) -> Graph:
