@@ -104,7 +104,7 @@ def generate(
         ),
     ] = None,
     system: Annotated[
-        str | None, typer.Option("--system", help="With --chat: what the assistant is told beforehand.")
+        str | None, typer.Option("--system", help="What the assistant is told beforehand.")
     ] = None,
     chat_template: Annotated[
         Path | None,

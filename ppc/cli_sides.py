@@ -153,7 +153,7 @@ def prepare(
         typer.Option(
             "--prompt-len",
             min=1,
-            help="client, with --tokens: tokens in the prompt; default: all it may have",
+            help="client: tokens in the prompt; default: all that it may have",
         ),
     ] = None,
     seq_len: Annotated[
