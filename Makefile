@@ -2,6 +2,7 @@
 # make quick    those of half a minute  make sanitize  the kernels under ASan, UBSan
 # make native   changed kernels         make wheel     sdist and wheel
 # make demo     the demonstration       make wheels    one for each Python, to run elsewhere too
+# make chat     a language model; make chat TEXT="…"
 # make clean    remove all that was made
 # make rates    the reference machine measured anew: runtime/cost/reference_rates.json
 #
@@ -16,6 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 INSTALL := $(PIP) --no-build-isolation --editable '.[test]'
 READY := $(VENV)/ready
+CHAT := $(VENV)/chat
 NATIVE = build/editable-$(shell $(BIN)/python -c 'import sys; print(sys.implementation.cache_tag)')
 TYPES := build/typecheck
 MYPY := ../../$(BIN)/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache
@@ -24,7 +26,7 @@ SANITIZE_TESTS := $(addprefix tests/runtime/,ot he protocols session/test_flatte
 
 unexport PYTHONPATH
 .DEFAULT_GOAL := ready
-.PHONY: ready native test quick sanitize demo lint types wheel wheels bench bench-peers rates clean
+.PHONY: ready native test quick sanitize demo chat lint types wheel wheels bench bench-peers rates clean
 
 ready: native
 
@@ -65,6 +67,14 @@ sanitize: $(READY)
 
 demo: native
 	@$(BIN)/python models/demo.py
+
+# TEXT comes by the environment, so that it may hold any sign.
+chat: native $(CHAT)
+	@$(BIN)/python models/chat.py $${TEXT:+"$$TEXT"}
+
+$(CHAT): $(READY) models/requirements-chat.txt
+	@$(PIP) --no-deps --requirement models/requirements-chat.txt
+	@touch $@
 
 lint: $(READY) types
 	$(BIN)/ruff check .
@@ -109,4 +119,4 @@ rates: native
 	$(BIN)/python benchmarks/reference_rates.py
 
 clean:
-	rm -rf .venv .venv-3.* build dist demo-out runtime/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-3.* build dist demo-out chat-out runtime/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

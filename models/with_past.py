@@ -1,6 +1,8 @@
 """The decoders of `architectures.py` with past: caches in, caches and new rows out, as optimum names them.
 
-python models/with_past.py llama decoder.onnx
+    python models/with_past.py llama decoder.onnx [--without]
+
+And without: ids, mask and positions of a whole text in, its logits out.
 """
 
 from __future__ import annotations
@@ -43,28 +45,42 @@ class WithPast(nn.Module):  # type: ignore[misc]
         return (found.logits, *(each for layer in layers for each in (layer.keys, layer.values)))
 
 
-def export(name: str, path: Path, *, opset: int = 17, seed: int = 0) -> Path:
-    """Write the decoder ``name`` with past as ONNX, batch, tokens and rows open."""
+class Whole(nn.Module):  # type: ignore[misc]
+    """The logits of a whole text."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        found = self.model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False)
+        logits: torch.Tensor = found.logits
+        return logits
+
+
+def export(name: str, path: Path, *, cached: bool = True, opset: int = 17, seed: int = 0) -> Path:
+    """Write the decoder ``name``, with past if ``cached``, as ONNX, batch, tokens and rows open."""
     torch.manual_seed(seed)
     model = ALL[name].build("eager").eval()
     widen(model, seed)
     heads = getattr(model.config, "num_key_value_heads", HEADS)
-    caches = [f"{i}.{kind}" for i in range(LAYERS) for kind in ("key", "value")]
+    caches = [f"{i}.{kind}" for i in range(LAYERS) for kind in ("key", "value")] if cached else []
+    rows = PAST if cached else 0
     tokens = ("input_ids", "attention_mask", "position_ids")
     past = [f"past_key_values.{each}" for each in caches]
     args = (
         torch.ones(1, NEW, dtype=torch.int64),
-        torch.ones(1, PAST + NEW, dtype=torch.int64),
-        torch.arange(PAST, PAST + NEW)[None],
+        torch.ones(1, rows + NEW, dtype=torch.int64),
+        torch.arange(rows, rows + NEW)[None],
         *(torch.randn(1, heads, PAST, WIDTH // HEADS) for _ in caches),
     )
     counted = {"input_ids": "sequence_length", "position_ids": "sequence_length"}
-    counted["attention_mask"] = "past_sequence_length + sequence_length"
+    counted["attention_mask"] = f"{'past_sequence_length + ' if cached else ''}sequence_length"
     sizes = {each: {0: "batch_size", 1: axis} for each, axis in counted.items()}
     sizes |= {each: {0: "batch_size", 2: "past_sequence_length"} for each in past}
     with quiet(), torch.no_grad():
         torch.onnx.export(
-            WithPast(model).eval(),
+            (WithPast if cached else Whole)(model).eval(),
             args,
             str(path),
             input_names=[*tokens, *past],
@@ -82,5 +98,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("name", choices=DECODERS)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--without", action="store_true", help="for whole texts, without caches")
     given = parser.parse_args()
-    export(given.name, given.output)
+    export(given.name, given.output, cached=not given.without)

@@ -151,7 +151,7 @@ def _longest(table: Op, count: int = 8) -> Array:
     if held is None:
         return np.arange(min(count, _rows(table)))
     rows = held.reshape(len(held), -1)
-    norms = np.einsum("ij,ij->i", rows, rows, dtype=np.float64, casting="same_kind")
+    norms = np.asarray(np.einsum("ij,ij->i", *2 * [rows], dtype=np.float64, casting="same_kind"))
     return np.argsort(-norms, kind="stable")[:count]
 
 

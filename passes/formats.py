@@ -282,7 +282,10 @@ class Formats:
         """The ring and scale of the quadratics."""
         scale = 2 * self.spline_entry(op) + self.splines[op].bits
         lo, hi = self.splines[op].values(self.argument(op))
-        bits = max(2, integer_bits(max(abs(lo), abs(hi))) + scale + 2)
+        most = max(abs(lo), abs(hi))
+        # where no bit is dropped when they are made wider, a power of two must stay below the spare bit
+        whole = math.frexp(most)[1] if self.home[op] == scale else integer_bits(most)
+        bits = max(2, whole + scale + 2)
         if bits > MAX_BITS:
             raise _too_wide(op, bits, self.argument(op))
         return Fixed(bits, scale)

@@ -37,6 +37,7 @@ from ppc.runtime.service.decoding import decode, longest
 from ppc.runtime.service.options import SessionOptions
 from ppc.runtime.service.sampling import Sampler
 from ppc.runtime.service.server import Server
+from ppc.runtime.service.tokenizer import Tokenizer
 from ppc.runtime.service.tokens import tokenize, tokenize_all
 from ppc.runtime.session.cache import Cache
 from ppc.runtime.session.simulate import Simulated, Simulator, headroom
@@ -136,7 +137,7 @@ def compile_generation(
     guard: Literal["one", "locate", "off"] = "one",
     anonymous: bool = False,
 ) -> Compiled:
-    """Compile a decoder with past (`past_key_values…` in, `present…` out) to generate, token after token.
+    """Compile a decoder, with past (`past_key_values…` in, `present…` out) or of whole texts, to generate.
 
     Args:
         prompts: lengths of prompts, of which a client takes the shortest that holds its own.
@@ -326,6 +327,7 @@ __all__ = [
     "Server",
     "SessionOptions",
     "Simulator",
+    "Tokenizer",
     "Weights",
     "check",
     "compile",

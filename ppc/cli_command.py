@@ -14,7 +14,7 @@ OF_ROLE = {
     "server": ("--listen", "--weights", "--once"),
     "client": (
         "--connect", "--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--labels", "--out",
-        "--tls-ca", "--seq-len",
+        "--tls-ca", "--seq-len", "--prompt-len",
     ),
 }  # fmt: skip
 """Where a command has a role, what one side alone takes."""
@@ -22,6 +22,9 @@ OF_ROLE = {
 NOT_BOTH = (
     ("--fresh", "--store", "--fresh leaves prepared material alone, --store says where it is"),
     ("--guard", "--no-guard", "--no-guard leaves out what --guard asks for"),
+    ("--tokens", "--count", "--tokens says of several lengths what --count says of one"),
+    ("--tokens", "--seq-len", "--tokens takes the lengths that a text takes, --seq-len is one"),
+    ("--text", "--chat", "--text is continued, --chat is answered"),
     ("--steps", "--epochs", "--epochs says in rounds over the data what --steps says in steps"),
 )
 
@@ -39,7 +42,9 @@ NEEDS = {
         ),
         "--out",
     ),
+    "generate": dict.fromkeys(("--system", "--chat-template"), "--chat"),
     "inspect": {"--simulation": "--html"},
+    "prepare": {"--prompt-len": "--tokens"},
     "run": {"--text-pair": "--text"},
     "simulate": {"--text-pair": "--text"},
 }

@@ -36,11 +36,11 @@ from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.service.options import TIMEOUT
 from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.sampling import Sampler
-from ppc.runtime.service.tokens import Words
+from ppc.runtime.service.tokenizer import Tokenizer
 from ppc.runtime.session.connection import Program, predict_cost
 
 Generate = Annotated[
-    bool, typer.Option("--generate", help="A decoder with past: token after token, with --max-tokens.")
+    bool, typer.Option("--generate", help="A decoder: token after token, with --max-tokens.")
 ]
 MaxTokens = Annotated[
     int | None, typer.Option("--max-tokens", min=1, help="Tokens that can follow a prompt, with --generate.")
@@ -73,23 +73,43 @@ def for_generation(
     return {**rest, "prompts": lengths, "most": most, "output": next(iter(chosen), None), "reveal": told}
 
 
+def purpose(length: ppc.Plan) -> str:
+    """What a program of a plan that generates is for."""
+    states = length.states
+    return f"a token after up to {states.held}" if states.held else f"a prompt of up to {states.added}"
+
+
 def show_prices(plan: ppc.Plan) -> None:
     """What a prompt of each length costs, and a token after so many rows."""
     for each in plan.lengths:
-        states, cost = each.states, predict_cost(each, Program(further=bool(each.states.held)))
-        what = f"a token after up to {states.held}" if states.held else f"a prompt of up to {states.added}"
+        cost = predict_cost(each, Program(further=bool(each.states.held)))
         sizes = [cost.total(phase) for phase in ("offline", "online")]
         said = ", ".join(
             f"{phase} {mega(size.server + size.client)} in {size.flights} flights"
             for phase, size in zip(("offline", "online"), sizes, strict=True)
         )
-        print(f"{what}: {said}")
+        print(f"{purpose(each)}: {said}")
 
 
 def generate(
     plan: PlanFile,
-    text: Annotated[str, typer.Option("--text", help="The prompt; - reads stdin.")],
-    tokenizer: Annotated[Path, typer.Option("--tokenizer", help="tokenizer.json")],
+    tokenizer: Annotated[
+        Path, typer.Option("--tokenizer", help="tokenizer.json, or the folder with the model's files.")
+    ],
+    text: Annotated[str | None, typer.Option("--text", help="The prompt; - reads stdin.")] = None,
+    chat: Annotated[
+        str | None,
+        typer.Option(
+            "--chat", help="Or what the user says, as the model's chat template writes it; - reads stdin."
+        ),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="What the assistant is told beforehand.")
+    ] = None,
+    chat_template: Annotated[
+        Path | None,
+        typer.Option("--chat-template", help="A template (Jinja); default: the one beside the tokenizer."),
+    ] = None,
     side: Annotated[str, typer.Option("--role", help="client; the server's side is `ppc run`")] = "client",
     connect: Connect = ADDRESS,
     max_tokens: Annotated[
@@ -132,8 +152,8 @@ def generate(
     if side != "client":
         raise BadInput(f"--role {side!r}: the server's side of generating is `ppc run PLAN --role server`")
     loaded = ppc.load_plan(plan)
-    words = Words(tokenizer)
-    ids = words.ids(inputs.read_text(text))
+    words = Tokenizer(tokenizer, chat_template=chat_template)
+    ids = _prompt(words, text, chat, system)
     most = max_tokens or ppc.longest(loaded, len(ids))
     pick = Sampler(temperature, top_k, top_p, seed)
     ends = words.stops(stop)
@@ -162,13 +182,26 @@ def generate(
     _summarise(rows)
 
 
+def _prompt(words: Tokenizer, text: str | None, chat: str | None, system: str | None) -> list[int]:
+    """The prompt's tokens, of the one of the two that is given."""
+    if text is not None:
+        return words.encode(inputs.read_text(text))
+    if chat is None:
+        raise BadInput("give either --text TEXT, which is continued, or --chat TEXT, which is answered")
+    said = inputs.read_text(chat)
+    if not said.strip():
+        raise BadInput("the user says nothing in --chat")
+    told = [] if system is None else [{"role": "system", "content": system}]
+    return words.chat([*told, {"role": "user", "content": said}])
+
+
 def _print(piece: str) -> None:
     print(piece, end="", flush=True)
 
 
 def _streamed(
     tokens: Iterator[tuple[int, Any]],
-    words: Words,
+    words: Tokenizer,
     ends: frozenset[int],
     tell: Callable[[str], None] | None,
     cost: Callable[[str], None] | None,
@@ -187,7 +220,7 @@ def _streamed(
             cost(f"token {len(rows)}: {seconds:.2f} s, {mega(_bytes(row))}")
         if token not in ends:
             ids.append(token)
-            whole = words.text(ids)
+            whole = words.decode(ids)
             if tell:
                 tell(whole[len(said) :])
             said = whole

@@ -11,6 +11,7 @@ import typer
 import ppc
 from ppc import cli_inputs as inputs
 from ppc.cli_files import Outputs, beside, check_outputs, check_places, write_document, write_outputs
+from ppc.cli_generate import purpose
 from ppc.cli_options import (
     ADDRESS,
     PATIENCE,
@@ -138,7 +139,23 @@ def run(
 def prepare(
     plan: PlanFile,
     role: Role,
-    count: Annotated[int, typer.Option(min=1, help="Inferences; the lower of both sides' holds.")] = 1,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Inferences, 1 by default; the lower of both sides' holds.")
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--tokens", min=1, help="Of a plan that generates: a prompt, and what so many tokens need."
+        ),
+    ] = None,
+    prompt_len: Annotated[
+        int | None,
+        typer.Option(
+            "--prompt-len",
+            min=1,
+            help="client: tokens in the prompt; default: all that it may have",
+        ),
+    ] = None,
     seq_len: Annotated[
         int | None,
         typer.Option(
@@ -165,20 +182,36 @@ def prepare(
     end = _end(plan, role, weights, at, memory, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
     address = parsed(listen if role is SERVER else connect)
     know_this_machine()
-    outcome = (
-        end.prepare(count, address)
-        if isinstance(end, ppc.Server)
-        else end.prepare(count, address, seq_len=seq_len)
-    )
-    if (of := outcome.done.plan.options.seq_len) is not None and end.plan.shorter:
-        say(f"for prompts that run at {of} tokens; the plan has {_lengths(end.plan)}, each with --seq-len")
-    write_document(report, outcome.report)
-    finish(outcome.report)
-    if as_json:
-        print_json({"prepared": outcome.material, "store": str(at), "report": outcome.report})
+    if tokens is not None:
+        longest = max((each.states.added for each in end.plan.lengths), default=0)
+        outcomes = (
+            end.prepare_tokens(tokens, address)
+            if isinstance(end, ppc.Server)
+            else end.prepare_tokens(tokens, address, prompt=prompt_len or longest)
+        )
+    elif isinstance(end, ppc.Server):
+        outcomes = [end.prepare(count or 1, address)]
     else:
-        for id in outcome.material:
+        outcomes = [end.prepare(count or 1, address, seq_len=seq_len)]
+    for each in outcomes:
+        _tell_what_for(each.done.plan, end.plan)
+        finish(each.report)
+    document = {"inferences": [each.report for each in outcomes]} if tokens else outcomes[0].report
+    material = [id for each in outcomes for id in each.material]
+    write_document(report, document)
+    if as_json:
+        print_json({"prepared": material, "store": str(at), "report": document})
+    else:
+        for id in material:
             print(at / f"{id}.{role.value}")
+
+
+def _tell_what_for(prepared: ppc.Plan, whole: ppc.Plan) -> None:
+    """Which of several lengths it is that something was prepared for."""
+    if whole.states.added:
+        say(f"for {purpose(prepared)}")
+    elif (of := prepared.options.seq_len) is not None and whole.shorter:
+        say(f"for prompts that run at {of} tokens; the plan has {_lengths(whole)}, each with --seq-len")
 
 
 def _lengths(plan: ppc.Plan) -> str:

@@ -6,15 +6,13 @@ import math
 import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from ppc.frontend.errors import BatchesDiffer, DynamicAxis, UnknownDim
 from ppc.frontend.ir.graph import Input, Num
 from ppc.frontend.ops.kinds import kind_of
+from ppc.frontend.read.caches import is_cache
 from ppc.frontend.read.sandbox import infer
 from ppc.runtime.base.ring import MAX_RANK
 
@@ -76,33 +74,6 @@ def fixed_inputs(
     inputs = tuple(fixer.input(value) for value in values)
     fixer.check([each for each in there if each not in values])
     return inputs, tuple(fixer.found)
-
-
-def is_cache(name: str) -> bool:
-    """Whether an axis of this name counts tokens that were seen before: there are none."""
-    return name.lower().startswith("past") and "+" not in name
-
-
-def empty_caches(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Arrays without elements for the inputs that ``feeds`` lacks and that are caches of earlier tokens."""
-    tensors = {each.name: each.type.tensor_type for each in model.graph.input}
-    sizes = {
-        axis.dim_param: size
-        for name, value in feeds.items()
-        if name in tensors
-        for axis, size in zip(tensors[name].shape.dim, value.shape, strict=False)
-    }
-    return {
-        name: np.zeros(
-            [
-                0 if is_cache(d.dim_param) else d.dim_value or sizes.get(d.dim_param, 1)
-                for d in tensor.shape.dim
-            ],
-            onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type),
-        )
-        for name, tensor in tensors.items()
-        if name not in feeds and any(is_cache(axis.dim_param) for axis in tensor.shape.dim)
-    }
 
 
 MOST = 2**24

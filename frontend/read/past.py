@@ -1,7 +1,7 @@
 """Decoders *with past*: which outputs are read again as inputs, and the graph of a run that carries them on.
 
-An input is a cache if an axis of it counts tokens that were seen before (`axes.is_cache`); the output of its
-continuation has the same name behind the first word:
+An input is a cache if an axis of it counts tokens that were seen before (`caches.is_cache`); the output of
+its continuation has the same name behind the first word:
 
     past_key_values.0.key -> present.0.key, present_key_values.0.key      past_0 -> present_0
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ppc.frontend.errors import UsageError
 from ppc.frontend.ir.graph import Graph, Input, Op, rebuild, walk
 from ppc.frontend.ir.ops import Const, Slice
-from ppc.frontend.read.axes import is_cache
+from ppc.frontend.read.caches import cache_axes
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,14 @@ def carried(model: onnx.ModelProto) -> tuple[Carried, ...]:
     output."""
     outputs = [each.name for each in model.graph.output]
     found = []
-    for each in model.graph.input:
-        axes = [
-            (i, axis.dim_param)
-            for i, axis in enumerate(each.type.tensor_type.shape.dim)
-            if is_cache(axis.dim_param)
-        ]
-        if not axes:
-            continue
-        wanted = [re.sub(r"^past(_key_values)?", word, each.name) for word in _PRESENT]
-        output = next((name for name in wanted if name in outputs), None)
+    for name, (axis, axis_name) in cache_axes(model).items():
+        wanted = [re.sub(r"^past(_key_values)?", word, name) for word in PRESENT]
+        output = next((each for each in wanted if each in outputs), None)
         if output is None:
             raise UsageError(
-                f"input {each.name} is a cache, but no output continues it; there is no {' or '.join(wanted)}"
+                f"input {name} is a cache, but no output continues it; there is no {' or '.join(wanted)}"
             )
-        found.append(Carried(each.name, output, *axes[0]))
+        found.append(Carried(name, output, axis, axis_name))
     if not found:
         raise UsageError(
             "the model takes no cache, an input past_key_values… with an axis past_…, which generating "
@@ -62,7 +55,20 @@ def carried(model: onnx.ModelProto) -> tuple[Carried, ...]:
     return tuple(found)
 
 
-_PRESENT = ("present", "present_key_values", "present_key")
+def short_axes(model: onnx.ModelProto, pairs: Sequence[Carried], masks: Sequence[str]) -> list[str]:
+    """Axes of ``masks``, as input.axis, that count rows and new tokens though their names do not say so: a
+    merged decoder has those of its branch for the first tokens."""
+    rows = {each.axis_name for each in pairs}
+    return [
+        f"{each.name}.{i}"
+        for each in model.graph.input
+        if each.name in masks
+        for i, axis in enumerate(each.type.tensor_type.shape.dim)
+        if i and not axis.dim_value and not any(name in axis.dim_param for name in rows)
+    ]
+
+
+PRESENT = ("present", "present_key_values", "present_key")
 
 
 def carrying(graph: Graph, pairs: Sequence[Carried], new: int) -> Graph:

@@ -16,6 +16,7 @@ from ppc.frontend.ops.node import Node, Unsupported
 from ppc.frontend.ops.quantised import into_weight
 from ppc.frontend.ops.table import REMEDIES, TABLE
 from ppc.frontend.read.axes import inferred_types
+from ppc.frontend.read.caches import BRANCH, reads_caches
 from ppc.frontend.read.client import asks_client, has_weight, left_to_client
 from ppc.frontend.read.damage import DAMAGE, check_attributes, ill_formed
 from ppc.frontend.read.fold import fold
@@ -83,8 +84,9 @@ class Reader:
         self.unsupported: list[UnsupportedOp] = []
         self.nodes: list[Surveyed] = []
         self.guessed: dict[str, tuple[tuple[int, ...], Num]] | None = None
+        cached = reads_caches(model, {each.name: each.shape for each in inputs})
         for each in inputs:
-            self.define(each.name, each if each.type.size else _empty(each))
+            self.define(each.name, _given(each, cached))
         self.read_initializers(model.graph.initializer)
 
     def define(self, name: str, value: Op | Known | None) -> None:
@@ -365,6 +367,11 @@ class Reader:
         return Graph(tuple(each for each in self.inputs if each in read), outputs, self.model.graph.name)
 
 
-def _empty(given: Input) -> Known:
-    """What an input without elements holds: a cache of no tokens."""
-    return Known(np.zeros(given.shape, np.float32 if given.type.num == FLOAT else np.int64), Kept.PUBLIC)
+def _given(each: Input, cached: bool | None) -> Input | Known:
+    """An input, or what it holds where that follows from shapes: a cache of no tokens, or whether caches have
+    any."""
+    if each.name == BRANCH and cached is not None:
+        return Known(np.array([cached]), Kept.PUBLIC)
+    if not each.type.size:
+        return Known(np.zeros(each.shape, np.float32 if each.type.num == FLOAT else np.int64), Kept.PUBLIC)
+    return each

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from onnx import helper
 
 from ppc.frontend.errors import NotRun, UnknownOutput, UsageError
-from ppc.frontend.read.axes import empty_caches
+from ppc.frontend.read.caches import empty_caches
 from ppc.frontend.read.model import read_model
 from ppc.frontend.read.needed import needed, read_by
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from ..plan.local import by_onnx_runtime
 from ..session.executor import Progress
 from ..session.facts import facts
 from ..session.inputs import ClientInput, naming
-from .decoding import decode
+from .decoding import decode, programs
 from .lines import Line, Lines
 from .options import ADDRESS, SessionOptions
 from .report import Outcome
@@ -197,6 +198,20 @@ class Client:
     ) -> AsyncIterator[tuple[int, Outcome]]:
         """`generate` for ``async for``, in the same way."""
         return _beside(partial(self.generate, ids, most, pick=pick, stop=stop, address=address))
+
+    def prepare_tokens(self, most: int, address: Address | None = None, *, prompt: int) -> list[Outcome]:
+        """What needs no text of a prompt of so many tokens and of ``most`` that follow it: an outcome for
+        each of the plan's programs among them. Raises BadInput where it does not hold these.
+        """
+        counts = Counter(each.hash for each in programs(self.plan, prompt, most))
+        lengths = [each for each in self.plan.lengths if each.hash in counts]
+        for each in lengths:
+            _ = facts(each).digest
+        self._shelf.made()
+        with self._line(address) as line:
+            return [
+                line.ask(partial(Session.prepare, count=counts[each.hash], plan=each)) for each in lengths
+            ]
 
     def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """What a server hears from now on is heard without delay: all that takes time is done before."""

@@ -67,13 +67,18 @@ class Rows:
         self.tokens += [False] * (added - count) + [True] * count
 
 
+def generates(plan: Plan) -> None:
+    """Raises BadInput for a plan that does not."""
+    if not plan.states.added:
+        raise BadInput("this plan keeps nothing from run to run; compile the model with --generate")
+
+
 def longest(plan: Plan, prompt: int) -> int:
     """How many tokens can follow a prompt of so many.
 
     Raises BadInput where the plan does not hold it, or does not generate.
     """
-    if not plan.states.added:
-        raise BadInput("this plan keeps nothing from run to run; compile the model with --generate")
+    generates(plan)
     held = max(each.states.held for each in plan.lengths)
     rows = _next(plan, 0, prompt).states.added
     return held - rows + 2 if held >= rows else 1
@@ -94,17 +99,24 @@ def decode(
     """
     if not ids:
         raise BadInput("the prompt has no token")
-    room = longest(plan, len(ids))
-    if most > room:
-        raise BadInput(
-            f"{most} tokens after a prompt of {len(ids)} are more than the {room} that the plan holds; "
-            "compile with a larger --max-tokens"
-        )
-    return _decoded(plan, ids, most, answer, pick, stop)
+    return _decoded(plan, programs(plan, len(ids), most), ids, answer, pick, stop)
 
 
 def programs(plan: Plan, prompt: int, most: int) -> Iterator[Plan]:
-    """The plans of ``most`` tokens after a prompt of so many, in order: what is carried on decides which."""
+    """The plans of ``most`` tokens after a prompt of so many, in order: what is carried on decides which.
+
+    Raises BadInput where the plan does not hold them, or does not generate.
+    """
+    room = longest(plan, prompt)
+    if most > room:
+        raise BadInput(
+            f"{most} tokens after a prompt of {prompt} are more than the {room} that the plan holds; "
+            "compile with a larger --max-tokens"
+        )
+    return _programs(plan, prompt, most)
+
+
+def _programs(plan: Plan, prompt: int, most: int) -> Iterator[Plan]:
     rows, new = 0, prompt
     for _ in range(most):
         length = _next(plan, rows, new)
@@ -114,14 +126,14 @@ def programs(plan: Plan, prompt: int, most: int) -> Iterator[Plan]:
 
 def _decoded(
     plan: Plan,
+    lengths: Iterator[Plan],
     ids: Sequence[int],
-    most: int,
     answer: Callable[[Plan, Feeds], Answer],
     pick: Callable[[Outputs], int],
     stop: frozenset[int],
 ) -> Iterator[tuple[int, Answer]]:
     rows, new = Rows(counting=plan.options.places), ids
-    for length in programs(plan, len(ids), most):
+    for length in lengths:
         held, added = length.states.held, length.states.added
         found = answer(length, rows.feeds(length.inputs, held, added, new))
         rows.add(added, len(new))

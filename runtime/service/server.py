@@ -14,6 +14,7 @@ from ..party.role import SERVER
 from ..plan.file import Plan, Weights
 from ..session.handshake import Purpose
 from .background import Background
+from .decoding import generates
 from .gate import Limits
 from .host import Duties, Guest, Host, accepted
 from .offer import Offer
@@ -80,10 +81,19 @@ class Server:
 
     def prepare(self, count: int, address: Address = ADDRESS) -> Outcome:
         """Wait for a client and prepare up to ``count`` inferences with it, as it asks."""
+        return self._prepared(count, address)[0]
+
+    def prepare_tokens(self, most: int, address: Address = ADDRESS) -> list[Outcome]:
+        """Wait for a client and prepare a prompt and up to ``most`` tokens with it, as it asks: an outcome
+        for each of the plan's programs among them. Raises BadInput for a plan that does not generate."""
+        generates(self.plan)
+        return self._prepared(most, address)
+
+    def _prepared(self, count: int, address: Address) -> list[Outcome]:
         self._offer.shelf_of(None).made()
         outcomes: list[Outcome] = []
         self._run(address, "preparing", Purpose.PREPARE, count, once=True, done=outcomes.append)
-        return outcomes[0]
+        return outcomes
 
     def start(self, address: Address = ADDRESS) -> Background:
         """Serve in a thread, until `Background.stop`; NetworkFault where nobody can listen there."""
@@ -116,10 +126,10 @@ class Server:
         """One that has a turn at a time, and with ``once`` the fault that has ended it, if any."""
         faults: list[RuntimeFault] = []
         told: dict[Guest, list[Outcome]] = {}
-        generates = bool(self.plan.states.added)
+        several = bool(self.plan.states.added)
 
         def ended(guest: Guest, outcome: Outcome) -> None:
-            if generates:
+            if several:
                 told.setdefault(guest, []).append(outcome)
                 return
             done(outcome)

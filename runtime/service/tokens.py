@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..base.errors import BadInput
 from ..plan.file import InputSpec, Plan
 from ..session.inputs import naming, once
+from .tokenizer import encoding, load_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -73,7 +74,7 @@ class Encoder:
     """
 
     def __init__(self, tokenizer: Path, lengths: Sequence[Sequence[InputSpec]]) -> None:
-        self._tokenizer, self._lengths = _loaded(tokenizer), lengths
+        self._tokenizer, self._lengths = load_tokenizer(tokenizer), lengths
         self.held = _held(lengths[-1])
         """The tokens that the longest holds."""
         self.rows = prod(lengths[-1][0].shape[:-1]) if lengths[-1] else 1
@@ -89,7 +90,7 @@ class Encoder:
 
     def encode(self, text: str, pair: str | None = None) -> Encoding:
         """All tokens of a prompt, however many. Raises BadInput for one without any."""
-        return _encoded(self._tokenizer, text, pair)
+        return encoding(self._tokenizer, text, pair)
 
     def cut(self, text: str, pair: str | None = None) -> Encoding:
         """As many as the model holds, the longer of a pair cut first."""
@@ -120,34 +121,6 @@ class Encoder:
         ]
 
 
-ENDS = ("<|im_end|>", "<|endoftext|>", "</s>", "<eos>", "<|eot_id|>", "<end_of_turn>")
-"""Tokens that end a text, in tokenizers of several families."""
-
-
-class Words:
-    """A model's tokenizer, for a prompt and for what comes of it. Raises BadInput for a file that is none."""
-
-    def __init__(self, tokenizer: Path) -> None:
-        self._path, self._tokenizer = tokenizer, _loaded(tokenizer)
-
-    def ids(self, text: str) -> list[int]:
-        """The tokens of a prompt. Raises BadInput where there are none."""
-        return list(_encoded(self._tokenizer, text, None).ids)
-
-    def text(self, ids: Sequence[int]) -> str:
-        """What they spell, but for a last character of which bytes are to come."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False)).rstrip("\ufffd")
-
-    def stops(self, tokens: Sequence[str] | None) -> frozenset[int]:
-        """The ids of these, or of those of `ENDS` that it has. Raises BadInput for one that it does not
-        have."""
-        found = {each: self._tokenizer.token_to_id(each) for each in (ENDS if tokens is None else tokens)}
-        for token, id in found.items():
-            if id is None and tokens is not None:
-                raise BadInput(f"{self._path} has no token {token!r} to stop at")
-        return frozenset(id for id in found.values() if id is not None)
-
-
 def meaning(name: str) -> str | None:
     """Which of `_MEANINGS` an input's name has; TensorFlow's exporters write more around it."""
     plain = re.sub(r":\d+$", "", name).removeprefix("serving_default_")
@@ -158,46 +131,6 @@ def table_rows(inputs: Sequence[InputSpec]) -> int | None:
     """How many tokens a plan's model knows, where the plan says so."""
     ids = next((each for each in inputs if meaning(each.name) == "ids"), None)
     return None if ids is None or ids.high is None else int(ids.high) + 1
-
-
-_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?(?<!\.json)")
-"""What models on the Hugging Face hub are called."""
-
-
-def _loaded(path: Path) -> Tokenizer:
-    """Of a file, of the folder that holds one, or by a model's name on the hub where neither is there."""
-    from tokenizers import Tokenizer
-
-    file = path / "tokenizer.json" if path.is_dir() else path
-    fetched = not file.exists() and _HUB.fullmatch(str(path)) is not None
-    if fetched:
-        log.info("fetching the tokenizer of %s from the Hugging Face hub", path)
-    try:
-        loaded = Tokenizer.from_pretrained(str(path)) if fetched else Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare Exception
-        if fetched:
-            why = str(error).partition("\n")[0]
-            raise BadInput(
-                f"{path}: no such file, and the Hugging Face hub gives no tokenizer: {why}"
-            ) from None
-        raise BadInput(f"{file}: not a readable tokenizer.json: {error}") from None
-    loaded.no_truncation()
-    loaded.no_padding()
-    return loaded
-
-
-def _encoded(tokenizer: Tokenizer, text: str, pair: str | None) -> Encoding:
-    if not text.strip() or (pair is not None and not pair.strip()):
-        raise BadInput(
-            "the prompt is empty" if pair is None else "the prompt, or what it is paired with, is empty"
-        )
-    try:
-        found = tokenizer.encode(text, pair)
-    except Exception as error:  # a vocabulary without a token for what it does not know, for one
-        raise BadInput(f"the tokenizer cannot encode the prompt: {error}") from None
-    if not found.ids:
-        raise BadInput("the tokenizer finds no token in the prompt")
-    return found
 
 
 def _row(spec: InputSpec, encoded: Encoding, pad: int) -> list[int]:

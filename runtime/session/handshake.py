@@ -321,7 +321,7 @@ class PreparationTerms(Terms):
         """Where the peer's count is another; the server has told the client none but the lower."""
         if theirs != self._count:
             lower = len(self.ids)
-            log.info("--count is %d here, the peer wants %d: %d are prepared", self._count, theirs, lower)
+            log.info("up to %d here, %d at the peer: %d are prepared", self._count, theirs, lower)
 
     def _settle(self, count: int, client: bytes, server: bytes) -> None:
         both = client + server

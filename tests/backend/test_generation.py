@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from decoder import MOST, PROMPT, PROMPTS
+from merged import merged, without_past
 
 import ppc
 from models.llama import small
@@ -114,14 +115,39 @@ def test_a_model_that_counts_its_cache_for_places_is_refused(tmp_path):
         ppc.compile_generation(model, prompts=[4], most=4)
 
 
-def without_caches(model):
-    for each in (*model.graph.input,)[3:]:
-        each.type.tensor_type.shape.dim[2].dim_param = "rows"
+@pytest.mark.parametrize("told", [True, False])
+def test_a_model_without_a_cache_is_given_one(decoder, told, tmp_path):
+    """Also where it tells what a cache of its own would begin with, as optimum's decoder_model.onnx does."""
+    model = without_past(small())
+    if not told:
+        del model.graph.output[1:]
+    onnx.save(model, tmp_path / "m.onnx")
+    made = ppc.compile_generation(tmp_path / "m.onnx", prompts=PROMPTS, most=MOST)
+    told = [token for token, _ in ppc.simulate_generation(made.plan, made.weights, PROMPT, MOST)]
+    assert told == decoder.greedy(PROMPT, MOST)
+    assert made.plan.states.held == decoder.compiled.plan.states.held
+    assert len(made.plan.states.kinds) == 4
+    sizes = [sum(each.nbytes for each in of.weights.values()) for of in (made, decoder.compiled)]
+    assert sizes[0] <= sizes[1]
 
 
-def test_a_model_without_a_cache_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="takes no cache"):
-        ppc.compile_generation(changed(tmp_path / "m.onnx", without_caches), prompts=[4], most=4)
+def test_a_model_without_a_cache_that_counts_its_tokens_for_places_is_refused(tmp_path):
+    model = without_past(small())
+    places_by_the_cache(model)
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="tells places by the length of its cache"):
+        ppc.compile_generation(tmp_path / "m.onnx", prompts=[4], most=4)
+
+
+@pytest.mark.parametrize("mask", ["sequence_length", "attention_mask_sequence_length"])
+def test_a_merged_decoder_says_what_its_parts_say(decoder, mask, tmp_path):
+    onnx.save(merged(without_past(small()), small(), mask), tmp_path / "m.onnx")
+    made = ppc.compile_generation(tmp_path / "m.onnx", prompts=PROMPTS[1:], most=4)
+    told = [token for token, _ in ppc.simulate_generation(made.plan, made.weights, PROMPT, 4)]
+    assert told == decoder.greedy(PROMPT, 4)
+    assert {spec.name for spec in made.plan.inputs} == {spec.name for spec in decoder.compiled.plan.inputs}
+    sizes = [sum(each.nbytes for each in of.weights.values()) for of in (made, decoder.compiled)]
+    assert sizes[0] <= sizes[1]
 
 
 def another_output(model):

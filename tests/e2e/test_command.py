@@ -17,6 +17,7 @@ ASKING = ("--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--l
         *[(verb, "server", "client", each) for verb in ("run", "prepare") for each in CLIENT],
         *[("run", "server", "client", each) for each in ASKING],
         ("prepare", "server", "client", "--seq-len"),
+        ("prepare", "server", "client", "--prompt-len"),
     ],
 )
 def test_what_belongs_to_the_other_side(verb, role, owner, option):

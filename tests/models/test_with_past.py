@@ -1,4 +1,4 @@
-"""Decoders with past as PyTorch exports them: what is generated is what floats say."""
+"""Decoders as PyTorch exports them, with past and without: what is generated is what floats say."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ MOST = 6
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("name", DECODERS)
-def test_greedy_tokens_are_those_of_floats(name, tmp_path):
-    model = export(name, tmp_path / f"{name}.onnx")
+def test_greedy_tokens_are_those_of_floats(name, cached, tmp_path):
+    model = export(name, tmp_path / f"{name}.onnx", cached=cached)
     made = ppc.compile_generation(model, prompts=[8], most=MOST)
     runner, said = Runner(model, ["logits"]), list(PROMPT)
     for token, answer in ppc.simulate_generation(made.plan, made.weights, PROMPT, MOST):

@@ -89,4 +89,12 @@ MUTATIONS = (
             "tests/frontend/read/test_load.py::test_all_is_secret_but_what_belongs_to_a_formula",
         ),
     ),
+    Mutation(
+        "chat-template-at-large",
+        "a chat template runs in a sandbox",
+        "runtime/service/chat.py",
+        "    made = ImmutableSandboxedEnvironment(\n",
+        "    from jinja2 import Environment\n\n    made = Environment(\n",
+        ("tests/runtime/service/test_chat.py::test_a_template_gets_at_nothing_and_changes_nothing",),
+    ),
 )

@@ -17,6 +17,7 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.passes import functions, octaves
 from ppc.passes.substitute import _rsqrt
+from ppc.runtime.plan.steps import Spline
 
 RANGES = [(1e-3, 1e3), (7069.0, 1.1e9), (0.5, 2.0**30), (3e-7, 3e-2)]
 
@@ -104,3 +105,19 @@ def test_rows_that_differ_by_thousands_keep_their_digits(rms, massive, tmp_path)
         got = ppc.simulate(compiled.plan, compiled.weights, feed)["out"]
         for row in range(8):
             assert np.abs(got[0, row] - want[0, row]).max() < 0.02 * np.abs(want[0, row]).max()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rms", [True, False], ids=["rms norm", "layer norm"])
+def test_the_ring_of_powers_has_its_spare_bit_for_the_largest_too(rms, tmp_path):
+    """They are made wider as they are, which goes wrong at times for what reaches the spare bit."""
+    path = tmp_path / "residual.onnx"
+    onnx.save(residual(rms, 5000.0), path)
+    rng = np.random.default_rng(3)
+    samples = [{"x": 30 * rng.standard_normal((1, 8, 8))} for _ in range(8)]
+    steps = ppc.compile(path, calibrate=samples).plan.steps
+    specs = [step.spec for step in steps if isinstance(step, Spline) and step.function == octaves.OCTAVES]
+    assert specs
+    for spec in specs:
+        assert spec.narrow.scale == spec.out.scale
+        assert max(c0 for c0, _, _ in spec.pieces) < 2 ** (spec.narrow.bits - 2)

@@ -12,7 +12,7 @@ from ppc.frontend.ir.ops import Input
 from ppc.frontend.ir.owners import Owners
 from ppc.frontend.ir.reference import evaluate
 from ppc.frontend.read.load import load
-from ppc.frontend.read.past import Carried, carried, carrying
+from ppc.frontend.read.past import Carried, carried, carrying, short_axes
 
 
 def model(inputs, outputs):
@@ -56,6 +56,15 @@ def test_the_axis_of_the_rows_is_the_one_that_counts_them():
 def test_what_cannot_generate_is_refused(inputs, outputs, why):
     with pytest.raises(UsageError, match=why):
         carried(model(inputs, outputs))
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [("sequence_length", True), ("", True), ("past_sequence_length + 1", False), (7, False)],
+)
+def test_a_mask_that_does_not_say_that_it_counts_rows(name, short):
+    both = model([PAST, ("mask", "batch_size", name), ("x", 1, "sequence_length")], ["present.0.key"])
+    assert short_axes(both, carried(both), ["mask"]) == (["mask.1"] if short else [])
 
 
 def test_only_new_rows_and_the_last_token_come_out():

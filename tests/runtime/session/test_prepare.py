@@ -186,7 +186,7 @@ def test_the_lower_count_holds_and_is_said(sides, server, client, said):
     assert exact(made[CLIENT].report)
     for role in Role:
         here, there = said.get(role, (0, 0))
-        line = f"--count is {here} here, the peer wants {there}: {lower} are prepared"
+        line = f"up to {here} here, {there} at the peer: {lower} are prepared"
         assert sides.said[role] == ([line] if role in said else [])
 
 
