@@ -51,7 +51,11 @@ class PeerLeft(NetworkFault):
 
 
 class PeerRefuses(NetworkFault):
-    pass
+    """``seconds`` are those after which to come again, where that helps."""
+
+    def __init__(self, why: str, seconds: int | None = None) -> None:
+        super().__init__(why)
+        self.seconds = seconds
 
 
 class RangeFault(RuntimeFault):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from ..base.errors import BadInput
 from ..net.address import Address, parsed
 from ..net.stream import Stream
 from ..net.tcp import connect
@@ -21,6 +24,7 @@ from ..session.facts import facts
 from ..session.inputs import ClientInput, naming
 from ..session.material import Store
 from .decoding import decode
+from .filling import Filling
 from .options import ADDRESS, SessionOptions
 from .report import Outcome
 from .sampling import Sampler
@@ -37,7 +41,11 @@ class Client:
         patience: seconds to wait for a server that does not listen yet.
         store: as for `Server`.
         go_on: keep what a connection has set up for the next to the same server, which then pays no setup.
+        ahead: how many inferences to have lie prepared in ``store``, of the length that ran last: they are
+            made in a thread after an inference, while no other is asked for, with a server that has the time.
         tls: whom to trust; the server must then use TLS and hold a certificate for the name it is called by.
+
+    Raises BadInput where ``ahead`` has no store, or one to which nothing can be written.
     """
 
     def __init__(
@@ -47,9 +55,12 @@ class Client:
         *,
         patience: float = PATIENCE,
         store: str | Path | None = None,
+        ahead: int = 0,
         tls: ClientTls | None = None,
         go_on: bool = True,
     ) -> None:
+        if ahead and store is None:
+            raise BadInput("what is prepared ahead has to lie somewhere: give a store too")
         self.plan = plan
         self._options = options or SessionOptions()
         self._patience = patience
@@ -57,6 +68,12 @@ class Client:
         self._context = tls.context() if tls else None
         self._go_on = go_on
         self._kept: dict[tuple[str, int], Connection] = {}
+        self._ahead = ahead
+        self._filling: dict[tuple[str, int], Filling] = {}
+        self._asking = 0
+        self._lock = threading.Lock()
+        if ahead:
+            self._shelf.made()
 
     def __repr__(self) -> str:
         return f"Client(plan {self.plan.hash[:12]})"
@@ -137,6 +154,16 @@ class Client:
         with self._session(address, self._shelf.made()) as session:
             return session.prepare(count, plan)
 
+    def settle(self) -> None:
+        """Wait until what is prepared ahead is there, or the server has no room, or no time, for more."""
+        for filling in self._taken(*self._filling):
+            filling.settle()
+
+    def close(self) -> None:
+        """Prepare nothing more ahead than what is under way. The client may be used again."""
+        for filling in self._taken(*self._filling):
+            filling.stop()
+
     def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """What a server hears from now on is heard without delay: all that takes time is done before."""
         given = ClientInput.of(self.plan, feeds)
@@ -145,8 +172,36 @@ class Client:
 
     @contextmanager
     def _session(self, at: Address, store: Store | None) -> Iterator[Session]:
-        """With what an earlier one has set up, where the server has kept it too and no other uses it now."""
+        """Between two of which there is time to prepare ahead, where this one has run an inference."""
         address = parsed(at)
+        with self._lock:
+            self._asking += 1
+        try:
+            for filling in self._taken(address):
+                filling.stop()
+            with self._opened(address, store) as session:
+                yield session
+        finally:
+            with self._lock:
+                self._asking -= 1
+        if session.ran is not None:
+            self._fill(address, session.ran)
+
+    def _fill(self, address: tuple[str, int], plan: Plan) -> None:
+        with self._lock:
+            if self._ahead and not self._asking:
+                store = self._shelf.made()
+                opened = partial(self._opened, address, store)
+                self._filling[address] = Filling(opened, store.of(plan), plan, self._ahead)
+
+    def _taken(self, *addresses: tuple[str, int]) -> list[Filling]:
+        """What is being prepared there, which nobody else takes."""
+        with self._lock:
+            return [self._filling.pop(each) for each in addresses if each in self._filling]
+
+    @contextmanager
+    def _opened(self, address: tuple[str, int], store: Store | None) -> Iterator[Session]:
+        """With what an earlier one has set up, where the server has kept it too and no other uses it now."""
         connection = self._connect(address)
         kept = self._kept.pop(address, None)
         session = Session(CLIENT, connection, self.plan, store=store, options=self._options, kept=kept)

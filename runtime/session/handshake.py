@@ -108,6 +108,15 @@ def hear(channel: Channel) -> Request:
 class Purpose(IntEnum):
     RUN = 1
     PREPARE = 2
+    AHEAD = 3
+    """To prepare while the server has nothing better to do: it refuses rather than keep anyone waiting."""
+
+
+COMMANDS = {
+    Purpose.RUN: "`ppc run`",
+    Purpose.PREPARE: "`ppc prepare`",
+    Purpose.AHEAD: "`ppc run --ahead`",
+}
 
 
 class Agreed(NamedTuple):
@@ -212,8 +221,8 @@ class Terms(ABC):
     def compare(self, purpose: int) -> None:
         """Once both have said what they are here for. Raises PeerMismatch where it is something else."""
         if purpose != self.purpose:
-            theirs = {1: "`ppc run`", 2: "`ppc prepare`"}.get(purpose, "something else")
-            raise PeerMismatch(f"this side runs `ppc {self.purpose.name.lower()}`, the peer {theirs}")
+            theirs = {int(each): command for each, command in COMMANDS.items()}.get(purpose, "something else")
+            raise PeerMismatch(f"this side runs {COMMANDS[self.purpose]}, the peer {theirs}")
 
     def close(self, accepted: bytes) -> None:
         self._end(ACCEPT.unpack(accepted) == (True,))
@@ -291,10 +300,16 @@ class PreparationTerms(Terms):
         ids: one for each inference to prepare, the same at both sides and new.
     """
 
-    purpose = Purpose.PREPARE
-
-    def __init__(self, count: int, *, memory: float = inf, dry: bool = False) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        memory: float = inf,
+        purpose: Purpose = Purpose.PREPARE,
+        dry: bool = False,
+    ) -> None:
         self.memory = memory
+        self.purpose = purpose
         self.ids: list[bytes] = [bytes(ID)] * count if dry else []
         self._count = count
         self._nonce = os.urandom(ID)
@@ -318,8 +333,8 @@ class PreparationTerms(Terms):
         pass
 
     def _say_the_lower(self, theirs: int) -> None:
-        """Where the peer's count is another; the server has told the client none but the lower."""
-        if theirs != self._count:
+        """Where the peer's ``--count`` is another; the server has told the client none but the lower."""
+        if theirs != self._count and self.purpose is Purpose.PREPARE:
             lower = len(self.ids)
             log.info("--count is %d here, the peer wants %d: %d are prepared", self._count, theirs, lower)
 
