@@ -236,6 +236,8 @@ class Host:
     ) -> Outcome:
         shelf = offer.shelf_of(guest.name)
         runs = purpose is Purpose.RUN
+        if guest.name is not None and request.held is not None:  # clients without a name share what lies here
+            shelf.make_room(self._duties.kept - 1, request.held)
         room = min(self._duties.preparations, self._duties.kept - shelf.level)
         if not runs and room < 1:  # before what was kept is taken, which the client may come again with
             raise TurnedAway(f"full: {shelf.level} are prepared", Notice(Told.FULL, shelf.level))

@@ -171,7 +171,8 @@ class Session:
         """
         if self._store is None:
             raise ValueError("preparing needs a store")
-        terms = PreparationTerms(count, memory=self._options.memory, purpose=purpose)
+        held = self._store.named()
+        terms = PreparationTerms(count, memory=self._options.memory, purpose=purpose, held=held)
         with self._program() as progress:
             done = self._connection.prepare(
                 plan or self._plan,

@@ -1,7 +1,7 @@
 """What two sides settle before they begin: the same plan, what they are here for, and with what material.
 
     client -> server   magic, protocol version, plan hash, parameters' hash (checks of OTs among them)
-    client -> server   purpose; ids of prepared material that it holds, or how many to prepare; its ticket
+    client -> server   purpose; ids of prepared material that it holds, and how many to prepare; its ticket
     server -> client   the first again, of the length whose hash the client has named
     server -> client   purpose; the id that it has claimed, if any, or how many it will prepare; a ticket
     client -> server   whether it could claim the same
@@ -24,6 +24,7 @@ import logging
 import os
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from enum import IntEnum
 from math import inf
 from typing import NamedTuple
@@ -91,6 +92,15 @@ class Request(NamedTuple):
     def purpose(self) -> int:
         """`Purpose`, or another number where it is nothing that is known here."""
         return self.asked[0] if self.asked else 0
+
+    @property
+    def held(self) -> set[bytes] | None:
+        """Of who would prepare: the ids of what it holds prepared; None where there may be more."""
+        if self.asked is None or self.purpose not in (Purpose.PREPARE, Purpose.AHEAD):
+            return None
+        body = ASK.unpack(self.asked)[2]
+        ids = {body[at : at + ID] for at in range(ID, len(body), ID)} - {bytes(ID)}
+        return ids if len(ids) < OFFERS - 1 else None
 
 
 def hear(channel: Channel) -> Request:
@@ -297,6 +307,7 @@ class PreparationTerms(Terms):
 
     Attributes:
         memory: bytes of material that this side holds as it is.
+        held: ids of what the client holds already, whatever length it is for.
         ids: one for each inference to prepare, the same at both sides and new.
     """
 
@@ -306,16 +317,18 @@ class PreparationTerms(Terms):
         *,
         memory: float = inf,
         purpose: Purpose = Purpose.PREPARE,
+        held: Sequence[bytes] = (),
         dry: bool = False,
     ) -> None:
         self.memory = memory
         self.purpose = purpose
+        self._held = held[: OFFERS - 1]
         self.ids: list[bytes] = [bytes(ID)] * count if dry else []
         self._count = count
         self._nonce = os.urandom(ID)
 
     def _offer(self) -> tuple[int, bytes]:
-        return self._count, self._nonce
+        return self._count, self._nonce + b"".join(self._held)
 
     def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         self._settle(min(count, self._count), body[:ID], self._nonce)

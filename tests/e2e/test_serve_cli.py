@@ -226,5 +226,11 @@ def test_nobody_gets_what_another_client_prepared(folder, keys, tmp_path):
             done = ppc(*client(folder, address, *shown(keys, name), "--store", store))
             assert done.json["report"]["material"] == used, done.err
         called("clients", folder / "clients.db", "--remove", "eve")
+        (lost,) = ppc("prepare", folder / "plan.bin", *at, *shown(keys, "bob"), "--json").json["prepared"]
+        (store / f"{lost}.client").unlink()
+        made = ppc("prepare", folder / "plan.bin", *at, *shown(keys, "bob"), "--json").json["prepared"]
+        assert [path.stem for path in (tmp_path / "server").rglob("*.server")] == made, (
+            "the lost half made room"
+        )
     for path in (tmp_path / "server").rglob("*"):
         assert "bob" not in path.name

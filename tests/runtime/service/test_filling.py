@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +28,9 @@ from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.server import Server
 from ppc.runtime.service.serving import Goods, Service
 from ppc.runtime.service.session import Session
+from ppc.runtime.service.shelf import Shelf
 from ppc.runtime.session.handshake import HELLO, Ticket, hear
+from ppc.runtime.session.held import Held
 from ppc.runtime.session.inputs import ClientInput
 
 PATIENT = SessionOptions(timeout=20)
@@ -180,3 +183,14 @@ def test_what_is_made_ahead_has_to_lie_somewhere(tmp_path):
         Client(tiny_plan(), ahead=1)
     with pytest.raises(BadInput, match="/dev/null"):
         Client(tiny_plan(), ahead=1, store="/dev/null")
+
+
+def test_room_is_made_by_what_the_peer_has_lost_the_oldest_first(tmp_path):
+    shelf = Shelf(tmp_path / "store", tiny_plan(), tiny_weights(), check_ot=False)
+    ids = [bytes([i] * 16) for i in range(1, 5)]
+    for i, id in enumerate(ids):
+        shelf.made().draft(id, Held.of([])).publish()
+        os.utime(tmp_path / "store" / f"{id.hex()}.server", (i, i))
+    for level, left in ((9, ids), (4, ids), (3, [ids[0], *ids[2:]]), (0, [ids[0]]), (-1, [ids[0]])):
+        shelf.make_room(level, {ids[0]})
+        assert sorted(shelf.made().named()) == left
