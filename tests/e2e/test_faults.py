@@ -49,6 +49,7 @@ USUAL = (
     ("sends garbage", "server", "offline"),
     ("trickles", "server", "setup"),
     ("goes silent, the connection half open", "client", "preparing"),
+    ("dies (kill -9)", "server", "ahead"),
 )
 """Cells that every run tries."""
 
@@ -120,10 +121,14 @@ def befalls(fault: Fault, phase: str, place: Place) -> None:
 
 
 def ends_as(ended: Done, status: int) -> None:
-    if status < 0:
-        assert ended.status == status, ended.err
+    if status > 0:
+        ended.failed(status)
         return
-    ended.failed(status)
+    assert ended.status == status, ended.err
+    if status == 0:
+        assert "outputs" in ended.json
+        assert "nothing more is prepared ahead" in ended.err
+        assert "Traceback" not in ended.err
 
 
 # ---- what is wrong from the start

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Literal
 
 import numpy as np
@@ -29,21 +30,20 @@ SECONDS = 15
 
 Side = Literal["client", "server"]
 
-PHASES_OF = ("opening", "setup", "offline", "online", "second", "preparing")
+PHASES_OF = ("opening", "setup", "offline", "online", "second", "preparing", "ahead")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What ``side`` does, or suffers; ``status`` is the client's then, by phase where they differ."""
+    """What ``side`` does, or suffers; ``status`` is the client's then, unless it has its answer already."""
 
     name: str
     side: Side
     how: Then | signal.Signals
     status: int = 5
-    but: tuple[tuple[str, int], ...] = ()
 
     def at(self, phase: str) -> int:
-        return dict(self.but).get(phase, self.status)
+        return self.status if phase != "ahead" or self.status < 0 else 0
 
     @property
     def harms_all(self) -> bool:
@@ -72,20 +72,24 @@ def limit(phase: str, sender: Side) -> int:
     first = predict_cost(tiny_plan(), Program(preparations=phase == "preparing"))
     said = {name: getattr(first.total(name), sender) for name in PHASES}
     setup, offline, online = (said[name] for name in PHASES)
-    further = sum(getattr(predict_cost(tiny_plan(), _further()).total(name), sender) for name in PHASES)
+    asks, makes = (
+        sum(getattr(predict_cost(tiny_plan(), each).total(name), sender) for name in PHASES)
+        for each in (_further(), _further(preparations=1))
+    )
     return {
         "opening": 20,
         "setup": (3 * setup) // 4,
         "offline": setup + offline // 2,
         "online": setup + offline + online // 2,
-        "second": setup + offline + online + further // 2,
+        "second": setup + offline + online + asks // 2,
         "preparing": setup + offline // 2,
+        "ahead": setup + offline + online + makes // 2,
     }[phase]
 
 
-def _further() -> Program:
+def _further(preparations: int = 0) -> Program:
     keys = frozenset(each.params for each in tiny_plan().products)
-    return Program(further=True, ready=Ready(frozenset(Role), keys))
+    return Program(preparations=preparations, further=True, ready=Ready(frozenset(Role), keys))
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,8 @@ class Place:
         if phase == "preparing":
             return Running("prepare", plan, *at, "--store", self.folder / "store")
         given = "many.npz" if phase == "second" else "in.npz"
-        return Running("run", plan, *at, "--fresh", "--json", "--input", self.folder / given)
+        own = ("--ahead", 9, "--store", mkdtemp(dir=self.folder)) if phase == "ahead" else ("--fresh",)
+        return Running("run", plan, *at, *own, "--json", "--input", self.folder / given)
 
     def answers_another(self) -> None:
         host, _, port = self.address.rpartition(":")
@@ -199,9 +204,9 @@ first inference, of a second one, of a preparation. `tests/e2e/test_faults.py` h
 each cell, with processes and a wire that fails at a chosen byte; sides are given `--timeout {TIMEOUT}`.
 
 In every cell both sides have ended within {SECONDS} s: the server has let the connection go, and the
-client has said in one line what was wrong; no log has a traceback. Where the service lives on, another client that
-asks at that moment gets its answer. What was under way is lost, and with it the setup of its connection;
-what both sides hold prepared is not.
+client has said in one line what was wrong; no log has a traceback. Where the service lives on, another
+client that asks at that moment gets its answer. Who prepares ahead has its own already, and ends with 0. What
+was under way is lost, and with it the setup of its connection; what both sides hold prepared is not.
 
 Numbers are the client's exit status ([what they mean](commands.md#what-holds-for-every-command)).
 
@@ -214,6 +219,7 @@ TITLES = {
     "online": "online",
     "second": "a second inference",
     "preparing": "preparing",
+    "ahead": "preparing ahead",
 }
 
 

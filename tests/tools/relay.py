@@ -38,14 +38,14 @@ def trickling(relay: Relay, sink: socket.socket, data: bytes) -> None:
 
 
 class Relay:
-    """Forwards one connection; of what one side sends no more than ``limit`` bytes as they are."""
+    """Forwards connections; of what one side sends over all of them ``limit`` bytes at most as they are."""
 
     def __init__(
         self, server: str, limit: int, sender: Literal["client", "server"] = "client", then: Then = dead
     ) -> None:
         host, port = server.split(":")
         self._target = host, int(port)
-        self._limit = limit
+        self._left = limit
         self._sender = sender
         self._then = then
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -61,35 +61,39 @@ class Relay:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            client = self._listener.accept()[0]
-            server = socket.create_connection(self._target)
-            self._ends += [client, server]
-            back = threading.Thread(target=self._copy, args=(server, client, "server"), daemon=True)
-            back.start()
-            self._copy(client, server, "client")
+            while True:
+                client = self._listener.accept()[0]
+                server = socket.create_connection(self._target)
+                self._ends += [client, server]
+                for way in ((client, server, "client"), (server, client, "server")):
+                    threading.Thread(target=self._copy, args=way, daemon=True).start()
 
     def _copy(self, source: socket.socket, sink: socket.socket, sender: str) -> None:
-        left = self._limit if sender == self._sender else None
+        bounded = sender == self._sender
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 14):
                 if self.swallows:
                     continue
-                whole = len(data) if left is None else min(left, len(data))
+                whole = min(self._left, len(data)) if bounded else len(data)
                 sink.sendall(data[:whole])
-                if left is not None and whole < len(data):
+                if bounded:
+                    self._left -= whole
+                if whole < len(data):
                     self.reached.set()
                     self._then(self, sink, data[whole:])
-                if left is not None:
-                    left -= whole
         if not self.swallows:
-            self.close()
+            _end(source, sink)
 
     def close(self) -> None:
-        """Both sides see the end."""
-        for each in (self._listener, *self._ends):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
+        """Both sides see the end, and no other connection is taken."""
+        _end(self._listener, *self._ends)
+
+
+def _end(*socks: socket.socket) -> None:
+    for each in socks:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+        each.close()
 
 
 @contextmanager
