@@ -17,6 +17,10 @@ Then = Callable[["Relay", socket.socket, bytes], None]
 """What becomes of a piece beyond the limit, on its way to that socket."""
 
 
+def withheld(relay: Relay, sink: socket.socket, data: bytes) -> None:
+    """It does not arrive; the end of either side does."""
+
+
 def dead(relay: Relay, sink: socket.socket, data: bytes) -> None:
     """Nothing arrives any more, whoever sends it, and nobody hears of it."""
     relay.swallows = True
@@ -41,7 +45,7 @@ class Relay:
     """Forwards connections; of what one side sends over all of them ``limit`` bytes at most as they are."""
 
     def __init__(
-        self, server: str, limit: int, sender: Literal["client", "server"] = "client", then: Then = dead
+        self, server: str, limit: int, sender: Literal["client", "server"] = "client", then: Then = withheld
     ) -> None:
         host, port = server.split(":")
         self._target = host, int(port)
@@ -98,7 +102,7 @@ def _end(*socks: socket.socket) -> None:
 
 @contextmanager
 def relay(
-    server: str, limit: int, sender: Literal["client", "server"] = "client", then: Then = dead
+    server: str, limit: int, sender: Literal["client", "server"] = "client", then: Then = withheld
 ) -> Iterator[Relay]:
     made = Relay(server, limit, sender, then)
     try:
