@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,8 +151,8 @@ def _longest(table: Op, count: int = 8) -> Array:
     held = _held(table)
     if held is None:
         return np.arange(min(count, _rows(table)))
-    rows = held.reshape(len(held), -1)
-    norms = np.asarray(np.einsum("ij,ij->i", *2 * [rows], dtype=np.float64, casting="same_kind"))
+    rows: NDArray[Any] = held.reshape(len(held), -1)
+    norms = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
     return np.argsort(-norms, kind="stable")[:count]
 
 

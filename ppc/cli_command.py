@@ -14,13 +14,14 @@ OF_ROLE = {
     "server": ("--listen", "--weights", "--once"),
     "client": (
         "--connect", "--input", "--text", "--text-pair", "--text-file", "--tokenizer", "--labels", "--out",
-        "--tls-ca", "--seq-len", "--prompt-len",
+        "--tls-ca", "--seq-len", "--prompt-len", "--ahead",
     ),
 }  # fmt: skip
 """Where a command has a role, what one side alone takes."""
 
 NOT_BOTH = (
     ("--fresh", "--store", "--fresh leaves prepared material alone, --store says where it is"),
+    ("--fresh", "--ahead", "--fresh leaves prepared material alone, --ahead makes more of it"),
     ("--guard", "--no-guard", "--no-guard leaves out what --guard asks for"),
     ("--tokens", "--count", "--tokens says of several lengths what --count says of one"),
     ("--tokens", "--seq-len", "--tokens takes the lengths that a text takes, --seq-len is one"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -79,6 +80,12 @@ def run(
     label_file: Labelled = None,
     store: StoreAt = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Leave prepared material alone.")] = False,
+    ahead: Annotated[
+        int,
+        typer.Option(
+            min=0, help="client: after the answers prepare, if the server has time, until so many lie ready."
+        ),
+    ] = 0,
     memory: Memory = None,
     shape: ShapeAs = None,
     check_ot: CheckOt = False,
@@ -93,7 +100,8 @@ def run(
     check_places(as_json, out=output, report=report)
     check_outputs(output)
     at = None if fresh else store or beside(plan, ".prepared")
-    end = _end(plan, role, weights, at, memory, shape, check_ot, (tls_cert, tls_key, tls_ca), timeout)
+    tls = (tls_cert, tls_key, tls_ca)
+    end = _end(plan, role, weights, at, memory, shape, check_ot, tls, timeout, ahead=ahead)
     if isinstance(end, ppc.Server):
 
         def done(result: reports.Report) -> None:
@@ -131,6 +139,8 @@ def run(
             for each, outputs in zip(every, told, strict=True)
         ]
         print_json({"inferences": documents} if several else documents[0])
+    sys.stdout.flush()  # the answers are there; what follows is for the next
+    end.settle()
     for i, each in enumerate(every):
         with naming(i, len(every)):
             _ = each.outputs  # exit status 6 where one is not to be trusted
@@ -228,6 +238,8 @@ def _end(
     check_ot: bool,
     tls: tuple[Path | None, Path | None, Path | None],
     timeout: float,
+    *,
+    ahead: int = 0,
 ) -> ppc.Server | ppc.Client:
     """This side of ``ppc run`` and ``ppc prepare``, from the flags that both take."""
     cert, key, authorities = tls
@@ -245,7 +257,7 @@ def _end(
             raise BadInput("a client shows who it is with --tls-cert, --tls-key and --tls-ca, all three")
         trusted = ClientTls(authorities, cert, key) if authorities else None
         patience = min(PATIENCE, timeout)
-        return ppc.Client(plan, options, patience=patience, store=store, tls=trusted)
+        return ppc.Client(plan, options, patience=patience, store=store, ahead=ahead, tls=trusted)
     if (cert is None) != (key is None):
         raise BadInput("TLS at the server needs both --tls-cert and --tls-key")
     own = ServerTls(cert, key) if cert and key else None

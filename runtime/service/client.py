@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from numpy.typing import ArrayLike
 
+from ..base.errors import BadInput
 from ..base.onnx_node import can_run
 from ..net.address import Address, parsed
 from ..net.tls import ClientTls
@@ -24,7 +26,8 @@ from ..session.executor import Progress
 from ..session.facts import facts
 from ..session.inputs import ClientInput, naming
 from .decoding import decode, programs
-from .lines import Line, Lines
+from .filling import Filling
+from .lines import Line, Lines, Where
 from .options import ADDRESS, SessionOptions
 from .report import Outcome
 from .sampling import Sampler
@@ -55,11 +58,14 @@ class Client:
         patience: seconds to wait for a server that does not listen yet, or is busy.
         store: as for `Server`.
         go_on: keep what a connection has set up for the next to the same server, which then pays no setup.
+        ahead: how many inferences to have lie prepared in ``store``, of the length that ran last: they are
+            made in a thread after an inference, while no other is asked for, with a server that has the time.
         tls: whom to trust; the server must then use TLS and hold a certificate for the name it is called by.
         progress: called with (phase, steps done, steps in all) while an inference or a preparation runs; an
             exception from it ends that.
 
-    NotInstalled for a plan whose client computes something by ONNX Runtime, where that is not there.
+    Raises BadInput where ``ahead`` has no store, or one to which nothing can be written; NotInstalled for a
+    plan whose client computes something by ONNX Runtime, where that is not there.
     """
 
     def __init__(
@@ -70,10 +76,13 @@ class Client:
         address: Address = ADDRESS,
         patience: float = PATIENCE,
         store: str | Path | None = None,
+        ahead: int = 0,
         tls: ClientTls | None = None,
         go_on: bool = True,
         progress: Progress | None = None,
     ) -> None:
+        if ahead and store is None:
+            raise BadInput("what is prepared ahead has to lie somewhere: give a store too")
         for node in by_onnx_runtime(plan.local):
             can_run(node)
         options = options or SessionOptions()
@@ -84,6 +93,12 @@ class Client:
         self._shelf = Shelf(store, plan, None, check_ot=options.check_ot)
         context = tls.context() if tls else None
         self._lines = Lines(plan, options, patience=patience, context=context, go_on=go_on)
+        self._ahead = ahead
+        self._filling: dict[Where, Filling] = {}
+        self._asking = 0
+        self._lock = threading.Lock()
+        if ahead:
+            self._shelf.made()
 
     def __repr__(self) -> str:
         return f"Client(plan {self.plan.hash[:12]})"
@@ -93,6 +108,7 @@ class Client:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
+        self.close()
         self._lines.__exit__(kind, fault, trace)
 
     async def __aenter__(self) -> Client:
@@ -154,12 +170,15 @@ class Client:
         """
         for each in self.plan.lengths:
             _ = facts(each).digest
-        line = self._line(address, carries=True)
+        ending, lines = ExitStack(), list[Line]()
 
         def answer(length: Plan, feeds: Mapping[str, ArrayLike]) -> Outcome:
-            return line.ask(partial(Session.infer, given=ClientInput.at(length, feeds)))
+            given = ClientInput.at(length, feeds)
+            if not lines:
+                lines.append(ending.enter_context(self._line(address, carries=True)))
+            return lines[0].ask(partial(Session.infer, given=given))
 
-        return _ending(decode(self.plan, ids, most, answer, pick or Sampler(), frozenset(stop)), line)
+        return _ending(decode(self.plan, ids, most, answer, pick or Sampler(), frozenset(stop)), ending)
 
     def prepare(self, count: int, address: Address | None = None, *, seq_len: int | None = None) -> Outcome:
         """Setup and ``count`` offline phases, or as many as the server agrees to, for prompts that run at
@@ -213,20 +232,57 @@ class Client:
                 line.ask(partial(Session.prepare, count=counts[each.hash], plan=each)) for each in lengths
             ]
 
+    def settle(self) -> None:
+        """Wait until what is prepared ahead is there, or the server has no room, or no time, for more."""
+        for filling in self._taken(*self._filling):
+            filling.settle()
+
+    def close(self) -> None:
+        """Prepare nothing more ahead than what is under way. The client may be used again."""
+        for filling in self._taken(*self._filling):
+            filling.stop()
+
     def _given(self, feeds: Mapping[str, ArrayLike]) -> ClientInput:
         """What a server hears from now on is heard without delay: all that takes time is done before."""
         given = ClientInput.of(self.plan, feeds)
         _ = facts(given.plan).digest
         return given
 
-    def _line(self, address: Address | None, *, carries: bool = False) -> Line:
+    @contextmanager
+    def _line(self, address: Address | None, *, carries: bool = False) -> Iterator[Line]:
+        """Between two of which there is time to prepare ahead, where this one has run an inference."""
         where = self._address if address is None else parsed(address)
-        return Line(self._lines, where, self._shelf.there(), carries=carries)
+        with self._lock:
+            self._asking += 1
+        try:
+            for filling in self._taken(where):
+                filling.stop()
+            with Line(self._lines, where, self._shelf.there(), carries=carries) as line:
+                yield line
+        finally:
+            with self._lock:
+                self._asking -= 1
+        if line.ran is not None:
+            self._fill(where, line.ran)
+
+    def _fill(self, where: Where, plan: Plan) -> None:
+        with self._lock:
+            if self._ahead and not self._asking:
+                store = self._shelf.made()
+                opened = partial(self._lines.alone, where, store)
+                self._filling[where] = Filling(opened, store.of(plan), plan, self._ahead)
+
+    def _taken(self, *places: Where) -> list[Filling]:
+        """What is being prepared there, which nobody else takes."""
+        with self._lock:
+            return [self._filling.pop(each) for each in places if each in self._filling]
 
 
-def _ending(tokens: Iterator[tuple[int, Outcome]], line: Line) -> Generator[tuple[int, Outcome], None, None]:
+def _ending(
+    tokens: Iterator[tuple[int, Outcome]], ending: ExitStack
+) -> Generator[tuple[int, Outcome], None, None]:
     """The tokens; the line is given back with them, or when nobody asks for more."""
-    with line:
+    with ending:
         yield from tokens
 
 

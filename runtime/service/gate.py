@@ -101,17 +101,19 @@ class Gate:
         *,
         tell: Callable[[Notice], None] = lambda notice: None,
         there: Callable[[], bool] = lambda: True,
+        idle: bool = False,
     ) -> Iterator[None]:
         """Wait for a turn, and have it while this is open.
 
         Args:
             tell: called with the place of a client that waits, 1 being next.
             there: whether it still does.
+            idle: have one only where nobody waits and, of several, another is left for who comes next.
 
         Raises TurnedAway where it need not wait, PeerLeft where it has left.
         """
         ticket = _Ticket(client, memory)
-        self._enter(ticket, tell, there)
+        self._enter(ticket, tell, there, idle)
         begun = time.monotonic()
         try:
             yield
@@ -127,9 +129,11 @@ class Gate:
             self._open = False
             self._changed.notify_all()
 
-    def _enter(self, ticket: _Ticket, tell: Callable[[Notice], None], there: Callable[[], bool]) -> None:
+    def _enter(
+        self, ticket: _Ticket, tell: Callable[[Notice], None], there: Callable[[], bool], idle: bool
+    ) -> None:
         with self._changed:
-            if len(self._waiting) >= self._limits.waiting and not self._fits(ticket):
+            if self._crowded(ticket, idle):
                 why = f"busy: {self.running} run and {self.waiting} wait"
                 raise TurnedAway(why, Notice(Told.BUSY, self.seconds))
             self._waiting.append(ticket)
@@ -159,6 +163,12 @@ class Gate:
         busy = Counter(each.client for each in self._running)
         order = sorted(self._waiting, key=lambda each: busy[each.client])  # stable: else as they came
         return order.index(ticket) + 1
+
+    def _crowded(self, ticket: _Ticket, idle: bool) -> bool:
+        if not idle:
+            return len(self._waiting) >= self._limits.waiting and not self._fits(ticket)
+        left = self._limits.at_once - self.running
+        return bool(self._waiting) or not self._fits(ticket) or left < min(2, self._limits.at_once)
 
     def _fits(self, ticket: _Ticket) -> bool:
         held = sum(each.memory for each in self._running)

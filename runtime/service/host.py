@@ -193,8 +193,9 @@ class Host:
     def _converse(self, guest: Guest, session: Session, offers: Sequence[Offer]) -> None:
         while (request := self._heard(guest, session)) is not None:
             outcome = self._answer(guest, session, offers, request)
-            with self._telling:
-                self._duties.done(guest, outcome)
+            if outcome is not None:
+                with self._telling:
+                    self._duties.done(guest, outcome)
 
     def _heard(self, guest: Guest, session: Session) -> Request | None:
         with self._changed:
@@ -206,36 +207,48 @@ class Host:
         guest.asked = guest.asked or request is None or request.ours
         return request
 
-    def _answer(self, guest: Guest, session: Session, offers: Sequence[Offer], request: Request) -> Outcome:
+    def _answer(
+        self, guest: Guest, session: Session, offers: Sequence[Offer], request: Request
+    ) -> Outcome | None:
+        """None where nothing is made ahead now: its client may stay and ask for something else."""
         asked, may = request.purpose, self._duties.purposes
         offer = next((each for each in offers if each.plan.of_hash(request.plan)), None)
         if offer is None or asked not in may:  # both sides hear what is wrong, without waiting
             return self._work_on(guest, session, offer or offers[0], may[0], request)
         if session.begins:
             log.info("%s connected, for plan %s", guest.client, offer.plan.hash[:12])
-        memory = offer.memory(request, self._options.memory)
+        memory, ahead = offer.memory(request, self._options.memory), asked == Purpose.AHEAD
+        turn = self.gate.turn(
+            guest.client, memory, tell=session.tell, there=lambda: session.connected, idle=ahead
+        )
         try:
-            with self.gate.turn(guest.client, memory, tell=session.tell, there=lambda: session.connected):
+            with turn:
                 self._duties.admit(guest, Purpose(asked))
                 return self._work_on(guest, session, offer, Purpose(asked), request)
         except TurnedAway as fault:
             session.tell(fault.notice)
+            if ahead and fault.notice.told in (Told.BUSY, Told.FULL):
+                return None
             raise
 
     def _work_on(
         self, guest: Guest, session: Session, offer: Offer, purpose: Purpose, request: Request
     ) -> Outcome:
+        shelf = offer.shelf_of(guest.name)
+        runs = purpose is Purpose.RUN
+        if guest.name is not None and request.held is not None:  # clients without a name share what lies here
+            shelf.make_room(self._duties.kept - 1, request.held)
+        room = min(self._duties.preparations, self._duties.kept - shelf.level)
+        if not runs and room < 1:  # before what was kept is taken, which the client may come again with
+            raise TurnedAway(f"full: {shelf.level} are prepared", Notice(Told.FULL, shelf.level))
         if session.begins and request.ticket.ended and (kept := self._kept(guest, request)) is not None:
             session.go_on_with(kept)
-        shelf = offer.shelf_of(guest.name)
-        if purpose is not Purpose.PREPARE:
-            session.turn_to(offer.plan, offer.weights, shelf.there())
-            return session.infer(heard=request)
-        room = min(self._duties.preparations, self._duties.kept - shelf.level)
-        if room < 1:
-            raise TurnedAway(f"full: {shelf.level} are prepared", Notice(Told.FULL, shelf.level))
-        session.turn_to(offer.plan, offer.weights, shelf.made())
-        return session.prepare(int(room), heard=request)
+        session.turn_to(offer.plan, offer.weights, shelf.there() if runs else shelf.made())
+        return (
+            session.infer(heard=request)
+            if runs
+            else session.prepare(int(room), heard=request, purpose=purpose)
+        )
 
     def _kept(self, guest: Guest, request: Request) -> Connection | None:
         """What the client goes on with. Its last channel may still be open here, or just be closing."""

@@ -15,7 +15,8 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from ..base.errors import NetworkFault, PeerRefuses
@@ -81,6 +82,15 @@ class Lines:
         kept = self.kept.pop(where, None)
         return Session(CLIENT, tls or sock, self._plan, store=store, options=self._options, kept=kept)
 
+    @contextmanager
+    def alone(self, where: Where, store: Store | None) -> Iterator[Session]:
+        """A session for a task of which nothing is tried again."""
+        session = self.open(where, store, time.monotonic() + self.patience)
+        try:
+            yield session
+        finally:
+            self.give_back(where, session)
+
     def give_back(self, where: Where, session: Session) -> None:
         """After its task, or a fault."""
         with self._lock:
@@ -111,6 +121,8 @@ class Line:
         self._store = store
         self._carries = carries
         self._session: Session | None = None
+        self.ran: Plan | None = None
+        """The length of the last inference, where there was one."""
 
     def __enter__(self) -> Line:
         return self
@@ -126,7 +138,9 @@ class Line:
             session = self._session = self._session or self._lines.open(self._where, self._store, until)
             idle, heard = first and not session.begins, session.heard
             try:
-                return what(session)
+                outcome = what(session)
+                self.ran = session.ran
+                return outcome
             except PeerRefuses as fault:
                 if (self._carries and not first) or time.monotonic() + fault.again > until:
                     raise

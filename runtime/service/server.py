@@ -105,7 +105,7 @@ class Server:
         address: Address,
         doing: str,
         purpose: Purpose,
-        count: int = 1,
+        count: int = 0,
         *,
         once: bool,
         done: Callable[[Outcome], None],
@@ -118,7 +118,7 @@ class Server:
     def _host(
         self,
         purpose: Purpose,
-        count: int = 1,
+        count: int = 0,
         *,
         once: bool = False,
         done: Callable[[Outcome], None] = lambda outcome: None,
@@ -149,6 +149,7 @@ class Server:
                 faults.append(fault)
                 host.stop()
 
-        duties = Duties(purposes=(purpose,), preparations=count, done=ended, failed=failed, left=left)
+        purposes = (purpose, Purpose.AHEAD) if purpose is Purpose.RUN else (purpose,)
+        duties = Duties(purposes=purposes, preparations=count, done=ended, failed=failed, left=left)
         host = Host([self._offer], self._options, Limits(at_once=1), duties, self._context)
         return host, faults

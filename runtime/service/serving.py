@@ -53,7 +53,7 @@ class Service:
         self._held = options.memory
         self._register = register
         self._goods = self._loaded()
-        purposes = (Purpose.RUN, Purpose.PREPARE) if preparations else (Purpose.RUN,)
+        purposes = tuple(Purpose) if preparations else (Purpose.RUN, Purpose.AHEAD)
         duties = Duties(
             purposes=purposes,
             preparations=preparations,

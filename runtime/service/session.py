@@ -20,7 +20,7 @@ from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
 from ..session.engines import checked, standard
 from ..session.executor import Progress
-from ..session.handshake import InferenceTerms, PreparationTerms, Request, Ticket, hear
+from ..session.handshake import InferenceTerms, PreparationTerms, Purpose, Request, Ticket, hear
 from ..session.inputs import ClientInput
 from ..session.material import Store
 from .options import SessionOptions
@@ -35,9 +35,8 @@ def heed(notice: Notice) -> None:
         case Notice(Told.PLACE, place):
             log.info("the server is busy; we are number %d of those that wait", place)
         case Notice(Told.BUSY, seconds):
-            raise PeerRefuses(
-                f"the server is busy and takes no more clients; come again in {seconds} s", seconds
-            )
+            why = f"the server is busy and takes no more clients; come again in {seconds} s"
+            raise PeerRefuses(why, seconds)
         case Notice(Told.STOPPING, seconds):
             raise PeerRefuses(f"the server stops and takes no more work; come again in {seconds} s", seconds)
         case Notice(Told.UNKNOWN):
@@ -45,6 +44,8 @@ def heed(notice: Notice) -> None:
         case Notice(Told.QUOTA, seconds):
             left = f"{seconds // 3600} h {seconds % 3600 // 60} min"
             raise PeerRefuses(f"this client has had its inferences of the day; the next begins in {left}")
+        case Notice(Told.FULL, 0):
+            raise PeerRefuses("the server prepares nothing for this client")
         case Notice(Told.FULL, held):
             raise PeerRefuses(
                 f"the server holds {held} prepared inferences for this client already; use them"
@@ -54,12 +55,16 @@ def heed(notice: Notice) -> None:
 class Session:
     """Inferences and preparations over one connected socket, which is closed at the end.
 
-    A fault in one of them ends the session: nothing can be asked of it afterwards.
+    A fault in one of them ends the session: nothing can be asked of it afterwards. Where a server refuses one
+    before anything of it is said, both stand where they stood.
 
     Args:
         weights: the server's.
         store: where this side's prepared material is. It is used where both sides hold it.
         kept: a client's connection of an earlier session, which this one takes and goes on with.
+
+    Attributes:
+        ran: the plan, or its length, of the last inference; None where there was none.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Session:
             kept.go_on(self._channel)
         self._connection = kept
         self._programs = 0
+        self.ran: Plan | None = None
         self._faulty = False
 
     def __repr__(self) -> str:
@@ -148,17 +154,29 @@ class Session:
             done = self._connection.infer(
                 plan, terms, weights=self._weights, encoded=encoded, progress=progress, heard=heard
             )
+        self.ran = done.plan
         return self._outcome(done)
 
-    def prepare(self, count: int, plan: Plan | None = None, heard: Request | None = None) -> Outcome:
+    def prepare(
+        self,
+        count: int,
+        plan: Plan | None = None,
+        heard: Request | None = None,
+        purpose: Purpose = Purpose.PREPARE,
+    ) -> Outcome:
         """The offline phases of ``count`` inferences, or as many as the peer wants, into the store; at the
-        client for prompts of a shorter ``plan``'s length. The server may have heard the request."""
+        client for prompts of a shorter ``plan``'s length. The server may have heard the request.
+
+        For the ``purpose`` `Purpose.AHEAD` PeerRefuses says that the server has no time or room for it.
+        """
         if self._store is None:
             raise ValueError("preparing needs a store")
+        held = self._store.named()
+        terms = PreparationTerms(count, memory=self._options.memory, purpose=purpose, held=held)
         with self._program() as progress:
             done = self._connection.prepare(
                 plan or self._plan,
-                PreparationTerms(count, memory=self._options.memory),
+                terms,
                 store=self._store,
                 weights=self._weights,
                 progress=progress,
@@ -177,11 +195,11 @@ class Session:
         A client that begins has `OPENING_SECONDS` to say it; later it may stay for ``idle`` seconds.
         """
         heard, options = self.heard, self._options
-        self._channel.within(options.idle if self._programs else min(options.timeout, OPENING_SECONDS))
+        self._channel.within(options.idle if heard else min(options.timeout, OPENING_SECONDS))
         try:
             request = hear(self._channel)
         except PeerLeft:
-            if self._programs and self.heard == heard:
+            if heard and self.heard == heard:
                 return None
             raise
         self._channel.within(None)
@@ -209,12 +227,14 @@ class Session:
     @contextmanager
     def _program(self) -> Iterator[Progress | None]:
         """Two sides that have lost step have nothing more to say to each other, so a fault is the end."""
+        heard = self._channel.received
         try:
             with self._options.progress() if self._options.progress else nullcontext() as progress:
                 yield progress
-        except BaseException:
-            self._faulty = True
-            self.close()
+        except BaseException as fault:
+            if not isinstance(fault, PeerRefuses) or self._channel.received > heard:
+                self._faulty = True
+                self.close()
             raise
 
     def _outcome(self, done: Done) -> Outcome:

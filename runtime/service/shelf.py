@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -34,6 +35,15 @@ class Shelf:
             return 0
         role = CLIENT if self._weights is None else SERVER
         return sum(1 for _ in self._path.glob(f"*.{role.value}"))
+
+    def make_room(self, level: float, held: Collection[bytes]) -> None:
+        """Down to ``level``: the oldest goes of what the peer does not hold, which nobody can use."""
+        store = self.there()
+        if store is None or self.level <= level:
+            return
+        useless = [id for id in store.named() if id not in held]
+        for id in useless[int(level) - self.level :]:
+            store.discard(id)
 
     def there(self) -> Store | None:
         """The store, where there is one."""

@@ -1,7 +1,7 @@
 """What two sides settle before they begin: the same plan, what they are here for, and with what material.
 
     client -> server   magic, protocol version, plan hash, parameters' hash (checks of OTs among them)
-    client -> server   purpose; ids of prepared material that it holds, or how many to prepare; its ticket
+    client -> server   purpose; ids of prepared material that it holds, and how many to prepare; its ticket
     server -> client   the first again, of the length whose hash the client has named
     server -> client   purpose; the id that it has claimed, if any, or how many it will prepare; a ticket
     client -> server   whether it could claim the same
@@ -24,6 +24,7 @@ import logging
 import os
 import struct
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from enum import IntEnum
 from math import inf
 from typing import NamedTuple
@@ -92,6 +93,15 @@ class Request(NamedTuple):
         """`Purpose`, or another number where it is nothing that is known here."""
         return self.asked[0] if self.asked else 0
 
+    @property
+    def held(self) -> set[bytes] | None:
+        """Of who would prepare: the ids of what it holds prepared; None where there may be more."""
+        if self.asked is None or self.purpose not in (Purpose.PREPARE, Purpose.AHEAD):
+            return None
+        body = ASK.unpack(self.asked)[2]
+        ids = {body[at : at + ID] for at in range(ID, len(body), ID)} - {bytes(ID)}
+        return ids if len(ids) < OFFERS - 1 else None
+
 
 def hear(channel: Channel) -> Request:
     """client -> server    its first two messages
@@ -108,6 +118,15 @@ def hear(channel: Channel) -> Request:
 class Purpose(IntEnum):
     RUN = 1
     PREPARE = 2
+    AHEAD = 3
+    """To prepare while the server has nothing better to do: it refuses rather than keep anyone waiting."""
+
+
+COMMANDS = {
+    Purpose.RUN: "`ppc run`",
+    Purpose.PREPARE: "`ppc prepare`",
+    Purpose.AHEAD: "`ppc run --ahead`",
+}
 
 
 class Agreed(NamedTuple):
@@ -212,8 +231,8 @@ class Terms(ABC):
     def compare(self, purpose: int) -> None:
         """Once both have said what they are here for. Raises PeerMismatch where it is something else."""
         if purpose != self.purpose:
-            theirs = {1: "`ppc run`", 2: "`ppc prepare`"}.get(purpose, "something else")
-            raise PeerMismatch(f"this side runs `ppc {self.purpose.name.lower()}`, the peer {theirs}")
+            theirs = {int(each): command for each, command in COMMANDS.items()}.get(purpose, "something else")
+            raise PeerMismatch(f"this side runs {COMMANDS[self.purpose]}, the peer {theirs}")
 
     def close(self, accepted: bytes) -> None:
         self._end(ACCEPT.unpack(accepted) == (True,))
@@ -288,19 +307,28 @@ class PreparationTerms(Terms):
 
     Attributes:
         memory: bytes of material that this side holds as it is.
+        held: ids of what the client holds already, whatever length it is for.
         ids: one for each inference to prepare, the same at both sides and new.
     """
 
-    purpose = Purpose.PREPARE
-
-    def __init__(self, count: int, *, memory: float = inf, dry: bool = False) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        memory: float = inf,
+        purpose: Purpose = Purpose.PREPARE,
+        held: Sequence[bytes] = (),
+        dry: bool = False,
+    ) -> None:
         self.memory = memory
+        self.purpose = purpose
+        self._held = held[: OFFERS - 1]
         self.ids: list[bytes] = [bytes(ID)] * count if dry else []
         self._count = count
         self._nonce = os.urandom(ID)
 
     def _offer(self) -> tuple[int, bytes]:
-        return self._count, self._nonce
+        return self._count, self._nonce + b"".join(self._held)
 
     def _answer(self, count: int, body: bytes, plan: Plan) -> tuple[int, bytes]:
         self._settle(min(count, self._count), body[:ID], self._nonce)
@@ -318,8 +346,8 @@ class PreparationTerms(Terms):
         pass
 
     def _say_the_lower(self, theirs: int) -> None:
-        """Where the peer's count is another; the server has told the client none but the lower."""
-        if theirs != self._count:
+        """Where the peer's ``--count`` is another; the server has told the client none but the lower."""
+        if theirs != self._count and self.purpose is Purpose.PREPARE:
             lower = len(self.ids)
             log.info("up to %d here, %d at the peer: %d are prepared", self._count, theirs, lower)
 

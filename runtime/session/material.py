@@ -140,6 +140,16 @@ class Store:
         self._pass_over(wrong)
         return ready
 
+    def named(self) -> list[bytes]:
+        """Ids of all that lies here for this role, of whatever length, newest first."""
+        found = sorted(self._entries(f".{self.binding.role.value}"), reverse=True)
+        return [bytes.fromhex(path.stem) for _, path in found]
+
+    def discard(self, id: bytes) -> None:
+        """Nobody will use it, unless somebody has claimed it already."""
+        with contextlib.suppress(FileNotFoundError), self._faults("removed"):
+            os.unlink(self._ready(id))
+
     def create(self) -> None:
         """Make the directory where it is missing. BadInput where nothing can be written to it."""
         with self._faults("written"):

@@ -87,6 +87,21 @@ def test_a_service_from_its_start_to_its_end(folder, tmp_path):
     assert len(warned) == 2, "when it starts and when it loads anew"
 
 
+@pytest.mark.parametrize("level", [3, 1])
+def test_a_run_makes_the_next_one_s_material_ahead(folder, tmp_path, level):
+    """As much as both sides allow, once the answer is there; and the next takes of it."""
+    store = tmp_path / "client"
+    with serving(folder / "plan.bin", "--prepare", level, "--store", tmp_path / "server") as (_, address):
+        for before in (0, min(2, level)):
+            done = ppc(*client(folder, address, "--store", store, "--ahead", "2"))
+            assert done.status == 0, done.err
+            assert len(done.json["report"]["material"]) == bool(before)
+            ids = {each.stem for each in store.glob("*.client")}
+            assert len(ids) == min(2, level)
+            assert ids == {each.stem for each in tmp_path.glob("server/*/*.server")}
+    called(*client(folder, "127.0.0.1:1", "--ahead", "2", "--fresh")).failed(2, "give one of them")
+
+
 def test_who_runs_when_it_is_told_to_stop_gets_its_answer(folder):
     with serving(folder / "plan.bin") as (server, address):
         asking = Running(*client(folder, address, given="many.npz"))
@@ -211,5 +226,11 @@ def test_nobody_gets_what_another_client_prepared(folder, keys, tmp_path):
             done = ppc(*client(folder, address, *shown(keys, name), "--store", store))
             assert done.json["report"]["material"] == used, done.err
         called("clients", folder / "clients.db", "--remove", "eve")
+        (lost,) = ppc("prepare", folder / "plan.bin", *at, *shown(keys, "bob"), "--json").json["prepared"]
+        (store / f"{lost}.client").unlink()
+        made = ppc("prepare", folder / "plan.bin", *at, *shown(keys, "bob"), "--json").json["prepared"]
+        assert [path.stem for path in (tmp_path / "server").rglob("*.server")] == made, (
+            "the lost half made room"
+        )
     for path in (tmp_path / "server").rglob("*"):
         assert "bob" not in path.name

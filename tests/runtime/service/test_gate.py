@@ -142,3 +142,29 @@ def test_when_it_closes_who_waits_is_told_and_who_runs_goes_on():
         assert b.fault.notice.told is Told.STOPPING
         assert not a.end.is_set()
     assert a.fault is None
+
+
+def test_who_comes_for_idle_time_alone_leaves_a_place_and_never_waits():
+    gate = Gate(Limits(at_once=3, waiting=9))
+
+    def turned_away() -> bool:
+        try:
+            with gate.turn("idler", 0, idle=True):
+                return False
+        except TurnedAway as fault:
+            return fault.notice.told is Told.BUSY
+
+    assert not turned_away()
+    with askers(gate, "a"):
+        assert not turned_away()
+        with askers(gate, "b"):
+            assert turned_away(), "the last place is for an inference"
+    alone = Gate(Limits(at_once=1))
+    with alone.turn("idler", 0, idle=True):
+        pass
+    busy = Gate(Limits(at_once=3, memory=10))
+    with busy.turn("a", 6), askers(busy):
+        waits = asking(busy, "b", memory=5)
+        with pytest.raises(TurnedAway), busy.turn("idler", 1, idle=True):
+            raise AssertionError("somebody waits")
+    waits.let_go()

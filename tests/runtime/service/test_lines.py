@@ -157,7 +157,7 @@ class Stub:
     """A session, as far as a line asks it."""
 
     def __init__(self, begins: bool) -> None:
-        self.begins, self.heard, self.sound = begins, 0, True
+        self.begins, self.heard, self.sound, self.ran = begins, 0, True, None
 
 
 BUSY = PeerRefuses("busy", again=0)

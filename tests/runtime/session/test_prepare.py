@@ -347,6 +347,20 @@ def test_both_sides_choose_the_ids():
     assert len(set(ids)) == 6
 
 
+def test_who_prepares_says_what_it_holds_unless_there_may_be_more():
+    """What it does not name may make room at the server, so a list that is cut names nothing."""
+
+    def heard(terms: agreement.Terms) -> set[bytes] | None:
+        return agreement.Request((agreement.MAGIC, agreement.VERSION, b"", b""), terms.ask()).held
+
+    many = [i.to_bytes(16, "big") for i in range(1, agreement.OFFERS + 1)]
+    for count in (0, 1, agreement.OFFERS - 2):
+        assert heard(agreement.PreparationTerms(1, held=many[:count])) == set(many[:count])
+    for count in (agreement.OFFERS - 1, agreement.OFFERS):
+        assert heard(agreement.PreparationTerms(1, held=many[:count])) is None
+    assert heard(agreement.InferenceTerms()) is None
+
+
 def test_a_server_that_would_prepare_nothing_is_refused():
     for count in (0, 3):
         with pytest.raises(PeerMismatch, match="would prepare"):
