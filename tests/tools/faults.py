@@ -70,13 +70,13 @@ FAULTS = (
 def limit(phase: str, sender: Side) -> int:
     """Bytes after which a phase of the client's first program on a connection is under way."""
     first = predict_cost(tiny_plan(), Program(preparations=phase == "preparing"))
-    said = {name: getattr(first.total(name), sender) for name in PHASES}
+    said: dict[str, int] = {name: getattr(first.total(name), sender) for name in PHASES}
     setup, offline, online = (said[name] for name in PHASES)
     asks, makes = (
         sum(getattr(predict_cost(tiny_plan(), each).total(name), sender) for name in PHASES)
         for each in (_further(), _further(preparations=1))
     )
-    return {
+    places: dict[str, int] = {
         "opening": 20,
         "setup": (3 * setup) // 4,
         "offline": setup + offline // 2,
@@ -84,7 +84,8 @@ def limit(phase: str, sender: Side) -> int:
         "second": setup + offline + online + asks // 2,
         "preparing": setup + offline // 2,
         "ahead": setup + offline + online + makes // 2,
-    }[phase]
+    }
+    return places[phase]
 
 
 def _further(preparations: int = 0) -> Program:
@@ -122,6 +123,7 @@ class Place:
             tiny_feeds(), (host, int(port))
         )
         expected = simulate(tiny_plan(), tiny_weights(), tiny_feeds())[tiny_plan().outputs[0].value]
+        assert found.outputs is not None
         assert np.abs(found.outputs["y"] - expected).max() < 0.15 * np.abs(expected).max()
 
 
@@ -225,11 +227,11 @@ TITLES = {
 
 def markdown() -> str:
     """docs/faults.md."""
-    rows = [("side", "which", *TITLES.values())]
+    rows: list[tuple[str, ...]] = [("side", "which", *TITLES.values())]
     rows += [(each.side, each.name, *(_told(each.at(phase)) for phase in PHASES_OF)) for each in FAULTS]
-    wrong = [("what is wrong from the start", "client ends with")]
+    wrong: list[tuple[str, ...]] = [("what is wrong from the start", "client ends with")]
     wrong += [(f"the client {each.name}", str(each.status)) for each in WRONG]
-    disks = [("whose disk is full", "while", "client ends with")]
+    disks: list[tuple[str, ...]] = [("whose disk is full", "while", "client ends with")]
     disks += [(side, TITLES[phase], str(status)) for phase, side, status, _ in DISKS]
     tables = "\n\n".join("\n".join(_table(each)) for each in (rows, wrong, disks))
     return HEAD + tables + "\n\n" + TAIL
