@@ -178,7 +178,7 @@ def test_one_client_does_not_take_all_connections(monkeypatch):
     with running(made) as (address, _), beside(silent, address, 2):
         with pytest.raises(PeerRefuses, match=r"busy and takes no more clients; come again in \d+ s"):
             ask(address)
-        assert 'ppc_refusals_total{reason="share"} 1' in made.metrics.text()
+        eventually(lambda: 'ppc_refusals_total{reason="share"} 1' in made.metrics.text())
     assert not made._host._parting
 
 
@@ -197,7 +197,7 @@ def test_a_system_without_threads_left_is_busy(monkeypatch):
             with pytest.raises(PeerRefuses, match=r"come again in \d+ s"):
                 ask(address)
         assert right(ask(address), 0)
-    assert 'ppc_refusals_total{reason="threads"} 1' in made.metrics.text()
+    eventually(lambda: 'ppc_refusals_total{reason="threads"} 1' in made.metrics.text())
 
 
 def test_who_is_one_too_many_is_told_when_to_come_again():
