@@ -42,6 +42,11 @@ _FINEST_OF_OCTAVES = 36
 """The same for what spans octaves, of which the smallest keep their digits too."""
 
 
+ROUNDING = 1 + 2**-6
+"""Times its range a value may go by what was rounded on its way: a tanh of 1 comes as a little more at times,
+and a ring that ends at 1 would be left."""
+
+
 @dataclass(frozen=True)
 class Precision:
     """Bits kept below the leading one of a typical value: of ``value``s that a product reads, of a ``weight``
@@ -230,7 +235,7 @@ class Formats:
 
     def room(self, op: Op) -> float:
         """How many times its range a value may go without leaving its ring."""
-        return ROOM if op in self.roomy else 1.0
+        return ROOM if op in self.roomy else ROUNDING
 
     def _ring(self, op: Op) -> None:
         asked = max((self.asked(op, user) for user in self.users[op]), default=0)
@@ -282,10 +287,7 @@ class Formats:
         """The ring and scale of the quadratics."""
         scale = 2 * self.spline_entry(op) + self.splines[op].bits
         lo, hi = self.splines[op].values(self.argument(op))
-        most = max(abs(lo), abs(hi))
-        # where no bit is dropped when they are made wider, a power of two must stay below the spare bit
-        whole = math.frexp(most)[1] if self.home[op] == scale else integer_bits(most)
-        bits = max(2, whole + scale + 2)
+        bits = max(2, integer_bits(ROUNDING * max(abs(lo), abs(hi))) + scale + 2)
         if bits > MAX_BITS:
             raise _too_wide(op, bits, self.argument(op))
         return Fixed(bits, scale)
@@ -294,7 +296,7 @@ class Formats:
         """Bits that hold x and its distance to every knot."""
         x, knots = self.argument(op), op.spline.knots
         far = max(abs(x.lo), abs(x.hi), abs(x.hi - knots[0]), abs(x.lo - knots[-1]))
-        return max(2, integer_bits(far) + self.spline_entry(op) + 1)
+        return max(2, integer_bits(ROUNDING * far) + self.spline_entry(op) + 1)
 
     def compared(self, op: ops.ReduceMax) -> int:
         """Bits in which the difference of two values of a row, and the maximum itself, can be told."""
