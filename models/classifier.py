@@ -226,6 +226,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="32, with --tiny 64")
     parser.add_argument("--rate", type=float, help="largest learning rate; found by itself, with --tiny 2e-3")
     parser.add_argument("--drop", type=float, help="part of the words that are left out; 0, with --tiny 0.1")
+    parser.add_argument(
+        "--half", action="store_true", help="products of bfloat16, where the processor has it"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     usual = _TINY_WAY if args.tiny else _WAY
@@ -244,7 +247,7 @@ def main() -> None:
         tokenizer = packaged(TOKENIZER)
         make = Headed(minilm.SHAPE, tensors=load_file(packaged(MINILM_L6)), names=minilm.NAMES)
         model = classifier(make, "MiniLM-L6 classifier", 2)
-    options = Options(batch=int(batch), seed=args.seed, rate=rate or None, tables=args.tiny)
+    options = Options(batch=int(batch), seed=args.seed, rate=rate or None, tables=args.tiny, half=args.half)
     done, score = train(
         model, data, valid, tokenizer, tokens=args.seq_len, epochs=epochs, drop=drop, options=options
     )

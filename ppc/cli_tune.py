@@ -53,6 +53,10 @@ def tune(
     label_weight: Annotated[
         float, typer.Option(min=0, help="How much labels count beside the model's own answers.")
     ] = 0.0,
+    half: Annotated[
+        bool,
+        typer.Option("--half", help="Train by products of bfloat16: faster where processor or GPU has them."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn: the same gives the same model.")] = 0,
     work: Annotated[
         Path | None, typer.Option(help="A folder for a journal, and from which an interrupted run goes on.")
@@ -98,6 +102,7 @@ def tune(
         rate=rate,
         labels=label_weight,
         seed=seed,
+        half=half,
         network=parse_network(network),
     )
     names = Labels.read(label_file).names if label_file else ()

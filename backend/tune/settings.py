@@ -40,7 +40,8 @@ class Goal:
 @dataclass(frozen=True)
 class Settings:
     """``steps`` of ``batch`` rows in the first tuning, or ``epochs``; ``labels``: how much they count beside
-    the teacher's answers; ``rate`` is found where None; ``network`` is what seconds are predicted for."""
+    the teacher's answers; ``rate`` is found where None; ``half``: products of bfloat16 while training;
+    ``network`` is what seconds are predicted for."""
 
     profile: str = "friendly"
     goal: Goal = field(default_factory=Goal)
@@ -50,4 +51,5 @@ class Settings:
     rate: float | None = None
     labels: float = 0.0
     seed: int = 0
+    half: bool = False
     network: Network = field(default_factory=lambda: parse_network(NETWORK))

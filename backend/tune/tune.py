@@ -244,6 +244,7 @@ class _Run:
             seed=settings.seed + number,
             target="vectors" if self._task.kind == "embeddings" else "logits",
             labels=settings.labels,
+            half=settings.half,
         )
         train, held = parts.train.examples, parts.held.examples
         what = f"tuning {number + 1}"
@@ -253,7 +254,9 @@ class _Run:
 
     def _control(self, steps: int) -> Graph:
         settings, parts = self._settings, self._parts
-        options = Options(steps=steps, batch=settings.batch, rate=settings.rate, seed=settings.seed)
+        options = Options(
+            steps=steps, batch=settings.batch, rate=settings.rate, seed=settings.seed, half=settings.half
+        )
         train, held = parts.train.examples, parts.held.examples
         return fit(self.menu.teacher, train, held, options, what="control", tell=self._tell, work=self._work)
 

@@ -47,8 +47,9 @@ class Options:
     """``steps`` of ``batch`` samples each. ``rate``: the largest learning rate, found where None.
 
     ``warmup`` is the part of the steps in which it rises, ``clip`` the gradient's largest norm, ``decay``
-    what AdamW takes off matrices; with ``tables`` those of ids are trained too. The same options, data and
-    graph give the same weights on one machine.
+    what AdamW takes off matrices; with ``tables`` those of ids are trained too, with ``half`` products are
+    of bfloat16 (weights stay in single precision). The same options, data and graph give the same weights on
+    one machine.
     """
 
     steps: int = 300
@@ -59,6 +60,7 @@ class Options:
     clip: float = 1.0
     decay: float = 0.01
     tables: bool = False
+    half: bool = False
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -106,16 +108,6 @@ def optimise(
     return rate
 
 
-def mean_loss(loss: Loss, model: Trainable, data: Examples, batch: int) -> float:
-    """Over all of ``data``, in batches."""
-    total = 0.0
-    with torch.no_grad():
-        for start in range(0, len(data), batch):
-            part = np.arange(start, min(start + batch, len(data)))
-            total += float(loss(data.at(part).on(model.device))) * len(part)
-    return total / len(data)
-
-
 @dataclass(frozen=True)
 class _Run:
     model: Trainable
@@ -137,11 +129,26 @@ class _Run:
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
-        value = self.loss(self.data.at(at).on(self.model.device))
+        value = self.of(self.data.at(at))
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.model.weights.values(), self.options.clip)
         optimiser.step()
         return float(value.detach())
+
+    def of(self, examples: Examples) -> torch.Tensor:
+        """The loss on some examples."""
+        device = self.model.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.half):
+            return self.loss(examples.on(device))
+
+    def mean(self, data: Examples) -> float:
+        """The loss over all of ``data``, in batches."""
+        total, batch = 0.0, self.options.batch
+        with torch.no_grad():
+            for start in range(0, len(data), batch):
+                part = np.arange(start, min(start + batch, len(data)))
+                total += float(self.of(data.at(part))) * len(part)
+        return total / len(data)
 
 
 def _schedule(step: int, options: Options) -> float:
@@ -162,7 +169,7 @@ def _found(run: _Run, held: Examples, tell: Tell, what: str) -> float:
         optimiser = run.optimiser()
         for step in range(count):
             run.step(optimiser, step, rate * min(1.0, (step + 1) / 5))
-        value = mean_loss(run.loss, run.model, held, run.options.batch)
+        value = run.mean(held)
         _assign(tensors, start)
         tell(f"{what}: rates", i + 1, len(RATES))
         if not value < least:

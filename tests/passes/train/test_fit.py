@@ -15,10 +15,11 @@ from ppc.passes.train.optimise import Options
 
 
 @pytest.mark.long
-def test_labels_are_learnt() -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_labels_are_learnt(half: bool) -> None:
     graph = classifier()
     data, held, unseen = examples(graph, 256), examples(graph, 16, seed=2), examples(graph, 64, seed=7)
-    trained = fit(graph, data, held, Options(steps=100, rate=1e-2))
+    trained = fit(graph, data, held, Options(steps=100, rate=1e-2, half=half))
     right = [
         np.mean(answers(g, unseen)["logits"].argmax(-1)[:, 0] == unseen.labels) for g in (graph, trained)
     ]

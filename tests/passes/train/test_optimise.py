@@ -59,9 +59,10 @@ def test_another_run_begins_anew(tmp_path: Path) -> None:
     data, held = examples(graph), examples(graph, 8, seed=2)
     for options in (Options(steps=2, rate=1e-3), Options(steps=2, rate=1e-3, seed=1)):
         fit(graph, data, held, options, work=tmp_path)
+    fit(graph, data, held, Options(steps=2, rate=1e-3, half=True), work=tmp_path)
     fit(graph, examples(graph, seed=5), held, Options(steps=2, rate=1e-3), work=tmp_path)
     fit(classifier(seed=1), data, held, Options(steps=2, rate=1e-3), work=tmp_path)
-    assert len(list(tmp_path.glob("*.safetensors"))) == 4
+    assert len(list(tmp_path.glob("*.safetensors"))) == 5
     assert not list(tmp_path.glob("*.part"))
 
 
