@@ -26,7 +26,7 @@ from ppc.backend.evaluation import (
     Evaluation,
     Private,
 )
-from ppc.backend.scores import Moments, Rate
+from ppc.backend.scores import Moments, Rate, alike, right
 from ppc.backend.similarity import similar
 from ppc.backend.task import FLOAT, PRIVATE, SIMULATED, Said, Task
 from ppc.backend.two_parties import cost, inferences
@@ -80,11 +80,11 @@ def evaluate(
     if (together := batch.prompts(plan)) > 1:
         raise BadInput(f"the plan takes {together} prompts at a time; evaluate one that takes one")
     task = Task.of(plan, data, output)
-    if data.labels is not None:
-        data.classes(2 if task.kind == "embeddings" else task.choices)
+    if data.labelled:
+        data.check_classes(2 if task.kind == "embeddings" else task.choices)
     if private > len(data):
         raise BadInput(f"{data.path}: two parties are to run {private} rows, and there are {len(data)}")
-    if data.labels is None and model is None:
+    if not data.labelled and model is None:
         log.warning("%s has no labels: without --model there is nothing to hold answers against", data.path)
     runner = None if model is None else _runner(model, task)
     texts = data.apart() if task.kind == "embeddings" else data
@@ -110,7 +110,7 @@ def evaluate(
         cut=sum(bool(each.overflowing) for each in encoded),
         seconds=walk.seconds,
         left=dict(sorted(walk.left.items())),
-        accuracy=_accuracy(data, said),
+        accuracy=_accuracy(data.wanted(encoded[: len(data)]), said),
         agreement=_agreement(said),
         similarity=similarity,
         errors=walk.errors(),
@@ -229,7 +229,7 @@ class _Walk:
     def said(self) -> Said:
         """The class or token of each, where an answer is one."""
         return {
-            who: {i: self._task.place(row) for i, row in answers.items() if i not in self.left}
+            who: {i: self._task.said(row) for i, row in answers.items() if i not in self.left}
             for who, answers in self.answers.items()
         }
 
@@ -243,7 +243,7 @@ class _Walk:
 
     def _kept(self, row: Row) -> Row:
         """Embeddings as they are; of many logits the place is enough."""
-        return row if self._task.kind == "embeddings" else np.array([self._task.place(row)])
+        return row if self._task.kind == "embeddings" else np.array(self._task.said(row))[:, None]
 
 
 def _why(simulated: Simulated) -> str:
@@ -277,14 +277,10 @@ def _privately(
     return Private(lines, len(places), refused, unnoticed, cost(reports))
 
 
-def _accuracy(data: DataSet, said: Said) -> dict[str, Rate]:
-    if data.labels is None:
+def _accuracy(wanted: Sequence[NDArray[np.int64]] | None, said: Said) -> dict[str, Rate]:
+    if wanted is None:
         return {}
-    return {
-        who: Rate.same(list(rows.values()), [data.labels[i] for i in rows])
-        for who, rows in said.items()
-        if rows
-    }
+    return {who: right(rows.values(), [wanted[i] for i in rows]) for who, rows in said.items() if rows}
 
 
 def _agreement(said: Said) -> dict[str, Rate]:
@@ -292,6 +288,5 @@ def _agreement(said: Said) -> dict[str, Rate]:
     for one, other in ((SIMULATED, FLOAT), (PRIVATE, SIMULATED)):
         both = [i for i in said[one] if i in said[other]]
         if both:
-            rate = Rate.same([said[one][i] for i in both], [said[other][i] for i in both])
-            found[f"{one} as {other}"] = rate
+            found[f"{one} as {other}"] = alike(*([said[who][i] for i in both] for who in (one, other)))
     return found

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ppc.runtime.base.classes import NONE
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +57,20 @@ class Rate:
     def document(self) -> Rated:
         low, high = self.interval
         return {"value": self.value, "low": low, "high": high, "hits": self.hits, "of": self.of}
+
+
+def alike(a: Iterable[Sequence[int]], b: Iterable[Sequence[int]]) -> Rate:
+    """At how many places the rows of two agree."""
+    return Rate.same(*(list(chain.from_iterable(each)) for each in (a, b)))
+
+
+def right(said: Iterable[Sequence[int]], wanted: Iterable[NDArray[np.int64]]) -> Rate:
+    """How many of the places that have a class were told it."""
+    pairs = [
+        (x, y) for row, classes in zip(said, wanted, strict=True) for x, y in zip(row, classes, strict=False)
+    ]
+    kept = [(x, int(y)) for x, y in pairs if y != NONE]
+    return Rate(sum(x == y for x, y in kept), len(kept))
 
 
 @dataclass

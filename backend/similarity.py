@@ -50,7 +50,7 @@ def similar(data: DataSet, vectors: Mapping[str, Mapping[int, Row]]) -> tuple[Si
         if data.labels is not None and alike[judge]:
             labels = [data.labels[i] for i in alike[judge]]
             threshold = best_threshold(np.array(list(alike[judge].values())), labels)
-            said = {who: {i: int(x >= threshold) for i, x in each.items()} for who, each in alike.items()}
+            said = {who: {i: (int(x >= threshold),) for i, x in each.items()} for who, each in alike.items()}
     return Similarity(cosine, correlation, threshold, judge if threshold is not None else None), said
 
 
@@ -64,4 +64,4 @@ def _alike(rows: Mapping[int, Row], count: int) -> dict[int, float]:
 
 
 def _stacked(rows: Mapping[int, Row], places: Iterable[int]) -> NDArray[np.float64]:
-    return np.stack([np.asarray(rows[i], np.float64) for i in places])
+    return np.concatenate([np.asarray(rows[i], np.float64) for i in places])

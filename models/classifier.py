@@ -180,7 +180,8 @@ def train(
     encoder = Encoder(tokenizer, inputs_of([each.name for each in graph.inputs], tokens))
 
     def examples(of: DataSet) -> Examples:
-        return Examples.of(of.feeds(encoder, truncate=True), of.classes(2))
+        of.check_classes(2)
+        return Examples.of(of.feeds(encoder, truncate=True), of.labels)
 
     choosing, seen = examples(data).split(min(_HELD, len(data) // 10), options.seed)
     options = replace(options, steps=max(1, round(epochs * len(seen) / options.batch)))
@@ -200,10 +201,10 @@ def train(
         if node.op_type == "Constant":
             node.attribute[0].t.name = node.output[0]
             _learn(node.attribute[0].t, learned)
-    wanted = valid.classes(2)
+    assert valid.labels is not None
     session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     said = [int(session.run([OUTPUT], each)[0].argmax()) for each in valid.feeds(encoder, truncate=True)]
-    return model, Rate.same(said, wanted)
+    return model, Rate.same(said, valid.labels)
 
 
 def _learn(tensor: onnx.TensorProto, learned: Mapping[str, NDArray[np.generic]]) -> None:

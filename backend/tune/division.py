@@ -93,10 +93,11 @@ def others(data: DataSet, valid: DataSet) -> DataSet:
         raise BadInput(
             f"--valid is --data, {data.path}: the final numbers are of texts that nothing was tuned on"
         )
-    for what in ("labels", "pairs"):
+    for what in ("labels", "words", "pairs"):
         has, lacks = (data, valid) if getattr(valid, what) is None else (valid, data)
         if getattr(has, what) is not None and getattr(lacks, what) is None:
-            raise BadInput(f"{has.path} has {what}, and {lacks.path} has none; both want the same columns")
+            name = "a label for each word" if what == "words" else what
+            raise BadInput(f"{has.path} has {name}, and {lacks.path} has none; both want the same columns")
     known = set(_rows(valid))
     kept = [i for i, row in enumerate(_rows(data)) if row not in known]
     if not kept:

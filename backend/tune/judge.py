@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc.backend.scores import Rate, cosines, rank_correlation
+from ppc.backend.scores import Rate, alike, cosines, rank_correlation, right
 from ppc.backend.task import Task
 from ppc.frontend.ir.graph import Graph
 from ppc.passes.train.answers import answers
 from ppc.passes.train.examples import Examples
+from ppc.runtime.base.classes import NONE
 from ppc.runtime.service.dataset import DataSet
 from ppc.runtime.service.tokens import Encoder
 
@@ -31,10 +32,13 @@ class Texts:
     @staticmethod
     def of(data: DataSet, task: Task, encoder: Encoder, truncate: bool) -> Texts:
         """Labels count where the answer is a class. Raises BadInput for what does not fit, by its line."""
-        labels = data.classes(task.choices) if task.kind == "classes" and data.labels is not None else None
         texts = data.apart() if task.kind == "embeddings" else data
         encoded = texts.encoded(encoder, truncate=truncate)
         tokens = [len(each.ids) for each in encoded]
+        labels = None
+        if task.labelled and data.labelled:
+            data.check_classes(task.choices)
+            labels = _labels(data.wanted(encoded) or [], encoder.held if data.words else 1)
         examples = Examples.of(encoder.feeds(encoded, alike=False), labels, tokens)
         first = np.arange(len(data))
         apart = len(texts) > len(data)
@@ -46,6 +50,14 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+
+def _labels(wanted: Sequence[NDArray[np.int64]], length: int) -> NDArray[np.int64]:
+    """(rows,), or (rows, length) of tokens, padding having none."""
+    found = np.full((len(wanted), length), NONE)
+    for row, classes in zip(found, wanted, strict=True):
+        row[: len(classes)] = classes
+    return found[:, 0] if length == 1 else found
 
 
 def _next(count: int) -> NDArray[np.int64]:
@@ -97,13 +109,13 @@ class Judge:
     def _verdict(self, rows: Rows) -> Verdict:
         if self._task.kind == "embeddings":
             return Verdict(
-                cosine=float(cosines(np.array(rows), np.array(self._theirs)).mean()),
+                cosine=float(cosines(np.concatenate(rows), np.concatenate(self._theirs)).mean()),
                 ranks=rank_correlation(self._similarities(rows), self._similarities(self._theirs)),
             )
-        said, theirs = self._places(rows), self._places(self._theirs)
+        said, theirs = ([self._task.said(row) for row in each] for each in (rows, self._theirs))
         labels = self._texts.examples.labels
-        accuracy = None if labels is None else Rate.same(said, labels.tolist())
-        return Verdict(accuracy, Rate.same(said, theirs))
+        accuracy = None if labels is None else right(said, labels.reshape(len(labels), -1))
+        return Verdict(accuracy, alike(said, theirs))
 
     def _rows(self, graph: Graph) -> Rows:
         values = answers(graph, self._texts.examples)[self._task.output]
@@ -112,9 +124,6 @@ class Judge:
         both = zip(values, tokens.tolist(), strict=True)
         return [self._task.answer(value, count).astype(np.float64) for value, count in both]
 
-    def _places(self, rows: Rows) -> Sequence[int]:
-        return [self._task.place(row) for row in rows]
-
     def _similarities(self, rows: Rows) -> NDArray[np.float64]:
-        vectors = np.array(rows)
+        vectors = np.concatenate(rows)
         return cosines(vectors[self._texts.pairs[:, 0]], vectors[self._texts.pairs[:, 1]])

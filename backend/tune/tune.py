@@ -112,7 +112,7 @@ def tune_model(
         graph = load(model, seq_len=seq_len, outputs=chosen)
         plan = planned(graph, None, settings.network)
     task = Task.of(plan, data, kept)
-    if settings.labels and (task.kind != "classes" or data.labels is None):
+    if settings.labels and not (task.labelled and data.labelled):
         raise BadInput(
             f"--label-weight {settings.labels:g}: {data.path} tells no classes that the model answers"
         )

@@ -63,10 +63,6 @@ class Examples:
         return Batch(feeds, labels, mask)
 
 
-NONE = -100
-"""No label: what PyTorch's losses leave out."""
-
-
 @dataclass(frozen=True, repr=False)
 class Batch:
     """Samples as tensors; ``mask`` has which tokens count."""

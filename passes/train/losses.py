@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from ppc.passes.train.examples import NONE
+from ppc.runtime.base.classes import NONE
 
 _LEAST = 1e-6
 """A variance below is that of a value that does not change."""

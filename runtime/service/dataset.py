@@ -1,18 +1,24 @@
 """Text data sets: a table of texts with a label in each row, or texts alone, a line each.
 
-A table is tab-separated UTF-8 with a header, as GLUE's are: one column or two of text, and one of labels.
-Quotes are plain characters. A file whose first line has no tab, or whose name ends in .txt, holds texts
-alone: of pairs the second stands behind a tab.
+A table is tab-separated UTF-8 with a header, as GLUE's are: one column or two of text, and one of labels, a
+label for the text or one for each of its words, blanks between. Quotes are plain characters. A file whose
+first line has no tab, or whose name ends in .txt, holds texts alone: of pairs the second stands behind a tab.
 """
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..base.classes import NONE
 from ..base.errors import BadInput, RuntimeFault
 from ..plan.file import InputSpec
 from .tokens import Encoder, Feeds
@@ -33,7 +39,7 @@ Rows = list[list[str]]
 
 @dataclass(frozen=True, repr=False)
 class DataSet:
-    """Texts, what each is paired with, and the class of each, 0 and up.
+    """Texts, what each is paired with, and the class of each, 0 and up, or in ``words`` of each of its words.
 
     ``lines`` says where in the file each text stands, from 1; ``names`` what classes are called there.
     """
@@ -44,6 +50,7 @@ class DataSet:
     pairs: tuple[str, ...] | None = None
     labels: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
+    words: tuple[tuple[int, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -60,34 +67,48 @@ class DataSet:
             texts=taken(self.texts),
             pairs=None if self.pairs is None else taken(self.pairs),
             labels=None if self.labels is None else tuple(self.labels[i] for i in places),
+            words=None if self.words is None else tuple(self.words[i] for i in places),
         )
 
     def apart(self) -> DataSet:
         """The texts and then what they are paired with, each by itself and without labels."""
         both = (*self.texts, *(self.pairs or ()))
-        return replace(self, lines=self.lines * (len(both) // len(self)), texts=both, pairs=None, labels=None)
+        lines = self.lines * (len(both) // len(self))
+        return replace(self, lines=lines, texts=both, pairs=None, labels=None, words=None)
 
-    def classes(self, count: int) -> tuple[int, ...]:
-        """The labels, for a model that tells ``count`` classes apart.
+    @property
+    def labelled(self) -> bool:
+        return self.labels is not None or self.words is not None
 
-        Raises BadInput where there are none, or of one class alone, or one that the model does not know.
-        """
-        if self.labels is None:
+    def check_classes(self, count: int) -> None:
+        """Raises BadInput, for a model that tells ``count`` classes apart, where there are no labels, or of
+        one class alone, or one that the model does not know."""
+        each = self.words or [(label,) for label in self.labels or ()]
+        if not each:
             raise BadInput(
                 f"{self.path}: texts without labels; accuracy wants a table with a column {LABEL!r}"
             )
-        for i, label in enumerate(self.labels):
-            if label >= count:
+        for i, labels in enumerate(each):
+            if (most := max(labels)) >= count:
                 raise BadInput(
-                    f"{self._line(i)}: the label {self.names[label]!r} is class {label}, and the model has "
+                    f"{self._line(i)}: the label {self.names[most]!r} is class {most}, and the model has "
                     f"{count} classes, 0 to {count - 1}"
                 )
-        if len(set(self.labels)) == 1:
-            only = self.names[self.labels[0]]
+        known = set().union(*each)
+        if len(known) == 1:
+            (only,) = known
             raise BadInput(
-                f"{self.path}: each of {len(self)} rows has the label {only!r}; accuracy wants two classes"
+                f"{self.path}: each of {len(self)} rows has the label {self.names[only]!r}; accuracy wants "
+                "two classes"
             )
-        return self.labels
+
+    def wanted(self, encoded: Sequence[Encoding]) -> list[NDArray[np.int64]] | None:
+        """Of each row its class, or the class of each of its tokens: of a word's first that of the word, of
+        others `NONE`. None without labels."""
+        if self.words is not None:
+            each = zip(self.texts, self.words, encoded, strict=True)
+            return [_of_tokens(text, words, encoding) for text, words, encoding in each]
+        return None if self.labels is None else [np.array([label]) for label in self.labels]
 
     @contextmanager
     def naming(self, row: int) -> Iterator[None]:
@@ -160,7 +181,7 @@ def read(
     if path.suffix == ".txt" or len(rows[0]) == 1:
         if label_column or text_columns:
             raise BadInput(f"{path}: texts, a line each; columns are of a table with a header and tabs")
-        return _texts(path, rows)
+        return replace(_texts(path, rows), names=tuple(names))
     header, rows = rows[0], rows[1:]
     if not rows:
         raise BadInput(f"{path}: a header and no rows")
@@ -172,8 +193,16 @@ def read(
         named = ", ".join(header[i] for i in columns)
         raise BadInput(f"{path}: the columns of text are one, or two of a pair, beside {told!r}, not {named}")
     data = _checked(path, 2, [[row[i] for i in columns] for row in rows])
-    labels, called = _labels(data, [row[label] for row in rows], names)
-    return replace(data, labels=labels, names=called)
+    cells = [row[label].strip() for row in rows]
+    by_word = [cell.split() for cell in cells]
+    if data.pairs is None and _one_a_word(data, by_word):
+        owners = [i for i, labels in enumerate(by_word) for _ in labels]
+        flat, called = _labels(data, [label for labels in by_word for label in labels], owners, names)
+        left = iter(flat)
+        words = tuple(tuple(next(left) for _ in labels) for labels in by_word)
+        return replace(data, words=words, names=called)
+    classes, called = _labels(data, cells, range(len(data)), names)
+    return replace(data, labels=classes, names=called)
 
 
 def read_texts(path: Path) -> DataSet:
@@ -229,16 +258,35 @@ def _column(path: Path, header: Sequence[str], name: str) -> int:
     return header.index(name)
 
 
+def _one_a_word(data: DataSet, labels: Rows) -> bool:
+    """Whether each text has as many labels as words, and some have several."""
+    counts = [len(text.split()) for text in data.texts]
+    return max(counts) > 1 and counts == [len(each) for each in labels]
+
+
+def _of_tokens(text: str, words: Sequence[int], encoding: Encoding) -> NDArray[np.int64]:
+    found = np.full(len(encoding.ids), NONE)
+    ends = [each.end() for each in re.finditer(r"\S+", text)]
+    told: set[int] = set()
+    for place, (start, end) in enumerate(encoding.offsets):
+        # some tokenizers count the blank before a word as its own
+        start += len(text[start:end]) - len(text[start:end].lstrip())
+        word = bisect_right(ends, start)
+        if start < end and not encoding.special_tokens_mask[place] and word not in told:
+            found[place] = words[word]
+            told.add(word)
+    return found
+
+
 def _labels(
-    data: DataSet, given: Sequence[str], names: Sequence[str]
+    data: DataSet, cells: Sequence[str], rows: Sequence[int], names: Sequence[str]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Numbers of classes, and what classes are called."""
-    cells = [cell.strip() for cell in given]
+    """Numbers of classes, and what classes are called; ``rows`` says whose label each is."""
     known = {name: i for i, name in enumerate(names)}
     whole = not any(cell in known for cell in cells) and _is_number(cells[0])
     if not names and not whole:
         known = {name: i for i, name in enumerate(sorted(set(cells)))}
-    for i, cell in enumerate(cells):
+    for i, cell in zip(rows, cells, strict=True):
         with data.naming(i):
             if not cell:
                 raise BadInput("the label is missing")

@@ -107,6 +107,27 @@ def test_classes(place, which):
     json.dumps(found.document(), allow_nan=False)
 
 
+def test_classes_of_tokens(place):
+    """Texts of one, two and three words; a sixth of the labels is wrong."""
+    plan, texts = (
+        place.plans["next"].plan,
+        [" ".join(text.split()[: 1 + i % 3]) for i, text in enumerate(QUIET)],
+    )
+    told = [place.floats(plan, text, "next")[0, : 1 + i % 3].argmax(axis=1) for i, text in enumerate(texts)]
+    words = tuple(
+        tuple(int(each) for each in (row if i % 6 else (row + 1) % 9)) for i, row in enumerate(told)
+    )
+    data = DataSet(Path("d"), tuple(range(24)), tuple(texts), names=tuple("abcdefghi"), words=words)
+    found = place.evaluate(data, "next", model=place.model, private=2)
+    assert found.task.kind == "token classes"
+    assert found.accuracy == {FLOAT: Rate(44, 48), SIMULATED: Rate(44, 48), PRIVATE: Rate(3, 4)}
+    assert found.agreement == {
+        f"{SIMULATED} as {FLOAT}": Rate(48, 48),
+        f"{PRIVATE} as {SIMULATED}": Rate(4, 4),
+    }
+    assert 0 < found.errors[PROTOCOL].worst < 0.1
+
+
 def test_errors_have_their_causes(place):
     """Two causes and what they add up to, against floats and integers that are worked out here."""
     made = place.plans["logits"]

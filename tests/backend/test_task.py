@@ -34,6 +34,16 @@ def placing(shape: tuple[int, ...]) -> Plan:
     return msgspec.structs.replace(plan, outputs=(OutputSpec("y", place.value, shape),))
 
 
+def words(*labels: tuple[int, ...], classes: int) -> DataSet:
+    texts = tuple(" ".join("a" for _ in each) for each in labels)
+    names = tuple(map(str, range(classes)))
+    return DataSet(Path("d.tsv"), tuple(range(2, 2 + len(texts))), texts, names=names, words=labels)
+
+
+def named(classes: int) -> DataSet:
+    return DataSet(Path("d.txt"), (1, 2), ("a", "a b"), names=tuple(map(str, range(classes))))
+
+
 def data(labels: tuple[int, ...] | None, classes: int = 0, pairs: bool = False) -> DataSet:
     texts = tuple("a" for _ in labels or (0, 0))
     names = tuple(map(str, range(classes)))
@@ -53,6 +63,9 @@ def data(labels: tuple[int, ...] | None, classes: int = 0, pairs: bool = False) 
         ((1, 64), data(None, pairs=True), "embeddings"),
         ((1, TOKENS, VOCABULARY), data(None), "next token"),
         ((1, VOCABULARY), data(None), "next token"),
+        ((1, TOKENS, 5), words((0, 1), (4,), classes=5), "token classes"),
+        ((1, TOKENS, VOCABULARY), words((0,), (1, 0), classes=VOCABULARY), "token classes"),
+        ((1, TOKENS, 5), named(5), "token classes"),
     ],
 )
 def test_what_output_and_set_make(shape, given, kind):
@@ -69,6 +82,9 @@ def test_what_output_and_set_make(shape, given, kind):
         ((1, 64), data((0, 2), 3, pairs=True), "labels of 3 classes"),
         ((1, 2), data((0, 1, 2), 3), "labels of 3 classes"),
         ((1, 1), data((0, 1), 2), "labels of 2 classes"),
+        ((1, TOKENS, 5), words((0, 1), classes=2), "labels of 2 classes"),
+        ((1, 5), words((0, 4), classes=5), "labels of 5 classes"),
+        ((1, TOKENS, 5), named(4), "a row for each token; where they are classes of tokens, --labels FILE"),
     ],
 )
 def test_what_they_do_not(shape, given, message):
@@ -96,9 +112,23 @@ def test_an_output_by_name():
 def test_the_row_that_counts():
     task = Task.of(telling((1, TOKENS, VOCABULARY)), data(None))
     rows = np.random.default_rng(0).normal(size=(1, TOKENS, VOCABULARY))
-    assert np.array_equal(task.answer(rows, 2), rows[0, 1])
-    assert np.array_equal(task.answer(rows[:, -1], 2), rows[0, -1])
-    assert task.place(task.answer(rows, 3)) == rows[0, 2].argmax()
+    assert np.array_equal(task.answer(rows, 2), rows[0, 1:2])
+    assert np.array_equal(task.answer(rows[:, -1], 2), rows[0, -1:])
+    assert task.said(task.answer(rows, 3)) == (rows[0, 2].argmax(),)
     places = np.array([[5, 6, 7, 8]])
-    assert task.place(task.answer(places, 3)) == 7
-    assert task.place(task.answer(np.array([9]), 3)) == 9
+    assert task.said(task.answer(places, 3)) == (7,)
+    assert task.said(task.answer(np.array([9]), 3)) == (9,)
+
+
+def test_of_tokens_each_counts_and_padding_does_not():
+    task = Task.of(telling((1, TOKENS, 5)), named(5))
+    rows = np.random.default_rng(0).normal(size=(1, TOKENS, 5))
+    assert np.array_equal(task.answer(rows, 3), rows[0, :3])
+    assert task.said(task.answer(rows, 2)) == tuple(rows[0, :2].argmax(axis=1))
+    assert task.said(task.answer(np.array([[5, 6, 7, 8]]), 3)) == (5, 6, 7)
+
+
+def test_a_line_with_fewer_labels_than_words_is_named():
+    rows = DataSet(Path("d.tsv"), (2, 3, 4), ("a b", "c", "d e"), None, (0, 1, 1), ("x y", "x"))
+    with pytest.raises(BadInput, match="one label; line 4 has 2 words and 1 labels"):
+        Task.of(telling((1, TOKENS, 2)), rows)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,13 @@ def test_version_and_help():
         done = called(*words)
         assert done.status == 0
         assert "Usage" in done.out
+
+
+def test_it_is_a_module_too():
+    done = subprocess.run(
+        [sys.executable, "-m", "ppc", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"ppc {api.__version__}\n", "")
 
 
 def test_completion_knows_the_options():

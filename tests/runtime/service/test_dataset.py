@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from ppc.runtime.base.classes import NONE
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import InputSpec
 from ppc.runtime.service.dataset import DataSet, inputs_of, read, read_texts
@@ -154,12 +155,60 @@ def test_a_huge_file_is_not_read(tmp_path):
 )
 def test_labels_that_tell_no_accuracy(file, rows, message):
     with pytest.raises(BadInput, match=message):
-        read(file(f"text\tlabel\n{rows}")).classes(2)
+        read(file(f"text\tlabel\n{rows}")).check_classes(2)
+
+
+def test_a_label_for_each_word(file):
+    data = read(file("text\tlabel\nAda met Bob\tP O P\nnobody\tO\n"))
+    assert (data.words, data.labels, data.names) == (((1, 0, 1), (0,)), None, ("O", "P"))
+    assert data.some([1]).words == ((0,),)
+    numbers = read(file("text\tlabel\na b\t0 1\n c \t2\n"))
+    assert (numbers.words, numbers.names) == (((0, 1), (2,)), ("0", "1", "2"))
+    given = read(file("text\tlabel\na b\tx y\n"), names=("y", "z", "x"))
+    assert (given.words, given.names) == (((2, 0),), ("y", "z", "x"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a b\t0 1\nc\tx\n", "line 3: the label is 'x', and on the lines before a number"),
+        ("a b\t0 1\nc\t2\n", "line 3: the label '2' is class 2, and the model has 2 classes"),
+        ("a b\tx x\nc\tx\n", "each of 2 rows has the label 'x'"),
+    ],
+)
+def test_wrong_labels_of_words_are_told_by_their_lines(file, rows, message):
+    with pytest.raises(BadInput, match=message):
+        read(file(f"text\tlabel\n{rows}")).check_classes(2)
+
+
+def test_as_many_blanks_as_words_or_else_it_is_a_name(file):
+    data = read(file("text\tlabel\na b c\tvery good\nd e\tvery good\nf g\tbad\n"))
+    assert (data.words, data.names) == (None, ("bad", "very good"))
+
+
+def test_a_words_class_is_that_of_its_first_token(file):
+    """A piece within a word has none, nor has what the tokenizer adds; a word that was cut off is let go."""
+    made = Tokenizer(models.WordPiece({"[UNK]": 0, "[CLS]": 1, "un": 2, "##do": 3, "it": 4, "!": 5}))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 1)])
+    data = read(file("text\tlabel\n undo  it! it\t0 1 2\nit\t1\n"))
+    found = data.wanted([made.encode(text) for text in data.texts])
+    assert [each.tolist() for each in found] == [[NONE, 0, NONE, 1, NONE, 2], [NONE, 1]]
+    made.enable_truncation(3)
+    assert data.wanted([made.encode(text) for text in data.texts])[0].tolist() == [NONE, 0, NONE]
+
+
+def test_a_blank_that_belongs_to_a_token_does_not_move_it(file):
+    made = Tokenizer(models.BPE({"Ġ": 0, "a": 1, "b": 2, "Ġa": 3, "Ġb": 4}, [("Ġ", "a"), ("Ġ", "b")]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    data = read(file("text\tlabel\na b a\t0 1 2\n"))
+    (found,) = data.wanted([made.encode(text) for text in data.texts])
+    assert found.tolist() == [0, 1, 2]
 
 
 def test_texts_without_labels_tell_none_either(file):
     with pytest.raises(BadInput, match="texts without labels"):
-        read(file("a\nb\n")).classes(2)
+        read(file("a\nb\n")).check_classes(2)
 
 
 def test_some_rows_keep_their_lines(file):
