@@ -10,6 +10,7 @@ Error                   all that users meet, with those of models (`frontend/err
     ├── NetworkFault    5   the peer went away, or never came
     │   ├── PeerLeft        … between two messages: no more than goodbye, where nothing was under way
     │   ├── PeerRefuses     … or has told that it does no work for this side now
+    │   │   └── SentOn          … because another server does
     │   └── TurnedAway      … or was told so by this side (`service.gate`, which knows what)
     └── RangeFault      6   a value that its fixed-point format cannot hold
 """
@@ -63,6 +64,14 @@ class PeerRefuses(NetworkFault):
     def __init__(self, why: str, again: float = inf) -> None:
         super().__init__(why)
         self.again = again
+
+
+class SentOn(PeerRefuses):
+    """``address``: host and port of the server that answers this side."""
+
+    def __init__(self, why: str, address: tuple[str, int]) -> None:
+        super().__init__(why)
+        self.address = address
 
 
 class RangeFault(RuntimeFault):

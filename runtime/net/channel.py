@@ -133,7 +133,9 @@ class Channel:
         size, number = HEADER.unpack(head)
         if size == NO_FRAME:
             try:
-                return Notice.unpack(number)
+                notice = Notice.unpack(number)
+                text = self._body(notice.follows)
+                return notice._replace(text=text.decode("ascii"))
             except ValueError:
                 raise PeerMismatch("the peer does not speak ppc, or a newer one") from None
         if number != self._received & 0xFFFFFFFF:

@@ -4,6 +4,7 @@ A frame is 8 bytes of header (payload length, running number) and the payload. A
 whose length no frame has and whose number says what it tells. Notices are no part of a program: a side sends
 them when it has nothing else to send, as often as it takes it to be ready, so that no ledger could foretell
 them. Like the records of TLS they are outside of it, and prediction and measurement stay equal to the byte.
+One that names an address is followed by it, in as many bytes as its value says.
 """
 
 from __future__ import annotations
@@ -40,23 +41,45 @@ class Told(IntEnum):
     """It has had all that it may have of this day (seconds until the next)."""
     FULL = 6
     """The server keeps no more prepared inferences for it (how many it keeps)."""
+    ELSEWHERE = 7
+    """Another server answers this client (bytes of HOST:PORT, which follow)."""
 
 
 _VALUE_BITS = 24
 
+LONGEST_ADDRESS = 262
+"""Bytes of HOST:PORT: a name of 253, two brackets, a colon and a port."""
+
 
 class Notice(NamedTuple):
+    """``text`` is an address, for the one that names one."""
+
     told: Told
     value: int = 0
+    text: str = ""
+
+    @staticmethod
+    def elsewhere(address: str) -> Notice:
+        """That the server at ``address`` answers."""
+        return Notice(Told.ELSEWHERE, len(address), address)
 
     def pack(self) -> bytes:
         value = min(self.value, (1 << _VALUE_BITS) - 1)
-        return HEADER.pack(NO_FRAME, self.told << _VALUE_BITS | value)
+        return HEADER.pack(NO_FRAME, self.told << _VALUE_BITS | value) + self.text.encode("ascii")
 
     @staticmethod
     def unpack(number: int) -> Notice:
         """From the number in a notice's header. ValueError where it tells nothing that is known here."""
         return Notice(Told(number >> _VALUE_BITS), number & (1 << _VALUE_BITS) - 1)
+
+    @property
+    def follows(self) -> int:
+        """Bytes of ``text`` that come behind its header. ValueError where no address has so many."""
+        if self.told is not Told.ELSEWHERE:
+            return 0
+        if not 0 < self.value <= LONGEST_ADDRESS:
+            raise ValueError(f"an address of {self.value} bytes")
+        return self.value
 
 
 BEAT = Notice(Told.ALIVE).pack()

@@ -32,6 +32,10 @@ class Background:
     def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
         self.stop()
 
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+
     def stop(self) -> None:
         """Take no more clients, and wait for the end of what runs. A second time does nothing."""
         if self._thread.is_alive():

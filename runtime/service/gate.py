@@ -51,6 +51,10 @@ class TurnedAway(NetworkFault):
         super().__init__(why)
         self.notice = notice
 
+    def __reduce__(self) -> tuple[type[TurnedAway], tuple[str, Notice]]:
+        """An exception is told to another process by its arguments, of which the text is one."""
+        return type(self), (str(self), self.notice)
+
 
 class _Ticket:
     """A program that waits or runs."""

@@ -27,7 +27,7 @@ from ..net.stream import Stream
 from ..net.tls import TlsStream
 from ..party.role import SERVER
 from ..session.connection import Connection
-from ..session.handshake import Purpose, Request
+from ..session.handshake import Purpose, Request, Ticket
 from .gate import Gate, Limits, TurnedAway
 from .offer import Offer
 from .options import SessionOptions
@@ -72,6 +72,8 @@ class Duties:
         purposes: what clients may ask for.
         preparations: how many inferences one request prepares at most.
         kept: how many prepared inferences lie ready for a client at most.
+        elsewhere: where another server answers this, where one does; may raise TurnedAway. Many threads ask
+            at a time.
         admit: told who has a turn and for what, before anything is said; may raise TurnedAway.
         done: of every program that ended well, and for whom.
         failed: of every connection that ended otherwise.
@@ -81,6 +83,7 @@ class Duties:
     purposes: tuple[Purpose, ...] = (Purpose.RUN, Purpose.PREPARE)
     preparations: int = 1
     kept: float = inf
+    elsewhere: Callable[[Guest, Request], str | None] = lambda guest, request: None
     admit: Callable[[Guest, Purpose], None] = lambda guest, purpose: None
     done: Callable[[Guest, Outcome], None] = lambda guest, outcome: None
     failed: Callable[[Guest, RuntimeFault], None] = lambda guest, fault: None
@@ -125,6 +128,11 @@ class Host:
     def kept(self) -> int:
         """Connections without a channel, which their clients may go on with."""
         return len(self._parking)
+
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether the connection of this ticket is here, kept or with a channel still."""
+        with self._changed:
+            return self._parking.holds(ticket) or bool(self._open_with(ticket))
 
     @property
     def ready(self) -> bool:
@@ -192,6 +200,8 @@ class Host:
 
     def _converse(self, guest: Guest, session: Session, offers: Sequence[Offer]) -> None:
         while (request := self._heard(guest, session)) is not None:
+            if self._sent_on(guest, session, offers, request):
+                return
             outcome = self._answer(guest, session, offers, request)
             if outcome is not None:
                 with self._telling:
@@ -207,12 +217,31 @@ class Host:
         guest.asked = guest.asked or request is None or request.ours
         return request
 
+    def _sent_on(self, guest: Guest, session: Session, offers: Sequence[Offer], request: Request) -> bool:
+        """Whether another server answers what could be answered here; its client is told so."""
+        if self._of(request, offers) is None or request.purpose not in self._duties.purposes:
+            return False
+        try:
+            where = self._duties.elsewhere(guest, request)
+        except TurnedAway as fault:
+            session.tell(fault.notice)
+            raise
+        if where is None:
+            return False
+        session.tell(Notice.elsewhere(where))
+        return True
+
+    @staticmethod
+    def _of(request: Request, offers: Sequence[Offer]) -> Offer | None:
+        """What the client holds the plan of."""
+        return next((each for each in offers if each.plan.of_hash(request.plan)), None)
+
     def _answer(
         self, guest: Guest, session: Session, offers: Sequence[Offer], request: Request
     ) -> Outcome | None:
         """None where nothing is made ahead now: its client may stay and ask for something else."""
         asked, may = request.purpose, self._duties.purposes
-        offer = next((each for each in offers if each.plan.of_hash(request.plan)), None)
+        offer = self._of(request, offers)
         if offer is None or asked not in may:  # both sides hear what is wrong, without waiting
             return self._work_on(guest, session, offer or offers[0], may[0], request)
         if session.begins:
@@ -252,19 +281,16 @@ class Host:
 
     def _kept(self, guest: Guest, request: Request) -> Connection | None:
         """What the client goes on with. Its last channel may still be open here, or just be closing."""
-
-        def open_still() -> list[Guest]:
-            id = request.ticket.id
-            return [
-                each for each in self._guests if each.session is not None and each.session.ticket.id == id
-            ]
-
+        ticket = request.ticket
         with self._changed:
-            for each in open_still():
+            for each in self._open_with(ticket):
                 if each.idle and each.session is not None:
                     each.session.hang_up()
-            self._changed.wait_for(lambda: not open_still(), PARTING_SECONDS)
-        return self._parking.take(request.ticket, guest.name)
+            self._changed.wait_for(lambda: not self._open_with(ticket), PARTING_SECONDS)
+        return self._parking.take(ticket, guest.name)
+
+    def _open_with(self, ticket: Ticket) -> list[Guest]:
+        return [each for each in self._guests if each.session and each.session.ticket.id == ticket.id]
 
     def _accept(self, listener: Listener) -> None:
         """Wait for what comes next, and let it in or turn it away."""

@@ -12,14 +12,18 @@ claimed: who asks again does so with fresh material, which is safe, and never ha
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 from ..base.errors import NetworkFault, PeerRefuses
+from ..net.address import shown
+from ..net.stream import Stream
 from ..net.tcp import connect
 from ..net.tls import TlsStream
 from ..party.role import CLIENT
@@ -33,6 +37,9 @@ from .session import Session
 log = logging.getLogger(__name__)
 
 Where = tuple[str, int]
+
+AGAIN_SECONDS = 1.0
+"""After which a server that has sent us where nobody answers is asked again."""
 
 
 class Lines:
@@ -77,10 +84,25 @@ class Lines:
                 session.turn_to(self._plan, None, store)
                 return session
             self._end(where, session)
-        sock = connect(where, until - time.monotonic())
-        tls = self._context and TlsStream(sock, self._context, where[0], self._options.timeout)
-        kept = self.kept.pop(where, None)
-        return Session(CLIENT, tls or sock, self._plan, store=store, options=self._options, kept=kept)
+        stream = self._stream(where[0], connect(where, until - time.monotonic()))
+        kept, reach = self.kept.pop(where, None), partial(self._reach, where)
+        return Session(CLIENT, stream, self._plan, store=store, options=self._options, kept=kept, reach=reach)
+
+    def _reach(self, front: Where, where: Where) -> socket.socket | Stream:
+        """The server to which the one at ``front`` sends us, and whose certificate must be for the same name.
+
+        PeerRefuses where nobody answers there: who has sent us may know of another by then.
+        """
+        try:
+            sock = connect(where, 0)
+        except NetworkFault as fault:
+            why = f"{shown(front)} sends this client on, and {fault}"
+            raise PeerRefuses(why, AGAIN_SECONDS) from None
+        return self._stream(front[0], sock)
+
+    def _stream(self, name: str, sock: socket.socket) -> socket.socket | Stream:
+        """What is said goes over TLS where an authority is given; ``name`` is then the certificate's."""
+        return sock if self._context is None else TlsStream(sock, self._context, name, self._options.timeout)
 
     @contextmanager
     def alone(self, where: Where, store: Store | None) -> Iterator[Session]:

@@ -40,7 +40,11 @@ COUNTERS = {
     "ppc_received_bytes_total": "Bytes that the protocols have received.",
     "ppc_refusals_total": "Clients told to come again, by reason.",
     "ppc_faults_total": "Connections that ended by a fault, by kind.",
+    "ppc_sent_on_total": "Clients sent on to a server that answers them.",
 }
+
+Rows = dict[str, tuple[str, str, dict[Labels, float]]]
+"""By name: help, kind, and values by their labels."""
 
 
 class Metrics:
@@ -76,21 +80,45 @@ class Metrics:
         with self._lock:
             self._add(name, ((label, kind_of(fault)),), 1)
 
-    def text(self) -> str:
+    def sent_on(self) -> None:
+        """A client was told where it is answered."""
+        with self._lock:
+            self._add("ppc_sent_on_total", (), 1)
+
+    def rows(self) -> Rows:
         """All of it."""
         with self._lock:
             rows = {name: (help, "counter", dict(self._counts[name])) for name, help in COUNTERS.items()}
         for name, gauge in self._gauges.items():
             rows[name] = (gauge.help, "gauge", dict(gauge.read()))
-        return "".join(
-            f"# HELP {name} {help}\n# TYPE {name} {kind}\n"
-            + "".join(f"{name}{_braced(labels)} {value:.16g}\n" for labels, value in values.items())
-            for name, (help, kind, values) in rows.items()
-        )
+        return rows
+
+    def text(self) -> str:
+        """The same as Prometheus reads it."""
+        return exposition(self.rows())
 
     def _add(self, name: str, labels: Labels, value: float) -> None:
         counts = self._counts[name]
         counts[labels] = counts.get(labels, 0) + value
+
+
+def exposition(rows: Rows) -> str:
+    """The text of ``rows``."""
+    return "".join(
+        f"# HELP {name} {help}\n# TYPE {name} {kind}\n"
+        + "".join(f"{name}{_braced(labels)} {value:.16g}\n" for labels, value in values.items())
+        for name, (help, kind, values) in rows.items()
+    )
+
+
+def joined(label: str, several: Mapping[str, Rows]) -> Rows:
+    """The rows of several servers, each told apart by the value of ``label``."""
+    out: Rows = {}
+    for value, rows in several.items():
+        for name, (help, kind, values) in rows.items():
+            found = out.setdefault(name, (help, kind, {}))[2]
+            found |= {((label, value), *labels): each for labels, each in values.items()}
+    return out
 
 
 def _braced(labels: Labels) -> str:

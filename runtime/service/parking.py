@@ -29,6 +29,10 @@ class Parking:
     def __len__(self) -> int:
         return len(self._places)
 
+    def holds(self, ticket: Ticket) -> bool:
+        """Whether a connection of this ticket is here, whosever it is."""
+        return ticket.id in self._places
+
     def put(self, connection: Connection, name: str | None) -> None:
         """Keep a connection of the client of this name, or of one without."""
         with self._lock:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..base.errors import BadInput
 from ..net.frame import Notice, Told
@@ -33,6 +33,13 @@ class Client(NamedTuple):
     name: str
     per_day: int | None
     today: int
+
+
+class Listed(Protocol):
+    """Of a `Register`, here or elsewhere, what a service asks."""
+
+    def known(self, name: str | None) -> object: ...
+    def count(self, name: str | None) -> None: ...
 
 
 def _now() -> datetime:

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..base.errors import BadInput, RuntimeFault
-from ..session.handshake import Purpose
+from ..session.handshake import Purpose, Request
+from .background import Background
+from .front import Front, Shown
 from .gate import Limits
 from .host import Duties, Guest, Host, kind_of
 from .metrics import Gauge, Metrics, plain
 from .offer import Offer
 from .options import SessionOptions
-from .register import Register
+from .register import Listed
 from .report import Outcome
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class Service:
     Args:
         preparations: how many inferences a client may have prepared; none where it is 0.
         register: whom alone it answers, and how often a day; else everybody. It asks for their certificates.
+        front: by whom all that ask for what is served here are sent on to other servers.
 
     Raises BadInput where an inference needs more memory than all may have; what ``load`` raises.
     """
@@ -46,24 +49,27 @@ class Service:
         limits: Limits,
         *,
         preparations: int = 0,
-        register: Register | None = None,
+        register: Listed | None = None,
+        front: Front | None = None,
     ) -> None:
         self._load = load
         self._limits = limits
         self._held = options.memory
         self._register = register
+        self._front = front
         self._goods = self._loaded()
         purposes = tuple(Purpose) if preparations else (Purpose.RUN, Purpose.AHEAD)
         duties = Duties(
             purposes=purposes,
             preparations=preparations,
             kept=preparations,
+            elsewhere=self._elsewhere,
             admit=self._admit,
             done=self._done,
             failed=self._failed,
         )
-        self._host = host = Host(self._goods.offers, options, limits, duties, self._goods.context)
         self.metrics = Metrics()
+        self._host = host = Host(self._goods.offers, options, limits, duties, self._goods.context)
         for name, help, value in (
             ("ppc_connections", "Open connections.", lambda: host.connections),
             ("ppc_running", "Programs that run.", lambda: host.gate.running),
@@ -83,10 +89,18 @@ class Service:
         """Whether a client that comes now is heard."""
         return self._host.ready
 
+    def numbers(self) -> str:
+        """For Prometheus."""
+        return self.metrics.text()
+
     def run(self, address: tuple[str, int]) -> None:
         """Listen and answer until stopped. NetworkFault where nobody can listen there."""
         self._host.run(address)
         log.info("stopped")
+
+    def start(self, address: tuple[str, int]) -> Background:
+        """The same in a thread; it listens when this returns."""
+        return Background(self._host, address)
 
     def stop(self) -> None:
         """Take no more clients, let what runs end; a second time: end it. Any thread may, and a signal."""
@@ -120,6 +134,23 @@ class Service:
 
     def _levels(self) -> dict[tuple[tuple[str, str], ...], float]:
         return {(("plan", each.plan.hash[:12]),): each.level for each in self._goods.offers}
+
+    def standing(self, shown: Shown) -> tuple[int, int]:
+        """How much lies here of what a client shows, and what there is to do (`front.Standing`)."""
+        offer = next((each for each in self._goods.offers if each.plan.of_hash(shown.plan)), None)
+        held = offer.shelf_of(shown.name).lying(shown.ids) if offer else 0
+        gate = self._host.gate
+        return held + self._host.holds(shown.ticket), gate.running + gate.waiting + self._host.connections
+
+    def _elsewhere(self, guest: Guest, request: Request) -> str | None:
+        if self._front is None:
+            return None
+        if self._register is not None:
+            self._register.known(guest.name)
+        where = self._front.choose(guest.name, request)
+        self.metrics.sent_on()
+        log.info("%s is sent on to %s", guest.client, where)
+        return where
 
     def _admit(self, guest: Guest, purpose: Purpose) -> None:
         if self._register is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
 
-from ..base.errors import PeerLeft, PeerRefuses
+from ..base.errors import BadInput, PeerLeft, PeerMismatch, PeerRefuses, SentOn
+from ..net.address import parsed, shown
 from ..net.channel import Channel, deaf
 from ..net.deadline import OPENING_SECONDS
 from ..net.frame import Notice, Told
@@ -50,6 +51,16 @@ def heed(notice: Notice) -> None:
             raise PeerRefuses(
                 f"the server holds {held} prepared inferences for this client already; use them"
             )
+        case Notice(Told.ELSEWHERE, text=address):
+            try:
+                where = parsed(address)
+            except BadInput as fault:
+                raise PeerMismatch(f"the server sends this client on to no address: {fault}") from None
+            raise SentOn(f"the server sends this client on to {shown(where)}", where)
+
+
+Reach = Callable[[tuple[str, int]], socket.socket | Stream]
+"""A client's way to the server to which another sends it."""
 
 
 class Session:
@@ -62,6 +73,8 @@ class Session:
         weights: the server's.
         store: where this side's prepared material is. It is used where both sides hold it.
         kept: a client's connection of an earlier session, which this one takes and goes on with.
+        reach: connects a client to the server to which this one sends it on, if it does: before anything else
+            is said, and once.
 
     Attributes:
         ran: the plan, or its length, of the last inference; None where there was none.
@@ -77,15 +90,15 @@ class Session:
         store: Store | None = None,
         options: SessionOptions | None = None,
         kept: Connection | None = None,
+        reach: Reach | None = None,
     ) -> None:
         self._options = options or SessionOptions()
-        timeout, shape = self._options.timeout, self._options.shape
+        self._role = role
+        self._reach = reach
         self._plan = plan
         self._weights = weights
         self._store = store
-        self._network = link(sock, shape)
-        self._transport = TcpTransport(sock, timeout, shape)
-        self._channel = Channel(self._transport, heed if role is CLIENT else deaf)
+        self._talk_over(sock)
         if kept is None:
             kept = Connection(Party(role, self._channel, checked if self._options.check_ot else standard))
         else:
@@ -103,6 +116,12 @@ class Session:
 
     def __exit__(self, kind: type[BaseException] | None, fault: object, trace: TracebackType | None) -> None:
         self.close()
+
+    def _talk_over(self, sock: socket.socket | Stream) -> None:
+        timeout, shape = self._options.timeout, self._options.shape
+        self._network = link(sock, shape)
+        self._transport = TcpTransport(sock, timeout, shape)
+        self._channel = Channel(self._transport, heed if self._role is CLIENT else deaf)
 
     def close(self) -> None:
         """Say what is left to say, and end."""
@@ -151,8 +170,10 @@ class Session:
         terms = InferenceTerms(store, memory=self._options.memory)
         encoded = None if given is None else given.encoded
         with self._program() as progress:
-            done = self._connection.infer(
-                plan, terms, weights=self._weights, encoded=encoded, progress=progress, heard=heard
+            done = self._followed(
+                lambda: self._connection.infer(
+                    plan, terms, weights=self._weights, encoded=encoded, progress=progress, heard=heard
+                )
             )
         self.ran = done.plan
         return self._outcome(done)
@@ -169,18 +190,20 @@ class Session:
 
         For the ``purpose`` `Purpose.AHEAD` PeerRefuses says that the server has no time or room for it.
         """
-        if self._store is None:
+        if (store := self._store) is None:
             raise ValueError("preparing needs a store")
-        held = self._store.named()
+        held = store.named()
         terms = PreparationTerms(count, memory=self._options.memory, purpose=purpose, held=held)
         with self._program() as progress:
-            done = self._connection.prepare(
-                plan or self._plan,
-                terms,
-                store=self._store,
-                weights=self._weights,
-                progress=progress,
-                heard=heard,
+            done = self._followed(
+                lambda: self._connection.prepare(
+                    plan or self._plan,
+                    terms,
+                    store=store,
+                    weights=self._weights,
+                    progress=progress,
+                    heard=heard,
+                )
             )
         return self._outcome(done)
 
@@ -223,6 +246,32 @@ class Session:
     def tell(self, notice: Notice) -> None:
         """At the server: something to a client that waits."""
         self._channel.notify(notice)
+
+    def _followed(self, program: Callable[[], Done]) -> Done:
+        """What it leaves; asked of the server to which the first one sends this client, where it does.
+
+        The first has heard the request and nothing else, and has claimed nothing: what the connection has set
+        up, and its ticket, stand as they stood. A second one that sends it on is refused: two that send a
+        client to each other would keep it for ever.
+        """
+        try:
+            return program()
+        except SentOn as on:
+            if self._reach is None or not self.begins:
+                raise
+            reach, self._reach, first = self._reach, None, on.address
+        log.info("the server sends this client on to %s", shown(first))
+        self._channel.close()
+        self._talk_over(reach(first))
+        self._connection.go_on(self._channel)
+        try:
+            return program()
+        except SentOn as on:
+            where, further = shown(first), shown(on.address)
+            raise PeerMismatch(
+                f"the server sends this client on to {where}, which sends it on to {further}; "
+                "who is sent somewhere has to be answered there"
+            ) from None
 
     @contextmanager
     def _program(self) -> Iterator[Progress | None]:

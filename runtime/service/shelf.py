@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -35,6 +35,11 @@ class Shelf:
             return 0
         role = CLIENT if self._weights is None else SERVER
         return sum(1 for _ in self._path.glob(f"*.{role.value}"))
+
+    def lying(self, ids: Set[bytes]) -> int:
+        """How many of these lie here."""
+        store = self.there() if ids else None
+        return 0 if store is None else len(ids & set(store.named()))
 
     def make_room(self, level: float, held: Collection[bytes]) -> None:
         """Down to ``level``: the oldest goes of what the peer does not hold, which nobody can use."""

@@ -96,11 +96,18 @@ class Request(NamedTuple):
     @property
     def held(self) -> set[bytes] | None:
         """Of who would prepare: the ids of what it holds prepared; None where there may be more."""
-        if self.asked is None or self.purpose not in (Purpose.PREPARE, Purpose.AHEAD):
+        if self.purpose not in (Purpose.PREPARE, Purpose.AHEAD):
             return None
-        body = ASK.unpack(self.asked)[2]
-        ids = {body[at : at + ID] for at in range(ID, len(body), ID)} - {bytes(ID)}
+        ids = self.named
         return ids if len(ids) < OFFERS - 1 else None
+
+    @property
+    def named(self) -> set[bytes]:
+        """Ids of prepared material that it holds, whatever it asks for; all of them where they are few."""
+        if self.asked is None:
+            return set()
+        body, nonce = ASK.unpack(self.asked)[2], ID if self.purpose != Purpose.RUN else 0
+        return {body[at : at + ID] for at in range(nonce, len(body), ID)} - {bytes(ID)}
 
 
 def hear(channel: Channel) -> Request:

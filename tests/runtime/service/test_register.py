@@ -9,7 +9,7 @@ import pytest
 from command import called
 
 from ppc.runtime.base.errors import BadInput
-from ppc.runtime.net.frame import Told
+from ppc.runtime.net.frame import Notice, Told
 from ppc.runtime.service.gate import TurnedAway
 from ppc.runtime.service.register import Client, Register
 
@@ -39,7 +39,7 @@ def test_a_client_has_so_many_a_day(register, clock):
         register.count("alice")
     with pytest.raises(TurnedAway, match="quota: alice has had its 2 of 2026-03-01") as fault:
         register.count("alice")
-    assert fault.value.notice == (Told.QUOTA, 90 * 60 + 1)
+    assert fault.value.notice == Notice(Told.QUOTA, 90 * 60 + 1)
     assert register.clients() == [Client("alice", 2, 2)]
     clock.at += timedelta(hours=2)
     register.count("alice")
