@@ -1,10 +1,12 @@
 """Many clients at one service: whether every answer is right, how many a minute, memory and descriptors.
 
 python benchmarks/serving.py [--clients 100] [--inferences 5000] [--at-once 4] [--plan plan.bin] [--no-keep]
+                            [--ray ADDRESS]
 
 `ppc serve` runs in a process of its own, all clients in this one, each inference on a connection of its own;
 the first 30 inferences of one client alone are what the others are held against. Without --plan it is the
-plan of the tests that holds every kind of step.
+plan of the tests that holds every kind of step. With --ray, servers on its machines answer, and memory and
+descriptors are those of the front.
 """
 
 from __future__ import annotations
@@ -128,12 +130,19 @@ def _near(found: np.ndarray, expected: np.ndarray) -> bool:
 
 
 def soak(
-    plan: Path, samples: Sequence[Feeds], clients: int, inferences: int, at_once: int, keep: int = 16
+    plan: Path,
+    samples: Sequence[Feeds],
+    clients: int,
+    inferences: int,
+    at_once: int,
+    keep: int = 16,
+    ray: str | None = None,
 ) -> Soaked:
     """``inferences`` in all by ``clients`` at once, after a few by one alone."""
     public = ppc.load_plan(plan)
     asked = Clients(public, ppc.load_weights(plan.with_suffix(".weights"), public), samples)
     room = ("--share", str(clients + 8), "--connections", str(clients + 16), "--waiting", str(clients))
+    room += () if ray is None else ("--ray", ray)
     alone_count = min(ALONE, inferences)
     with service(plan, "--at-once", str(at_once), "--keep", str(keep), *room) as (address, pid):
         idle = Process.of(pid)
@@ -173,6 +182,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--keep", type=int, default=16, help="connections that the service keeps")
     parser.add_argument("--plan", type=Path, help="a plan with its weights beside it")
+    parser.add_argument("--ray", metavar="ADDRESS", help="of the Ray on whose machines servers answer")
     parser.add_argument("--no-keep", action="store_true", help="leave RESULTS.md alone")
     args = parser.parse_args()
     busy = load()
@@ -180,7 +190,7 @@ def main() -> None:
         plan = args.plan or tiny_files(Path(folder))
         public = ppc.load_plan(plan)
         samples = [drawn(public, seed) for seed in range(3)] if args.plan else tiny_samples()
-        found = soak(plan, samples, args.clients, args.inferences, args.at_once, args.keep)
+        found = soak(plan, samples, args.clients, args.inferences, args.at_once, args.keep, args.ray)
     rows = [(f"{mark.done:,}", f"{mark.seconds:.0f}", *_cells(mark.server)) for mark in found.marks]
     table = [HEAD, *rows, ("all have left", "", *_cells(found.after))]
     notes = [

@@ -8,9 +8,12 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
+from math import ceil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,12 +22,16 @@ from ppc.cli_options import ADDRESS, CheckOt, Listen, Timeout, size
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.address import parsed
 from ppc.runtime.net.tls import ServerTls
+from ppc.runtime.service.front import Front
 from ppc.runtime.service.gate import Limits
 from ppc.runtime.service.offer import Offer
 from ppc.runtime.service.options import TIMEOUT
-from ppc.runtime.service.register import Register
+from ppc.runtime.service.register import Listed, Register
 from ppc.runtime.service.serving import Goods, Service
 from ppc.runtime.service.status import Status
+
+if TYPE_CHECKING:
+    from ppc.runtime.service.crew import Crew, Spread
 
 DEFAULTS = Limits()
 
@@ -71,6 +78,19 @@ def serve(
     status: Annotated[
         str | None, typer.Option(help="HOST:PORT for /healthz, /readyz and /metrics, for operators alone.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Send clients on to servers on the machines of the Ray at HOST:PORT; auto: of the one here.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    servers: Annotated[
+        int | None, typer.Option(min=1, help="How many, bounds being each one's; default one a machine.")
+    ] = None,
+    server_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the first, counted up; 0 takes free ones.")
+    ] = 0,
     log: Annotated[str, typer.Option(help="text, or json: a document a line.")] = "text",
     idle: Annotated[float, typer.Option(min=1, help="Let a client go that asks nothing so long.")] = 600.0,
     timeout: Timeout = TIMEOUT,
@@ -89,26 +109,34 @@ def serve(
         raise BadInput("--clients is a list of names, which nobody has without --tls-ca")
     if log == "json":
         logging.getLogger("ppc").handlers = [documents()]
-
-    def load() -> Goods:
-        own = ServerTls(tls_cert, tls_key, tls_ca).context() if tls_cert and tls_key else None
-        return Goods([_offer(path, store, check_ot) for path in plans], own)
-
-    most = 0.75 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if memory is None else size(memory)
-    limits = Limits(
-        connections=connections,
-        share=share,
-        at_once=at_once,
-        waiting=waiting,
-        memory=most,
-        kept=keep,
-    )
-    options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot, memory=most / at_once)
+    tls = ServerTls(tls_cert, tls_key, tls_ca) if tls_cert and tls_key else None
+    goods = partial(_goods, [path.absolute() for path in plans], store and store.absolute(), tls, check_ot)
     with ExitStack() as stack:
         register = stack.enter_context(Register(clients)) if clients else None
-        service = Service(load, options, limits, preparations=prepare, register=register)
+        crew = stack.enter_context(_crew(ray)) if ray is not None else None
+        count = (servers or crew.machines) if crew else 1
+        most = (
+            size(memory)
+            if memory is not None
+            else 0.75 * _machine() / ceil(count / (crew.machines if crew else 1))
+        )
+        limits = Limits(
+            connections=connections,
+            share=share,
+            at_once=at_once,
+            waiting=waiting,
+            memory=most,
+            kept=keep,
+        )
+        options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot, memory=most / at_once)
+        make = partial(Service, options=options, limits=limits, preparations=prepare)
+        if crew is None:
+            service: Service | Spread = make(goods, register=register)
+        else:
+            crew.start(partial(_server, make, goods, log), count, server_port, clients and clients.absolute())
+            service = crew.spread(make(goods, register=register, front=Front(crew.standings)))
         if status is not None:
-            shown = stack.enter_context(Status(parsed(status), service.metrics, lambda: service.ready))
+            shown = stack.enter_context(Status(parsed(status), service.numbers, lambda: service.ready))
             logging.getLogger("ppc").info("status on http://%s:%d", *shown.address)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: service.stop())
@@ -116,11 +144,46 @@ def serve(
         service.run(parsed(listen))
 
 
-def _offer(path: Path, store: Path | None, check_ot: bool) -> Offer:
-    plan = ppc.load_plan(path)
-    weights = ppc.load_weights(path.with_suffix(".weights"), plan)
-    at = path.with_suffix(".prepared") if store is None else store / plan.hash[:12]
-    return Offer(plan, weights, store=at, check_ot=check_ot)
+def _crew(address: str) -> Crew:
+    from ppc.runtime.service.crew import Crew  # Ray is a second to import, and an extra
+
+    return Crew(address)
+
+
+def _machine() -> int:
+    """Bytes of memory that it has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _server(
+    make: Callable[..., Service], goods: Callable[..., Goods], log: str, number: int, register: Listed | None
+) -> Service:
+    """The service of one of several servers, in its own process."""
+    logger = logging.getLogger("ppc")
+    handler = documents() if log == "json" else logging.StreamHandler()
+    if log == "text":
+        handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    return make(partial(goods, number), register=register)
+
+
+def _goods(
+    plans: Sequence[Path],
+    store: Path | None,
+    tls: ServerTls | None,
+    check_ot: bool,
+    number: int | None = None,
+) -> Goods:
+    """What is served, by the server of this number where there are several: each has material of its own."""
+    own = "" if number is None else f"-{number}"
+    offers = []
+    for path in plans:
+        plan = ppc.load_plan(path)
+        weights = ppc.load_weights(path.with_suffix(".weights"), plan)
+        at = path.with_suffix(f".prepared{own}") if store is None else store / f"{plan.hash[:12]}{own}"
+        offers.append(Offer(plan, weights, store=at, check_ot=check_ot))
+    return Goods(offers, tls.context() if tls else None)
 
 
 class _Document(logging.Formatter):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from ..base.errors import NetworkFault
-from .metrics import Metrics
 
 TEXT = "text/plain; charset=utf-8"
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
@@ -16,10 +15,13 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 class Status:
     """Answers GET of /healthz, /readyz and /metrics at ``address``; the port taken is in ``address`` then.
 
-    ``ready`` is asked whether a client that comes now is heard. NetworkFault where nobody can listen there.
+    ``metrics`` is asked for the text, ``ready`` whether a client that comes now is heard. NetworkFault where
+    nobody can listen there.
     """
 
-    def __init__(self, address: tuple[str, int], metrics: Metrics, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, address: tuple[str, int], metrics: Callable[[], str], ready: Callable[[], bool]
+    ) -> None:
         class Handler(BaseHTTPRequestHandler):
             timeout = 5  # seconds for whoever asks and says nothing
 
@@ -30,7 +32,7 @@ class Status:
                     case "/readyz":
                         self._say(*(200, "ready\n") if ready() else (503, "not ready\n"))
                     case "/metrics":
-                        self._say(200, metrics.text(), EXPOSITION)
+                        self._say(200, metrics(), EXPOSITION)
                     case _:
                         self._say(404, "there is /healthz, /readyz and /metrics\n")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -234,3 +235,10 @@ def test_nobody_gets_what_another_client_prepared(folder, keys, tmp_path):
         )
     for path in (tmp_path / "server").rglob("*"):
         assert "bob" not in path.name
+
+
+def test_several_machines_take_ray(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    monkeypatch.delitem(sys.modules, "ppc.runtime.service.crew", raising=False)
+    called("serve", folder / "plan.bin", "--ray", "auto").failed(2, r"pip install 'ppc\[ray\]'")
+    called("serve", folder / "plan.bin", "--servers", 2).failed(2, "--servers .* --ray")

@@ -306,7 +306,10 @@ def got(address: tuple[str, int], path: str) -> tuple[int, str]:
 
 def test_health_and_numbers_over_http():
     made = service()
-    with Status(("127.0.0.1", 0), made.metrics, lambda: made.ready) as status, running(made) as (address, _):
+    with (
+        Status(("127.0.0.1", 0), made.metrics.text, lambda: made.ready) as status,
+        running(made) as (address, _),
+    ):
         assert got(status.address, "/healthz") == (200, "alive\n")
         assert got(status.address, "/readyz") == (200, "ready\n")
         assert got(status.address, "/")[0] == 404
@@ -326,4 +329,4 @@ def test_a_status_port_that_is_taken_is_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(NetworkFault, match=f"cannot listen on 127.0.0.1:{port}"):
-            Status(("127.0.0.1", port), service().metrics, lambda: True)
+            Status(("127.0.0.1", port), service().metrics.text, lambda: True)
