@@ -4,11 +4,12 @@ Ray places them, apart where it can, starts another in the place of one that has
 where its own is gone, and carries what the front and the register are asked. What clients and servers tell
 each other does not go through Ray, nor do weights and keys of TLS: each actor loads its own, from the same
 paths. What a client shows to be sent on does, its ticket among it; whoever runs Ray on several machines keeps
-strangers out of that (`RAY_USE_TLS`).
+strangers out of that (`RAY_AUTH_MODE`, `RAY_USE_TLS`).
 """
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ from ..base.extras import needs
 from ..net.address import parsed
 from ..net.address import shown as written
 from ..net.frame import Notice, Told
-from ..net.tcp import connect
 from .front import Shown, Standing
 from .gate import TurnedAway
 from .host import DRAIN_SECONDS
@@ -134,9 +134,9 @@ class Crew:
     def __init__(self, address: str) -> None:
         try:
             if ":" in address:  # Ray itself would try for minutes
-                connect(parsed(address), 0).close()
+                socket.create_connection(parsed(address), ANSWER_SECONDS).close()
             ray.init(address, log_to_driver=False, configure_logging=False)
-        except (NetworkFault, ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             why = str(error).splitlines()[0]
             raise NetworkFault(f"no Ray at {address}: {why}; ray start --head starts one") from None
         self._posts: list[Any] = []

@@ -3,6 +3,7 @@
 from mutation import Mutation
 
 FILE = "runtime/session/material.py"
+ONCE = "runtime/session/once.py"
 TESTS = "tests/runtime/session/test_material.py"
 HELD = "runtime/session/held.py"
 HELD_TESTS = "tests/runtime/session/test_held.py"
@@ -11,7 +12,7 @@ MUTATIONS = (
     Mutation(
         "material-claimed-twice",
         "what is claimed is gone",
-        FILE,
+        ONCE,
         "                os.rename(ready, claimed)\n",
         "                os.link(ready, claimed)\n",
         (f"{TESTS}::test_what_is_put_is_claimed_once",),
@@ -19,16 +20,16 @@ MUTATIONS = (
     Mutation(
         "material-read-before-claim",
         "the name is gone for good before a byte is read",
-        FILE,
-        "                    self.sync()\n                    return self._load(file, id, memory)\n",
-        "                    made = self._load(file, id, memory)\n                    self.sync()\n"
+        ONCE,
+        "                    self.sync()\n                    return _whole(file, load)\n",
+        "                    made = _whole(file, load)\n                    self.sync()\n"
         "                    return made\n",
         (f"{TESTS}::test_a_claim_lasts_before_a_byte_is_read",),
     ),
     Mutation(
         "material-for-all-eyes",
         "only the owner can read material",
-        FILE,
+        ONCE,
         "os.O_EXCL | os.O_CLOEXEC, 0o600)",
         "os.O_EXCL | os.O_CLOEXEC, 0o644)",
         (f"{TESTS}::test_only_the_owner_can_read",),
@@ -36,9 +37,9 @@ MUTATIONS = (
     Mutation(
         "material-damaged",
         "material that was changed on disk is not used",
-        FILE,
-        "        if file.read(DIGEST) != state.digest():\n",
-        "        if len(file.read(DIGEST)) != DIGEST:\n",
+        ONCE,
+        "    if file.read(DIGEST) != state.digest():\n",
+        "    if len(file.read(DIGEST)) != DIGEST:\n",
         (f"{TESTS}::test_a_flipped_bit_is_found",),
     ),
     Mutation(

@@ -1,4 +1,4 @@
-"""A stand-in for the module `os` in `ppc.runtime.session.material` that kills the process at a chosen call.
+"""A stand-in for the module `os` in `ppc.runtime.session.once` that kills the process at a chosen call.
 
 Run as a program it is one side of a session that dies:  crashing.py prepare|run ROLE PORT STORE CALL WHEN
 """
@@ -48,12 +48,12 @@ def main() -> None:
 
     from ppc.runtime.net.tcp import connect
     from ppc.runtime.service.shelf import open_store
-    from ppc.runtime.session import material
+    from ppc.runtime.session import once
 
     weights = tiny_weights() if role == "server" else None
     opened = open_store(Path(store), tiny_plan(), weights)
     name, _, nth = call.partition(":")
-    vars(material)["os"] = Deadly(int(nth or 1), when, name)
+    vars(once)["os"] = Deadly(int(nth or 1), when, name)
     sock = connect(("127.0.0.1", int(port)), 10)
     if verb == "prepare":
         prepare(sock, tiny_plan(), opened, 1, weights, timeout=20)

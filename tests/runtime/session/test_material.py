@@ -23,9 +23,10 @@ from ppc.runtime.plan.file import weights_digest
 from ppc.runtime.protocols.booleans import SelectMade
 from ppc.runtime.protocols.multiply import SquareMade
 from ppc.runtime.protocols.random_ot import RandomOt
-from ppc.runtime.session import material
+from ppc.runtime.session import once
 from ppc.runtime.session.held import Held
-from ppc.runtime.session.material import DIGEST, HEAD, Binding, Store
+from ppc.runtime.session.material import HEAD, Binding, Store
+from ppc.runtime.session.once import DIGEST
 
 pytestmark = pytest.mark.long
 
@@ -280,7 +281,7 @@ def killed_everywhere(
             prepare()
 
             def armed(at: int = killed // 2 + 1, when: str = when) -> None:
-                material.os = Deadly(at, when)
+                once.os = Deadly(at, when)
                 work()
 
             if dying(armed) == 0:
@@ -353,7 +354,7 @@ def test_a_claim_lasts_before_a_byte_is_read(store, monkeypatch):
     """What a power cut may undo is only what was not yet made to last."""
     id = put(store)
     deadly = Deadly()
-    monkeypatch.setattr(material, "os", deadly)
+    monkeypatch.setattr(once, "os", deadly)
     load = Store._load
     monkeypatch.setattr(Store, "_load", lambda *args: deadly.calls.append("load") or load(*args))
     store.claim(id)
@@ -363,7 +364,7 @@ def test_a_claim_lasts_before_a_byte_is_read(store, monkeypatch):
 
 def test_a_file_lasts_before_it_has_its_name(store, monkeypatch):
     deadly = Deadly()
-    monkeypatch.setattr(material, "os", deadly)
+    monkeypatch.setattr(once, "os", deadly)
     put(store)
     assert deadly.calls == ["open", "write", "fsync", "rename", "open", "fsync"]
 
