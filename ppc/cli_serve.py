@@ -66,6 +66,9 @@ def serve(
         int,
         typer.Option(min=0, help="Clients that left whose keys are kept for an hour, if they come again."),
     ] = DEFAULTS.kept,
+    keep_in: Annotated[
+        Path | None, typer.Option(help="Where; they outlast this service then. Else in memory.")
+    ] = None,
     check_ot: CheckOt = False,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM; turns TLS on")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM")] = None,
@@ -114,12 +117,9 @@ def serve(
     with ExitStack() as stack:
         register = stack.enter_context(Register(clients)) if clients else None
         crew = stack.enter_context(_crew(ray)) if ray is not None else None
-        count = (servers or crew.machines) if crew else 1
-        most = (
-            size(memory)
-            if memory is not None
-            else 0.75 * _machine() / ceil(count / (crew.machines if crew else 1))
-        )
+        machines = crew.machines if crew else 1
+        count = servers or machines
+        most = size(memory) if memory else 0.75 * _machine() / ceil(count / machines)
         limits = Limits(
             connections=connections,
             share=share,
@@ -129,12 +129,13 @@ def serve(
             kept=keep,
         )
         options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot, memory=most / at_once)
-        make = partial(Service, options=options, limits=limits, preparations=prepare)
+        make = partial(Service, goods, options, limits, preparations=prepare)
+        keeping = partial(make, keep_in=keep_in and keep_in.absolute())
         if crew is None:
-            service: Service | Spread = make(goods, register=register)
+            service: Service | Spread = keeping(register=register)
         else:
-            crew.start(partial(_server, make, goods, log), count, server_port, clients and clients.absolute())
-            service = crew.spread(make(goods, register=register, front=Front(crew.standings)))
+            crew.start(partial(_server, keeping, log), count, server_port, clients and clients.absolute())
+            service = crew.spread(make(register=register, front=Front(crew.standings)))
         if status is not None:
             shown = stack.enter_context(Status(parsed(status), service.numbers, lambda: service.ready))
             logging.getLogger("ppc").info("status on http://%s:%d", *shown.address)
@@ -155,9 +156,7 @@ def _machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _server(
-    make: Callable[..., Service], goods: Callable[..., Goods], log: str, number: int, register: Listed | None
-) -> Service:
+def _server(make: Callable[..., Service], log: str, register: Listed | None) -> Service:
     """The service of one of several servers, in its own process."""
     logger = logging.getLogger("ppc")
     handler = documents() if log == "json" else logging.StreamHandler()
@@ -165,23 +164,16 @@ def _server(
         handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
-    return make(partial(goods, number), register=register)
+    return make(register=register)
 
 
-def _goods(
-    plans: Sequence[Path],
-    store: Path | None,
-    tls: ServerTls | None,
-    check_ot: bool,
-    number: int | None = None,
-) -> Goods:
-    """What is served, by the server of this number where there are several: each has material of its own."""
-    own = "" if number is None else f"-{number}"
+def _goods(plans: Sequence[Path], store: Path | None, tls: ServerTls | None, check_ot: bool) -> Goods:
+    """What is served; servers on one machine share what is prepared, which each claims for itself."""
     offers = []
     for path in plans:
         plan = ppc.load_plan(path)
         weights = ppc.load_weights(path.with_suffix(".weights"), plan)
-        at = path.with_suffix(f".prepared{own}") if store is None else store / f"{plan.hash[:12]}{own}"
+        at = path.with_suffix(".prepared") if store is None else store / plan.hash[:12]
         offers.append(Offer(plan, weights, store=at, check_ot=check_ot))
     return Goods(offers, tls.context() if tls else None)
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -116,6 +117,14 @@ def share_of(mask: Ring, ell: int) -> Ring:
     return (mask + np.uint64(1 << (63 - ell))) >> np.uint64(64 - ell)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class HeState:
+    """A client's public keys under ``seed``: by parameter set the key, and the switching keys if any."""
+
+    seed: bytes
+    keys: tuple[tuple[HeParams, Residues, Residues | None], ...]
+
+
 class HeServer:
     """Holds the client's public keys, made under ``seed``, and answers uploads."""
 
@@ -136,6 +145,22 @@ class HeServer:
             at += size
         if at != view.nbytes:
             raise ValueError(f"{view.nbytes} bytes of public keys where {at} were expected")
+
+    @property
+    def state(self) -> HeState:
+        """From where another server may go on with this client."""
+        keys = tuple((params, key, self._pack_keys.get(params)) for params, key in self._keys.items())
+        return HeState(self._seed, keys)
+
+    @staticmethod
+    def resumed(state: HeState) -> HeServer:
+        """One that goes on from there."""
+        server = HeServer(state.seed)
+        for params, key, switching in state.keys:
+            server._keys[params] = key
+            if switching is not None:
+                server._pack_keys[params] = switching
+        return server
 
     def __repr__(self) -> str:
         return f"HeServer({', '.join(map(str, self._keys))})"

@@ -22,7 +22,7 @@ from ..base.wire import Buffer
 from ..party.party import Party
 from ..party.ports import MatrixProduct, Right
 from ..party.role import CLIENT, SERVER
-from .bfv import HeClient, HeServer, share_of
+from .bfv import HeClient, HeServer, HeState, share_of
 from .params import HeParams
 from .product import Product, answer_parts, parameter_sets, public_key_bytes, upload_parts
 
@@ -93,6 +93,18 @@ class HeEngine:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
         return self._pool
+
+    @property
+    def state(self) -> HeState | None:
+        """The server's, from where another engine may go on; None where there are no keys."""
+        return None if self._server is None else self._server.state
+
+    def resume(self, state: HeState) -> None:
+        """At the server: go on from there instead of from keys that are still to come."""
+        if self._ready:
+            raise RuntimeError("an engine that has keys cannot go on from others")
+        self._seed, self._server = state.seed, HeServer.resumed(state)
+        self._ready = dict.fromkeys(params for params, _, _ in state.keys)
 
     def plan(self, products: Sequence[MatrixProduct]) -> None:
         """server -> client    the seed of public keys, the first time that there are any

@@ -10,6 +10,8 @@ extends 128 OTs more and says hashes of its columns.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,6 +29,22 @@ COLUMNS = _ot.COLUMNS
 def message_size(n: int, check: bool = False) -> int:
     """Bytes that the receiver sends for ``n`` COTs, in one message, or with a check in two."""
     return COLUMNS * BLOCK * _groups(n, check) + COLUMNS_SIZE * check
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class IknpState:
+    """Where an extension stands: its base OTs, and the groups of 128 that it has made of them.
+
+    Attributes:
+        tag: 16 public bytes.
+        seeds: uint8 (127·16,), the sender's one of each pair, the receiver's both.
+        delta: at the sender.
+    """
+
+    tag: bytes
+    seeds: tuple[NDArray[np.uint8], ...]
+    delta: Ring | None
+    counter: int
 
 
 class Iknp:
@@ -58,6 +76,18 @@ class Iknp:
         self.delta = _delta(base)
         seeds = (base.seeds,) if base.seeds is not None else (base.seeds0, base.seeds1)
         self._seeds = tuple(np.ascontiguousarray(s).ravel() for s in seeds if s is not None)
+
+    @property
+    def state(self) -> IknpState:
+        """Two that go on from the same one would use each mask twice."""
+        if self._seeds is None:
+            raise RuntimeError("an extension without base OTs has no state")
+        return IknpState(known(self.tag), self._seeds, self.delta, self._counter)
+
+    def resume(self, state: IknpState) -> None:
+        """In place of `setup`."""
+        self.tag, self._seeds, self.delta = state.tag, state.seeds, state.delta
+        self._counter = state.counter
 
     def assume_set_up(self) -> None:
         """While pricing: an earlier program of the connection made the base OTs."""

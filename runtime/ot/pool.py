@@ -7,12 +7,14 @@ base OTs are made once, and later programs of the same connection extend them fu
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..base.ring import Ring
 from ..party.party import Party
 from ..party.role import Role
-from .extension import Iknp, message_size
+from .extension import Iknp, IknpState, message_size
 from .keys import Keys, hash_tweak
 from .silent import B10, B11, B12, SETS, Lpn, Silent
 
@@ -27,6 +29,15 @@ NS_BYTE = 80
 NS_MESSAGE = 1_000_000
 NS_IKNP = 20
 NS_SILENT = 20
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PoolState:
+    """Where a pool stands between two programs, with nothing left over: what it has made and given out."""
+
+    iknp: IknpState
+    iterations: int
+    taken: int
 
 
 class Pool:
@@ -104,9 +115,7 @@ class Pool:
         self._todo = list(_steps(schedule(count, self._check)))
         if count and self._silent is None:
             self._iknp.setup(self._p)
-            tag = self._iknp.tag
-            self._silent = Silent(self._sender, self._iknp.delta, tag, check=self._check)
-            self._tweak = None if tag is None else hash_tweak(tag)
+            self._begin()
 
     def take(self, count: int) -> tuple[int, Ring | None]:
         """The next ``count`` COTs: the index of the first, and the blocks, uint64 (count, 2).
@@ -142,6 +151,27 @@ class Pool:
             del part
             at += got
         return first, blocks
+
+    @property
+    def state(self) -> PoolState | None:
+        """From where another pool may go on, in this one's place; None before base OTs."""
+        if self._silent is None:
+            return None
+        return PoolState(self._iknp.state, self._silent.iterations, self._taken)
+
+    def resume(self, state: PoolState) -> None:
+        """Go on from there instead of from base OTs of its own. Nobody else may."""
+        if self._silent is not None:
+            raise RuntimeError("a pool that has base OTs cannot go on from others")
+        self._iknp.resume(state.iknp)
+        self._taken = self._planned = state.taken
+        self._begin(state.iterations)
+
+    def _begin(self, iterations: int = 0) -> None:
+        """The base OTs are there."""
+        delta, tag = self._iknp.delta, self._iknp.tag
+        self._silent = Silent(self._sender, delta, tag, check=self._check, iterations=iterations)
+        self._tweak = None if tag is None else hash_tweak(tag)
 
     def _forget(self) -> None:
         """Let go of blocks that nobody will take."""

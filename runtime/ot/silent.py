@@ -96,17 +96,31 @@ class Silent:
         delta: Delta at the sender, uint64 (1, 2); None at the receiver and while pricing.
         tag: 16 bytes both know, unique to the session; it names what is public. None while pricing.
         check: the receiver checks each iteration.
+        iterations: that were made under this tag already.
     """
 
-    def __init__(self, sender: Role, delta: Ring | None, tag: bytes | None, *, check: bool = False) -> None:
+    def __init__(
+        self,
+        sender: Role,
+        delta: Ring | None,
+        tag: bytes | None,
+        *,
+        check: bool = False,
+        iterations: int = 0,
+    ) -> None:
         self.sender = sender
         self._check = check
         self._delta = delta
         self._tag = tag
-        self._iteration = 0
+        self._iteration = iterations
 
     def __repr__(self) -> str:
         return f"Silent(sender={self.sender.value}, {self._iteration} iterations)"
+
+    @property
+    def iterations(self) -> int:
+        """That were made."""
+        return self._iteration
 
     def extend(self, p: Party, lpn: Lpn, spend: Ring | None) -> Ring | None:
         """Turn ``spend``, uint64 (lpn.spends(check), 2), into uint64 (lpn.made, 2); None while pricing.

@@ -44,8 +44,8 @@ BEGIN_SECONDS = 120.0
 AT_A_TIME = 16
 """Questions that an actor answers."""
 
-Make = Callable[[int, Listed | None], Service]
-"""A server's service by its number, and by the register where there is one; made where it is to run."""
+Make = Callable[[Listed | None], Service]
+"""A server's service, by the register where there is one; made where it is to run."""
 
 
 class Post:
@@ -55,10 +55,10 @@ class Post:
         port: where it listens on its machine; 0 takes any free one.
     """
 
-    def __init__(self, make: Make, number: int, port: int, register: Listed | None) -> None:
+    def __init__(self, make: Make, port: int, register: Listed | None) -> None:
         self._fault: RuntimeFault | None = None
         try:
-            self._service = make(number, register)
+            self._service = make(register)
             self._running = self._service.start((ray.util.get_node_ip_address(), port))
         except RuntimeFault as fault:
             self._fault = fault
@@ -163,7 +163,7 @@ class Crew:
         actor = ray.remote(
             num_cpus=1, scheduling_strategy="SPREAD", max_restarts=-1, max_concurrency=AT_A_TIME
         )(Post)
-        self._posts = [actor.remote(make, i, port and port + i, register) for i in range(count)]
+        self._posts = [actor.remote(make, port and port + i, register) for i in range(count)]
         begun = [each.address.remote() for each in self._posts]
         _, missing = ray.wait(begun, num_returns=count, timeout=BEGIN_SECONDS)
         if missing:

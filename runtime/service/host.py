@@ -26,12 +26,12 @@ from ..net.frame import Notice, Told
 from ..net.stream import Stream
 from ..net.tls import TlsStream
 from ..party.role import SERVER
-from ..session.connection import Connection
 from ..session.handshake import Purpose, Request, Ticket
+from ..session.kept import Kept
 from .gate import Gate, Limits, TurnedAway
 from .offer import Offer
 from .options import SessionOptions
-from .parking import Parking
+from .parking import InMemory, Parking
 from .report import Outcome
 from .session import Session
 
@@ -91,7 +91,10 @@ class Duties:
 
 
 class Host:
-    """Answers clients for ``offers``, of which there is at least one, until it is stopped."""
+    """Answers clients for ``offers``, of which there is at least one, until it is stopped.
+
+    ``parking`` is where connections are kept whose clients have left; in memory unless another is given.
+    """
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Host:
         limits: Limits,
         duties: Duties,
         context: ssl.SSLContext | None = None,
+        parking: Parking | None = None,
     ) -> None:
         self.gate = Gate(limits)
         self._offers = tuple(offers)
@@ -110,7 +114,9 @@ class Host:
         self._guests: set[Guest] = set()
         self._changed = threading.Condition()
         self._telling = threading.Lock()
-        self._parking = Parking(limits.kept, limits.kept_seconds)
+        if parking is None:  # an empty one is false
+            parking = InMemory(limits.kept, limits.kept_seconds)
+        self._parking = parking
         self._parting: deque[tuple[float, socket.socket]] = deque()
         self._stops = 0
         self._bell, self._rope = socket.socketpair()
@@ -189,8 +195,8 @@ class Host:
         except Exception:  # a fault of ours is no reason to serve nobody else
             log.exception("the connection of %s ended by a fault of this program", guest.client)
         finally:
-            if session is not None and (kept := session.release()) is not None:
-                self._parking.put(kept, guest.name)
+            if session is not None and (over := session.release()) is not None:
+                self._parking.put(Kept.of(over), guest.name)
             give_back()
             with self._telling:
                 self._duties.left(guest)
@@ -279,7 +285,7 @@ class Host:
             else session.prepare(int(room), heard=request, purpose=purpose)
         )
 
-    def _kept(self, guest: Guest, request: Request) -> Connection | None:
+    def _kept(self, guest: Guest, request: Request) -> Kept | None:
         """What the client goes on with. Its last channel may still be open here, or just be closing."""
         ticket = request.ticket
         with self._changed:

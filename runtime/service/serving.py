@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..base.errors import BadInput, RuntimeFault
 from ..session.handshake import Purpose, Request
@@ -17,6 +18,7 @@ from .host import Duties, Guest, Host, kind_of
 from .metrics import Gauge, Metrics, plain
 from .offer import Offer
 from .options import SessionOptions
+from .parking import OnDisk
 from .register import Listed
 from .report import Outcome
 
@@ -38,6 +40,7 @@ class Service:
         preparations: how many inferences a client may have prepared; none where it is 0.
         register: whom alone it answers, and how often a day; else everybody. It asks for their certificates.
         front: by whom all that ask for what is served here are sent on to other servers.
+        keep_in: a folder for connections whose clients have left; else they are kept in memory.
 
     Raises BadInput where an inference needs more memory than all may have; what ``load`` raises.
     """
@@ -51,6 +54,7 @@ class Service:
         preparations: int = 0,
         register: Listed | None = None,
         front: Front | None = None,
+        keep_in: Path | None = None,
     ) -> None:
         self._load = load
         self._limits = limits
@@ -69,7 +73,10 @@ class Service:
             failed=self._failed,
         )
         self.metrics = Metrics()
-        self._host = host = Host(self._goods.offers, options, limits, duties, self._goods.context)
+        parking, goods = None, self._goods
+        if keep_in is not None:
+            parking = OnDisk(keep_in, limits.kept, limits.kept_seconds, check_ot=options.check_ot)
+        self._host = host = Host(goods.offers, options, limits, duties, goods.context, parking)
         for name, help, value in (
             ("ppc_connections", "Open connections.", lambda: host.connections),
             ("ppc_running", "Programs that run.", lambda: host.gate.running),

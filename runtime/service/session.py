@@ -23,6 +23,7 @@ from ..session.engines import checked, standard
 from ..session.executor import Progress
 from ..session.handshake import InferenceTerms, PreparationTerms, Purpose, Request, Ticket, hear
 from ..session.inputs import ClientInput
+from ..session.kept import Kept
 from ..session.material import Store
 from .options import SessionOptions
 from .report import Outcome
@@ -128,11 +129,9 @@ class Session:
         self._channel.close()
         self._connection.rest()
 
-    def go_on_with(self, kept: Connection) -> None:
+    def go_on_with(self, kept: Kept) -> None:
         """At the server, where the first request shows its ticket: go on with a connection that was kept."""
-        self._connection.end()
-        kept.go_on(self._channel)
-        self._connection = kept
+        kept.into(self._connection)
 
     def release(self) -> Connection | None:
         """After the session, once: its connection, where another session may go on with it."""

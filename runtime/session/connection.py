@@ -28,7 +28,8 @@ from .engines import NOTHING, Ready, checks_ot, resumed, standard
 from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
 from .handshake import NO_TICKET, InferenceTerms, PreparationTerms, Request, Terms, Ticket, shake
-from .material import ID, Store
+from .material import Store
+from .once import ID
 
 log = logging.getLogger(__name__)
 
@@ -172,10 +173,8 @@ class Connection:
         self.party.end()
 
     def go_on(self, channel: Channel) -> None:
-        """Over another channel from now on; a client's is settled there (`handshake`)."""
+        """At the client: over another channel from now on, if the server goes on too (`handshake`)."""
         self.party.channel, self._further = channel, False
-        if self.party.role is SERVER:
-            self.ticket = Ticket(os.urandom(ID), self.ticket.ended)
 
     def _open(self, plan: Plan, terms: Terms, heard: Request | None) -> Plan:
         """Settle what comes, and from where both go on."""

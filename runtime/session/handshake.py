@@ -39,7 +39,8 @@ from ..plan.file import VERSION, Plan, release
 from .engines import checks_ot
 from .facts import facts
 from .held import Held
-from .material import ID, Store
+from .material import Store
+from .once import ID
 
 log = logging.getLogger(__name__)
 

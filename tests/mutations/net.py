@@ -6,6 +6,8 @@ DEADLINE = "tests/runtime/net/test_deadline.py"
 STRANGERS = "test_strangers_cost_a_client_nothing_and_are_gone_when_their_opening_is_over"
 SERVING = "tests/runtime/service/test_serving.py"
 GOING_ON = "tests/runtime/service/test_going_on.py"
+PARKING = "tests/runtime/service/test_parking.py"
+FRONT = "tests/runtime/service/test_front.py"
 GATE = "tests/runtime/service/test_gate.py"
 BEATS = "tests/runtime/net/test_beats.py"
 REFUSED = "tests/runtime/service/test_refused.py"
@@ -98,17 +100,63 @@ MUTATIONS = (
         "goes-on-out-of-step",
         "a connection goes on over another channel only where both sides have ended the same programs",
         "runtime/service/parking.py",
-        " and connection.ticket.ended == ticket.ended",
-        "",
+        "found.kept.ticket == ticket",
+        "found.kept.ticket.id == ticket.id",
         (f"{GOING_ON}::test_one_side_that_has_ended_more_does_not_go_on",),
     ),
     Mutation(
         "goes-on-as-another",
         "a connection goes on with the client that it was with",
         "runtime/service/parking.py",
-        "if whose == name and ",
-        "if ",
-        (f"{GOING_ON}::test_a_ticket_is_good_once_and_for_its_client_alone",),
+        "found.name == name and ",
+        "",
+        (f"{PARKING}::test_a_ticket_is_good_once_and_for_its_client_alone",),
+    ),
+    Mutation(
+        "goes-on-twice",
+        "a kept connection is given out once",
+        "runtime/service/parking.py",
+        "self._places.pop(ticket.id, None)",
+        "self._places.get(ticket.id)",
+        (
+            f"{PARKING}::test_a_ticket_is_good_once_and_for_its_client_alone[in memory]",
+            f"{GOING_ON}::test_nobody_goes_on_twice_from_where_a_connection_stood[False]",
+        ),
+    ),
+    Mutation(
+        "goes-on-twice-from-a-file",
+        "nor is its file, whoever dies when",
+        "runtime/session/once.py",
+        "                os.rename(ready, claimed)\n",
+        "                os.link(ready, claimed)\n",
+        (
+            f"{PARKING}::test_who_dies_while_it_takes_one_leaves_nothing_to_be_taken_again",
+            f"{GOING_ON}::test_nobody_goes_on_twice_from_where_a_connection_stood[True]",
+        ),
+    ),
+    Mutation(
+        "goes-on-with-old-masks",
+        "who goes on makes other OTs than were made",
+        "runtime/ot/extension.py",
+        "        self._counter = state.counter\n",
+        "        self._counter = 0\n",
+        (f"{GOING_ON}::test_no_ot_is_extended_or_taken_twice_over_many_servers",),
+    ),
+    Mutation(
+        "sent-on-to-anyone",
+        "a server to which a client is sent on is called by the name of who sent it",
+        "runtime/service/lines.py",
+        "return self._stream(front[0], sock)",
+        "return self._stream(where[0], sock)",
+        (f"{FRONT}::test_the_server_needs_a_certificate_for_the_name_of_the_front[False]",),
+    ),
+    Mutation(
+        "sent-on-unknown",
+        "who is on no list is told no address",
+        "runtime/service/serving.py",
+        "        if self._register is not None:\n            self._register.known(guest.name)\n        where",
+        "        where",
+        (f"{FRONT}::test_who_is_not_on_the_list_is_told_no_address",),
     ),
     Mutation(
         "inputs-encoded-late",

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from ppc.runtime.session import once
+
 CHANGES = ("open", "write", "fsync", "rename", "unlink")
 """Calls that change the disk, or make a change last."""
 
@@ -39,6 +41,40 @@ class Deadly:
         return out
 
 
+def dying(work: Callable[[], None]) -> int:
+    """Run ``work`` in a process of its own: 0 where it came to the end, else the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert status in (0, signal.SIGKILL), "the child failed"
+    return status
+
+
+def killed_everywhere(
+    prepare: Callable[[], None], work: Callable[[], None], check: Callable[[str], None]
+) -> int:
+    """Kill ``work`` before and after each of its calls in turn; how many times it was killed."""
+    killed = 0
+    while True:
+        for when in ("before", "after"):
+            prepare()
+
+            def armed(at: int = killed // 2 + 1, when: str = when) -> None:
+                once.os = Deadly(at, when)
+                work()
+
+            if dying(armed) == 0:
+                check("done")
+                return killed
+            killed += 1
+            check(when)
+
+
 def main() -> None:
     verb, role, port, store, call, when = sys.argv[1:]
     from pathlib import Path
@@ -48,7 +84,6 @@ def main() -> None:
 
     from ppc.runtime.net.tcp import connect
     from ppc.runtime.service.shelf import open_store
-    from ppc.runtime.session import once
 
     weights = tiny_weights() if role == "server" else None
     opened = open_store(Path(store), tiny_plan(), weights)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from frames import tcp_pair
@@ -14,9 +18,11 @@ from relay import Relay
 from sides import running
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
-from ppc.runtime.base.errors import NetworkFault, PeerMismatch
+from ppc.runtime.base.errors import NetworkFault, PeerMismatch, RuntimeFault
 from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.tcp import TcpTransport
+from ppc.runtime.ot.extension import Iknp
+from ppc.runtime.ot.pool import Pool
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.party.party import Party
 from ppc.runtime.party.role import CLIENT, SERVER
@@ -24,13 +30,14 @@ from ppc.runtime.service.client import Client
 from ppc.runtime.service.gate import Limits
 from ppc.runtime.service.offer import Offer
 from ppc.runtime.service.options import SessionOptions
-from ppc.runtime.service.parking import Parking
+from ppc.runtime.service.parking import OnDisk
 from ppc.runtime.service.report import Outcome
 from ppc.runtime.service.serving import Goods, Service
 from ppc.runtime.service.session import Session
 from ppc.runtime.session.connection import Connection
 from ppc.runtime.session.engines import standard
-from ppc.runtime.session.handshake import NO_TICKET, InferenceTerms
+from ppc.runtime.session.facts import facts
+from ppc.runtime.session.handshake import GO_ON, HELLO, MAGIC, PICK, VERSION, InferenceTerms, Ticket
 from ppc.runtime.session.inputs import ClientInput
 from ppc.runtime.session.simulate import simulate
 
@@ -48,10 +55,14 @@ def outcomes(monkeypatch) -> list[Outcome]:
     return found
 
 
+def service(**limits: int) -> Service:
+    offer = Offer(tiny_plan(), tiny_weights(), store=None, check_ot=False)
+    return Service(lambda: Goods((offer,)), PATIENT, Limits(**limits))
+
+
 @contextmanager
 def served(**limits: int) -> Iterator[tuple[str, int]]:
-    offer = Offer(tiny_plan(), tiny_weights(), store=None, check_ot=False)
-    with running(Service(lambda: Goods((offer,)), PATIENT, Limits(**limits))) as (address, _):
+    with running(service(**limits)) as (address, _):
         yield address
 
 
@@ -166,57 +177,107 @@ def test_a_server_cannot_go_on_from_where_its_client_is_not():
     server.party.channel.close()
 
 
-# ---- what a server keeps
+# ---- a server that is started again
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def connection(ended: int = 1) -> Connection:
-    made = Connection(Party(SERVER, Channel(TcpTransport(tcp_pair()[0], 20)), standard))
-    made.ticket = made.ticket._replace(ended=ended)
-    return made
+def restarted(folder: Path, *, check_ot: bool = False) -> Service:
+    """One that keeps what it keeps in a folder; another on the same is what comes after it."""
+    offer = Offer(tiny_plan(), tiny_weights(), store=None, check_ot=check_ot)
+    options = replace(PATIENT, check_ot=check_ot)
+    return Service(lambda: Goods((offer,)), options, Limits(), keep_in=folder)
 
 
-def test_a_ticket_is_good_once_and_for_its_client_alone():
-    parking, kept = Parking(9, 60), connection()
-    for name, ticket in (
-        ("bob", kept.ticket),
-        (None, kept.ticket),
-        ("alice", kept.ticket._replace(ended=2)),
-        ("alice", kept.ticket),
-    ):
-        parking.put(kept, "alice")
-        assert parking.take(NO_TICKET, name) is None
-        found = parking.take(ticket, name)
-        assert (found is kept) == (name == "alice" and ticket == kept.ticket)
-        assert parking.take(kept.ticket, "alice") is None, "it was shown before"
+def moved(client: Client, address: tuple[str, int]) -> None:
+    """What it keeps is of the server there, which has got another port."""
+    for each in list(client._lines.kept):
+        client._lines.kept[address] = client._lines.kept.pop(each)
 
 
-def test_what_is_kept_is_bounded_in_number_and_time():
-    clock = Clock()
-    parking, every = Parking(2, 60, clock), [connection() for _ in range(3)]
-    for each in every:
-        clock.now += 10
-        parking.put(each, None)
-    assert len(parking) == 2
-    assert parking.take(every[0].ticket, None) is None
-    clock.now += 50
-    assert parking.take(every[1].ticket, None) is None, "too old"
-    assert parking.take(every[2].ticket, None) is every[2]
+@pytest.mark.long
+@pytest.mark.parametrize("check_ot", [False, True])
+def test_a_client_goes_on_with_a_server_that_was_started_again(tmp_path, outcomes, check_ot):
+    client, asked = Client(tiny_plan(), replace(PATIENT, check_ot=check_ot)), []
+    for _ in range(3):
+        with running(restarted(tmp_path / "kept", check_ot=check_ot)) as (address, _):
+            moved(client, address)
+            asked += [client.run(tiny_feeds(), address) for _ in range(2)]
+    assert [paid_setup(each) for each in asked] == [True] + [False] * 5
+    assert all(right(each) for each in asked)
+    assert all(as_foretold(each) for each in (*asked, *outcomes))
 
 
-def test_tickets_are_secret_and_new_for_each_channel():
-    kept = connection()
-    first = kept.ticket
-    kept.go_on(Channel(TcpTransport(tcp_pair()[0], 20)))
-    assert kept.ticket.id != first.id
-    assert len(kept.ticket.id) == 16
-    assert kept.ticket.ended == first.ended
-    assert first.id.hex() not in repr(first)
-    assert repr(first.id) not in repr(first)
+@pytest.mark.long
+def test_no_ot_is_extended_or_taken_twice_over_many_servers(tmp_path, monkeypatch):
+    """At either side, by the base OTs that they come of: masks would repeat, and two inputs differ openly."""
+    made: list[tuple[object, ...]] = []
+    extend, take = Iknp.extend, Pool.take
+
+    def extended(self: Iknp, p: Party, n: int) -> object:
+        made.append(("extended", p.role, self.tag, self._counter))
+        return extend(self, p, n)
+
+    def taken(self: Pool, n: int) -> object:
+        if n:
+            made.append(("taken", self._p.role, self._iknp.tag, self.taken))
+        return take(self, n)
+
+    monkeypatch.setattr(Iknp, "extend", extended)
+    monkeypatch.setattr(Pool, "take", taken)
+    client = Client(tiny_plan(), PATIENT)
+    for _ in range(3):
+        with running(restarted(tmp_path / "kept")) as (address, _):
+            moved(client, address)
+            with contextlib.suppress(RuntimeFault):  # out of step they understand each other no longer
+                client.run(tiny_feeds(), address)
+    seen = [each for each in made if each[1] is not None]  # the others are prices
+    tags = {tag for name, _, tag, _ in seen if name == "extended"}
+    assert len(tags) == 2, "one set of base OTs for each direction, all the time"
+    assert len(seen) > 100
+    assert len(seen) == len(set(seen))
+
+
+def shown_again(address: tuple[str, int], ticket: Ticket) -> Ticket:
+    """What a server says to who shows a ticket, and hangs up."""
+    terms = InferenceTerms()
+    with socket.create_connection(address) as sock:
+        channel = Channel(TcpTransport(sock, 20))
+        digest = facts(tiny_plan()).digest
+        channel.send(HELLO.pack(MAGIC, VERSION, bytes.fromhex(tiny_plan().hash), digest))
+        channel.send(terms.ask() + GO_ON.pack(*ticket))
+        channel.recv(HELLO.size)
+        said = bytes(channel.recv(PICK.size + GO_ON.size))
+        channel.close()
+    return Ticket(*GO_ON.unpack(said[PICK.size :]))
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_nobody_goes_on_twice_from_where_a_connection_stood(tmp_path, on_disk):
+    """Who did would have the server extend the same OTs twice, with the same masks: a client that shows its
+    ticket, hangs up, and shows it again, to the same server and to one that was started again."""
+    client, folder = Client(tiny_plan(), PATIENT), tmp_path / "kept"
+    with running(restarted(folder) if on_disk else service()) as (address, _):
+        client.run(tiny_feeds(), address)
+        ticket = client._lines.kept[address].ticket
+        assert shown_again(address, ticket).ended == 1
+        assert shown_again(address, ticket).ended == 0
+    with running(restarted(folder)) as (address, _):
+        assert shown_again(address, ticket).ended == 0
+
+
+@pytest.mark.long
+def test_a_server_that_dies_while_a_client_goes_on_has_lost_it(tmp_path):
+    """kill -9 once the client has shown its ticket: the next server begins anew, and so does the client."""
+    folder, client = tmp_path / "kept", Client(tiny_plan(), PATIENT)
+    with running(restarted(folder)) as (address, _):
+        client.run(tiny_feeds(), address)
+        ticket = client._lines.kept[address].ticket
+    child = os.fork()
+    if child == 0:
+        OnDisk(folder, 9, 60, check_ot=False).take(ticket, None)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    with running(restarted(folder)) as (address, _):
+        moved(client, address)
+        again = client.run(tiny_feeds(), address)
+    assert paid_setup(again)
+    assert right(again)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from crashing import CHANGES, Deadly
+from crashing import CHANGES, Deadly, killed_everywhere
 from sides import told
 from tiny import tiny_plan, tiny_weights
 
@@ -255,40 +254,6 @@ def test_strange_names_are_not_looked_at(store, said):
 
 
 # Who dies when
-
-
-def dying(work: Callable[[], None]) -> int:
-    """Run ``work`` in a process of its own: 0 where it came to the end, else the signal that ended it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    assert status in (0, signal.SIGKILL), "the child failed"
-    return status
-
-
-def killed_everywhere(
-    prepare: Callable[[], None], work: Callable[[], None], check: Callable[[str], None]
-) -> int:
-    """Kill ``work`` before and after each of its calls in turn; how many times it was killed."""
-    killed = 0
-    while True:
-        for when in ("before", "after"):
-            prepare()
-
-            def armed(at: int = killed // 2 + 1, when: str = when) -> None:
-                once.os = Deadly(at, when)
-                work()
-
-            if dying(armed) == 0:
-                check("done")
-                return killed
-            killed += 1
-            check(when)
 
 
 def test_a_writer_that_dies_leaves_a_whole_file_or_none(tmp_path, said):
