@@ -18,6 +18,8 @@ from sides import eventually
 from tiny import tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.runtime.plan.file import save, save_weights
+from ppc.runtime.service.client import Client
+from ppc.runtime.service.report import Outcome
 from ppc.runtime.session.simulate import simulate
 
 
@@ -36,9 +38,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 @contextmanager
-def serving(*args: object) -> Iterator[tuple[Running, str]]:
-    """A service on a free port, and its address. It is killed afterwards if it still runs."""
-    server = Running("serve", *args, "--listen", "127.0.0.1:0")
+def serving(*args: object, listen: str = "127.0.0.1:0") -> Iterator[tuple[Running, str]]:
+    """A service, on a free port, and its address. It is killed afterwards if it still runs."""
+    server = Running("serve", *args, "--listen", listen)
     try:
         yield server, server.said(r"on (127\.0\.0\.1:\d+)")[1]
     finally:
@@ -101,6 +103,26 @@ def test_a_run_makes_the_next_one_s_material_ahead(folder, tmp_path, level):
             assert len(ids) == min(2, level)
             assert ids == {each.stem for each in tmp_path.glob("server/*/*.server")}
     called(*client(folder, "127.0.0.1:1", "--ahead", "2", "--fresh")).failed(2, "give one of them")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stops", "dies"])
+def test_a_client_pays_no_setup_when_the_service_was_started_again(folder, tmp_path, how):
+    asks = Client(tiny_plan("plan"))
+    with serving(folder / "plan.bin", "--keep-in", tmp_path / "kept") as (server, address):
+        assert paid_setup(asks.run(tiny_feeds(), address))
+        eventually(lambda: list(tmp_path.glob("kept/*.kept")))
+        server.process.send_signal(how)
+        server.process.wait(20)
+    with serving(folder / "plan.bin", "--keep-in", tmp_path / "kept", listen=address):
+        again = asks.run(tiny_feeds(), address)
+    assert not paid_setup(again)
+    (tmp_path / "kept").chmod(0o755)
+    ppc("serve", folder / "plan.bin", "--keep-in", tmp_path / "kept").failed(2, "chmod 700")
+
+
+def paid_setup(outcome: Outcome) -> bool:
+    """More than the handshake."""
+    return outcome.report["setup"]["sent"] + outcome.report["setup"]["received"] > 10_000
 
 
 def test_who_runs_when_it_is_told_to_stop_gets_its_answer(folder):
