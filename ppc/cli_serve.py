@@ -119,7 +119,7 @@ def serve(
         crew = stack.enter_context(_crew(ray)) if ray is not None else None
         machines = crew.machines if crew else 1
         count = servers or machines
-        most = size(memory) if memory else 0.75 * _machine() / ceil(count / machines)
+        most = 0.75 * _machine() / ceil(count / machines) if memory is None else size(memory)
         limits = Limits(
             connections=connections,
             share=share,

@@ -13,15 +13,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..base.errors import NetworkFault, RuntimeFault
+from ..base.errors import NetworkFault
 from ..base.extras import needs
 from ..net.address import parsed
 from ..net.address import shown as written
 from ..net.frame import Notice, Told
+from .background import Background
 from .front import Shown, Standing
 from .gate import TurnedAway
 from .host import DRAIN_SECONDS
@@ -49,23 +52,24 @@ Make = Callable[[Listed | None], Service]
 
 
 class Post:
-    """A server, in the process of its actor. What keeps it from serving is told to whoever asks it anything.
+    """A server, in the process of its actor. While something keeps it from serving it tries again when asked.
 
     Args:
         port: where it listens on its machine; 0 takes any free one.
     """
 
     def __init__(self, make: Make, port: int, register: Listed | None) -> None:
-        self._fault: RuntimeFault | None = None
-        try:
-            self._service = make(register)
-            self._running = self._service.start((ray.util.get_node_ip_address(), port))
-        except RuntimeFault as fault:
-            self._fault = fault
+        self._make = partial(make, register)
+        self._port = port
+        self._running: Background | None = None
+        self._beginning = threading.Lock()
 
     def address(self) -> str:
-        if self._fault is not None:
-            raise self._fault
+        """HOST:PORT, where it listens from now on. Raises what keeps it from that."""
+        with self._beginning:
+            if self._running is None:
+                self._service = self._make()
+                self._running = self._service.start((ray.util.get_node_ip_address(), self._port))
         return written(self._running.address)
 
     def standing(self, shown: Shown) -> Standing | None:
@@ -74,6 +78,7 @@ class Post:
         return Standing(address, *self._service.standing(shown)) if self._service.ready else None
 
     def rows(self) -> Rows:
+        self.address()
         return self._service.metrics.rows()
 
     def reload(self) -> None:
@@ -85,7 +90,8 @@ class Post:
 
     def settled(self) -> None:
         """Waits until it has stopped."""
-        self._running.join()
+        if self._running is not None:
+            self._running.join()
 
 
 class Desk:
@@ -209,14 +215,13 @@ class Crew:
         return Spread(front, self)
 
     def _asked(self, question: Callable[[Any], Any]) -> dict[str, Any]:
+        """By server, of those that answer."""
         asked = {question(post): str(i) for i, post in enumerate(self._posts)}
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS)
         found: dict[str, Any] = {}
         for each in answered:
-            try:
+            with suppress(RayError):  # it is gone, or just beginning anew
                 found[asked[each]] = ray.get(each)
-            except RayError:  # it is gone, or just beginning anew
-                continue
         return found
 
 

@@ -249,14 +249,14 @@ class Session:
     def _followed(self, program: Callable[[], Done]) -> Done:
         """What it leaves; asked of the server to which the first one sends this client, where it does.
 
-        The first has heard the request and nothing else, and has claimed nothing: what the connection has set
-        up, and its ticket, stand as they stood. A second one that sends it on is refused: two that send a
-        client to each other would keep it for ever.
+        Only of one that has said nothing else: nothing is claimed for it by then, and what the connection has
+        set up stands where it stood. A second one that sends it on is refused: two that send a client to each
+        other would keep it for ever.
         """
         try:
             return program()
         except SentOn as on:
-            if self._reach is None or not self.begins:
+            if self._reach is None or self.heard:
                 raise
             reach, self._reach, first = self._reach, None, on.address
         log.info("the server sends this client on to %s", shown(first))

@@ -151,6 +151,14 @@ MUTATIONS = (
         (f"{FRONT}::test_the_server_needs_a_certificate_for_the_name_of_the_front[False]",),
     ),
     Mutation(
+        "sent-on-in-the-middle",
+        "a server that has said anything else sends nobody on",
+        "runtime/service/session.py",
+        "if self._reach is None or self.heard:",
+        "if self._reach is None:",
+        (f"{FRONT}::test_who_has_said_anything_else_sends_nobody_on",),
+    ),
+    Mutation(
         "sent-on-unknown",
         "who is on no list is told no address",
         "runtime/service/serving.py",

@@ -25,14 +25,16 @@ from ppc.runtime.net.channel import Channel
 from ppc.runtime.net.frame import HEADER, LONGEST_ADDRESS, NO_FRAME, Notice, Told
 from ppc.runtime.net.tcp import TcpTransport
 from ppc.runtime.net.tls import ClientTls, ServerTls
+from ppc.runtime.party.role import CLIENT
 from ppc.runtime.service.client import Client
 from ppc.runtime.service.front import SEEN_SECONDS, Front, Shown, Standing
 from ppc.runtime.service.gate import Limits, TurnedAway
 from ppc.runtime.service.offer import Offer
 from ppc.runtime.service.register import Register
 from ppc.runtime.service.serving import Goods, Service
-from ppc.runtime.service.session import heed
-from ppc.runtime.session.handshake import MAGIC, VERSION, Purpose, Request
+from ppc.runtime.service.session import Session, heed
+from ppc.runtime.session.handshake import HELLO, MAGIC, VERSION, Purpose, Request, hear
+from ppc.runtime.session.inputs import ClientInput
 
 Where = tuple[str, int]
 
@@ -255,6 +257,27 @@ def test_an_address_comes_out_as_it_went_in():
 def test_what_is_no_address_is_refused(size, text):
     with pytest.raises(PeerMismatch):
         heard_by_a_client(HEADER.pack(NO_FRAME, Told.ELSEWHERE << 24 | size) + text)
+
+
+def test_who_has_said_anything_else_sends_nobody_on():
+    """By then material may be claimed for it, which another must not get."""
+    ends, fresh = tcp_pair(), tcp_pair()
+
+    def serve() -> None:
+        channel = Channel(TcpTransport(ends[0], 20))
+        channel.send(HELLO.pack(*hear(channel).hello))
+        channel.notify(Notice.elsewhere("127.0.0.1:1"))
+        channel.flush()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    session = Session(CLIENT, ends[1], tiny_plan(), options=PATIENT, reach=lambda where: fresh[1])
+    with session, pytest.raises(SentOn):
+        session.infer(ClientInput.of(tiny_plan(), tiny_feeds()))
+    assert session.release() is None, "nor does it go on from there"
+    thread.join(timeout=20)
+    for each in (ends[0], *fresh):
+        each.close()
 
 
 def test_nobody_is_sent_on_in_the_middle(monkeypatch):
