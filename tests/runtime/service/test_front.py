@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import socket
 import threading
@@ -127,31 +126,21 @@ def test_one_connection_to_the_server_is_kept_open_from_call_to_call():
 
 
 @pytest.mark.long
-def test_a_server_that_is_gone_is_no_end(tmp_path):
+def test_a_server_that_is_gone_is_no_end():
     """Its clients are sent to another when they come again, and begin anew there."""
+    standing: list[Standing] = []
     with ExitStack() as stack:
-        servers = [service(), service()]
-        first, second = (stack.enter_context(contextlib.closing(_Place(each))) for each in servers)
-        standing = [Standing(first.address, 0, 0)]
-        address, _ = stack.enter_context(running(fronting(Front(lambda asked: list(standing)))))
-        client = Client(tiny_plan(), PATIENT, address=address)
+        made = service(), service(), fronting(Front(lambda asked: standing))
+        first, second, front = (stack.enter_context(each.start(("127.0.0.1", 0))) for each in made)
+        standing.append(Standing(shown(first.address), 0, 0))
+        client = Client(tiny_plan(), PATIENT, address=front.address)
         client.run(tiny_feeds())
-        first.close()
-        threading.Timer(0.3, lambda: standing.__setitem__(0, Standing(second.address, 0, 0))).start()
+        first.stop()
+        other = Standing(shown(second.address), 0, 0)
+        threading.Timer(0.3, lambda: standing.__setitem__(0, other)).start()
         again = client.run(tiny_feeds())  # at first the front does not know yet
     assert right(again)
     assert paid_setup(again)
-
-
-class _Place:
-    """A service in a thread, until it is closed."""
-
-    def __init__(self, made: Service) -> None:
-        self._running = made.start(("127.0.0.1", 0))
-        self.address = shown(self._running.address)
-
-    def close(self) -> None:
-        self._running.stop()
 
 
 # ---- what is refused
