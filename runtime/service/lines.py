@@ -32,14 +32,11 @@ from ..session.connection import Connection
 from ..session.material import Store
 from .options import SessionOptions
 from .report import Outcome
-from .session import Session
+from .session import AGAIN_SECONDS, Session
 
 log = logging.getLogger(__name__)
 
 Where = tuple[str, int]
-
-AGAIN_SECONDS = 1.0
-"""After which a server that has sent us where nobody answers is asked again."""
 
 
 class Lines:
@@ -96,8 +93,7 @@ class Lines:
         try:
             sock = connect(where, 0)
         except NetworkFault as fault:
-            why = f"{shown(front)} sends this client on, and {fault}"
-            raise PeerRefuses(why, AGAIN_SECONDS) from None
+            raise PeerRefuses(f"{shown(front)} sends this client on, and {fault}", AGAIN_SECONDS) from None
         return self._stream(front[0], sock)
 
     def _stream(self, name: str, sock: socket.socket) -> socket.socket | Stream:

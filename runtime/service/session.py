@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
 
-from ..base.errors import BadInput, PeerLeft, PeerMismatch, PeerRefuses, SentOn
+from ..base.errors import BadInput, NetworkFault, PeerLeft, PeerMismatch, PeerRefuses, SentOn
 from ..net.address import parsed, shown
 from ..net.channel import Channel, deaf
 from ..net.deadline import OPENING_SECONDS
@@ -59,6 +59,9 @@ def heed(notice: Notice) -> None:
                 raise PeerMismatch(f"the server sends this client on to no address: {fault}") from None
             raise SentOn(f"the server sends this client on to {shown(where)}", where)
 
+
+AGAIN_SECONDS = 1.0
+"""After which a server that has sent us where nobody answers is asked again."""
 
 Reach = Callable[[tuple[str, int]], socket.socket | Stream]
 """A client's way to the server to which another sends it."""
@@ -250,8 +253,9 @@ class Session:
         """What it leaves; asked of the server to which the first one sends this client, where it does.
 
         Only of one that has said nothing else: nothing is claimed for it by then, and what the connection has
-        set up stands where it stood. A second one that sends it on is refused: two that send a client to each
-        other would keep it for ever.
+        set up stands where it stood. So it is where the second one is gone before it answers: PeerRefuses, as
+        the first may send to another then. A second one that sends it on is refused: two that send a client
+        to each other would keep it for ever.
         """
         try:
             return program()
@@ -271,6 +275,13 @@ class Session:
                 f"the server sends this client on to {where}, which sends it on to {further}; "
                 "who is sent somewhere has to be answered there"
             ) from None
+        except PeerRefuses:
+            raise
+        except NetworkFault as fault:
+            if self.heard:
+                raise
+            why = f"the server sends this client on to {shown(first)}, and {fault}"
+            raise PeerRefuses(why, AGAIN_SECONDS) from None
 
     @contextmanager
     def _program(self) -> Iterator[Progress | None]:

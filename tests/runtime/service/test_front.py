@@ -6,6 +6,7 @@ import pickle
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ import pytest
 from certificates import LOOPBACK, Authority, pem
 from cryptography import x509
 from frames import tcp_pair
-from sides import running
+from sides import eventually, running
 from test_going_on import as_foretold, paid_setup, right
 from test_lines import PATIENT, service
 from tiny import tiny_feeds, tiny_plan, tiny_weights
@@ -141,6 +142,35 @@ def test_a_server_that_is_gone_is_no_end():
         again = client.run(tiny_feeds())  # at first the front does not know yet
     assert right(again)
     assert paid_setup(again)
+
+
+@pytest.mark.long
+def test_nor_is_one_that_goes_while_a_client_waits_there():
+    """It has not answered, so that nothing is claimed: the client asks the front again, and goes on."""
+    standing: list[Standing] = []
+    with ExitStack() as stack:
+        made = service(), service(), fronting(Front(lambda asked: standing))
+        first, second, front = (stack.enter_context(each.start(("127.0.0.1", 0))) for each in made)
+        standing.append(Standing(shown(first.address), 0, 0))
+        client = Client(tiny_plan(), PATIENT, address=front.address)
+        client.run(tiny_feeds())
+        with ThreadPoolExecutor(1) as pool, full(made[0]):
+            waits = pool.submit(client.run, tiny_feeds())
+            eventually(lambda: made[0]._host.gate.waiting)
+            standing[0] = Standing(shown(second.address), 0, 0)
+            for guest in made[0]._host._guests:
+                guest.session.hang_up()
+            assert right(waits.result(timeout=20))
+        assert connected(*made[:2]) == [1, 1]
+
+
+@contextmanager
+def full(made: Service) -> Iterator[None]:
+    """No turn is to be had while this is open."""
+    with ExitStack() as turns:
+        for i in range(made._limits.at_once):
+            turns.enter_context(made._host.gate.turn(f"somebody {i}", 0))
+        yield
 
 
 # ---- what is refused
