@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..he.bfv import HeState
 from ..he.engine import HeEngine
 from ..ot.pool import Pool, PoolState
+from ..party.party import Party
 from ..party.role import Role
 from .connection import Connection
 from .engines import checks_ot
@@ -45,26 +46,28 @@ class Kept:
     @staticmethod
     def of(connection: Connection) -> Kept:
         """Taken out of the server's connection, between two programs; that is of no further use."""
-        p = connection.party
-        pools = {role: each.state for role, each in p.cots.items() if isinstance(each, Pool)}
-        linear = p.linear.state if isinstance(p.linear, HeEngine) else None
-        kept = Kept(
-            connection.ticket, checks_ot(p), {role: each for role, each in pools.items() if each}, linear
-        )
+        pools, linear = _engines(connection.party)
+        cots = {role: state for role, pool in pools.items() if (state := pool.state) is not None}
+        kept = Kept(connection.ticket, checks_ot(connection.party), cots, linear.state)
         connection.end()
         return kept
 
     def into(self, connection: Connection) -> None:
         """Have a connection that begins go on from here; its ticket is its own."""
-        p = connection.party
+        pools, linear = _engines(connection.party)
         for role, state in self.cots.items():
-            pool = p.cots[role]
-            assert isinstance(pool, Pool), "of the engines that were taken out"
-            pool.resume(state)
+            pools[role].resume(state)
         if self.linear is not None:
-            assert isinstance(p.linear, HeEngine), "of the engines that were taken out"
-            p.linear.resume(self.linear)
+            linear.resume(self.linear)
         connection.ticket = connection.ticket._replace(ended=self.ticket.ended)
+
+
+def _engines(p: Party) -> tuple[Mapping[Role, Pool], HeEngine]:
+    """Those of which it is known what outlasts a channel. TypeError for others."""
+    pools = {role: source for role, source in p.cots.items() if isinstance(source, Pool)}
+    if len(pools) < len(p.cots) or not isinstance(p.linear, HeEngine):
+        raise TypeError("an engine of another kind says nothing of how a connection goes on")
+    return pools, p.linear
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -55,6 +55,25 @@ def test_a_product_and_its_end():
     assert threads() == 0
 
 
+def test_a_server_s_engine_goes_on_where_another_stood():
+    """The keys are not sent again."""
+
+    def program(p: Party) -> Halves:
+        product(p)
+        if p.role is SERVER:
+            stood = p.linear.state
+            p.renew()
+            p.linear.resume(stood)
+            with pytest.raises(RuntimeError, match="cannot go on from others"):
+                p.linear.resume(stood)
+        with p.ledger.at(Place("offline", "again")):
+            return product(p, weight=5)
+
+    server, client, ledger = together(program, standard)
+    assert right(server, client, 5)
+    assert ledger.total("offline").client < public_key_bytes(PRODUCT.params)
+
+
 def test_keys_are_sent_once_for_each_parameter_set():
     other = plan_product(1, 4, 8, 4, 20, he_seconds, norm_bits=8, params=(PACKING_SETS[1],))
 

@@ -56,6 +56,34 @@ def test_taken_cots_are_correlated_and_numbered_once(sender: Role, takes: tuple[
     assert abs(choice.mean() - 0.5) < 3 / len(choice) ** 0.5
 
 
+@BOTH
+@pytest.mark.parametrize("takes", [SMALL, SILENT], ids=["iknp", "silent"])
+@pytest.mark.parametrize("resumed", [{SERVER}, {SERVER, CLIENT}], ids=["one side", "both"])
+def test_a_pool_goes_on_where_another_stood(sender: Role, takes: tuple[int, ...], resumed: set[Role]) -> None:
+    """As if it were the same: correlated with the other side's, and new in number and in kind."""
+
+    def program(p: Party) -> tuple[Pool, list]:
+        pool = Pool(p, sender)
+        pool.plan(sum(takes))
+        taken = [pool.take(n) for n in takes]
+        pool.plan(0)
+        if p.role in resumed:
+            stood, pool = pool.state, Pool(p, sender)
+            assert pool.state is None
+            pool.resume(stood)
+            with pytest.raises(RuntimeError, match="cannot go on from others"):
+                pool.resume(stood)
+        pool.plan(sum(takes))
+        return pool, taken + [pool.take(n) for n in takes]
+
+    server, client, _ = together(program)
+    sent, got = (server, client) if sender is SERVER else (client, server)
+    assert [i for i, _ in sent[1]] == [i for i, _ in got[1]] == [sum((takes * 2)[:k]) for k in range(10)]
+    q, t = (np.concatenate([blocks for _, blocks in taken]) for _, taken in (sent, got))
+    assert (t == q ^ (t[:, :1] & ONE) * sent[0].delta).all()
+    assert len(np.unique(q.view("V16"))) == len(q)
+
+
 def test_what_an_iteration_spends_is_never_handed_out() -> None:
     spent: dict[Role | None, list[np.ndarray]] = {SERVER: [], CLIENT: []}
 
