@@ -181,7 +181,8 @@ class Lengths:
         first, part = not self.compiled, part or Parts(None, 1)
         if first:
             self._axes = told.axes
-            for line in rounding.told(self._model, told.graph, samples or random_feeds(told.graph)):
+            seen = samples or random_feeds(told.graph)
+            for line in rounding.told(self._model, told.graph, seen, told.rounded):
                 log.info(line)
         self._opened += told.opened
         log.info("choosing approximations, scales and rings")

@@ -219,7 +219,7 @@ class _Decoder:
             if self.places == "rows" and not past:
                 graph = known(graph, {each: np.arange(new) for each in graph.inputs if _counts(each)})
             feasible(graph)
-        return Told(graph, told.opened, told.axes)
+        return replace(told, graph=graph)
 
     def _last(self, new: int, past: int) -> tuple[Told, tuple[Carried, ...]]:
         return load_last(self._model, new, past, self._dims, self.output, self._masks)

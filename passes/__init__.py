@@ -13,7 +13,7 @@ from ppc.frontend.ir.graph import Graph, Op
 from ppc.passes.accurate import USUAL_ERROR, AccuracyError, accurate
 from ppc.passes.apply_profile import Applied, apply_profile
 from ppc.passes.assign_scale import FixedGraph, assign_scale
-from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Ranges, calibrate
+from ppc.passes.calibrate import BLIND_MARGIN, MARGIN, Feeds, Range, Ranges, calibrate
 from ppc.passes.canonicalize import canonicalize
 from ppc.passes.carry_factor import carry_factor
 from ppc.passes.check_mask import check_mask
@@ -126,6 +126,20 @@ def _profiled(s: State) -> State:
     return replace(s, graph=done.graph, plain=done.graph, applied=done.applied, fitted=done.fitted)
 
 
+class _Later(dict[Op, Range]):
+    """Ranges that are found when the first is asked for: those of masks, which not every model has."""
+
+    def __init__(self, find: Callable[[], Ranges]) -> None:
+        self._find = cache(find)
+
+    def __missing__(self, op: Op) -> Range:
+        return self._find()[op]
+
+
+def _calibrate_masks(s: State) -> State:
+    return replace(s, ranges=_Later(lambda: _calibrate(s).ranges))
+
+
 def _calibrate(s: State) -> State:
     return replace(s, ranges=calibrate(s.graph, s.feeds, s.options.margin or MARGIN))
 
@@ -181,7 +195,7 @@ PIPELINE: tuple[Stage, ...] = (
         _profiled,
         data=True,
     ),
-    Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate, data=True),
+    Stage("calibrate", "a mask is as deep as the scores are wide", _calibrate_masks, data=True),
     Stage(
         "check_mask",
         "an error that a mask multiplies is seen",

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     beside = {f" {i}": op for i, op in enumerate(bare.values())}
     whole = replace(graph, outputs={**graph.outputs, **beside})
     constants = wide_constants(whole)
-    seen: dict[Op, list[Range]] = {op: [_observe(op, x)] for op, x in constants.items()}
+    seen: dict[Op, list[Range]] = {op: [_of_constant(op, x)] for op, x in constants.items()}
 
     def observed(each: Feeds) -> dict[Op, Range]:
         values = values_in(NUMPY, whole, each, constants)
@@ -119,6 +120,16 @@ def _degree(op: Op, known: Mapping[Op, int]) -> int:
         ):
             return known[x]
     return 1
+
+
+_CONSTANTS: WeakKeyDictionary[Op, Range] = WeakKeyDictionary()
+"""Weights are looked at once, however many graphs they are in."""
+
+
+def _of_constant(op: Op, value: Array) -> Range:
+    if op not in _CONSTANTS:
+        _CONSTANTS[op] = _observe(op, value)
+    return _CONSTANTS[op]
 
 
 def _observe(op: Op, value: Array) -> Range:

@@ -96,8 +96,10 @@ def _under(graph: Graph, ranges: Ranges, fit: int, masked: Masked) -> dict[Op, _
     for op in walk(graph):
         if type(op) in floors and masked.owners.shared(op):
             content, layers = _peeled(op.operands[0], masked)
+            if not layers:
+                continue  # and nobody asks for ranges
             floor = floors[type(op)](_without_masks(content, layers, ranges))
-            if layers and all(_deep_enough(layer, floor) for layer in layers):
+            if all(_deep_enough(layer, floor) for layer in layers):
                 found[op] = _Under(content, layers, floor)
     return found
 

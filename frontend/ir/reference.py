@@ -42,8 +42,10 @@ def evaluate_each(graph: Graph, feeds: Sequence[Mapping[str, ArrayLike]]) -> lis
 
 
 def wide_constants(graph: Graph) -> dict[Op, Array]:
-    """What a graph holds, reals in double precision."""
-    return {op: _real(NUMPY, op.value) for op in walk(graph) if isinstance(op, ops.Const)}
+    """What a graph computes with, reals in double precision; of tables few rows are, once looked up."""
+    computed = {x for op in walk(graph) if not _look_up(op) for x in op.operands} | {*graph.outputs.values()}
+    found = (op for op in walk(graph) if isinstance(op, ops.Const))
+    return {op: _real(NUMPY, op.value) if op in computed else op.value for op in found}
 
 
 def evaluate_all(graph: Graph, feeds: Mapping[str, ArrayLike]) -> dict[Op, Array]:
@@ -74,7 +76,7 @@ def values_in(
             elif isinstance(op, Input):
                 value = _fed(xp, op, feeds)
             elif look_up := _look_up(op):
-                value = meaning.looked_up(xp, *(values[x] for x in look_up))
+                value = _real(xp, meaning.looked_up(xp, *(values[x] for x in look_up)))
             else:
                 value = apply(op, [values[x] for x in op.operands], xp)
         yield op, value

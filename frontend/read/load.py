@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from ppc.frontend.read.model import read_model
 from ppc.frontend.read.needed import needed, nodes_of, not_stray, read_by
 from ppc.frontend.read.opened import Opened, told
 from ppc.frontend.read.reader import Reader, Surveyed
+from ppc.frontend.read.rounding import rounded
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,12 @@ def load(
 @dataclass(frozen=True)
 class Told:
     """A graph, what of the model is public in it because an operator needs it so, and what its inputs' open
-    axes became; the log tells both."""
+    axes became; the log tells both. ``rounded``: what ONNX Runtime would round to 8 bits (`rounding.py`)."""
 
     graph: Graph
     opened: list[Opened]
     axes: tuple[OpenAxis, ...]
+    rounded: Mapping[str, int] = field(default_factory=dict)
 
 
 def load_told(
@@ -86,7 +88,7 @@ def load_told(
     opened = reader.opening.found(graph)
     for line in told(opened):
         log.info(line)
-    return Told(graph, opened, axes)
+    return Told(graph, opened, axes, rounded(reader.model.graph.node))
 
 
 def survey(

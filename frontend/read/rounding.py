@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +23,30 @@ SAMPLES = 2
 """That are computed in floats and by ONNX Runtime."""
 
 
-def told(model: str | Path | onnx.ModelProto, graph: Graph, samples: Sequence[Feeds]) -> Iterator[str]:
-    """Lines for people; none of a model that rounds no activation."""
-    proto = read_model(model)
-    rounded = Counter(operator(each) for each in proto.graph.node if _rounds(each))
+def told(
+    model: str | Path | onnx.ModelProto,
+    graph: Graph,
+    samples: Sequence[Feeds],
+    rounded: Mapping[str, int],
+) -> Iterator[str]:
+    """Lines for people; none of a model that rounds no activation, as `rounded` counts them."""
     if not rounded:
         return
     places = ", ".join(f"{count} × {name}" for name, count in sorted(rounded.items()))
     yield f"quantised: activations are not rounded to 8 bits at {places}; products are those of the floats"
-    for name, (worst, typical) in _errors(proto, graph, samples[:SAMPLES]).items():
+    for name, (worst, typical) in _errors(read_model(model), graph, samples[:SAMPLES]).items():
         yield (
             f"quantised: {name} of ONNX Runtime, which rounds, is up to {worst:.2g} of its standard "
             f"deviation from that, typically {typical:.2g}"
         )
 
 
+def rounded(nodes: Iterable[onnx.NodeProto]) -> Counter[str]:
+    """The operators that ONNX Runtime computes with activations in 8 bits, and how often."""
+    return Counter(operator(each) for each in nodes if _rounds(each))
+
+
 def _rounds(node: onnx.NodeProto) -> bool:
-    """Whether ONNX Runtime computes it with activations in 8 bits."""
     key = operator(node)
     if key == "com.microsoft.MatMulNBits":
         return attributes(node).get("accuracy_level") == _EIGHT_BITS
