@@ -20,10 +20,10 @@ Address = str | tuple[str, int]
 
 def parsed(address: Address) -> tuple[str, int]:
     """Host and port. Raises BadInput for what is no address."""
-    host, port = address.rpartition(":")[::2] if isinstance(address, str) else address
-    if not host or not str(port).isdigit() or not 0 <= int(port) < 65536:
-        raise BadInput(f"an address is HOST:PORT, not {address!r}")
-    return host.strip("[]"), int(port)
+    match address.rpartition(":")[::2] if isinstance(address, str) else address:
+        case [str(host), port] if host and str(port).isdigit() and int(port) < 65536:
+            return host.strip("[]"), int(port)
+    raise BadInput(f"an address is HOST:PORT, or (HOST, PORT), not {address!r}")
 
 
 def shown(address: Sequence[object]) -> str:

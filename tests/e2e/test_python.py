@@ -101,7 +101,8 @@ def test_a_plan_is_inspected_over_a_network(small):
 
 
 @pytest.mark.parametrize(
-    "address", ["localhost", "localhost:", ":7766", "localhost:99999", ("localhost", -1)]
+    "address",
+    ["localhost", "localhost:", ":7766", "localhost:99999", ("localhost", -1), 7766, None, ("a",), (1, 2)],
 )
 def test_what_is_no_address(address):
     with pytest.raises(ppc.Error, match="an address is HOST:PORT"):
