@@ -112,7 +112,7 @@ def _line(fault: Exception) -> str:
     if isinstance(fault, MemoryError):
         return f"more memory is asked for than there is: {fault}".rstrip(": ")
     show: Callable[[], str] | None = getattr(fault, "format_message", None)
-    return show() if show else str(fault)
+    return show().replace("Value error, ", "") if show else str(fault)  # which a newer typer puts in
 
 
 if __name__ == "__main__":

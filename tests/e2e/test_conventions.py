@@ -73,6 +73,10 @@ def test_every_option_has_a_long_form():
             "the prompt's length in tokens is --seq-len",
         ),
         (("run", "p", "--host", "x"), "an address is HOST:PORT, of --listen or --connect"),
+        (
+            ("run", "p", "--role", "both"),
+            "Invalid value for '--role': 'both' is not one of 'server', 'client'",
+        ),
         (("compil", "m.onnx"), "Did you mean 'compile'"),
     ],
 )
