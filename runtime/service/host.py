@@ -7,7 +7,6 @@ its turn at the gate: a stranger who says nothing, trickles or talks garbage nev
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import select
 import socket
@@ -20,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
 
+from ..base import heap
 from ..base.errors import NetworkFault, RuntimeFault
 from ..net.address import Listener, shown
 from ..net.frame import Notice, Told
@@ -197,7 +197,7 @@ class Host:
         finally:
             if session is not None and (over := session.release()) is not None:
                 self._parking.put(Kept.of(over), guest.name)
-            give_back()
+            heap.give_back()
             with self._telling:
                 self._duties.left(guest)
             with self._changed:
@@ -376,12 +376,6 @@ def accepted(
 ) -> socket.socket | Stream:
     """The connection as it is talked over. NetworkFault where its TLS handshake fails."""
     return sock if context is None else TlsStream(sock, context, timeout=options.timeout)
-
-
-def give_back() -> None:
-    """Have glibc return to the system what was freed, which it keeps for a thread that may never come."""
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)
 
 
 def kind_of(fault: RuntimeFault) -> str:

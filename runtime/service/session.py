@@ -6,8 +6,10 @@ import logging
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from math import inf
 from types import TracebackType
 
+from ..base import heap
 from ..base.errors import BadInput, NetworkFault, PeerLeft, PeerMismatch, PeerRefuses, SentOn
 from ..net.address import parsed, shown
 from ..net.channel import Channel, deaf
@@ -97,6 +99,8 @@ class Session:
         reach: Reach | None = None,
     ) -> None:
         self._options = options or SessionOptions()
+        if self._options.memory < inf:
+            heap.give_back_always()
         self._role = role
         self._reach = reach
         self._plan = plan
