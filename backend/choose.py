@@ -1,7 +1,8 @@
 """Choices that look at a whole plan: which HE products share parameter sets, and whether answers are packed.
 
 A parameter set costs its keys once, and one that packs answers switching keys besides, which are worth it if
-enough products use them. So sets are taken in one by one while that pays for all products together.
+enough products use them. So sets are taken in one by one while that pays for all products together. Keys for
+the deepest packing are worth it where products have few rows, as in a decoder's step of one token.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from math import inf
 import msgspec
 
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS, HeParams
+from ppc.runtime.he.params import DEEP_SETS, PACKING_SETS, PARAMETER_SETS, HeParams
 from ppc.runtime.he.product import Product, answer_bytes, public_key_bytes, upload_bytes
-from ppc.runtime.he.tiling import plan_product
+from ppc.runtime.he.tiling import TOSS, plan_product
 from ppc.runtime.plan.steps import AnyStep
 
 Sets = tuple[HeParams, ...]
+
+SHALLOW: Sets = (*PARAMETER_SETS, *PACKING_SETS)
 
 BYTE_PRICE = 1.6e-7
 """Seconds that a byte costs on the network that plans are made for by default: 50 Mbit/s."""
@@ -51,7 +54,14 @@ def _trimmed(products: Sequence[Product]) -> Iterator[Product]:
 
 
 def _choose_sets(products: Counter[Product], byte_price: float) -> Sets:
-    """One more set or one less, whichever saves most, until neither saves."""
+    """Without the deepest packing, unless it pays by more than seconds are known."""
+    (unmet, price), shallow = _taken_in(products, byte_price, SHALLOW)
+    deep_price, deep = _taken_in(products, byte_price, (*SHALLOW, *DEEP_SETS))
+    return deep if deep_price < (unmet, (1 - TOSS) * price) else shallow
+
+
+def _taken_in(products: Counter[Product], byte_price: float, offered: Sets) -> tuple[tuple[int, float], Sets]:
+    """One more set or one less, whichever saves most, until neither saves: their price, and the sets."""
 
     def price(sets: Sets) -> tuple[int, float]:  # products that no set carries count before seconds
         costs = [(_best(p, sets, byte_price)[0], count) for p, count in products.items()]
@@ -62,12 +72,18 @@ def _choose_sets(products: Counter[Product], byte_price: float) -> Sets:
     sets: Sets = ()
     best = price(sets)
     while True:
-        more = [(*sets, params) for params in (*PARAMETER_SETS, *PACKING_SETS) if params not in sets]
+        more = [_with(sets, params) for params in offered if params not in sets]
         less = [tuple(each for each in sets if each is not params) for params in sets]
         found = min((*more, *less), key=price)
         if price(found) >= best:
-            return sets
+            return best, sets
         sets, best = found, price(found)
+
+
+def _with(sets: Sets, params: HeParams) -> Sets:
+    """One more, in the place of the one that has the same primes and packs over other levels."""
+    others = (each for each in sets if (each.degree, each.chain) != (params.degree, params.chain))
+    return (*others, params)
 
 
 def _best(product: Product, sets: Sets, byte_price: float) -> tuple[float, Product]:

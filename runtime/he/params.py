@@ -101,13 +101,27 @@ PARAMETER_SETS = (
 """What plans choose from."""
 
 MOST_LEVELS = 7
+"""Of packing where there are many rows, whose columns fill a tile with shorter inner axes."""
 
-PACKING_SETS = tuple(
-    params.packing(MOST_LEVELS)
-    for params in PARAMETER_SETS
-    if sum(params.data_bits) + max(params.data_bits) <= MOST_BITS[params.degree]
-)
-"""The same with switching keys, up to 0.6 MB a set at N = 4096: for plans in which answers outweigh that."""
+DEEPEST = 11
+"""Where there are few: 2^11 numbers of one row take one upload of N = 4096, not sixteen, and the answers, of
+two columns each, travel in one or two."""
+
+
+def _packing(levels: int) -> tuple[HeParams, ...]:
+    """The sets that have room for a special prime, with switching keys."""
+    return tuple(
+        params.packing(levels)
+        for params in PARAMETER_SETS
+        if sum(params.data_bits) + max(params.data_bits) <= MOST_BITS[params.degree]
+    )
+
+
+PACKING_SETS = _packing(MOST_LEVELS)
+"""The same with switching keys, up to 0.8 MB a set at N = 4096: for plans in which answers outweigh that."""
+
+DEEP_SETS = _packing(DEEPEST)
+"""And with keys up to 1.2 MB, for those of few rows, in which uploads do."""
 
 
 def context(params: HeParams, plain_bits: int = 20) -> seal.SEALContext:

@@ -7,6 +7,7 @@ import pytest
 
 from ppc.backend.choose import choose_products
 from ppc.runtime.cost.rates import he_seconds
+from ppc.runtime.he.params import MOST_LEVELS, PACKING_SETS
 from ppc.runtime.he.product import Product, answer_bytes, parameter_sets, upload_bytes
 from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.net.network import LAN, WAN
@@ -83,6 +84,22 @@ def test_switching_keys_go_as_far_as_answers_are_packed():
     for product in packed:
         most = max(other.tile.inner for other in packed if other.params == product.params)
         assert 2**product.params.pack_levels == most
+
+
+def test_one_row_is_packed_over_more_levels():
+    """It leaves columns that fill an upload, or few of them and many answers. Where there are many rows, it
+    does not pay."""
+    row = plan_product(1, 1, 1536, 576, 29, he_seconds, norm_bits=13)
+    few, many = (
+        chosen(steps_of(*[row] * 24), WAN.byte_price),
+        chosen(steps_of(*[layer()] * 24), WAN.byte_price),
+    )
+    assert max(product.tile.inner for product in many) <= 2**MOST_LEVELS
+    assert min(product.tile.inner for product in few) > 2**MOST_LEVELS
+    best = plan_product(
+        1, 1, 1536, 576, 29, he_seconds, norm_bits=13, byte_price=WAN.byte_price, params=PACKING_SETS
+    )
+    assert wire(few[0]) < 0.6 * wire(best)
 
 
 def test_other_steps_are_left_as_they_are():

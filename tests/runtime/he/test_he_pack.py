@@ -50,6 +50,13 @@ def test_packing_at_full_stride_and_a_wide_ring(ends):
     check(Product(1, 2, 128, 140, 45, 12, 3, Tile(2, 128, 1), HeParams(8192, (46, 46)).packing(7), 128), ends)
 
 
+def test_one_row_is_packed_densely(ends):
+    """Uploaded in one ciphertext for each 2,048 numbers, and answered in one for 1,024 results."""
+    product = Product(1, 1, 4000, 600, 28, 12, 14, Tile(1, 2048, 2), ONE.packing(11), 512)
+    assert (product.upload_ciphertexts, product.answer_ciphertexts) == (2, 1)
+    check(product, ends)
+
+
 def test_more_packing_than_the_error_allows_is_refused():
     with pytest.raises(ValueError, match="and 128 packed: errors of"):
         Product(1, 2, 128, 140, 36, 12, 2, Tile(2, 128, 1), ONE.packing(7), 128)

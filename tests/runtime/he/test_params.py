@@ -6,6 +6,8 @@ import pytest
 import seal
 
 from ppc.runtime.he.params import (
+    DEEP_SETS,
+    DEEPEST,
     MOST_BITS,
     MOST_LEVELS,
     PACKING_SETS,
@@ -16,7 +18,7 @@ from ppc.runtime.he.params import (
     reading_primes,
 )
 
-SETS = (*PARAMETER_SETS, *PACKING_SETS)
+SETS = (*PARAMETER_SETS, *PACKING_SETS, *DEEP_SETS)
 
 
 @pytest.mark.parametrize("params", SETS, ids=str)
@@ -75,7 +77,8 @@ def test_a_special_prime_comes_with_switching_keys():
     packing = HeParams(4096, (41, 38)).packing(3)
     assert (packing.chain, packing.pack_keys) == ((41, 38, 41), 6)
     assert packing.packing(0) == HeParams(4096, (41, 38))
-    assert all(params.pack_levels == MOST_LEVELS for params in PACKING_SETS)
+    for levels, sets in ((MOST_LEVELS, PACKING_SETS), (DEEPEST, DEEP_SETS)):
+        assert all(params.pack_levels == levels for params in sets)
 
 
 def test_moduli_of_one_prime_divide_evenly_among_plaintexts():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from ppc.runtime.cost.rates import he_seconds
-from ppc.runtime.he.params import PACKING_SETS, PARAMETER_SETS
+from ppc.runtime.he.params import DEEP_SETS, PACKING_SETS, PARAMETER_SETS
 from ppc.runtime.he.product import Product, answer_bytes, uniform_norm_bits, upload_bytes
 from ppc.runtime.he.tiling import TOSS, LeastBytes, _fills, _tiles, plan_product
 
-SETS = (*PARAMETER_SETS, *PACKING_SETS)
+SETS = (*PARAMETER_SETS, *PACKING_SETS, *DEEP_SETS)
 
 
 def wire(product: Product) -> int:
