@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,14 @@ from ppc.frontend.ir.graph import Graph, Op, walk
 from ppc.passes.errors import RangeError, place
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import Product
-from ppc.runtime.he.tiling import plan_product
+from ppc.runtime.he.tiling import TOSS, plan_product
 from ppc.runtime.plan import steps
+from ppc.runtime.protocols.matmul import at_once
 from ppc.runtime.protocols.multiply import Rows
+from ppc.runtime.protocols.row_products import Axes
+
+MOST_ROWS = 128
+"""Of products made at once; more fill uploads by themselves."""
 
 _COARSER = "Allow a larger --max-error, or scale its operands down in the model"
 
@@ -97,9 +103,31 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
     m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
     ell, count = state.forms[a].num.bits, math.prod(batch)
     spare = max(LEAST, state.spare[op] - 1)  # of each of two that are added
-    left = plan_product(count, m, k, n, ell, he_seconds, spare=spare)
-    right = plan_product(count, n, k, m, ell, he_seconds, spare=spare)
+    left = _batched((count, m, k, n), ell, spare, state.byte_price)
+    right = _batched((count, n, k, m), ell, spare, state.byte_price)
     return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right))
+
+
+@lru_cache(maxsize=256)
+def _batched(axes: Axes, ell: int, spare: int, byte_price: float) -> Product:
+    """One of a batch at a time, or as many at once as cost least. Raises ValueError where none is carried."""
+
+    def made(count: int) -> Product:
+        return plan_product(
+            *at_once(axes, count), ell, he_seconds, spare=spare, byte_price=byte_price, params=lower_rows.SETS
+        )
+
+    best = made(1)
+    for count in range(2, min(axes[0], MOST_ROWS // axes[1]) + 1):
+        if axes[0] % count:
+            continue
+        try:
+            several = made(count)
+        except ValueError:  # its larger results leave less room for errors
+            continue
+        if lower_rows.price(several, byte_price) < (1 - TOSS) * lower_rows.price(best, byte_price):
+            best = several
+    return best
 
 
 def _weight_product(state: Lowering, op: ops.MatMul) -> int:

@@ -33,7 +33,7 @@ def square_sum(groups: int, length: int, ell: int, spare: int, byte_price: float
     shape = partial(rows_at_both, groups, length)
     made = _best(shape, groups, ell, spare - 1, norm_bits, byte_price)
     by_ot = _by_ot(ell, ell, groups * length, 1, byte_price)
-    return made if made is not None and _price(made, byte_price) < by_ot else None
+    return made if made is not None and price(made, byte_price) < by_ot else None
 
 
 @lru_cache(maxsize=256)
@@ -47,7 +47,7 @@ def multiply(rows: Rows, ell: int, spare: int, byte_price: float) -> tuple[Produ
     if one is None or two is None:
         return None
     by_ot = 2 * _by_ot(ell, ell, groups, length, byte_price)
-    return (one, two) if _price(one, byte_price) + _price(two, byte_price) < by_ot else None
+    return (one, two) if price(one, byte_price) + price(two, byte_price) < by_ot else None
 
 
 @lru_cache(maxsize=256)
@@ -57,7 +57,7 @@ def scaled(rows: Rows, ell: int, weight_bits: int, spare: int, byte_price: float
     shape = partial(numbers_at_server, groups, length)
     made = _best(shape, groups, ell, spare, weight_bits - 1, byte_price)
     by_ot = _by_ot(ell, weight_bits, groups, length, byte_price)
-    return made if made is not None and _price(made, byte_price) < by_ot else None
+    return made if made is not None and price(made, byte_price) < by_ot else None
 
 
 def _best(
@@ -79,7 +79,7 @@ def _best(
         except ValueError:
             continue
         found.append(made)
-    return min(found, key=lambda each: _price(each, byte_price), default=None)
+    return min(found, key=lambda each: price(each, byte_price), default=None)
 
 
 def _counts(groups: int) -> Iterator[int]:
@@ -89,7 +89,7 @@ def _counts(groups: int) -> Iterator[int]:
         b *= 4
 
 
-def _price(product: Product, byte_price: float) -> float:
+def price(product: Product, byte_price: float) -> float:
     return (upload_bytes(product) + answer_bytes(product)) * byte_price + he_seconds(product)
 
 

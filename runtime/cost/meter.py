@@ -277,11 +277,14 @@ def _product(product: MatrixProduct) -> Product:
     return product
 
 
-def step_work(step: Step, sizes: Iterable[int], role: Role) -> Units:
-    """What a role computes online whatever it says: elements of the largest value, products of matrices."""
+def step_work(step: Step, sizes: Sequence[int], role: Role) -> Units:
+    """What a role computes online whatever it says: elements of the largest value, products of matrices.
+
+    ``sizes`` are those of the step's value and of what it reads.
+    """
     work: Units = {"element": max(sizes)}
     if isinstance(step, MatMul) or (isinstance(step, Linear) and role is SERVER):
-        work["mac"] = sum(made.batch * made.m * made.k * made.n for made in step.products())
+        work["mac"] = sum(sizes[0] * made.k for made in step.products())
     return work
 
 

@@ -24,6 +24,7 @@ from ..protocols.matmul import (
     LinearMade,
     MatmulBegun,
     MatmulMade,
+    at_once,
     linear,
     linear_begin,
     linear_offline,
@@ -62,6 +63,7 @@ from ..protocols.multiply import (
     square_sum_offline,
 )
 from ..protocols.row_products import (
+    Axes,
     NumbersAtServer,
     axes,
     numbers_at_client,
@@ -150,7 +152,10 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
 
 
 class MatMul(Binary, frozen=True, kw_only=True, tag=True):
-    """a @ b over the last two axes, both shared: two products under HE, a's mask by b's and the reverse."""
+    """a @ b over the last two axes, both shared: two products under HE, a's mask by b's and the reverse.
+
+    Each makes one of the batch at a time, or several `at_once`.
+    """
 
     left: Product
     right: Product
@@ -161,21 +166,22 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
     def infer(self, a: Form, b: Form) -> Form:
         if len(a.shape) < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
             raise ValueError(f"cannot multiply {a} and {b}")
-        batch, m, k, n = prod(a.shape[:-2]), *a.shape[-2:], b.shape[-1]
-        for made, rows, cols in ((self.left, m, n), (self.right, n, m)):
-            if (made.batch, made.m, made.k, made.n, made.ell) != (batch, rows, k, cols, a.num.bits):
+        batch, m, k, n = _axes(a, b)
+        for made, whole in ((self.left, (batch, m, k, n)), (self.right, (batch, n, k, m))):
+            count, rest = divmod(batch, made.batch)
+            if rest or (axes(made), made.ell) != (at_once(whole, count), a.num.bits):
                 raise ValueError(f"{made} does not fit {a} and {b}")
         return Form(a.num.times(b.num), (*a.shape[:-1], b.shape[-1]))
 
     def begin(self, p: Party, a: Form, b: Form) -> MatmulBegun:
-        return matmul_begin(p, self.left, self.right)
+        return matmul_begin(p, _axes(a, b), self.left, self.right)
 
     def offline(self, p: Party, begun: MatmulBegun, a: Form, b: Form) -> MatmulMade:
         return matmul_offline(p, self.left, begun)
 
     def online(self, p: Party, out: Form, made: MatmulMade, a: Share, b: Share) -> Share:
-        q = self.left
-        product = matmul(p, _view(p, a, (q.batch, q.m, q.k)), _view(p, b, (q.batch, q.k, q.n)), made)
+        batch, m, k, n = _axes(a, b)
+        product = matmul(p, _view(p, a, (batch, m, k)), _view(p, b, (batch, k, n)), made)
         return _view(p, product, out.shape)
 
     def clear(self, a: Plain, b: Plain) -> Signed:
@@ -440,6 +446,12 @@ AnyStep = (
     | Maximum | Add | TimesInteger | TimesPublic | Sum | Reshape | Transpose | Broadcast | Slice | Take
     | Concat | Recall | Keep | Output | Guard
 )  # fmt: skip
+
+
+def _axes(a: Form | Share, b: Form | Share) -> Axes:
+    """batch, m, k, n of a @ b over the last two axes."""
+    m, k = a.shape[-2:]
+    return prod(a.shape[:-2]), m, k, b.shape[-1]
 
 
 def _view(p: Party, x: Share, shape: Shape) -> Share:

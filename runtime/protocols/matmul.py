@@ -6,6 +6,9 @@ matmul    [A·B]    both shared             A: (batch, m, k), B: (batch, k, n)
 A·B takes two such products of masks, a_c·b_s and b_cᵀ·a_sᵀ, each in the tile that suits it: one in which
 the client's part is packed densely, where both at once would have to spread one of them out.
 
+Small products of a batch are made several at once: their rows below each other times their columns beside
+each other. What is wanted are the blocks on the diagonal; the others are masked like these, and fill what would be empty.
+
 Offline the client sends encryptions of its masks, the server returns products that are re-randomised
 and flooded, less a random mask of its own (Delphi, eprint 2020/050; Cheetah, eprint 2022/207). Each
 offline half comes in two, so that all uploads of a plan share one flight and all answers another.
@@ -24,6 +27,7 @@ from ..base.share import Share
 from ..party.party import Party
 from ..party.ports import MatrixProduct, PendingProduct
 from ..party.role import CLIENT, SERVER
+from .row_products import Axes
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,6 +65,12 @@ def linear(p: Party, x: Share, n: int, scale: int, weight: Integers | None, made
     return Share(num, (*x.shape[:-1], n), mine)
 
 
+def at_once(axes: Axes, count: int) -> Axes:
+    """Those of the product that makes ``count`` of a batch at once, a divisor of it."""
+    batch, m, k, n = axes
+    return batch // count, count * m, k, count * n
+
+
 @dataclass(frozen=True, repr=False)
 class MatmulMade:
     """This party's masks a (batch, m, k) and b (batch, k, n); its share of the masks' cross products."""
@@ -76,33 +86,38 @@ class MatmulMade:
 class MatmulBegun:
     """The server's masks, and the two products that are under way, with the client's in them."""
 
+    axes: Axes
     a: Ring | None
     b: Ring | None
     left: PendingProduct
     right: PendingProduct
 
 
-def matmul_begin(p: Party, left: MatrixProduct, right: MatrixProduct) -> MatmulBegun:
+def matmul_begin(p: Party, axes: Axes, left: MatrixProduct, right: MatrixProduct) -> MatmulBegun:
     """client -> server    Enc(a_c), Enc(b_cᵀ)
 
-    ``left`` is the product of (batch, m, k) and (batch, k, n), ``right`` that of (batch, n, k) and
-    (batch, k, m).
+    ``left`` makes products of (m, k) and (k, n), ``right`` of (n, k) and (k, m), one or several `at_once`.
     """
-    a = p.each(server=lambda: p.prg.ring(left.ell, (left.batch, left.m, left.k)))
-    b = p.each(server=lambda: p.prg.ring(left.ell, (left.batch, left.k, left.n)))
-    one = p.linear.begin(left, lambda: known(b))
-    two = p.linear.begin(right, lambda: _turned(known(a)))
-    return MatmulBegun(a, b, one, two)
+    batch, m, k, n = axes
+    a = p.each(server=lambda: p.prg.ring(left.ell, (batch, m, k)))
+    b = p.each(server=lambda: p.prg.ring(left.ell, (batch, k, n)))
+    one = p.linear.begin(left, lambda: _beside(known(b), left.batch))
+    two = p.linear.begin(right, lambda: _beside(_turned(known(a)), right.batch))
+    return MatmulBegun(axes, a, b, one, two)
 
 
 def matmul_offline(p: Party, left: MatrixProduct, begun: MatmulBegun) -> MatmulMade:
     """server -> client    Enc(a_c·b_s - s), Enc(b_cᵀ·a_sᵀ - s')"""
+    batch, m, k, n = begun.axes
     one, two = begun.left.finish(), begun.right.finish()
-    cross = p.both(lambda: Fixed(left.ell).wrap(known(one) + _turned(known(two))))
+    cross = p.both(
+        lambda: Fixed(left.ell).wrap(_diagonal(known(one), batch) + _turned(_diagonal(known(two), batch)))
+    )
     if p.role is SERVER:
         return MatmulMade(begun.a, begun.b, cross)
-    b = p.each(client=lambda: _turned(known(begun.right.mask)))
-    return MatmulMade(begun.left.mask, b, cross)
+    a = p.each(client=lambda: known(begun.left.mask).reshape(batch, m, k))
+    b = p.each(client=lambda: _turned(known(begun.right.mask).reshape(batch, n, k)))
+    return MatmulMade(a, b, cross)
 
 
 def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
@@ -122,6 +137,20 @@ def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
         return num.wrap(out + known(made.cross))
 
     return Share(num, shape, p.both(mine))
+
+
+def _beside(x: Ring, batch: int) -> Ring:
+    """(…, k, n) as (batch, k, columns), those of several beside each other."""
+    _, k, n = x.shape
+    return np.ascontiguousarray(x.reshape(batch, -1, k, n).transpose(0, 2, 1, 3).reshape(batch, k, -1))
+
+
+def _diagonal(x: Ring, batch: int) -> Ring:
+    """The blocks on the diagonals of products made at once, (batch, m, n)."""
+    count = batch // len(x)
+    m, n = x.shape[1] // count, x.shape[2] // count
+    blocks = x.reshape(-1, count, m, count, n).diagonal(axis1=1, axis2=3)
+    return np.ascontiguousarray(np.moveaxis(blocks, -1, 1)).reshape(batch, m, n)
 
 
 def _turned(x: Ring) -> Ring:

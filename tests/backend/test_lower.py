@@ -118,6 +118,16 @@ def test_products_with_one_operand_share_its_upload():
     assert kinds.count("Linear") == 1
 
 
+@pytest.mark.parametrize(("rows", "batches"), [(3, 1), (64, 6)])
+def test_small_products_of_a_batch_are_made_at_once(rows, batches):
+    """Three rows of a head leave most of an upload empty; sixty-four fill it."""
+    x = Input((6, rows, 64), FLOAT, name="x")
+    s = ops.Add(ops.Cast(x, F), weight(64, num=F, name="bias"))
+    plan, _ = plan_of(x, ops.MatMul(s, ops.Transpose(s, (0, 2, 1))))
+    (product,) = (step for step in plan.steps if isinstance(step, steps.MatMul))
+    assert {made.batch for made in product.products()} == {batches}
+
+
 def test_products_in_other_rings_do_not():
     x, s = shared()
     wide = ops.MatMul(ops.Rescale(s, Fixed(30, 8)), weight(4, 2, num=Fixed(30, 6)))

@@ -26,8 +26,8 @@ MUTATIONS = (
         "matmul-mask-zero",
         "the server's masks of a product of shared matrices are random; with zeros the result is right",
         "runtime/protocols/matmul.py",
-        "    a = p.each(server=lambda: p.prg.ring(left.ell, (left.batch, left.m, left.k)))\n",
-        "    a = p.each(server=lambda: np.zeros((left.batch, left.m, left.k), np.uint64))\n",
+        "    a = p.each(server=lambda: p.prg.ring(left.ell, (batch, m, k)))\n",
+        "    a = p.each(server=lambda: np.zeros((batch, m, k), np.uint64))\n",
         (f"{UNIFORM}::test_shares_and_messages_of_a_product_of_shares_are_uniform",),
     ),
     Mutation(

@@ -129,7 +129,7 @@ def linear(p: Party) -> None:
 
 
 def matrices(p: Party) -> None:
-    made = matmul.matmul_offline(p, BOTH[0], matmul.matmul_begin(p, *BOTH))
+    made = matmul.matmul_offline(p, BOTH[0], matmul.matmul_begin(p, (1, 4, 6, 4), *BOTH))
     matmul.matmul(p, fixed(p, NUM, 1, 4, 6), fixed(p, NUM, 1, 6, 4), made)
 
 

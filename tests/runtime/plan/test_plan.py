@@ -289,6 +289,14 @@ def test_more_products_than_anyone_could_send_are_refused():
         decode(msgspec.msgpack.encode(tree))
 
 
+def test_products_at_once_divide_the_batch():
+    tree = msgspec.msgpack.decode(SPECS.body)
+    step = next(each for each in tree["steps"] if each["step"] == "MatMul")
+    step["left"]["batch"] *= 2
+    with pytest.raises(BadPlan, match="does not fit"):
+        decode(msgspec.msgpack.encode(tree))
+
+
 def test_a_plan_may_reveal_only_the_outputs_it_names():
     plan = tiny_plan()
     program = (*plan.steps, steps.Output(name="hidden", x=3))

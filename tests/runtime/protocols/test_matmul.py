@@ -62,17 +62,23 @@ def test_linear(m, k, n, bits):
     assert np.abs(out.signed(out.wrap(error))).max() <= 2**product.spare
 
 
-def test_matmul_of_two_shares():
+@pytest.mark.parametrize(("at_left", "at_right"), [(1, 1), (3, 1), (6, 2)])
+def test_matmul_of_two_shares(at_left, at_right):
+    """One of the batch at a time, or several at once."""
     num = Fixed(26, 6)
-    a, b = rng.integers(-300, 300, (3, 8, 5)), rng.integers(-300, 300, (3, 5, 7))
-    both = plan_product(3, 8, 5, 7, 26, he_seconds), plan_product(3, 7, 5, 8, 26, he_seconds)
+    a, b = rng.integers(-300, 300, (6, 8, 5)), rng.integers(-300, 300, (6, 5, 7))
+    axes = (6, 8, 5, 7)
+    both = (
+        plan_product(*products.at_once(axes, at_left), 26, he_seconds),
+        plan_product(*products.at_once((6, 7, 5, 8), at_right), 26, he_seconds),
+    )
     left, right = split(num, a), split(num, b)
 
     def program(p: Party):
         with p.ledger.at(Place("setup", "he")):
             p.linear.plan(both)
         with p.ledger.at(Place("offline", "matmul")):
-            made = products.matmul_offline(p, both[0], products.matmul_begin(p, *both))
+            made = products.matmul_offline(p, both[0], products.matmul_begin(p, axes, *both))
         with p.ledger.at(Place("online", "matmul")):
             return products.matmul(p, of(p, num, left), of(p, num, right), made)
 

@@ -155,14 +155,19 @@ def test_shares_and_messages_of_a_linear_layer_are_uniform(said, holder):
 
 
 @pytest.mark.parametrize("holder", list(Role))
-def test_shares_and_messages_of_a_product_of_shares_are_uniform(said, holder):
+@pytest.mark.parametrize("count", [1, 2])
+def test_shares_and_messages_of_a_product_of_shares_are_uniform(said, holder, count):
     m, k, n, num = 32, 32, 64, Fixed(20, 8)
-    both = plan_product(1, m, k, n, num.bits, he_seconds), plan_product(1, n, k, m, num.bits, he_seconds)
+    axes = count, m, k, n
+    both = (
+        plan_product(*products.at_once(axes, count), num.bits, he_seconds),
+        plan_product(*products.at_once((count, n, k, m), count), num.bits, he_seconds),
+    )
 
     def program(p: Party) -> tuple[Share, products.MatmulMade]:
         p.linear.plan(both)
-        made = products.matmul_offline(p, both[0], products.matmul_begin(p, *both))
-        a, b = (whole_at(holder, p, 5, num, shape) for shape in ((1, m, k), (1, k, n)))
+        made = products.matmul_offline(p, both[0], products.matmul_begin(p, axes, *both))
+        a, b = (whole_at(holder, p, 5, num, shape) for shape in ((count, m, k), (count, k, n)))
         return products.matmul(p, a, b, made), made
 
     done = together(program, standard)[:2]
