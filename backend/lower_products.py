@@ -32,7 +32,7 @@ from ppc.runtime.protocols.matmul import at_once
 from ppc.runtime.protocols.multiply import Rows
 from ppc.runtime.protocols.row_products import Axes
 
-MOST_ROWS = 128
+MOST_ROWS = 256
 """Of products made at once; more fill uploads by themselves."""
 
 _COARSER = "Allow a larger --max-error, or scale its operands down in the model"

@@ -7,7 +7,8 @@ A·B takes two such products of masks, a_c·b_s and b_cᵀ·a_sᵀ, each in the 
 the client's part is packed densely, where both at once would have to spread one of them out.
 
 Small products of a batch are made several at once: their rows below each other times their columns beside
-each other. What is wanted are the blocks on the diagonal; the others are masked like these, and fill what would be empty.
+each other. What is wanted are the blocks on the diagonal; the others are masked like these, and take the
+coefficients that would be empty.
 
 Offline the client sends encryptions of its masks, the server returns products that are re-randomised
 and flooded, less a random mask of its own (Delphi, eprint 2020/050; Cheetah, eprint 2022/207). Each
