@@ -32,8 +32,8 @@ from ppc.runtime.protocols.matmul import at_once
 from ppc.runtime.protocols.multiply import Rows
 from ppc.runtime.protocols.row_products import Axes
 
-MOST_ROWS = 256
-"""Of products made at once; more fill uploads by themselves."""
+MOST_ENTRIES = 1 << 11
+"""Of one product's upload where several are worth making at once: half of the places that N = 4096 has."""
 
 _COARSER = "Allow a larger --max-error, or scale its operands down in the model"
 
@@ -117,9 +117,11 @@ def _batched(axes: Axes, ell: int, spare: int, byte_price: float) -> Product:
             *at_once(axes, count), ell, he_seconds, spare=spare, byte_price=byte_price, params=lower_rows.SETS
         )
 
-    best = made(1)
-    for count in range(2, min(axes[0], MOST_ROWS // axes[1]) + 1):
-        if axes[0] % count:
+    best, (batch, m, k, _) = made(1), axes
+    if m * k >= MOST_ENTRIES:
+        return best
+    for count in range(2, batch + 1):
+        if batch % count:
             continue
         try:
             several = made(count)
