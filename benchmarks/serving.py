@@ -141,8 +141,8 @@ def soak(
     """``inferences`` in all by ``clients`` at once, after a few by one alone."""
     public = ppc.load_plan(plan)
     asked = Clients(public, ppc.load_weights(plan.with_suffix(".weights"), public), samples)
-    room = ("--share", str(clients + 8), "--connections", str(clients + 16), "--waiting", str(clients))
-    room += () if ray is None else ("--ray", ray)
+    room = ["--share", str(clients + 8), "--connections", str(clients + 16), "--waiting", str(clients)]
+    room += [] if ray is None else ["--ray", ray]
     alone_count = min(ALONE, inferences)
     with service(plan, "--at-once", str(at_once), "--keep", str(keep), *room) as (address, pid):
         idle = Process.of(pid)
