@@ -65,7 +65,7 @@ def killed_everywhere(
             prepare()
 
             def armed(at: int = killed // 2 + 1, when: str = when) -> None:
-                once.os = Deadly(at, when)
+                vars(once)["os"] = Deadly(at, when)
                 work()
 
             if dying(armed) == 0:
