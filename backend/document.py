@@ -164,6 +164,15 @@ class PublicNumbers(TypedDict):
     values: list[float | str]
 
 
+class Throughput(TypedDict):
+    """Prompts a minute on one connection, ``together`` in an inference: after its setup, and where their
+    material was prepared."""
+
+    together: int
+    fresh: float
+    prepared: float
+
+
 class Summary(TypedDict):
     """A plan: cost, formats, and who sees what."""
 
@@ -177,6 +186,7 @@ class Summary(TypedDict):
     rates: RatesUsed
     predicted: dict[str, PhaseCost]
     networks: list[OverNetwork]
+    prompts_a_minute: Throughput
     cheaper: list[Saving]
     critical_path: CriticalPath
     lengths: list[int | None]

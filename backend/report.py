@@ -7,7 +7,17 @@ import msgspec
 from ppc.backend.cheaper import cheaper
 from ppc.backend.cost import Prediction, predict_over
 from ppc.backend.critical_path import critical_path
-from ppc.backend.document import OverNetwork, PhaseCost, ProductUsed, Saving, Seen, StepCost, StepRow, Summary
+from ppc.backend.document import (
+    OverNetwork,
+    PhaseCost,
+    ProductUsed,
+    Saving,
+    Seen,
+    StepCost,
+    StepRow,
+    Summary,
+    Throughput,
+)
 from ppc.backend.public import groups, names, public_numbers
 from ppc.backend.why import reasons, text
 from ppc.runtime.he.product import Product
@@ -15,6 +25,7 @@ from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
 from ppc.runtime.party.ledger import PHASES, Phase
 from ppc.runtime.plan.file import OutputSpec, Plan
 from ppc.runtime.plan.steps import Encode, Guard, Linear, MatMul, Maximum, Spline, Step
+from ppc.runtime.service.batch import prompts
 
 SHOWN = (LOOPBACK, LAN, WAN)
 """Networks that stand side by side, whichever is asked for."""
@@ -48,6 +59,7 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "rates": {"where": cost.rates.where, "machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
         "networks": [_over(each) for each in sorted([cost, *others], key=_shown)],
+        "prompts_a_minute": _throughput(plan, cost),
         "cheaper": cheaper(plan, cost, others),
         "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
         "lengths": [each.options.seq_len for each in plan.lengths],
@@ -137,6 +149,9 @@ def describe(plan: Plan, network: Network = LAN) -> str:
             f"server {cost['server'] / 1e6:.2f} MB, {cost['flights']} flights"
         )
     lines.append(f"{'in all':>8}: {_side_by_side(doc)}")
+    rate = doc["prompts_a_minute"]
+    at_once = f", {rate['together']} at a time" if rate["together"] > 1 else ""
+    lines.append(f"{'a minute':>8}: {rate['fresh']:.3g} prompts{at_once}; prepared {rate['prepared']:.3g}")
     chain = doc["critical_path"]["flights"]
     lines.append(f"{'':>8}  {chain} of the online flights are on the critical path of the steps")
     if plan.shorter:
@@ -145,6 +160,13 @@ def describe(plan: Plan, network: Network = LAN) -> str:
     lines += ["", *text(doc["why"]), "", "who sees what"]
     lines += [f"  {row['seen_by']:<16} {row['value']}" for row in doc["who_sees_what"]]
     return "\n".join(lines)
+
+
+def _throughput(plan: Plan, cost: Prediction) -> Throughput:
+    online, offline = (cost.phases[phase].seconds for phase in ("online", "offline"))
+    together = prompts(plan)
+    fresh, prepared = (60 * together / max(seconds, 1e-9) for seconds in (offline + online, online))
+    return Throughput(together=together, fresh=fresh, prepared=prepared)
 
 
 def _side_by_side(doc: Summary) -> str:

@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import ppc
 from ppc.cli_files import Outputs
 from ppc.runtime.base.errors import BadInput
-from ppc.runtime.service.batch import apart, of_first, prompts
+from ppc.runtime.service.batch import apart, grouped, of_first, prompts
 from ppc.runtime.service.dataset import read_texts
 from ppc.runtime.session.inputs import UNNAMED, named
 
 if TYPE_CHECKING:
     from ppc.backend.compare import LayerError
     from ppc.backend.compile import Samples
+
+
+Sample = dict[str, NDArray[Any]]
+"""An inference's inputs, or a prompt's, by name."""
+
+LINES = ".jsonl"
 
 
 def lengths(given: str | None, flag: str = "--seq-len") -> list[int] | None:
@@ -56,7 +63,7 @@ def reveal(given: list[str]) -> str | dict[str, str]:
     return {name: what for name, _, what in named}
 
 
-def read_inputs(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_inputs(path: Path) -> Sample:
     """npz, npy (one array, `UNNAMED`) or json; BadInput names the file and what is wrong."""
     try:
         if path.suffix == ".json":
@@ -107,8 +114,35 @@ def samples(path: Path, tokenizer: Path | None) -> Samples:
     return TextSamples(ppc.read_data(path), tokenizer)
 
 
-def one_or_more(plan: ppc.Plan, path: Path) -> tuple[list[dict[str, np.ndarray[Any, Any]]], bool]:
-    """The samples of a file, and whether they are stacked: then every input has an axis before the plan's."""
+def read_lines(path: Path) -> list[Sample]:
+    """A sample a line, each a JSON object of inputs, of a file or of standard input; BadInput names it."""
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: no text in UTF-8: {error.reason}") from None
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line)
+            if not isinstance(document, dict):
+                raise ValueError("no object of input names")
+            found.append({name: np.asarray(value) for name, value in document.items()})
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{path}, line {number}: not readable as JSON of numbers: {error}") from None
+    if not found:
+        raise BadInput(f"{path}: no line with a sample, a JSON object of inputs each")
+    return found
+
+
+def one_or_more(plan: ppc.Plan, path: Path) -> tuple[list[Sample], bool]:
+    """The samples of a file, and whether there may be several: a line each, or stacked, so that every input
+    has an axis before the plan's."""
+    if path.suffix == LINES or str(path) == "-":
+        return read_lines(path), True
     given = named(read_inputs(path), [spec.name for spec in plan.inputs], str(path))
     ranks = {spec.name: len(spec.shape) for spec in plan.inputs}
     stacked = {name: value.ndim == ranks[name] + 1 for name, value in given.items() if name in ranks}
@@ -123,7 +157,7 @@ def one_or_more(plan: ppc.Plan, path: Path) -> tuple[list[dict[str, np.ndarray[A
     return _unstacked(path, given), True
 
 
-def _unstacked(path: Path, stacked: dict[str, np.ndarray[Any, Any]]) -> list[dict[str, np.ndarray[Any, Any]]]:
+def _unstacked(path: Path, stacked: Sample) -> list[Sample]:
     counts = {name: value.shape[:1] for name, value in stacked.items()}
     if len(set(counts.values())) != 1 or not set(counts.values()).isdisjoint({(), (0,)}):
         raise BadInput(
@@ -134,6 +168,10 @@ def _unstacked(path: Path, stacked: dict[str, np.ndarray[Any, Any]]) -> list[dic
     ]
 
 
+def _rows(sample: Sample) -> set[int]:
+    return {len(value) if value.ndim else 0 for value in sample.values()}
+
+
 @dataclass(frozen=True, repr=False)
 class Asked:
     """What options ask of a plan.
@@ -141,22 +179,22 @@ class Asked:
     Attributes:
         samples: an inference's inputs each.
         several: whether the options name more than one, so that answers are a list.
-        texts: how many prompts were given as text, one behind the other where an inference takes several;
-            None where ``samples`` were given as they are.
+        prompts: how many were given, one behind the other where an inference takes several; None where
+            ``samples`` were given as they are.
     """
 
-    samples: list[dict[str, np.ndarray[Any, Any]]]
+    samples: list[Sample]
     several: bool
-    texts: int | None = None
+    prompts: int | None = None
 
     def answers(self, plan: ppc.Plan, at: int, outputs: Outputs) -> Outputs:
         """Of the outputs of sample ``at`` what was asked for."""
-        return outputs if self.texts is None else of_first(plan, outputs, self.texts - at * prompts(plan))
+        return outputs if self.prompts is None else of_first(plan, outputs, self.prompts - at * prompts(plan))
 
     def apart(self, plan: ppc.Plan, at: int, outputs: Outputs) -> list[Outputs]:
         """The same, prompt by prompt."""
         found = self.answers(plan, at, outputs)
-        return [found] if self.texts is None else apart(plan, found)
+        return [found] if self.prompts is None else apart(plan, found)
 
 
 def asked(
@@ -175,7 +213,10 @@ def asked(
     if file is not None:
         if tokenizer:
             raise BadInput("--tokenizer goes with --text or --text-file, not with --input")
-        return Asked(*one_or_more(plan, file))
+        samples, several = one_or_more(plan, file)
+        if (together := prompts(plan)) == 1 or (not several and _rows(samples[0]) == {together}):
+            return Asked(samples, several)
+        return Asked(*grouped(plan, samples, str(file)))
     if tokenizer is None:
         raise BadInput("--text and --text-file need --tokenizer tokenizer.json")
     if text_file is not None:

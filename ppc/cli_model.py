@@ -308,7 +308,8 @@ def simulate(
     input_: Annotated[
         Path | None,
         typer.Option(
-            "--input", help="The client's inputs: npz, npy or json; or samples stacked on a first axis."
+            "--input",
+            help="The client's inputs: npz, npy or json, samples stacked or not; or jsonl or -, a line each.",
         ),
     ] = None,
     text: Texts = None,

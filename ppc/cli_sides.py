@@ -70,7 +70,9 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="server: stop after one inference")] = False,
     input_: Annotated[
         Path | None,
-        typer.Option("--input", help="client: npz, npy or json; or samples stacked on a first axis"),
+        typer.Option(
+            "--input", help="client: npz, npy or json, samples stacked or not; or jsonl or -, a line each"
+        ),
     ] = None,
     text: Texts = None,
     text_pair: TextPairs = None,

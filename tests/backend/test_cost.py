@@ -95,6 +95,18 @@ def test_the_summary_has_seconds_by_phase_and_step(reference):
         assert set(far["predicted"][phase]["parts"]) == {"work", "bytes", "round trips"}
 
 
+def test_prompts_a_minute(reference):
+    found = summary(tiny_plan(), WAN)
+    seconds = {phase: found["predicted"][phase]["seconds"] for phase in ("offline", "online")}
+    rate = found["prompts_a_minute"]
+    assert rate["together"] == 1
+    assert rate["fresh"] == pytest.approx(60 / sum(seconds.values()))
+    assert rate["prepared"] == pytest.approx(60 / seconds["online"])
+    assert f"a minute: {rate['fresh']:.3g} prompts; prepared {rate['prepared']:.3g}" in describe(
+        tiny_plan(), WAN
+    )
+
+
 def test_products_are_told_with_their_error(reference):
     found = [told for row in summary(tiny_plan())["steps"] for told in row.get("products", ())]
     assert len(found) == len(tiny_plan().products)

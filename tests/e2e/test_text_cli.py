@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -111,9 +112,94 @@ def test_several_prompts_in_one_inference(place, pairwise, tmp_path, count):
     assert np.allclose(np.load(tmp_path / "out.npz")["logits"], logits, atol=0.05)
 
 
+def encoded(texts: list[list[int]]) -> dict[str, np.ndarray]:
+    """Inputs of prompts below each other, padded to the plan's length."""
+    ids = np.array([[*text, *[0] * (TOKENS - len(text))] for text in texts])
+    mask = (ids > 0).astype(np.int64)
+    return {
+        "input_ids:0": ids,
+        "attention_mask:0": mask,
+        "token_type_ids:0": np.zeros_like(ids),
+        "position_ids": np.broadcast_to(np.arange(TOKENS), ids.shape),
+    }
+
+
+@pytest.mark.parametrize("how", ["rows", "stacked", "jsonl", "stdin"])
+@pytest.mark.parametrize("which", ["pairwise", "server"])
+def test_prompts_from_a_file_whatever_is_taken_together(place, request, tmp_path, monkeypatch, how, which):
+    """The same file, and the same answers, for a plan of two prompts at a time and for one of one."""
+    texts = [[3, 1, 2], [5], [4, 4, 1, 6]]
+    rows = encoded(texts)
+    plan, server = request.getfixturevalue("pairwise") if which == "pairwise" else (place / "plan.bin", None)
+    server = server or request.getfixturevalue("server")
+    file = tmp_path / ("in.jsonl" if how == "jsonl" else "in.npz")
+    lines = [json.dumps({name: value[i : i + 1].tolist() for name, value in rows.items()}) for i in range(3)]
+    if how == "rows":
+        if which == "server":
+            pytest.skip("a plan of one prompt takes them stacked")
+        np.savez(file, **rows)
+    elif how == "stacked":
+        np.savez(file, **{name: value[:, None] for name, value in rows.items()})
+    elif how == "jsonl":
+        file.write_text("\n".join(lines) + "\n\n")
+    else:
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    told = ("--input", "-" if how == "stdin" else file, "-o", tmp_path / "out.npz")
+    done = called("run", plan, "--role", "client", "--connect", server, *told, "--json")
+    assert done.status == 0, done.err
+    wanted = np.array([expected(place, text) for text in texts])
+    logits = np.load(tmp_path / "out.npz")["logits"]
+    assert logits.shape == (3, 1, 2)
+    assert np.allclose(logits, wanted, atol=0.05)
+    assert len(done.json["inferences"]) == (2 if which == "pairwise" else 3)
+
+
+def test_as_many_prompts_as_one_inference_takes_are_one_sample(place, pairwise, tmp_path):
+    np.savez(tmp_path / "in.npz", **encoded([[3, 1], [5]]))
+    done = called("simulate", pairwise[0], "--input", tmp_path / "in.npz", "--json")
+    assert done.status == 0, done.err
+    assert np.shape(done.json["outputs"]["logits"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (
+            [{"input_ids:0": [[1]]}],
+            r"samples\[0\] has input_ids:0, and the inputs are input_ids:0, attention",
+        ),
+        ([{"x": 1}, 3], "in.jsonl, line 2: not readable as JSON of numbers: no object of input names"),
+        ([{"x": [[1], [1, 2]]}], "in.jsonl, line 1: not readable as JSON of numbers"),
+        ([], "no line with a sample"),
+        (
+            [encoded([[3, 1]]), {name: x[:, :2] for name, x in encoded([[1]]).items()}],
+            r"'input_ids:0' of samples\[1\] has shape \(1, 2\); in an inference of several prompts each is "
+            r"\(prompts, 6\)",
+        ),
+        (
+            [encoded([[3, 1]]) | {"position_ids": np.zeros((2, 6))}],
+            r"samples\[0\] has not one number of prompts",
+        ),
+    ],
+)
+def test_wrong_samples_are_told_by_their_places(place, pairwise, tmp_path, lines, says):
+    file = tmp_path / "in.jsonl"
+    plain = [
+        {name: np.asarray(x).tolist() if not isinstance(x, list) else x for name, x in each.items()}
+        if isinstance(each, dict)
+        else each
+        for each in lines
+    ]
+    file.write_text("".join(json.dumps(each) + "\n" for each in plain))
+    done = called("simulate", pairwise[0], "--input", file)
+    assert done.status == 2
+    assert re.search(says, done.err), done.err
+
+
 def test_what_goes_in_together_costs_less_than_one_by_one(place, pairwise):
     one, two = (predict_cost(ppc.load_plan(each)) for each in (place / "plan.bin", pairwise[0]))
     assert two.total("online").flights == one.total("online").flights
+    assert ppc.inspect(ppc.load_plan(pairwise[0]))["prompts_a_minute"]["together"] == 2
     assert two.total("offline").bytes < 2 * one.total("offline").bytes
 
 
