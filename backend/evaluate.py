@@ -34,11 +34,11 @@ from ppc.frontend.errors import UsageError
 from ppc.runtime.base.errors import BadInput, RangeFault
 from ppc.runtime.plan.file import Outputs, Plan, Weights
 from ppc.runtime.plan.reach import Reach
-from ppc.runtime.service import batch
 from ppc.runtime.service.dataset import DataSet
 from ppc.runtime.service.tokens import Encoder, Feeds
 from ppc.runtime.session.executor import Progress
 from ppc.runtime.session.inputs import check_inputs, fit
+from ppc.runtime.session.inputs import prompts as together
 from ppc.runtime.session.simulate import Simulated, Simulator, nearest
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def evaluate(
             its line.
         UsageError: a model without that output, or with other inputs.
     """
-    if (together := batch.prompts(plan)) > 1:
-        raise BadInput(f"the plan takes {together} prompts at a time; evaluate one that takes one")
+    if (count := together(plan)) > 1:
+        raise BadInput(f"the plan takes {count} prompts at a time; evaluate one that takes one")
     task = Task.of(plan, data, output)
     if data.labelled:
         data.check_classes(2 if task.kind == "embeddings" else task.choices)

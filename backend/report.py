@@ -25,7 +25,7 @@ from ppc.runtime.net.network import LAN, LOOPBACK, WAN, Network
 from ppc.runtime.party.ledger import PHASES, Phase
 from ppc.runtime.plan.file import OutputSpec, Plan
 from ppc.runtime.plan.steps import Encode, Guard, Linear, MatMul, Maximum, Spline, Step
-from ppc.runtime.service.batch import prompts
+from ppc.runtime.session.inputs import prompts
 
 SHOWN = (LOOPBACK, LAN, WAN)
 """Networks that stand side by side, whichever is asked for."""

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 import ppc
 from ppc.cli_files import Outputs
 from ppc.runtime.base.errors import BadInput
-from ppc.runtime.service.batch import apart, grouped, of_first, prompts
+from ppc.runtime.service.batch import apart, grouped, of_first
 from ppc.runtime.service.dataset import read_texts
-from ppc.runtime.session.inputs import UNNAMED, named
+from ppc.runtime.session.inputs import UNNAMED, named, prompts
 
 if TYPE_CHECKING:
     from ppc.backend.compare import LayerError

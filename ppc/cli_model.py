@@ -53,6 +53,7 @@ from ppc.runtime.base.files import check_place
 from ppc.runtime.net.network import parse_network
 from ppc.runtime.party.ledger import PHASES
 from ppc.runtime.session.connection import predict_cost
+from ppc.runtime.session.inputs import prompts
 from ppc.runtime.session.simulate import refuse_wraps
 
 
@@ -345,7 +346,7 @@ def simulate(
     near = ppc.headroom(simulated)
     if any(each.wraps for each in simulated):
         show_headroom(near, say)
-    refuse_wraps(simulated)
+    refuse_wraps(simulated, prompts(loaded))
     found = [part for i, each in enumerate(simulated) for part in asked.apart(loaded, i, each.outputs)]
     outputs = stacked(found) if asked.several else found[0]
     write_outputs(output, found, several=asked.several)

@@ -58,7 +58,7 @@ from ppc.runtime.party.role import CLIENT, SERVER
 from ppc.runtime.party.role import Role as Side
 from ppc.runtime.service import report as reports
 from ppc.runtime.service.options import TIMEOUT
-from ppc.runtime.session.inputs import naming
+from ppc.runtime.session.inputs import naming, prompts
 
 
 def run(
@@ -144,7 +144,7 @@ def run(
     sys.stdout.flush()  # the answers are there; what follows is for the next
     end.settle()
     for i, each in enumerate(every):
-        with naming(i, len(every)):
+        with naming(i, len(every), prompts(end.plan)):
             _ = each.outputs  # exit status 6 where one is not to be trusted
 
 

@@ -10,15 +10,9 @@ from numpy.typing import NDArray
 
 from ..base.errors import BadInput
 from ..plan.file import Plan
+from ..session.inputs import prompts
 
 Outputs: TypeAlias = Mapping[str, NDArray[Any]]
-
-
-def prompts(plan: Plan) -> int:
-    """How many one inference answers: the first axis of every input and output, where that is the same."""
-    inputs = {spec.shape[0] if len(spec.shape) > 1 else 1 for spec in plan.inputs}
-    outputs = {spec.shape[0] if spec.shape else 1 for spec in plan.outputs}
-    return inputs.pop() if len(inputs | outputs) == 1 else 1
 
 
 def grouped(

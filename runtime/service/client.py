@@ -24,7 +24,7 @@ from ..plan.file import Outputs, Plan
 from ..plan.local import by_onnx_runtime
 from ..session.executor import Progress
 from ..session.facts import facts
-from ..session.inputs import ClientInput, naming
+from ..session.inputs import ClientInput, naming, prompts
 from .decoding import decode, programs
 from .filling import Filling
 from .lines import Line, Lines, Where
@@ -141,7 +141,7 @@ class Client:
         """
         given, every = [], list(samples)
         for i, feeds in enumerate(every):
-            with naming(i, len(every)):
+            with naming(i, len(every), prompts(self.plan)):
                 given.append(self._given(feeds))
         return self._asked(given, address)
 

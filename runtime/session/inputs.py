@@ -187,12 +187,22 @@ def named(feeds: Mapping[str, ArrayLike], names: Sequence[str], source: str) -> 
     return {names[0]: given[UNNAMED]}
 
 
+def prompts(plan: Plan) -> int:
+    """How many one inference answers: the first axis of every input and output, where that is the same."""
+    inputs = {spec.shape[0] if len(spec.shape) > 1 else 1 for spec in plan.inputs}
+    outputs = {spec.shape[0] if spec.shape else 1 for spec in plan.outputs}
+    return inputs.pop() if len(inputs | outputs) == 1 else 1
+
+
 @contextmanager
-def naming(sample: int, of: int) -> Iterator[None]:
-    """A fault says which of ``of`` samples it is about, where those are several."""
+def naming(sample: int, of: int, together: int = 1) -> Iterator[None]:
+    """A fault says which of ``of`` samples it is about, where those are several, or which prompts where each
+    has some ``together``."""
     try:
         yield
     except RuntimeFault as fault:
         if of == 1:
             raise
-        raise type(fault)(f"samples[{sample}]: {fault}") from None
+        first = sample * together
+        which = f"samples[{sample}]" if together == 1 else f"prompts {first} to {first + together - 1}"
+        raise type(fault)(f"{which}: {fault}") from None

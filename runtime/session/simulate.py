@@ -24,7 +24,7 @@ from ..plan.steps import Plain, Step
 from ..plan.unrounded import Real, unrounded
 from .cache import Cache
 from .executor import Progress, Values
-from .inputs import as_array, computed_alone, fit, naming
+from .inputs import as_array, computed_alone, fit, naming, prompts
 
 Floats = NDArray[np.float64]
 Feeds = Mapping[str, ArrayLike]
@@ -90,7 +90,7 @@ class Simulator:
         """
         fitted = []
         for i, feeds in enumerate(samples):
-            with naming(i, len(samples)):
+            with naming(i, len(samples), prompts(self._plan)):
                 fitted.append(fit(self._plan, {name: as_array(name, value) for name, value in feeds.items()}))
         found: dict[int, Simulated] = {}
         for length in self._plan.lengths:
@@ -101,7 +101,7 @@ class Simulator:
                     walked = self._walk(length, [fitted[i][1] for i in some], keep, rounding)
                 except RuntimeFault:
                     for i in some if len(samples) > 1 else ():
-                        with naming(i, len(samples)):
+                        with naming(i, len(samples), prompts(self._plan)):
                             self._walk(length, [fitted[i][1]], keep, rounding)
                     raise
                 found |= zip(some, walked, strict=True)
@@ -109,14 +109,14 @@ class Simulator:
                     progress("simulated", len(found), len(samples))
         simulated = [found[i] for i in range(len(samples))]
         if not wrapping:
-            refuse_wraps(simulated)
+            refuse_wraps(simulated, prompts(self._plan))
         return simulated
 
     def further(self, plan: Plan, feeds: Feeds, cache: Cache) -> Simulated:
         """One program of ``plan``, a length of this one, after those that left ``cache``; errors as of
         `run`."""
         simulated = self._walk(plan, [feeds], False, True, cache)
-        refuse_wraps(simulated)
+        refuse_wraps(simulated, prompts(self._plan))
         return simulated[0]
 
     def _walk(
@@ -182,8 +182,9 @@ def nearest(reaches: Iterable[Reach]) -> list[Reach]:
     return sorted(worst.values(), key=lambda each: each.headroom)
 
 
-def refuse_wraps(samples: Sequence[Simulated]) -> None:
-    """Raises RangeFault where a sample left a ring or would alarm the guard: the first, and how many."""
+def refuse_wraps(samples: Sequence[Simulated], together: int = 1) -> None:
+    """Raises RangeFault where a sample left a ring or would alarm the guard: the first, and how many.
+    ``together`` as of `naming`."""
     left = [
         (i, [*each.wraps, *(_ALARM.format(name) for name in each.left)]) for i, each in enumerate(samples)
     ]
@@ -191,7 +192,7 @@ def refuse_wraps(samples: Sequence[Simulated]) -> None:
     if not left:
         return
     first, why = left[0]
-    with naming(first, len(samples)):
+    with naming(first, len(samples), together):
         most = f" ({len(left)} of {len(samples)} samples leave a ring)" if len(samples) > 1 else ""
         raise RangeFault(f"{why[0]}{most}; {_REMEDY}")
 

@@ -196,6 +196,17 @@ def test_wrong_samples_are_told_by_their_places(place, pairwise, tmp_path, lines
     assert re.search(says, done.err), done.err
 
 
+@pytest.mark.parametrize("command", ["run", "simulate"])
+def test_what_is_refused_is_named_by_its_prompts(place, pairwise, tmp_path, command):
+    """The third of three prompts, of a plan of two at a time, has an id that is no row of the table."""
+    rows = encoded([[3, 1], [5], [4]])
+    rows["input_ids:0"][2, 0] = 99
+    np.savez(tmp_path / "in.npz", **rows)
+    words = ("run", pairwise[0], "--role", "client", "--connect", pairwise[1])
+    words = words if command == "run" else ("simulate", pairwise[0])
+    called(*words, "--input", tmp_path / "in.npz").failed(2, "prompts 2 to 3: input 'input_ids:0'")
+
+
 def test_what_goes_in_together_costs_less_than_one_by_one(place, pairwise):
     one, two = (predict_cost(ppc.load_plan(each)) for each in (place / "plan.bin", pairwise[0]))
     assert two.total("online").flights == one.total("online").flights
