@@ -21,6 +21,7 @@ from ppc.passes.check_range import check_range
 from ppc.passes.clamp_mask import clamp_mask, cuts
 from ppc.passes.delay_division import delay_division
 from ppc.passes.draw_inputs import Assumed, assumed, random_feeds, warnings
+from ppc.passes.eliminate import eliminate
 from ppc.passes.errors import RangeError
 from ppc.passes.fold_affine import fold_affine
 from ppc.passes.fold_scale import fold_scale
@@ -116,6 +117,11 @@ def _fused(graph: Graph) -> Graph:
     return graph
 
 
+def _eliminated(s: State) -> State:
+    done = eliminate(s.graph, s.profile)
+    return replace(s, graph=merge_equal(done.graph).graph, applied=done.applied) if done.layers else s
+
+
 def _hoisted(s: State) -> State:
     graph = hoist_mask(s.graph).graph
     return replace(s, graph=graph, feeds=pad_feeds(graph, s.feeds))
@@ -123,7 +129,9 @@ def _hoisted(s: State) -> State:
 
 def _profiled(s: State) -> State:
     done = apply_profile(s.graph, s.profile, s.feeds, s.options.fitted)
-    return replace(s, graph=done.graph, plain=done.graph, applied=done.applied, fitted=done.fitted)
+    return replace(
+        s, graph=done.graph, plain=done.graph, applied=(*s.applied, *done.applied), fitted=done.fitted
+    )
 
 
 class _Later(dict[Op, Range]):
@@ -168,6 +176,11 @@ PIPELINE: tuple[Stage, ...] = (
         "fuse",
         "a norm, a softmax or a GELU is worth knowing as a whole",
         lambda s: replace(s, graph=_fused(s.graph)),
+    ),
+    Stage(
+        "eliminate",
+        "a text has one answer, for which its last layers do not need every word",
+        _eliminated,
     ),
     Stage(
         "slice_early",

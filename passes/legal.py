@@ -108,6 +108,7 @@ _FIXED = Legal(
 LEGAL: dict[str, Legal] = {
     "canonicalize": _CANONICAL,
     "fuse": _CANONICAL,
+    "eliminate": _CANONICAL,
     "slice_early": _CANONICAL,
     "pool": _CANONICAL,
     "hoist_mask": _CANONICAL,

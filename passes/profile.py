@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -28,6 +29,8 @@ KEEP = "exact"
 
 _OPS = {op.__name__: op for op in REPLACEABLE}
 _FIXED_KEYS = ("op", "with", "layers")
+_TABLES = ("replace", "eliminate")
+_ELIMINATION_KEYS = ("layers", "every")
 
 
 class ProfileError(UsageError, ValueError):
@@ -53,15 +56,30 @@ class Rule:
         return () if self.substitution is None else (self.substitution, *self.next)
 
     def fits(self, op: Op) -> bool:
-        if type(op) is not self.op:
-            return False
-        return any(matches(glob, name) for glob in self.layers for name in names(op) or [""])
+        return type(op) is self.op and _named(op, self.layers)
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """From ``layers`` on, one token in ``every`` goes on of those that reach them."""
+
+    layers: tuple[str, ...]
+    every: int
+    where: str = ""
+
+    def fits(self, op: Op) -> bool:
+        return _named(op, self.layers)
+
+
+def _named(op: Op, layers: tuple[str, ...]) -> bool:
+    return any(matches(glob, name) for glob in layers for name in names(op) or [""])
 
 
 @dataclass(frozen=True)
 class Profile:
     name: str
     rules: tuple[Rule, ...] = ()
+    eliminations: tuple[Elimination, ...] = ()
 
     def rule(self, op: Op) -> Rule | None:
         """The rule for this op: the last that fits."""
@@ -135,26 +153,52 @@ def _parsed(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
+Place = tuple[str, int]
+"""The name of a table, and which of its entries."""
+_TOP: Place = ("", 0)
+"""The top of the file."""
+
+
 @dataclass(frozen=True)
 class _Reader:
     path: Path
-    lines: Mapping[tuple[int, str], int]
-    """Line of a key in an entry; entry −1 is the top of the file, key "" an entry's header."""
+    lines: Mapping[tuple[Place, str], int]
+    """Line of a key in an entry; key "" is an entry's header."""
 
     def profile(self, document: dict[str, Any]) -> Profile:
         for key in document:
-            if key not in ("base", "replace"):
-                self.fail(-1, key, f"unknown key {key!r}; a profile has base and [[replace]]")
+            if key not in ("base", *_TABLES):
+                self.fail(
+                    _TOP, key, f"unknown key {key!r}; a profile has base, [[replace]] and [[eliminate]]"
+                )
         base = document.get("base", "exact")
         if not isinstance(base, str) or base not in PROFILES:
-            self.fail(-1, "base", f"base = {base!r}; it is one of {_list(PROFILES)}")
-        entries = document.get("replace", [])
-        if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-            self.fail(-1, "replace", "replace is written as [[replace]], once for each entry")
-        rules = [self.rule(i, entry) for i, entry in enumerate(entries)]
-        return Profile(self.path.name, (*PROFILES[base].rules, *rules))
+            self.fail(_TOP, "base", f"base = {base!r}; it is one of {_list(PROFILES)}")
+        rules, eliminations = (self.entries(document, table) for table in _TABLES)
+        return Profile(
+            self.path.name,
+            (*PROFILES[base].rules, *(self.rule(at, entry) for at, entry in rules)),
+            tuple(self.elimination(at, entry) for at, entry in eliminations),
+        )
 
-    def rule(self, i: int, entry: dict[str, Any]) -> Rule:
+    def entries(self, document: dict[str, Any], table: str) -> list[tuple[Place, dict[str, Any]]]:
+        found = document.get(table, [])
+        if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+            self.fail(_TOP, table, f"{table} is written as [[{table}]], once for each entry")
+        return [((table, i), each) for i, each in enumerate(found)]
+
+    def elimination(self, i: Place, entry: dict[str, Any]) -> Elimination:
+        for key in entry:
+            if key not in _ELIMINATION_KEYS:
+                self.fail(i, key, f"unknown key {key!r}; [[eliminate]] has {_list(_ELIMINATION_KEYS)}")
+        if "layers" not in entry:
+            self.fail(i, "", "an entry of [[eliminate]] without 'layers'")
+        every = entry.get("every", 2)
+        if isinstance(every, bool) or not isinstance(every, int) or every < 2:
+            self.fail(i, "every", f"every = {every!r}; it is a whole number, 2 or more")
+        return Elimination(self.layers(i, entry["layers"]), every, self.where(i, ""))
+
+    def rule(self, i: Place, entry: dict[str, Any]) -> Rule:
         for key in ("op", "with"):
             if key not in entry:
                 self.fail(i, "", f"an entry of [[replace]] without {key!r}")
@@ -171,7 +215,7 @@ class _Reader:
         settings = {key: self.setting(i, key, entry.get(key, x), x) for key, x in made.settings.items()}
         return replace(made, settings=settings)
 
-    def variants(self, i: int, op: type[Op], given: Any) -> list[Substitution]:
+    def variants(self, i: Place, op: type[Op], given: Any) -> list[Substitution]:
         known = variants(op)
         if given == KEEP:
             return []
@@ -188,13 +232,13 @@ class _Reader:
             self.fail(i, "with", f"with = {given!r} names a variant twice")
         return [known[name] for name in names]
 
-    def layers(self, i: int, given: Any) -> tuple[str, ...]:
+    def layers(self, i: Place, given: Any) -> tuple[str, ...]:
         globs = [given] if isinstance(given, str) else given
         if not isinstance(globs, list) or not globs or not all(isinstance(g, str) and g for g in globs):
             self.fail(i, "layers", f"layers = {given!r}; it is a glob or a list of globs, as text")
         return tuple(globs)
 
-    def setting(self, i: int, key: str, value: Any, default: float | bool) -> float | bool:
+    def setting(self, i: Place, key: str, value: Any, default: float | bool) -> float | bool:
         if isinstance(default, bool):
             if not isinstance(value, bool):
                 self.fail(i, key, f"{key} = {value!r}; it is true or false")
@@ -203,21 +247,22 @@ class _Reader:
             self.fail(i, key, f"{key} = {value!r}; it is a number above 0")
         return float(value)
 
-    def where(self, i: int, key: str) -> str:
+    def where(self, i: Place, key: str) -> str:
         line = self.lines.get((i, key), self.lines.get((i, "")))
         return f"{self.path}" if line is None else f"{self.path}, line {line}"
 
-    def fail(self, i: int, key: str, message: str) -> NoReturn:
+    def fail(self, i: Place, key: str, message: str) -> NoReturn:
         raise ProfileError(f"{self.where(i, key)}: {message}")
 
 
-def _lines(text: str) -> dict[tuple[int, str], int]:
+def _lines(text: str) -> dict[tuple[Place, str], int]:
     """Where the keys of each entry stand, as far as a look at the lines tells."""
-    found: dict[tuple[int, str], int] = {}
-    entry = -1
+    found: dict[tuple[Place, str], int] = {}
+    entry, counts = _TOP, Counter[str]()
     for number, line in enumerate(text.splitlines(), 1):
-        if re.match(r"\s*\[\[\s*replace\s*\]\]", line):
-            entry += 1
+        if header := re.match(r"\s*\[\[\s*(\w+)\s*\]\]", line):
+            entry = header[1], counts[header[1]]
+            counts[header[1]] += 1
             found[entry, ""] = number
         elif key := re.match(r"\s*\[?[\"']?([\w-]+)[\"']?\s*[\]=.]", line):
             found.setdefault((entry, key[1]), number)

@@ -251,6 +251,7 @@ def tune(
     seq_len: int,
     kept: str | None = None,
     truncate: bool = False,
+    decide: DataSet | None = None,
     settings: Settings | None = None,
     work: str | Path | None = None,
     progress: Progress | None = None,
@@ -259,6 +260,8 @@ def tune(
 
     Args:
         data: texts (`read_data`) to tune on and to decide by; ``valid``: others, for the final numbers alone.
+        decide: texts to decide by, which are a part of ``data`` otherwise; best those that the model itself
+            was not trained on.
         tokenizer: the model's tokenizer.json.
         output: the file to be written, for prompts of ``seq_len`` tokens.
         kept: which output is wanted, where the model has several.
@@ -282,6 +285,7 @@ def tune(
         seq_len=seq_len,
         kept=kept,
         truncate=truncate,
+        decide=decide,
         settings=settings,
         work=None if work is None else Path(work),
         tell=progress or (lambda phase, done, total: None),

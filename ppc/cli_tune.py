@@ -30,6 +30,12 @@ def tune(
     output: Annotated[Path, typer.Option("-o", "--out", help="Where to write the tuned model, as ONNX.")],
     seq_len: Annotated[int, typer.Option("--seq-len", min=1, help="Tokens in a prompt.")],
     tokenizer: TokenizerFile = None,
+    decide: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same, to decide by: best texts that MODEL was not trained on; default: a part of --data."
+        ),
+    ] = None,
     profile: Annotated[
         str, typer.Option(help="What may be replaced by what: friendly, menu, or FILE.toml.")
     ] = "friendly",
@@ -108,13 +114,15 @@ def tune(
     names = Labels.read(label_file).names if label_file else ()
     tables = [
         ppc.read_data(each, label_column=label_column, text_columns=text_column or (), names=names)
-        for each in (data, valid)
+        for each in (data, valid, decide)
+        if each is not None
     ]
     with Bar() as bar:
         found = ppc.tune(
             model,
             data=tables[0],
             valid=tables[1],
+            decide=tables[2] if decide else None,
             tokenizer=tokenizer,
             output=output,
             seq_len=seq_len,

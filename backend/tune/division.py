@@ -48,15 +48,18 @@ class Division:
         tokenizer: Path,
         truncate: bool,
         seed: int,
+        decide: DataSet | None = None,
     ) -> Division:
-        """``data`` divided by ``seed``, and ``valid`` as ``final``.
+        """``data`` divided by ``seed``, those of ``decide`` for decisions where given, and ``valid`` as
+        ``final``.
 
         Raises BadInput for data that do not fit the model or the task, and for too few.
         """
         encoder = Encoder(tokenizer, [each.inputs for each in plan.lengths])
-        texts, final = (Texts.of(each, task, encoder, truncate) for each in (data, valid))
+        every = [data, valid] if decide is None else [data, valid, decide]
+        texts, final, *apart = (Texts.of(each, task, encoder, truncate) for each in every)
         for name, rows in looked_up(graph).items():
-            most = max(int(each.examples.feeds[name].max()) for each in (texts, final))
+            most = max(int(each.examples.feeds[name].max()) for each in (texts, final, *apart))
             if most >= rows:
                 raise BadInput(
                     f"{tokenizer}: the id {most:,} for input {name!r}, whose table in the model has {rows:,} "
@@ -65,10 +68,10 @@ class Division:
         if len(texts) < FEWEST:
             raise BadInput(f"{data.path}: {len(texts)} rows are too few to tune on; give {FEWEST} or more")
         order = np.random.default_rng(seed).permutation(len(texts))
-        deciding = min(DECIDING, len(texts) // 5)
+        deciding = 0 if apart else min(DECIDING, len(texts) // 5)
         ends = [deciding, deciding + min(HOLDING, len(texts) // 10)]
-        decide, held, train = (texts.at(each) for each in np.split(order, ends))
-        return Division(train, held, decide, final)
+        judging, held, train = (texts.at(each) for each in np.split(order, ends))
+        return Division(train, held, apart[0] if apart else judging, final)
 
     @property
     def samples(self) -> Sequence[dict[str, Array]]:
@@ -86,13 +89,18 @@ class Division:
         }
 
 
-def others(data: DataSet, valid: DataSet) -> DataSet:
-    """The rows of ``data`` that are not in ``valid``. Raises BadInput where none is left, where both are one
-    file, and where one has columns that the other lacks."""
+_APART = {
+    "--valid": "the final numbers are of texts that nothing was tuned on",
+    "--decide": "what is replaced is decided by texts that nothing was tuned on",
+}
+"""Why an option's rows are kept out of others."""
+
+
+def others(data: DataSet, valid: DataSet, option: str = "--valid", of: str = "--data") -> DataSet:
+    """The rows of ``data``, given by the option ``of``, that are not in ``valid``, given by ``option``. Raises
+    BadInput where none is left, where both are one file, and where one has columns that the other lacks."""
     if data.path.resolve() == valid.path.resolve():
-        raise BadInput(
-            f"--valid is --data, {data.path}: the final numbers are of texts that nothing was tuned on"
-        )
+        raise BadInput(f"{option} is {of}, {data.path}: {_APART[option]}")
     for what in ("labels", "words", "pairs"):
         has, lacks = (data, valid) if getattr(valid, what) is None else (valid, data)
         if getattr(has, what) is not None and getattr(lacks, what) is None:

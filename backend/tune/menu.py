@@ -33,7 +33,7 @@ class NothingToReplace(UsageError):
 
 @dataclass(frozen=True, repr=False)
 class Unit:
-    """``ops`` of the teacher, of one ``kind``, in one ``layer``, for which one of ``variants`` may stand."""
+    """``ops`` of the base, of one ``kind``, in one ``layer``, for which one of ``variants`` may stand."""
 
     kind: str
     layer: str
@@ -74,20 +74,25 @@ class Rung:
 
 @dataclass(frozen=True, repr=False)
 class Menu:
-    """``teacher``, and what each op became where all ``units`` are replaced: by their first variants, by
-    their second or last ones, and so on."""
+    """``teacher``, ``base``, which is the same but for the tokens that the profile leaves out, and what each
+    op of that became where all ``units`` are replaced: by their first variants, by their second or last ones,
+    and so on."""
 
     teacher: Graph
+    base: Graph
     units: tuple[Unit, ...]
     made: tuple[Mapping[Op, Op], ...]
     profile: Profile
     samples: Examples
 
     @staticmethod
-    def of(graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, Array]]) -> Menu:
+    def of(
+        graph: Graph, profile: Profile, feeds: Sequence[Mapping[str, Array]], base: Graph | None = None
+    ) -> Menu:
         """All that ``profile`` replaces, fitted to ``feeds``. Raises ProfileError, and NothingToReplace."""
+        base = base or graph
         places = range(max(1, profile.depth))
-        done = [apply_profile(graph, profile.at(place), feeds) for place in places]
+        done = [apply_profile(base, profile.at(place), feeds) for place in places]
         groups: dict[tuple[str, str, tuple[Substitution, ...]], list[Op]] = {}
         for op in done[0].chosen:
             rule = profile.rule(op)
@@ -98,7 +103,7 @@ class Menu:
                 f"profile {profile.name!r} replaces nothing in this model, so there is nothing to tune"
             )
         units = (Unit(*key, tuple(found)) for key, found in groups.items())
-        return Menu(graph, tuple(units), tuple(each.made for each in done), profile, Examples.of(feeds))
+        return Menu(graph, base, tuple(units), tuple(each.made for each in done), profile, Examples.of(feeds))
 
     @property
     def first(self) -> tuple[Rung, ...]:
@@ -106,26 +111,26 @@ class Menu:
         return tuple(unit.rungs[0] for unit in self.units)
 
     def alone(self, rung: Rung) -> Graph:
-        """The teacher with one unit replaced, and fitted to ``samples``, as if there were no other."""
+        """The base with one unit replaced, and fitted to ``samples``, as if there were no other."""
         unit, profile = rung.unit, self.profile.at(rung.place)
         constants: list[Constants] = []
-        done = Substituted(self.teacher, made={op: op for op in walk(self.teacher)})
+        done = Substituted(self.base, made={op: op for op in walk(self.base)})
         for i, op in enumerate(unit.ops):
             (x,) = values(done.graph, self.samples, [done.made[op.operands[0]]])
-            (y,) = values(self.teacher, self.samples, [op])
+            (y,) = values(self.base, self.samples, [op])
             rule = profile.rule(op)
             if rule is not None and rule.substitution is not None:
                 samples = Samples(list(x.astype(np.float64)), list(y.astype(np.float64)))
                 constants.append(rule.substitution.fit(op, samples, rule.settings))
-            done = apply_profile(self.teacher, profile, (), constants, only=unit.ops[: i + 1])
+            done = apply_profile(self.base, profile, (), constants, only=unit.ops[: i + 1])
         return done.graph
 
     def graph(self, replaced: Collection[Rung]) -> Graph:
-        """The teacher with units on these rungs, as they were fitted where all are replaced."""
+        """The base with units on these rungs, as they were fitted where all are replaced."""
         places = {op: rung.place for rung in replaced for op in rung.unit.ops}
         now: dict[Op, Op] = {}
         at: list[dict[Op, Op]] = [{} for _ in self.made]
-        for op in walk(self.teacher):
+        for op in walk(self.base):
             place = places.get(op)
             if place is None:
                 now[op] = op.replace(now[x] for x in op.operands)
@@ -133,7 +138,7 @@ class Menu:
                 now[op] = _transplanted(self.made[place][op], at[place])
             for made, known in zip(self.made, at, strict=True):
                 known[made[op]] = now[op]
-        return self.teacher.mapped(now)
+        return self.base.mapped(now)
 
 
 def layer_of(name: str) -> str:

@@ -56,6 +56,7 @@ def document(tuned: Tuned) -> Document:
         "task": tuned.task.kind,
         "output": tuned.task.output,
         "tokens": tuned.tokens,
+        "eliminated": [str(each) for each in tuned.eliminated],
         "profile": settings.profile,
         "seed": settings.seed,
         "network": settings.network.name,
@@ -88,6 +89,7 @@ def lines(tuned: Tuned) -> Iterator[str]:
     for who, verdict in tuned.final.items():
         yield f"{who:<10}{said(verdict, 'accuracy'):>26}{said(verdict, 'agreement'):>26}"
     yield ""
+    yield from map(str, tuned.eliminated)
     for each in tuned.decisions:
         worth = each.worth
         what = " -> ".join(each.way)

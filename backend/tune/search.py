@@ -135,8 +135,8 @@ def search(
     while True:
         rungs = _rungs(left)
         graph = menu.graph(rungs)
-        begun = with_values(graph, state) if rungs else menu.teacher
-        now = 0 if not rungs else steps if not rounds else max(1, steps // AGAIN)
+        begun = with_values(graph, state) if _differs(menu, rungs) else menu.teacher
+        now = 0 if begun is menu.teacher else steps if not rounds else max(1, steps // AGAIN)
         tuned = tune(begun, now, len(rounds)) if now else begun
         state |= state_of(graph, tuned) if now else {}
         rounds.append(Round(rungs, now, judge(begun), judge(tuned), price(tuned)))
@@ -149,6 +149,11 @@ def search(
         if not taken:
             return Found(tuned, tuple(rounds), missing <= goal.budget)
         left = _without(left, taken)
+
+
+def _differs(menu: Menu, rungs: Sequence[Rung]) -> bool:
+    """Whether anything of the teacher is replaced or left out."""
+    return bool(rungs) or menu.base is not menu.teacher
 
 
 def _rungs(left: Sequence[Step]) -> tuple[Rung, ...]:

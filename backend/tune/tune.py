@@ -57,6 +57,7 @@ class Tuned:
         final: on texts that nothing was chosen by, the teacher, the student before and after tuning, and as
             control the teacher trained on labels for as many steps.
         prices: of the model as it was, and of the file that was written.
+        eliminated: which tokens the profile left out, and where.
         rows: how many there were for what.
     """
 
@@ -71,6 +72,7 @@ class Tuned:
     decided: Verdict
     final: dict[str, Verdict]
     prices: dict[str, Price]
+    eliminated: tuple[passes.Applied, ...] = ()
 
     @property
     def met(self) -> bool:
@@ -88,6 +90,7 @@ def tune_model(
     seq_len: int,
     kept: str | None = None,
     truncate: bool = False,
+    decide: DataSet | None = None,
     settings: Settings | None = None,
     work: Path | None = None,
     tell: Tell = silent,
@@ -96,7 +99,8 @@ def tune_model(
 
     Args:
         data: texts to tune on and to decide by, with labels or without; ``valid``: others, for the final
-            numbers alone. Rows of ``data`` that are in ``valid`` too are left out.
+            numbers alone; ``decide``: those to decide by, otherwise a part of ``data``. Rows that are in
+            several of them count for the last of ``data``, ``decide``, ``valid`` alone.
         kept: the output that is wanted, where the model has several.
         truncate: cut texts that are too long, which are refused otherwise.
         work: a folder for the journal, and from which an interrupted run goes on.
@@ -107,6 +111,9 @@ def tune_model(
     """
     settings = settings or Settings()
     data = others(data, valid)
+    if decide is not None:
+        decide = others(decide, valid, of="--decide")
+        data = others(data, decide, "--decide")
     chosen = (kept,) if kept else None
     with refusing(partial(check_model, model, seq_len=seq_len, dims={}, outputs=chosen)):
         graph = load(model, seq_len=seq_len, outputs=chosen)
@@ -116,7 +123,7 @@ def tune_model(
         raise BadInput(
             f"--label-weight {settings.labels:g}: {data.path} tells no classes that the model answers"
         )
-    parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed)
+    parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed, decide)
     if 0 < settings.goal.budget < 100 / len(parts.decide):
         log.warning(
             "WARNING: a budget of %g points is less than one of the %d rows that decide; give more --data",
@@ -139,6 +146,7 @@ def tune_model(
         decided=run.judge.teacher,
         final=run.final(found),
         prices={name: run.price(each) for name, each in files.items()},
+        eliminated=run.eliminated,
     )
 
 
@@ -157,8 +165,14 @@ class _Run:
     ) -> None:
         self._parts, self._settings, self._work, self._tell, self._task = parts, settings, work, tell, task
         self._journal = journal
-        state = passes.run(graph, passes.Options(), parts.samples, stop_after="fold_scale")
-        self.menu = Menu.of(state.graph, passes.find_profile(settings.profile), state.feeds)
+        profile = passes.find_profile(settings.profile)
+        teacher, base = (
+            passes.run(graph, passes.Options(each), parts.samples, stop_after="fold_scale")
+            for each in ("exact", settings.profile)
+        )
+        self.eliminated = base.applied
+        fewer = base.graph if profile.eliminations else teacher.graph
+        self.menu = Menu.of(teacher.graph, profile, teacher.feeds, fewer)
         self.judge = Judge(self.menu.teacher, task, parts.decide)
 
     def price(self, graph: Graph) -> Price:
@@ -224,13 +238,14 @@ class _Run:
         return {rung: saved[unit.sort][rung.place] for unit in menu.units for rung in unit.rungs}, first
 
     def _worths(self, saved: Mapping[Rung, Price]) -> list[Worth]:
-        """What each rung takes from the teacher alone, and saves."""
+        """What each rung takes alone, and saves."""
         menu, decide = self.menu, self._parts.decide
         rows = min(_SENSED, len(decide))
         judge = Judge(menu.teacher, self._task, decide.at(np.arange(rows)))
+        none = judge(menu.base).likeness
         found = []
         for i, rung in enumerate(saved):
-            points = 100 * (1 - judge(menu.alone(rung)).likeness)
+            points = 100 * (none - judge(menu.alone(rung)).likeness)
             found.append(Worth(rung, points, saved[rung], rows, self._settings.goal.by))
             self._tell("units", i + 1, len(saved))
         return found

@@ -18,6 +18,7 @@ import torch
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Op, walk
+from ppc.passes.eliminate import thins
 from ppc.passes.owners import Owners
 from ppc.passes.train import losses
 from ppc.passes.train.examples import Batch, Examples
@@ -83,11 +84,11 @@ def distil(
 
 def pairs(teacher: Graph, student: Graph, kinds: tuple[type[Op], ...]) -> list[Pair]:
     """The teacher's values of these kinds that depend on prompt and weights, with the student's of the same
-    name, of several the last."""
+    name, of several the last; of the teacher's the tokens that the student has left."""
     owners = Owners()
     named = {op.name: op for op in walk(student) if op.name and not isinstance(op, ops.Const)}
     found = [(op, named.get(op.name)) for op in walk(teacher) if isinstance(op, kinds) and owners.shared(op)]
-    return [(op, other) for op, other in found if other is not None and other.type == op.type]
+    return [(op, other) for op, other in found if other is not None and thins(op.type, other.type)]
 
 
 class _Loss:
@@ -112,7 +113,9 @@ class _Loss:
         weight = self.options
 
         def rows(pair: Pair) -> tuple[torch.Tensor, torch.Tensor]:
-            return losses.counted(x[pair[1]], batch.mask), losses.counted(y[pair[0]], batch.mask)
+            ours = x[pair[1]]
+            theirs = losses.left(y[pair[0]], ours.shape)
+            return losses.counted(ours, batch.mask), losses.counted(theirs, batch.mask)
 
         parts = [
             weight.hidden * _mean([losses.relative(*rows(each)) for each in self.states]),

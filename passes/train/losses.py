@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional
 
+from ppc.passes.eliminate import stride
 from ppc.runtime.base.classes import NONE
 
 _LEAST = 1e-6
@@ -13,12 +16,19 @@ _LEAST = 1e-6
 
 def counted(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """The rows of ``x``, (samples, prompts, …, width), that are of tokens that count, or of whole prompts:
-    (rows, width)."""
+    (rows, width). Of fewer rows than there are tokens each is one of so many (`passes/eliminate.py`)."""
+    if mask is not None and x.ndim >= 4:
+        mask = mask[..., :: stride(mask.shape[-1], x.shape[-2])]
     if mask is None or x.ndim < 4 or x.shape[-2] != mask.shape[-1]:
         return x.reshape(-1, x.shape[-1])
     between = (1,) * (x.ndim - 4)
     wide = mask.reshape(*mask.shape[:2], *between, mask.shape[-1]).expand(x.shape[:-1])
     return x[wide]
+
+
+def left(y: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """``y`` at the tokens that are left of it in a value of ``shape``."""
+    return y[tuple(slice(None, None, stride(n, m)) for n, m in zip(y.shape, shape, strict=True))]
 
 
 def relative(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -92,7 +92,7 @@ def test_the_menu_has_an_entry_for_every_operator():
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("bas = 1", ("line 1", "'bas'", "base and [[replace]]")),
+        ("bas = 1", ("line 1", "'bas'", "base, [[replace]] and [[eliminate]]")),
         ('base = "hostile"', ("line 1", "'hostile'", '"exact", "friendly"')),
         ("base = 3", ("line 1", "base = 3")),
         ("replace = 3", ("line 1", "[[replace]]")),
@@ -117,6 +117,12 @@ def test_the_menu_has_an_entry_for_every_operator():
         ("[[replace]]\nop='Softmax'\nwith='relu_sum'\nepsilon = true", ("line 4", "a number above 0")),
         (GELU + "\n" + GELU + "depth = 3", ("line 8", "'depth'")),
         ("base = ]", ("no TOML", "line 1")),
+        ("eliminate = 3", ("line 1", "[[eliminate]]")),
+        ("\n[[eliminate]]\nevery = 2", ("line 2", "without 'layers'")),
+        ("[[eliminate]]\nlayers = 'a'\nkeep = 2", ("line 3", "'keep'", '"layers", "every"')),
+        ("[[eliminate]]\nlayers = 'a'\nevery = 1", ("line 3", "every = 1", "2 or more")),
+        ("[[eliminate]]\nlayers = 'a'\nevery = true", ("line 3", "every = True")),
+        (GELU + "[[eliminate]]\nlayers = []\n" + GELU, ("line 5", "layers = []")),
     ],
 )
 def test_every_key_is_checked(tmp_path, text, parts):
@@ -186,3 +192,15 @@ def test_where_names_tell_nothing_the_nearest_weights_do():
     assert label(ops.Gelu(inp(2))) == "(unnamed)"
     assert find("friendly").rule(ops.Gelu(inp(2))) is not None
     assert label(ops.Gelu(inp(2), name="gelu")) == "gelu"
+
+
+def test_tokens_are_left_out_by_layers(tmp_path):
+    more = '[[eliminate]]\nlayers = ["a", "b"]\nevery = 3'
+    profile = read(written(tmp_path, f'base = "menu"\n[[eliminate]]\nlayers = "layer.2.*"\n{GELU}{more}'))
+    first, second = profile.eliminations
+    assert (first.layers, first.every, second.layers, second.every) == (("layer.2.*",), 2, ("a", "b"), 3)
+    assert first.where.endswith("mine.toml, line 2")
+    assert second.where.endswith("mine.toml, line 7")
+    assert first.fits(ops.Softmax(inp(2, 2), name="/layer.2/attention/Softmax"))
+    assert not first.fits(ops.Softmax(inp(2, 2), name="/layer.1/attention/Softmax"))
+    assert find("menu").eliminations == ()
