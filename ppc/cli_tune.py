@@ -33,7 +33,7 @@ def tune(
     decide: Annotated[
         Path | None,
         typer.Option(
-            help="The same, to decide by: best texts that MODEL was not trained on; default: a part of --data."
+            help="The same, to decide by: best texts that MODEL has not seen; otherwise a part of --data."
         ),
     ] = None,
     profile: Annotated[

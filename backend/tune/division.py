@@ -97,8 +97,11 @@ _APART = {
 
 
 def others(data: DataSet, valid: DataSet, option: str = "--valid", of: str = "--data") -> DataSet:
-    """The rows of ``data``, given by the option ``of``, that are not in ``valid``, given by ``option``. Raises
-    BadInput where none is left, where both are one file, and where one has columns that the other lacks."""
+    """The rows of ``data`` that are not in ``valid``, by the options ``of`` and ``option``.
+
+    Raises BadInput where none is left, where both are one file, and where one has columns that the other
+    lacks.
+    """
     if data.path.resolve() == valid.path.resolve():
         raise BadInput(f"{option} is {of}, {data.path}: {_APART[option]}")
     for what in ("labels", "words", "pairs"):

@@ -121,11 +121,11 @@ def search(
     steps: int,
     tune: Callable[[Graph, int, int], Graph],
     price: Callable[[Graph], Price],
-    foretold: Callable[[Graph], Price],
+    foretold: Callable[[Sequence[Rung]], Price],
     told: Callable[[Round], None],
 ) -> Found:
     """``tune(graph, steps, round)`` trains, ``price(graph)`` is what a tuned graph costs, and
-    ``foretold`` what one that is not tuned yet is to. No unit steps down again.
+    ``foretold(rungs)`` what one that is not tuned yet is to. No unit steps down again.
 
     Steps are taken only as long as the price stays within the goal. Every round is ``told``.
     """
@@ -142,7 +142,7 @@ def search(
         rounds.append(Round(rungs, now, judge(begun), judge(tuned), price(tuned)))
         missing = _points(teacher - rounds[-1].after.score)
         taken = [] if missing <= goal.budget else _enough(left, missing, goal.budget)
-        while taken and not goal.affords(foretold(menu.graph(_rungs(_without(left, taken))))):
+        while taken and not goal.affords(foretold(_rungs(_without(left, taken)))):
             taken.pop()
         rounds[-1] = replace(rounds[-1], taken=tuple(taken))
         told(rounds[-1])

@@ -15,6 +15,7 @@ from ppc.backend.check import check_model
 from ppc.backend.compile import refusing
 from ppc.backend.task import Task
 from ppc.backend.tune.division import Division, others
+from ppc.backend.tune.foretell import Foretold
 from ppc.backend.tune.journal import Journal
 from ppc.backend.tune.judge import Judge, Texts, Verdict
 from ppc.backend.tune.ladder import Worth, ladder
@@ -180,17 +181,17 @@ class _Run:
         network = self._settings.network
         return price(planned(graph, self._parts.samples, network, passes.USUAL_ERROR), network)
 
-    def foretold(self, graph: Graph) -> Price:
-        """In the usual bits: those that a student would need before it is tuned say nothing of after."""
+    def _usual(self, graph: Graph) -> Price:
         network = self._settings.network
         return price(planned(graph, self._parts.samples, network), network)
 
     def found(self) -> tuple[Found, tuple[Decision, ...]]:
         """The student, and how each unit was decided."""
         menu, goal, journal = self.menu, self._settings.goal, self._journal
-        saved, first = self._saved()
+        foretold = Foretold(menu, self._usual, self._tell)
+        saved = foretold.saved
         most = [max(unit.rungs, key=lambda rung: getattr(saved[rung], goal.by)) for unit in menu.units]
-        cheapest = first if tuple(most) == menu.first else self.foretold(menu.graph(most))
+        cheapest = foretold(most)
         if not goal.affords(cheapest):
             raise BadInput(
                 f"--target {goal.limit}: with all {len(menu.units)} units replaced it is {cheapest}"
@@ -198,7 +199,7 @@ class _Run:
         worths = self._worths(saved)
         ladders = [ladder([each for each in worths if each.rung.unit is unit]) for unit in menu.units]
         journal.worths(worths, [each for rungs in ladders for each in rungs])
-        prices = self.price, self.foretold
+        prices = self.price, foretold
         found = search(menu, ladders, self.judge, goal, self._steps(), self._tune, *prices, journal.round)
         decided = decisions(ladders, self.judge.teacher, found.rounds)
         journal.decisions(decided)
@@ -221,21 +222,6 @@ class _Run:
         if settings.epochs is None:
             return settings.steps
         return max(1, round(settings.epochs * len(self._parts.train) / settings.batch))
-
-    def _saved(self) -> tuple[dict[Rung, Price], Price]:
-        """What each rung saves where all other units are replaced too, by their first variants, and the price
-        where all are."""
-        menu = self.menu
-        first = self.foretold(menu.graph(menu.first))
-        saved: dict[object, list[Price]] = {}
-        for unit in menu.units:
-            if unit.sort not in saved:
-                others = [each for each in menu.first if each.unit is not unit]
-                exact = self.foretold(menu.graph(others))
-                above = [self.foretold(menu.graph([*others, rung])) for rung in unit.rungs[1:]]
-                saved[unit.sort] = [exact - each for each in (first, *above)]
-                self._tell("prices", len(saved), len({each.sort for each in menu.units}))
-        return {rung: saved[unit.sort][rung.place] for unit in menu.units for rung in unit.rungs}, first
 
     def _worths(self, saved: Mapping[Rung, Price]) -> list[Worth]:
         """What each rung takes alone, and saves."""

@@ -14,11 +14,12 @@ pytest.importorskip("torch")
 
 from command import Done, Running, called
 from text_model import text_model, word_tokenizer
-from tunable import TOKENS, folder
+from tunable import TOKENS, folder, table
 
 import ppc
 from ppc import passes
 from ppc.frontend.ir.graph import walk
+from ppc.frontend.ir.ops import Relu
 from ppc.frontend.read.load import load
 
 QUICK = ("--steps", 12, "--rate", "5e-3", "--seed", 3)
@@ -109,6 +110,50 @@ def test_units_step_from_rung_to_rung(place: Path) -> None:
         if each["decision"] == "replaced"
     }
     assert ended == rounds[-1]["rungs"]
+
+
+def test_tokens_are_left_out(place: Path) -> None:
+    """The student, and the file, answer from every second token; a rung's loss is beside what that takes."""
+    (place / "half.toml").write_text('base = "friendly"\n[[eliminate]]\nlayers = "layer.0.*"\n')
+    written = ("--report", place / "half.md", "-o", place / "half.onnx")
+    done = tuned(place, *QUICK, "--profile", place / "half.toml", "--budget", 100, *written)
+    assert done.status == 0, done.err
+    told = f"1 Softmax -> fewer queries: {TOKENS // 2} of {TOKENS} tokens go on"
+    assert told in done.out
+    assert told in (place / "half.md").read_text()
+    lengths = {op.type.shape[-2] for op in walk(load(place / "half.onnx")) if isinstance(op, Relu)}
+    assert lengths == {TOKENS // 2}
+    whole = tuned(place, *QUICK, "--budget", 100, "--json", "-o", place / "whole.onnx").json
+    plan = ppc.compile(place / "half.onnx").plan
+    assert ppc.summary(plan)["predicted"]["online"]["client"] < 0.8 * online(place / "whole.onnx")
+    assert whole["eliminated"] == []
+
+
+def online(model: Path) -> int:
+    found: int = ppc.summary(ppc.compile(model).plan)["predicted"]["online"]["client"]
+    return found
+
+
+def test_other_rows_decide(place: Path) -> None:
+    table(place / "decide.tsv", 50, seed=9)
+    more = (place / "train.tsv").read_text() + (place / "decide.tsv").read_text().split("\n", 1)[1]
+    (place / "more.tsv").write_text(more)
+    apart = ("--decide", place / "decide.tsv", "--budget", 100, "--json")
+    done = tuned(place, *QUICK, *apart, data="more.tsv")
+    assert done.status == 0, done.err
+    train, rate, decide, valid = done.json["rows"].values()
+    known = {line for name in ("dev", "decide") for line in (place / f"{name}.tsv").read_text().splitlines()}
+    left = [line for line in (place / "train.tsv").read_text().splitlines() if line not in known]
+    assert (train + rate, valid) == (len(left), 60)
+    assert decide <= 50
+    assert "rows of" in done.err
+    tuned(place, *QUICK, "--decide", place / "train.tsv").failed(
+        2, "--decide is --data, .*train.tsv: what is rep"
+    )
+    tuned(place, *QUICK, "--decide", place / "dev.tsv").failed(
+        2, "--valid is --decide, .*dev.tsv: the final numb"
+    )
+    tuned(place, *QUICK, "--decide", place / "none.tsv").failed(2, "none.tsv")
 
 
 @pytest.fixture

@@ -49,6 +49,14 @@ def test_every_row_is_for_one_thing(place: Path, plan: Plan, monkeypatch: pytest
     assert parts(place, plan).counts == {"train": 185, "rate": 5, "decide": 10, "valid": 60}
 
 
+def test_rows_that_decide_are_given(place: Path, plan: Plan) -> None:
+    tables = read(place / "train.tsv"), read(place / "dev.tsv")
+    files = plan, classifier(), SAID, place / "tokenizer.json", False, 0
+    found = Division.of(*tables, *files, decide=read(place / "dev.tsv"))
+    assert found.counts == {"train": 180, "rate": 20, "decide": 60, "valid": 60}
+    assert (found.decide.examples.feeds["input_ids"] == found.final.examples.feeds["input_ids"]).all()
+
+
 def test_the_tokenizer_of_another_model(place: Path, plan: Plan) -> None:
     word_tokenizer(place / "larger.json", ROWS + 30)
     (place / "larger.tsv").write_text((place / "train.tsv").read_text() + "w1 w45\t1\n")

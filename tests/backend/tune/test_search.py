@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -63,14 +64,16 @@ class World:
         saved = round(sum(self.worths[rung].saves.seconds for rung in self.rungs(graph)))
         return Price((30 - saved) * MB, 30 - saved)
 
+    def foretold(self, rungs: Sequence[Rung]) -> Price:
+        return self.price(self.menu.graph(rungs))
+
     def tune(self, graph: Graph, steps: int, number: int) -> Graph:
         self.tuned.append((steps, number))
         return graph
 
     def search(self, goal: Goal) -> Found:
-        return search(
-            self.menu, self.ladders, self, goal, 30, self.tune, self.price, self.price, self.told.append
-        )  # type: ignore[arg-type]
+        prices = self.price, self.foretold
+        return search(self.menu, self.ladders, self, goal, 30, self.tune, *prices, self.told.append)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -131,7 +134,8 @@ def test_a_target_in_seconds(world: World) -> None:
 def test_rounds_have_the_price_of_what_was_tuned(world: World) -> None:
     """What is to come is foretold, at another price."""
     args = (world.menu, world.ladders, world, Goal(budget=0.0, bytes=6.5 * MB), 30, world.tune)
-    found = search(*args, lambda graph: Price(7, 7.0), world.price, world.told.append)  # type: ignore[arg-type]
+    prices = lambda graph: Price(7, 7.0), world.foretold
+    found = search(*args, *prices, world.told.append)  # type: ignore[arg-type]
     assert {each.price for each in found.rounds} == {Price(7, 7.0)}
     assert world.price(found.student).bytes == 6 * MB
 
