@@ -85,8 +85,8 @@ class Trainable:
 
 def _tensor(op: ops.Const, real: torch.dtype) -> torch.Tensor:
     """A mask of −10³⁹ is no infinity here: what it masks is multiplied by 0 elsewhere."""
-    if op.value.dtype.kind != "f":
-        return torch.tensor(op.value)
+    if op.value.dtype.kind != "f" or (op.value.dtype == np.float32 and real == torch.float32):
+        return torch.tensor(op.value)  # nothing is out of range, and tables are large
     value, most = op.value.astype(np.float64), torch.finfo(real).max
     return torch.tensor(np.where(np.isinf(value), value, np.clip(value, -most, most)), dtype=real)
 
