@@ -59,6 +59,9 @@ def tune(
     label_weight: Annotated[
         float, typer.Option(min=0, help="How much labels count beside the model's own answers.")
     ] = 0.0,
+    mix: Annotated[
+        float, typer.Option(min=0, help="Train on so many texts made of two, for each text, as well.")
+    ] = 0.0,
     half: Annotated[
         bool,
         typer.Option("--half", help="Train by products of bfloat16: faster where processor or GPU has them."),
@@ -109,6 +112,7 @@ def tune(
         labels=label_weight,
         seed=seed,
         half=half,
+        mix=mix,
         network=parse_network(network),
     )
     names = Labels.read(label_file).names if label_file else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from ppc.backend.tune.judge import Texts
 from ppc.backend.tune.menu import Array
 from ppc.frontend.ir.graph import Graph
 from ppc.passes.draw_inputs import looked_up
+from ppc.passes.train.examples import Examples
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.service.dataset import DataSet
@@ -49,9 +50,10 @@ class Division:
         truncate: bool,
         seed: int,
         decide: DataSet | None = None,
+        mix: float = 0.0,
     ) -> Division:
         """``data`` divided by ``seed``, those of ``decide`` for decisions where given, and ``valid`` as
-        ``final``.
+        ``final``. For each row to train on there are ``mix`` more that are `mixed`.
 
         Raises BadInput for data that do not fit the model or the task, and for too few.
         """
@@ -70,7 +72,12 @@ class Division:
         order = np.random.default_rng(seed).permutation(len(texts))
         deciding = 0 if apart else min(DECIDING, len(texts) // 5)
         ends = [deciding, deciding + min(HOLDING, len(texts) // 10)]
-        judging, held, train = (texts.at(each) for each in np.split(order, ends))
+        places = np.split(order, ends)
+        judging, held, train = (texts.at(each) for each in places)
+        if mix:
+            rows = (data.apart() if task.kind == "embeddings" else data).some(places[-1].tolist())
+            more = mixed(rows, train.examples, encoder.held, mix, seed)
+            train = train.with_unlabelled(Texts.of(more, task, encoder, truncate=True))
         return Division(train, held, apart[0] if apart else judging, final)
 
     @property
@@ -88,6 +95,36 @@ class Division:
             "valid": len(self.final),
         }
 
+
+def mixed(data: DataSet, examples: Examples, length: int, times: float, seed: int) -> DataSet:
+    """Texts that are made of two of ``data``'s, without labels, ``times`` as many: those that are no longer
+    than ``length`` tokens. A teacher answers what nobody has written, and what it has not learned by heart.
+
+    Raises BadInput for pairs of texts, and where no two texts are short enough.
+    """
+    if data.pairs is not None:
+        raise BadInput(f"--mix {times:g}: {data.path} has pairs of texts, and two pairs do not make one")
+    tokens, rng = examples.tokens, np.random.default_rng((seed, 1))
+    assert tokens is not None
+    wanted, found = round(times * len(data)), list[int]()
+    for _ in range(_TRIES):
+        two = rng.integers(len(data), size=(wanted, 2))
+        fits = two[tokens[two].sum(axis=1) <= length]
+        found += fits.ravel().tolist()
+        if len(found) >= 2 * wanted:
+            break
+    if not found:
+        raise BadInput(
+            f"--mix {times:g}: no two texts of {data.path} fit into {length} tokens; try without it"
+        )
+    first, second = found[: 2 * wanted : 2], found[1 : 2 * wanted : 2]
+    texts = tuple(f"{data.texts[a]} {data.texts[b]}" for a, b in zip(first, second, strict=True))
+    lines = tuple(data.lines[a] for a in first)
+    return replace(data, lines=lines, texts=texts, labels=None, words=None)
+
+
+_TRIES = 20
+"""Draws of as many pairs as are wanted, of which the long ones are left out."""
 
 _APART = {
     "--valid": "the final numbers are of texts that nothing was tuned on",

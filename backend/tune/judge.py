@@ -48,6 +48,9 @@ class Texts:
         """Some of them, each beside the next."""
         return Texts(self.examples.at(places), _next(len(places)))
 
+    def with_unlabelled(self, more: Texts) -> Texts:
+        return Texts(self.examples.with_unlabelled(more.examples), _next(len(self) + len(more)))
+
     def __len__(self) -> int:
         return len(self.examples)
 

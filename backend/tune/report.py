@@ -59,6 +59,7 @@ def document(tuned: Tuned) -> Document:
         "eliminated": [str(each) for each in tuned.eliminated],
         "profile": settings.profile,
         "seed": settings.seed,
+        "mix": settings.mix,
         "network": settings.network.name,
         "rows": tuned.rows,
         "budget": settings.goal.budget,

@@ -41,6 +41,7 @@ class Goal:
 class Settings:
     """``steps`` of ``batch`` rows in the first tuning, or ``epochs``; ``labels``: how much they count beside
     the teacher's answers; ``rate`` is found where None; ``half``: products of bfloat16 while training;
+    ``mix``: texts made of two to train on, for each that there is;
     ``network`` is what seconds are predicted for."""
 
     profile: str = "friendly"
@@ -52,4 +53,5 @@ class Settings:
     labels: float = 0.0
     seed: int = 0
     half: bool = False
+    mix: float = 0.0
     network: Network = field(default_factory=lambda: parse_network(NETWORK))

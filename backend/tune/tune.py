@@ -124,7 +124,9 @@ def tune_model(
         raise BadInput(
             f"--label-weight {settings.labels:g}: {data.path} tells no classes that the model answers"
         )
-    parts = Division.of(data, valid, plan, graph, task, tokenizer, truncate, settings.seed, decide)
+    parts = Division.of(
+        data, valid, plan, graph, task, tokenizer, truncate, settings.seed, decide, settings.mix
+    )
     if 0 < settings.goal.budget < 100 / len(parts.decide):
         log.warning(
             "WARNING: a budget of %g points is less than one of the %d rows that decide; give more --data",
@@ -258,7 +260,7 @@ class _Run:
         options = Options(
             steps=steps, batch=settings.batch, rate=settings.rate, seed=settings.seed, half=settings.half
         )
-        train, held = parts.train.examples, parts.held.examples
+        train, held = parts.train.examples.labelled, parts.held.examples
         return fit(self.menu.teacher, train, held, options, what="control", tell=self._tell, work=self._work)
 
 

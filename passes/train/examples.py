@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ppc.runtime.base.classes import NONE
+
 Array = NDArray[Any]
 
 
@@ -49,6 +51,25 @@ class Examples:
         """The samples of these places."""
         labels, tokens = (None if x is None else x[places] for x in (self.labels, self.tokens))
         return Examples({name: value[places] for name, value in self.feeds.items()}, labels, tokens)
+
+    def with_unlabelled(self, more: Examples) -> Examples:
+        """Both, one behind the other; the second have no labels."""
+        feeds = {name: np.concatenate([x, more.feeds[name]]) for name, x in self.feeds.items()}
+        tokens = None
+        if self.tokens is not None and more.tokens is not None:
+            tokens = np.concatenate([self.tokens, more.tokens])
+        if self.labels is None:
+            return Examples(feeds, None, tokens)
+        none = np.full((len(more), *self.labels.shape[1:]), NONE)
+        return Examples(feeds, np.concatenate([self.labels, none]), tokens)
+
+    @property
+    def labelled(self) -> Examples:
+        """Those that have a label, or one for some token."""
+        if self.labels is None:
+            return self
+        known = (self.labels.reshape(len(self), -1) != NONE).any(axis=1)
+        return self if known.all() else self.at(np.flatnonzero(known))
 
     def split(self, count: int, seed: int) -> tuple[Examples, Examples]:
         """``count`` samples chosen by ``seed``, and the others."""

@@ -134,6 +134,14 @@ def online(model: Path) -> int:
     return found
 
 
+def test_texts_of_two_are_trained_on(place: Path) -> None:
+    done = tuned(place, *QUICK, "--budget", 100, "--mix", 2, "--json", "-o", place / "mixed.onnx")
+    assert done.status == 0, done.err
+    assert done.json["rows"]["train"] == 3 * 140
+    assert "control" in done.json["final"]
+    assert done.json["mix"] == 2
+
+
 def test_other_rows_decide(place: Path) -> None:
     table(place / "decide.tsv", 50, seed=9)
     more = (place / "train.tsv").read_text() + (place / "decide.tsv").read_text().split("\n", 1)[1]

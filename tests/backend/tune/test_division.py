@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 from text_model import word_tokenizer
-from tunable import CLASSES, ROWS, classifier, folder, table
+from tunable import CLASSES, ROWS, TOKENS, classifier, folder, table
 
 from ppc.backend.task import Task
 from ppc.backend.tune import division as module
-from ppc.backend.tune.division import Division, others
+from ppc.backend.tune.division import Division, mixed, others
 from ppc.backend.tune.price import planned
+from ppc.runtime.base.classes import NONE
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import LAN
 from ppc.runtime.plan.file import Plan
@@ -55,6 +57,45 @@ def test_rows_that_decide_are_given(place: Path, plan: Plan) -> None:
     found = Division.of(*tables, *files, decide=read(place / "dev.tsv"))
     assert found.counts == {"train": 180, "rate": 20, "decide": 60, "valid": 60}
     assert (found.decide.examples.feeds["input_ids"] == found.final.examples.feeds["input_ids"]).all()
+
+
+def test_texts_made_of_two(place: Path, plan: Plan) -> None:
+    """As many as were asked for, none too long, without labels, and of rows that are trained on alone."""
+    tables = read(place / "train.tsv"), read(place / "dev.tsv")
+    files = plan, classifier(), SAID, place / "tokenizer.json", False, 0
+    plain, found = (Division.of(*tables, *files, mix=mix) for mix in (0.0, 1.5))
+    assert found.counts == {**plain.counts, "train": 140 + 210}
+    examples, own = found.train.examples, plain.train.examples
+    assert examples.labels is not None
+    assert examples.tokens is not None
+    assert (examples.labels[140:] == NONE).all()
+    assert (examples.labels[:140] == own.labels).all()
+    assert examples.tokens.max() <= TOKENS
+    assert len(examples.labelled) == 140
+    ids, tokens = (own.feeds["input_ids"][:, 0], own.tokens)
+    assert tokens is not None
+    known = {tuple(row[:count]) for row, count in zip(ids, tokens, strict=True)}
+    for row, count in zip(examples.feeds["input_ids"][140:, 0], examples.tokens[140:], strict=True):
+        assert any(tuple(row[:i]) in known and tuple(row[i:count]) in known for i in range(1, count))
+    again = Division.of(*tables, *files, mix=1.5)
+    assert (again.train.examples.feeds["input_ids"] == examples.feeds["input_ids"]).all()
+
+
+def test_what_cannot_be_mixed(place: Path, plan: Plan) -> None:
+    examples = Division.of(
+        read(place / "train.tsv"),
+        read(place / "dev.tsv"),
+        plan,
+        classifier(),
+        SAID,
+        place / "tokenizer.json",
+        False,
+        0,
+    ).train.examples
+    with pytest.raises(BadInput, match="--mix 2: a has pairs of texts"):
+        mixed(DataSet(Path("a"), (1,), ("x",), ("y",)), examples, 6, 2.0, 0)
+    with pytest.raises(BadInput, match="--mix 1: no two texts of a fit into 3 tokens"):
+        mixed(rows("a", *"xyz"), examples.at(np.flatnonzero(examples.tokens > 2)[:3]), 3, 1.0, 0)
 
 
 def test_the_tokenizer_of_another_model(place: Path, plan: Plan) -> None:
