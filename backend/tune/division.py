@@ -75,8 +75,8 @@ class Division:
         places = np.split(order, ends)
         judging, held, train = (texts.at(each) for each in places)
         if mix:
-            rows = (data.apart() if task.kind == "embeddings" else data).some(places[-1].tolist())
-            more = mixed(rows, train.examples, encoder.held, mix, seed)
+            own = (data.apart() if task.kind == "embeddings" else data).some(places[-1].tolist())
+            more = mixed(own, train.examples, encoder.held, mix, seed)
             train = train.with_unlabelled(Texts.of(more, task, encoder, truncate=True))
         return Division(train, held, apart[0] if apart else judging, final)
 
