@@ -26,6 +26,12 @@ from ppc.passes.owners import Owners
 from ppc.passes.profile import Elimination, Profile, ProfileError, label
 
 _DIFFERENCE = "changes the function"
+_FOR = "[[eliminate]] is for models that answer once for a whole text"
+
+
+class _Mixed(ProfileError):
+    """What cannot do without some of its tokens."""
+
 
 Strides = Mapping[int, int]
 """By axis, of those on which not all places are left: every how many-th is, from the first."""
@@ -66,19 +72,20 @@ def eliminate(graph: Graph, profile: Profile) -> Eliminated:
     if not chosen:
         return Eliminated(graph)
     thinner, layers = _Thinner(graph), list[str]()
-    for op in walk(graph):
-        if op in chosen:
-            thinner.queries(op, chosen[op])
-            layers.append(label(op))
-        else:
-            thinner.others(op)
+    where = profile.eliminations[0].where
+    try:
+        for op in walk(graph):
+            if op in chosen:
+                thinner.queries(op, chosen[op])
+                layers.append(label(op))
+            else:
+                thinner.others(op)
+    except _Mixed as error:
+        raise ProfileError(f"{where}: {error}; {_FOR}") from None
     cut, new, tokens = thinner.cut, thinner.new, thinner.tokens
     for name, op in graph.outputs.items():
         if cut[op]:
-            raise ProfileError(
-                f"{profile.eliminations[0].where}: output {name!r} has a value of each token, and tokens are "
-                "left out of models that answer once for a whole text"
-            )
+            raise ProfileError(f"{where}: output {name!r} has a value of each token; {_FOR}")
     return Eliminated(graph.mapped(new), tuple(layers), tuple(tokens))
 
 
@@ -187,7 +194,7 @@ _Built = tuple[_Wanted, Callable[[Sequence[Op]], Op]]
 def _rule(op: Op, cut: Sequence[Strides]) -> _Built:
     """What keeps places apart, one operand like the other, by broadcasting."""
     if not isinstance(op, _ELEMENTWISE):
-        raise ProfileError(f"{place(op)}: tokens cannot be left out before it")
+        raise _Mixed(f"{place(op)}: tokens cannot be left out before it")
     return _alike(op, cut), op.replace
 
 
@@ -221,7 +228,7 @@ def _(op: ops.Broadcast, cut: Sequence[Strides]) -> _Built:
 @_rule.register(ops.Softmax)
 def _(op: Op, cut: Sequence[Strides]) -> _Built:
     if op.type.rank - 1 in cut[0] and not isinstance(op, ops.Softmax):
-        raise ProfileError(f"{place(op)}: a norm over tokens, of which some were left out before it")
+        raise _Mixed(f"{place(op)}: a norm over tokens, of which some were left out before it")
     rest: tuple[Strides, ...] = ({},) * (len(cut) - 1)
     return _Wanted((cut[0], *rest), cut[0]), op.replace
 
@@ -230,7 +237,7 @@ def _(op: Op, cut: Sequence[Strides]) -> _Built:
 def _(op: ops.MatMul, cut: Sequence[Strides]) -> _Built:
     a, b = op.a.type.rank, op.b.type.rank
     if min(a, b) < 2:
-        raise ProfileError(f"{place(op)}: a product with a vector, and tokens are left out before it")
+        raise _Mixed(f"{place(op)}: a product with a vector, and tokens are left out before it")
     outer = _alike(op, cut, ends=2)
     inner = math.lcm(cut[0].get(a - 1, 1), cut[1].get(b - 2, 1))
     rows, columns = cut[0].get(a - 2, 1), cut[1].get(b - 1, 1)
@@ -262,7 +269,7 @@ def _(op: ops.Reshape, cut: Sequence[Strides]) -> _Built:
     for axis, step in cut[0].items():
         at = known.get(_around(op.x.type.shape, axis))
         if at is None or op.shape[at] != op.x.type.shape[axis]:
-            raise ProfileError(f"{place(op)}: tokens become one axis with others, and some were left out")
+            raise _Mixed(f"{place(op)}: tokens become one axis with others, and some were left out")
         result[at] = step
     shape = _left(op.shape, result)
     return _Wanted((cut[0],), result), lambda xs: ops.Reshape(xs[0], shape, name=op.name)
@@ -281,7 +288,7 @@ def _(op: ops.Slice, cut: Sequence[Strides]) -> _Built:
             starts[i], ends[i], steps[i] = 0, op.x.type.shape[axis], 1
             continue
         if any(at % step for at in taken) or taken.step < 0:
-            raise ProfileError(f"{place(op)}: takes tokens by their places, and some were left out before it")
+            raise _Mixed(f"{place(op)}: takes tokens by their places, and some were left out before it")
         starts[i], ends[i] = taken.start // step, (taken[-1] // step + 1 if taken else 0)
         steps[i] = max(1, taken.step // step)
         del result[axis]
@@ -294,14 +301,14 @@ def _(op: ops.Gather, cut: Sequence[Strides]) -> _Built:
     """Constant places that are left, of the first tokens for one."""
     axis, rank = op.axis % op.x.type.rank, op.indices.type.rank
     if cut[1]:
-        raise ProfileError(f"{place(op)}: looks up by tokens of which some were left out before it")
+        raise _Mixed(f"{place(op)}: looks up by tokens of which some were left out before it")
     step = cut[0].get(axis, 1)
     others = {at if at < axis else at + rank - 1: every for at, every in cut[0].items() if at != axis}
     if step == 1:
         return _Wanted((cut[0], {}), others), op.replace
     places = op.indices.value % op.x.type.shape[axis] if isinstance(op.indices, ops.Const) else None
     if places is None or (places % step).any():
-        raise ProfileError(f"{place(op)}: takes tokens by their places, and some were left out before it")
+        raise _Mixed(f"{place(op)}: takes tokens by their places, and some were left out before it")
     assert isinstance(op.indices, ops.Const)
     indices = replace(op.indices, value=places // step)
     return _Wanted((cut[0], {}), others), lambda xs: op.replace((xs[0], indices))
@@ -311,7 +318,7 @@ def _(op: ops.Gather, cut: Sequence[Strides]) -> _Built:
 def _(op: ops.Concat, cut: Sequence[Strides]) -> _Built:
     along = op.axis % op.type.rank
     if any(along in each for each in cut):
-        raise ProfileError(f"{place(op)}: puts tokens behind others, and some were left out before it")
+        raise _Mixed(f"{place(op)}: puts tokens behind others, and some were left out before it")
     found: dict[int, int] = {}
     for each in cut:
         found |= {axis: math.lcm(found.get(axis, 1), step) for axis, step in each.items()}
