@@ -44,13 +44,19 @@ def test_the_file_of_the_page_about_profiles_compiles_and_does_what_it_says(tmp_
     (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "mine.toml").write_text(text)
     onnx.save(tiny_bert(Shape(layers=3, width=16)), tmp_path / "model.onnx")
-    compiled = ppc.compile(tmp_path / "model.onnx", seq_len=TOKENS, profile=str(tmp_path / "mine.toml"))
+    compiled = ppc.compile(
+        tmp_path / "model.onnx",
+        seq_len=TOKENS,
+        profile=str(tmp_path / "mine.toml"),
+        outputs="sentence_embedding",
+    )
     places = {(each.op, each.variant): [name.strip("/") for name in each.layers] for each in compiled.applied}
     norms = [f"layer.{i}/norm{j}/LayerNormalization" for i in range(3) for j in (1, 2)]
     assert places == {
         ("Gelu", "relu"): [f"layer.{i}/gelu/Mul_1" for i in range(3)],
         ("Softmax", "relu_sum"): [f"layer.{i}/attention/Softmax" for i in range(2)],
         ("LayerNorm", "affine"): norms,  # and not the embeddings'
+        ("Softmax", "fewer queries"): ["layer.2/attention/Softmax"],
     }
 
 
