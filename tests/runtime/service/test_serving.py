@@ -99,7 +99,7 @@ def test_nothing_prepared_is_used_twice(tmp_path):
     with running(service(shelf, preparations=4)) as (address, _):
         made = Client(tiny_plan(), PATIENT, store=tmp_path / "client").prepare(9, address)
         assert len(made.material) == 4, "no more than may be prepared in one go"
-        assert shelf.level == 4
+        eventually(lambda: shelf.level == 4)  # the last half of the server's may be a moment behind
         outcomes = together(6, lambda i: ask(address, i, store=tmp_path / "client"))
     used = [id for outcome in outcomes for id in outcome.material]
     assert len(used) == len(set(used))
