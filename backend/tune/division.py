@@ -106,7 +106,7 @@ def mixed(data: DataSet, examples: Examples, length: int, times: float, seed: in
         raise BadInput(f"--mix {times:g}: {data.path} has pairs of texts, and two pairs do not make one")
     tokens, rng = examples.tokens, np.random.default_rng((seed, 1))
     assert tokens is not None
-    wanted, found = round(times * len(data)), list[int]()
+    wanted, found = max(1, round(times * len(data))), list[int]()
     for _ in range(_TRIES):
         two = rng.integers(len(data), size=(wanted, 2))
         fits = two[tokens[two].sum(axis=1) <= length]
