@@ -4,19 +4,21 @@
     client -> server   public keys of a parameter set, the first time that a program needs it
 
 The server computes answers in threads of their own, one for each core, in the order of the uploads and ahead
-of the step that sends them: the kernels release the interpreter, so that OT goes on beside them.
+of the step that sends them, as far as `AHEAD_BYTES` reach: the kernels release the interpreter, so that OT
+goes on beside them. Of the mask of an answer only its seed is kept until the step.
 """
 
 from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..base.errors import PeerMismatch
-from ..base.prg import SEED_BYTES
+from ..base.prg import SEED_BYTES, Prg
 from ..base.ring import Ring, known
 from ..base.wire import Buffer
 from ..party.party import Party
@@ -24,16 +26,27 @@ from ..party.ports import MatrixProduct, Right
 from ..party.role import CLIENT, SERVER
 from .bfv import HeClient, HeServer, HeState, share_of
 from .params import HeParams
-from .product import Product, answer_parts, parameter_sets, public_key_bytes, upload_parts
+from .product import (
+    Product,
+    answer_bytes,
+    answer_parts,
+    parameter_sets,
+    public_key_bytes,
+    upload_parts,
+)
 
 MOST_WORKERS = 4
 """Answers in the making, each of which may hold `product.MEMORY_BYTES`."""
 
+AHEAD_BYTES = 64 << 20
+"""Of answers that are made, or in the making, before a step takes them; always one, however large."""
+
 
 class Answer:
-    """The parts of one answer, as they become ready."""
+    """The parts of one answer, as they become ready; ``size`` bytes together."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self.size = size
         self._parts: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
 
     def __repr__(self) -> str:
@@ -69,6 +82,8 @@ class HeEngine:
         self._seed: bytes | None = None
         self._server: HeServer | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._waiting: deque[tuple[Answer, Callable[[], None]]] = deque()
+        self._ahead = 0
 
     def __repr__(self) -> str:
         return f"HeEngine({self._client or self._server!r})"
@@ -83,6 +98,7 @@ class HeEngine:
 
     def close(self) -> None:
         """Ends the server's threads after the products that they are at, if any; what waits is dropped."""
+        self._waiting.clear()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
@@ -134,48 +150,65 @@ class HeEngine:
     def begin(self, product: MatrixProduct, right: Right) -> PendingAnswer:
         """client -> server    Enc(U), in the parts of `upload_parts`
 
-        The server's mask of the answer is drawn here, and one of its threads begins to compute.
+        The server's mask of the answer is drawn here, as a seed, and one of its threads computes when those
+        before have.
         """
         p, made = self._p, _planned(product)
-        mask = p.each(server=lambda: p.prg.ring(64, (made.batch, made.m, made.n)))
+        seed = p.each(server=lambda: p.prg.bytes(SEED_BYTES).tobytes())
         upload: tuple[Ring, Iterator[bytes]] | None = p.each(client=lambda: self.client.upload(made))
         said = [p.tell_bytes(CLIENT, size, lambda: next(known(upload)[1])) for size in upload_parts(made)]
-        answer = p.each(server=lambda: self._start(made, _heard(said), right, known(mask)))
-        own = p.each(server=lambda: share_of(known(mask), made.ell))
-        return PendingAnswer(self, made, upload[0] if upload else None, own, answer)
+        answer = p.each(server=lambda: self._queue(made, _heard(said), right, known(seed)))
+        return PendingAnswer(self, made, upload[0] if upload else None, seed, answer)
 
-    def _start(self, product: Product, upload: list[Buffer], right: Right, mask: Ring) -> Answer:
-        """Have one of the server's threads compute Enc(U·V - mask)."""
-        server, answer = known(self._server), Answer()
+    def _queue(self, product: Product, upload: list[Buffer], right: Right, seed: bytes) -> Answer:
+        """Have one of the server's threads compute Enc(U·V - mask), when there is room for it."""
+        server, answer = known(self._server), Answer(answer_bytes(product))
 
         def job() -> None:
             try:
-                for part in server.answer(product, _consumed(upload), right(), mask):
+                for part in server.answer(product, _consumed(upload), right(), _mask(product, seed)):
                     answer.put(part)
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)
 
-        self._workers.submit(job)
+        self._waiting.append((answer, job))
+        self._advance()
         return answer
+
+    def _advance(self, wanted: Answer | None = None) -> None:
+        """Give the threads what comes next, as far as there is room; up to ``wanted`` if it still waits."""
+        late = any(answer is wanted for answer, _ in self._waiting)
+        while self._waiting:
+            answer, job = self._waiting[0]
+            if not late and self._ahead and self._ahead + answer.size > AHEAD_BYTES:
+                break
+            self._waiting.popleft()
+            self._ahead += answer.size
+            self._workers.submit(job)
+            late = late and answer is not wanted
 
     def finish(self, pending: PendingAnswer) -> Ring | None:
         """server -> client    Enc(U·V - S) in the parts of `answer_parts`; the party's share of U·V"""
         p, product, answer = self._p, pending.product, pending.answer
+        p.each(server=lambda: self._advance(answer))
         said = [p.tell_bytes(SERVER, size, lambda: known(answer).next()) for size in answer_parts(product)]
+        if answer is not None:
+            self._ahead -= answer.size
+            self._advance()
         return p.each(
             client=lambda: self.client.finish(product, _heard(said)),
-            server=lambda: known(pending.own),
+            server=lambda: share_of(_mask(product, known(pending.seed)), product.ell),
         )
 
 
 @dataclass(frozen=True, repr=False)
 class PendingAnswer:
-    """A product under way: the client's U, the server's share and the answer in the making."""
+    """A product under way: the client's U, the seed of the server's mask and the answer in the making."""
 
     engine: HeEngine
     product: Product
     mask: Ring | None
-    own: Ring | None
+    seed: bytes | None
     answer: Answer | None
 
     def finish(self) -> Ring | None:
@@ -185,6 +218,11 @@ class PendingAnswer:
 def workers(cores: int) -> int:
     """Threads for answers on so many cores."""
     return max(1, min(MOST_WORKERS, cores))
+
+
+def _mask(product: Product, seed: bytes) -> Ring:
+    """What hides the answer to a product, and is the server's share; a seed is drawn for each."""
+    return Prg(seed).ring(64, (product.batch, product.m, product.n))
 
 
 def _planned(product: MatrixProduct) -> Product:

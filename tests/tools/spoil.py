@@ -9,10 +9,10 @@ from ppc.runtime.he.engine import HeEngine
 
 def spoil_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every upload reaches the server's computation a byte short."""
-    real = HeEngine._start
+    real = HeEngine._queue
 
-    def start(self, product, upload, right, mask):  # type: ignore[no-untyped-def]
+    def queue(self, product, upload, right, seed):  # type: ignore[no-untyped-def]
         upload[0] = upload[0][:-1]
-        return real(self, product, upload, right, mask)
+        return real(self, product, upload, right, seed)
 
-    monkeypatch.setattr(HeEngine, "_start", start)
+    monkeypatch.setattr(HeEngine, "_queue", queue)

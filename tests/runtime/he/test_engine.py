@@ -16,7 +16,7 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import engine
 from ppc.runtime.he.engine import workers
 from ppc.runtime.he.params import PACKING_SETS
-from ppc.runtime.he.product import public_key_bytes
+from ppc.runtime.he.product import answer_bytes, public_key_bytes
 from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.net.frame import HEADER
 from ppc.runtime.party.ledger import Place
@@ -157,6 +157,29 @@ def test_answers_of_several_products_at_once(cores, monkeypatch):
 
     server, client, _ = together(program, standard)
     assert all(right(s, c, weight) for weight, (s, c) in enumerate(zip(server, client, strict=True)))
+    assert threads() == 0
+
+
+@pytest.mark.parametrize("order", [range(6), reversed(range(6))], ids=["in order", "in another"])
+def test_answers_that_nobody_takes_yet_are_bounded(order, monkeypatch):
+    """One at least is made ahead, and no more than there is room for; what is asked for need not wait."""
+    monkeypatch.setattr(engine, "AHEAD_BYTES", 2 * answer_bytes(PRODUCT))
+    order = list(order)
+    given: list[int] = []
+
+    def program(p: Party) -> list[Halves]:
+        p.linear.plan([PRODUCT])
+        begun = [
+            p.linear.begin(PRODUCT, lambda weight=weight: np.full((1, 8, 4), weight)) for weight in range(6)
+        ]
+        if p.role is SERVER:
+            given.append(6 - len(p.linear._waiting))
+        made = {i: (begun[i].mask, begun[i].finish()) for i in order}
+        return [made[i] for i in range(6)]
+
+    server, client, _ = together(program, standard)
+    assert all(right(s, c, weight) for weight, (s, c) in enumerate(zip(server, client, strict=True)))
+    assert given == [2]
     assert threads() == 0
 
 
