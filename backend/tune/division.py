@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ppc.backend.task import Task
 from ppc.backend.tune.judge import Texts
@@ -97,30 +98,44 @@ class Division:
 
 
 def mixed(data: DataSet, examples: Examples, length: int, times: float, seed: int) -> DataSet:
-    """Texts that are made of two of ``data``'s, without labels, ``times`` as many: those that are no longer
-    than ``length`` tokens. A teacher answers what nobody has written, and what it has not learned by heart.
+    """Texts that are made of two of ``data``'s, without labels, ``times`` as many. A teacher answers what
+    nobody has written, and what it has not learned by heart.
 
-    Raises BadInput for pairs of texts, and where no two texts are short enough.
+    Texts that are no longer than ``length`` tokens together stand one behind the other. Of pairs every second
+    is one the other way round, and every other one of a text from each of two rows.
+
+    Raises BadInput where no two texts are short enough.
     """
+    wanted, rng = max(1, round(times * len(data))), np.random.default_rng((seed, 1))
     if data.pairs is not None:
-        raise BadInput(f"--mix {times:g}: {data.path} has pairs of texts, and two pairs do not make one")
-    tokens, rng = examples.tokens, np.random.default_rng((seed, 1))
+        both = np.array([data.texts, data.pairs], object)
+        first, side = rng.integers(len(data), size=wanted), rng.integers(2, size=(2, wanted))
+        second = rng.integers(len(data), size=wanted)
+        turned = np.arange(wanted) % 2 == 0
+        second[turned], side[:, turned] = first[turned], [[1], [0]]
+        texts, pairs = tuple(both[side[0], first]), tuple(both[side[1], second])
+    else:
+        first, second = _short(examples, length, wanted, rng)
+        if not len(first):
+            raise BadInput(
+                f"--mix {times:g}: no two texts of {data.path} fit into {length} tokens; try without it"
+            )
+        texts = tuple(f"{data.texts[a]} {data.texts[b]}" for a, b in zip(first, second, strict=True))
+        pairs = None
+    lines = tuple(data.lines[a] for a in first)
+    return replace(data, lines=lines, texts=texts, pairs=pairs, labels=None, words=None)
+
+
+def _short(examples: Examples, length: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The places of two examples that have ``length`` tokens together at most, (2, ``wanted`` or fewer)."""
+    tokens, found = examples.tokens, list[int]()
     assert tokens is not None
-    wanted, found = max(1, round(times * len(data))), list[int]()
     for _ in range(_TRIES):
-        two = rng.integers(len(data), size=(wanted, 2))
-        fits = two[tokens[two].sum(axis=1) <= length]
-        found += fits.ravel().tolist()
+        two = rng.integers(len(examples), size=(wanted, 2))
+        found += two[tokens[two].sum(axis=1) <= length].ravel().tolist()
         if len(found) >= 2 * wanted:
             break
-    if not found:
-        raise BadInput(
-            f"--mix {times:g}: no two texts of {data.path} fit into {length} tokens; try without it"
-        )
-    first, second = found[: 2 * wanted : 2], found[1 : 2 * wanted : 2]
-    texts = tuple(f"{data.texts[a]} {data.texts[b]}" for a, b in zip(first, second, strict=True))
-    lines = tuple(data.lines[a] for a in first)
-    return replace(data, lines=lines, texts=texts, labels=None, words=None)
+    return np.array(found[: 2 * wanted], np.int64).reshape(-1, 2).T
 
 
 _TRIES = 20

@@ -16,6 +16,7 @@ from ppc.backend.task import Task
 from ppc.backend.tune import division as module
 from ppc.backend.tune.division import Division, mixed, others
 from ppc.backend.tune.price import planned
+from ppc.passes.train.examples import Examples
 from ppc.runtime.base.classes import NONE
 from ppc.runtime.base.errors import BadInput
 from ppc.runtime.net.network import LAN
@@ -81,6 +82,23 @@ def test_texts_made_of_two(place: Path, plan: Plan) -> None:
     assert (again.train.examples.feeds["input_ids"] == examples.feeds["input_ids"]).all()
 
 
+def test_pairs_made_of_two(place: Path) -> None:
+    """Half of them one pair the other way round, half of texts of any two."""
+    first, second = tuple("abcdef"), tuple("uvwxyz")
+    data = DataSet(Path("a"), tuple(range(2, 8)), first, second, (0, 1) * 3)
+    made = mixed(data, Examples({}), 6, 500.0, 0)
+    assert len(made) == 3000
+    assert made.labels is None
+    assert made.pairs is not None
+    pairs = list(zip(made.texts, made.pairs, strict=True))
+    assert set(pairs[::2]) == set(zip(second, first, strict=True))
+    assert set(pairs[1::2]) == {(x, y) for x in first + second for y in first + second}
+    assert all(
+        line - 2 in ("abcdef".find(x), "uvwxyz".find(x))
+        for line, x in zip(made.lines, made.texts, strict=True)
+    )
+
+
 def test_what_cannot_be_mixed(place: Path, plan: Plan) -> None:
     examples = Division.of(
         read(place / "train.tsv"),
@@ -92,8 +110,6 @@ def test_what_cannot_be_mixed(place: Path, plan: Plan) -> None:
         False,
         0,
     ).train.examples
-    with pytest.raises(BadInput, match="--mix 2: a has pairs of texts"):
-        mixed(DataSet(Path("a"), (1,), ("x",), ("y",)), examples, 6, 2.0, 0)
     with pytest.raises(BadInput, match="--mix 1: no two texts of a fit into 3 tokens"):
         mixed(rows("a", *"xyz"), examples.at(np.flatnonzero(examples.tokens > 2)[:3]), 3, 1.0, 0)
 
