@@ -31,6 +31,10 @@ _PROBE = (10, 40)
 _KEEP = 50
 """Steps after which a run is kept for later."""
 
+_PASSED = 10
+"""Batches one after the other that may be passed over because they come to no numbers: where nothing divides
+by a sum, a student that is not tuned yet can outgrow single precision on a text in a thousand."""
+
 Loss = Callable[[Batch], torch.Tensor]
 Tell = Callable[[str, int, int], None]
 """What is being done, how much of it is, and how much there is."""
@@ -94,14 +98,16 @@ def optimise(
     else:
         rate = options.rate or _found(run, held, tell, what)
         log.info("%s: learning rate %g", what, rate)
+    passed = 0
     while step < options.steps:
         value = run.step(optimiser, step, rate * _schedule(step, options))
-        if not math.isfinite(value):
-            raise Diverged(
-                f"{what}: the loss is {value} at step {step + 1} of {options.steps}, learning rate {rate:g}; "
-                "give a smaller rate"
-            )
         step += 1
+        passed = 0 if math.isfinite(value) else passed + 1
+        if passed == min(_PASSED, options.steps):
+            raise Diverged(
+                f"{what}: the loss is {value} at step {step} of {options.steps}, and was no number at the "
+                f"{passed - 1} before, learning rate {rate:g}; give a smaller rate"
+            )
         tell(what, step, options.steps)
         if kept is not None and (step % _KEEP == 0 or step == options.steps):
             checkpoint.keep(kept, tensors, optimiser, step, rate)
@@ -124,14 +130,16 @@ class _Run:
         return torch.optim.AdamW([each for each in groups if each["params"]], fused=True)
 
     def step(self, optimiser: torch.optim.Optimizer, step: int, rate: float) -> float:
-        """One batch; its loss before."""
+        """One batch; its loss before, which is no number where nothing was moved."""
         at = places(len(self.data), self.options.batch, step, self.options.seed)
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
         value = self.of(self.data.at(at))
         value.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.weights.values(), self.options.clip)
+        size = torch.nn.utils.clip_grad_norm_(self.model.weights.values(), self.options.clip)
+        if not torch.isfinite(value.detach() + size):
+            return math.nan
         optimiser.step()
         return float(value.detach())
 
@@ -141,14 +149,14 @@ class _Run:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.half):
             return self.loss(examples.on(device))
 
-    def mean(self, data: Examples) -> float:
-        """The loss over all of ``data``, in batches."""
-        total, batch = 0.0, self.options.batch
+    def middle(self, data: Examples) -> float:
+        """The median of the losses of ``data``'s batches, of which some may come to no number."""
+        batch, found = self.options.batch, []
         with torch.no_grad():
             for start in range(0, len(data), batch):
                 part = np.arange(start, min(start + batch, len(data)))
-                total += float(self.of(data.at(part))) * len(part)
-        return total / len(data)
+                found.append(float(self.of(data.at(part))))
+        return float(np.median(np.nan_to_num(found, nan=math.inf, posinf=math.inf)))
 
 
 def _schedule(step: int, options: Options) -> float:
@@ -169,7 +177,7 @@ def _found(run: _Run, held: Examples, tell: Tell, what: str) -> float:
         optimiser = run.optimiser()
         for step in range(count):
             run.step(optimiser, step, rate * min(1.0, (step + 1) / 5))
-        value = run.mean(held)
+        value = run.middle(held)
         _assign(tensors, start)
         tell(f"{what}: rates", i + 1, len(RATES))
         if not value < least:

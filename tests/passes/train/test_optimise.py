@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,46 @@ def test_no_number_is_told() -> None:
         return sum(x.sum() for x in model.weights.values()) * np.nan
 
     with pytest.raises(
-        Diverged, match=r"the loss is nan at step 1 of 3, learning rate 0\.001; give a smaller"
+        Diverged,
+        match=r"nan at step 3 of 3, and was no number at the 2 before, learning rate 0\.001; give a smaller",
     ):
         optimise(model, loss, data, data, Options(steps=3, rate=1e-3), graphs=(graph,), what="tuning")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_batch_without_a_number_is_passed_over(bad: float) -> None:
+    """The others move the weights, and it does not."""
+    graph = classifier()
+    data = examples(graph, 8)
+
+    def trained(at: int | None) -> list[torch.Tensor]:
+        model, seen = Trainable(graph), itertools.count()
+
+        def loss(batch: object) -> torch.Tensor:
+            factor = bad if next(seen) == at else 1.0
+            return torch.stack([(x**2).mean() for x in model.weights.values()]).sum() * factor
+
+        optimise(model, loss, data, data, Options(steps=4, rate=1e-3), graphs=(graph,))
+        return list(model.weights.values())
+
+    some, every = trained(1), trained(None)
+    assert all(x.isfinite().all() for x in some)
+    assert any((x != y).any() for x, y in zip(some, every, strict=True))
+
+
+def test_a_rate_is_found_beside_batches_without_a_number() -> None:
+    graph = classifier()
+    model, seen = Trainable(graph), itertools.count()
+    start = [x.detach().clone() for x in model.weights.values()]
+
+    def loss(batch: object) -> torch.Tensor:
+        factor = np.nan if next(seen) % 5 == 0 else 1.0
+        return (
+            factor
+            * torch.stack(
+                [((x - y - 0.01) ** 2).mean() for x, y in zip(model.weights.values(), start, strict=True)]
+            ).sum()
+        )
+
+    data, held = examples(graph, 8), examples(graph, 24)
+    assert optimise(model, loss, data, held, Options(steps=20, batch=8), graphs=(graph,)) == 1e-3
