@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -38,3 +39,20 @@ class Prg:
         width = 1 if bits <= 8 else 2 if bits <= 16 else 4 if bits <= 32 else 8
         raw = self.bytes(count * width).view(f"<u{width}")
         return (raw.astype(np.uint64) & np.uint64((1 << bits) - 1)).reshape(shape)
+
+    def later(self, bits: int, shape: tuple[int, ...]) -> Drawn:
+        """The same, of which only a seed is there until they are wanted."""
+        return Drawn(self.bytes(SEED_BYTES).tobytes(), bits, shape)
+
+
+@dataclass(frozen=True, repr=False)
+class Drawn:
+    """Uniform elements of Z/2^bits that are expanded where they are read: what waits for long is a seed."""
+
+    seed: bytes
+    bits: int
+    shape: tuple[int, ...]
+
+    @property
+    def ring(self) -> Ring:
+        return Prg(self.seed).ring(self.bits, self.shape)

@@ -5,7 +5,7 @@
 
 The server computes answers in threads of their own, one for each core, in the order of the uploads and ahead
 of the step that sends them, as far as `AHEAD_BYTES` reach: the kernels release the interpreter, so that OT
-goes on beside them. Of the mask of an answer only its seed is kept until the step.
+goes on beside them. Until then masks are seeds (`Drawn`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..base.errors import PeerMismatch
-from ..base.prg import SEED_BYTES, Prg
+from ..base.prg import SEED_BYTES, Drawn
 from ..base.ring import Ring, known
 from ..base.wire import Buffer
 from ..party.party import Party
@@ -38,7 +38,7 @@ from .product import (
 MOST_WORKERS = 4
 """Answers in the making, each of which may hold `product.MEMORY_BYTES`."""
 
-AHEAD_BYTES = 64 << 20
+AHEAD_BYTES = 32 << 20
 """Of answers that are made, or in the making, before a step takes them; always one, however large."""
 
 
@@ -150,23 +150,22 @@ class HeEngine:
     def begin(self, product: MatrixProduct, right: Right) -> PendingAnswer:
         """client -> server    Enc(U), in the parts of `upload_parts`
 
-        The server's mask of the answer is drawn here, as a seed, and one of its threads computes when those
-        before have.
+        The server's mask of the answer is drawn here, and one of its threads computes when there is room.
         """
         p, made = self._p, _planned(product)
-        seed = p.each(server=lambda: p.prg.bytes(SEED_BYTES).tobytes())
+        hides = p.each(server=lambda: p.prg.later(64, (made.batch, made.m, made.n)))
         upload: tuple[Ring, Iterator[bytes]] | None = p.each(client=lambda: self.client.upload(made))
         said = [p.tell_bytes(CLIENT, size, lambda: next(known(upload)[1])) for size in upload_parts(made)]
-        answer = p.each(server=lambda: self._queue(made, _heard(said), right, known(seed)))
-        return PendingAnswer(self, made, upload[0] if upload else None, seed, answer)
+        answer = p.each(server=lambda: self._queue(made, _heard(said), right, known(hides)))
+        return PendingAnswer(self, made, upload[0] if upload else None, hides, answer)
 
-    def _queue(self, product: Product, upload: list[Buffer], right: Right, seed: bytes) -> Answer:
-        """Have one of the server's threads compute Enc(U·V - mask), when there is room for it."""
+    def _queue(self, product: Product, upload: list[Buffer], right: Right, hides: Drawn) -> Answer:
+        """Have one of the server's threads compute Enc(U·V - S), when there is room for it."""
         server, answer = known(self._server), Answer(answer_bytes(product))
 
         def job() -> None:
             try:
-                for part in server.answer(product, _consumed(upload), right(), _mask(product, seed)):
+                for part in server.answer(product, _consumed(upload), right(), hides.ring):
                     answer.put(part)
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)
@@ -197,18 +196,18 @@ class HeEngine:
             self._advance()
         return p.each(
             client=lambda: self.client.finish(product, _heard(said)),
-            server=lambda: share_of(_mask(product, known(pending.seed)), product.ell),
+            server=lambda: share_of(known(pending.hides).ring, product.ell),
         )
 
 
 @dataclass(frozen=True, repr=False)
 class PendingAnswer:
-    """A product under way: the client's U, the seed of the server's mask and the answer in the making."""
+    """A product under way: the client's U, the server's mask of the answer, and the answer in the making."""
 
     engine: HeEngine
     product: Product
     mask: Ring | None
-    seed: bytes | None
+    hides: Drawn | None
     answer: Answer | None
 
     def finish(self) -> Ring | None:
@@ -218,11 +217,6 @@ class PendingAnswer:
 def workers(cores: int) -> int:
     """Threads for answers on so many cores."""
     return max(1, min(MOST_WORKERS, cores))
-
-
-def _mask(product: Product, seed: bytes) -> Ring:
-    """What hides the answer to a product, and is the server's share; a seed is drawn for each."""
-    return Prg(seed).ring(64, (product.batch, product.m, product.n))
 
 
 def _planned(product: MatrixProduct) -> Product:

@@ -23,6 +23,7 @@ from typing import ClassVar
 import numpy as np
 
 from .. import _ring
+from ..base.prg import Drawn
 from ..base.ring import Fixed, Integers, Ring, as_u64, known
 from ..base.share import Share
 from ..party.party import Party
@@ -88,8 +89,8 @@ class MatmulBegun:
     """The server's masks, and the two products that are under way, with the client's in them."""
 
     axes: Axes
-    a: Ring | None
-    b: Ring | None
+    a: Drawn | None
+    b: Drawn | None
     left: PendingProduct
     right: PendingProduct
 
@@ -100,10 +101,10 @@ def matmul_begin(p: Party, axes: Axes, left: MatrixProduct, right: MatrixProduct
     ``left`` makes products of (m, k) and (k, n), ``right`` of (n, k) and (k, m), one or several `at_once`.
     """
     batch, m, k, n = axes
-    a = p.each(server=lambda: p.prg.ring(left.ell, (batch, m, k)))
-    b = p.each(server=lambda: p.prg.ring(left.ell, (batch, k, n)))
-    one = p.linear.begin(left, lambda: _beside(known(b), left.batch))
-    two = p.linear.begin(right, lambda: _beside(_turned(known(a)), right.batch))
+    a = p.each(server=lambda: p.prg.later(left.ell, (batch, m, k)))
+    b = p.each(server=lambda: p.prg.later(left.ell, (batch, k, n)))
+    one = p.linear.begin(left, lambda: _beside(known(b).ring, left.batch))
+    two = p.linear.begin(right, lambda: _beside(_turned(known(a).ring), right.batch))
     return MatmulBegun(axes, a, b, one, two)
 
 
@@ -115,7 +116,7 @@ def matmul_offline(p: Party, left: MatrixProduct, begun: MatmulBegun) -> MatmulM
         lambda: Fixed(left.ell).wrap(_diagonal(known(one), batch) + _turned(_diagonal(known(two), batch)))
     )
     if p.role is SERVER:
-        return MatmulMade(begun.a, begun.b, cross)
+        return MatmulMade(known(begun.a).ring, known(begun.b).ring, cross)
     a = p.each(client=lambda: known(begun.left.mask).reshape(batch, m, k))
     b = p.each(client=lambda: _turned(known(begun.right.mask).reshape(batch, n, k)))
     return MatmulMade(a, b, cross)

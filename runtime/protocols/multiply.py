@@ -17,6 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..base.prg import Drawn
 from ..base.ring import Fixed, Integers, Ring, as_u64, known
 from ..base.share import Share
 from ..party.party import Party
@@ -72,20 +73,20 @@ class SquareSumMade:
 class SquareSumBegun:
     """The server's r, and the products with the client's that are under way."""
 
-    r: Ring | None
+    r: Drawn | None
     cross: RowsAtBoth
 
 
 def square_sum_begin(p: Party, product: MatrixProduct, rows: int) -> SquareSumBegun:
     """client -> server    Enc(r_c)"""
-    r = p.each(server=lambda: p.prg.ring(product.ell, (rows, product.k)))
-    return SquareSumBegun(r, RowsAtBoth(p, product, lambda: known(r)))
+    r = p.each(server=lambda: p.prg.later(product.ell, (rows, product.k)))
+    return SquareSumBegun(r, RowsAtBoth(p, product, lambda: known(r).ring))
 
 
 def square_sum_offline(p: Party, num: Fixed, rows: int, begun: SquareSumBegun) -> SquareSumMade:
     """server -> client    Enc(<r_c, r_s> - s)"""
     cross = begun.cross.finish(rows)
-    r = p.each(client=lambda: begun.cross.mask(rows), server=lambda: known(begun.r))
+    r = p.each(client=lambda: begun.cross.mask(rows), server=lambda: known(begun.r).ring)
     if r is None:
         return SquareSumMade(None, None)
     return SquareSumMade(r, num.wrap((r * r).sum(axis=-1, dtype=np.uint64) + np.uint64(2) * known(cross)))
@@ -168,8 +169,8 @@ def multiply_offline(p: Party, num: Fixed, rows: Rows) -> MultiplyMade:
 class MultiplyBegun:
     """The server's masks, and the products with the client's that are under way."""
 
-    u: Ring | None
-    v: Ring | None
+    u: Drawn | None
+    v: Drawn | None
     left: NumbersAtServer
     right: NumbersAtClient
 
@@ -179,17 +180,17 @@ def multiply_begin(p: Party, rows: Rows, left: MatrixProduct, right: MatrixProdu
 
     ``left`` is the product of u_c and v_s (`numbers_at_server`), ``right`` that of v_c and u_s.
     """
-    u = p.each(server=lambda: p.prg.ring(left.ell, (rows.groups, rows.length)))
-    v = p.each(server=lambda: p.prg.ring(left.ell, (rows.groups,)))
-    one = NumbersAtServer(p, left, lambda: known(v))
-    return MultiplyBegun(u, v, one, NumbersAtClient(p, right, lambda: known(u)))
+    u = p.each(server=lambda: p.prg.later(left.ell, (rows.groups, rows.length)))
+    v = p.each(server=lambda: p.prg.later(left.ell, (rows.groups,)))
+    one = NumbersAtServer(p, left, lambda: known(v).ring)
+    return MultiplyBegun(u, v, one, NumbersAtClient(p, right, lambda: known(u).ring))
 
 
 def multiply_finish(p: Party, num: Fixed, rows: Rows, begun: MultiplyBegun) -> MultiplyMade:
     """server -> client    Enc(u_c·v_s - s), Enc(v_c·u_s - s')"""
     first, second = begun.left.finish(rows.groups), begun.right.finish(rows.groups)
-    u = p.each(client=lambda: begun.left.mask(rows.groups), server=lambda: known(begun.u))
-    v = p.each(client=lambda: begun.right.mask(rows.groups), server=lambda: known(begun.v))
+    u = p.each(client=lambda: begun.left.mask(rows.groups), server=lambda: known(begun.u).ring)
+    v = p.each(client=lambda: begun.right.mask(rows.groups), server=lambda: known(begun.v).ring)
     if u is None or v is None:
         return MultiplyMade(None, None, None)
     return MultiplyMade(u, v, num.wrap(u * v[:, None] + known(first) + known(second)))
