@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from ppc.runtime.base.prg import Prg
+from ppc.runtime.base.prg import SEED_BYTES, Prg
 
 
 def test_it_is_aes_in_counter_mode() -> None:
@@ -40,3 +40,15 @@ def test_the_seed_is_the_operating_systems(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_seed_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="16 bytes, not 8"):
         Prg(bytes(8))
+
+
+def test_what_is_drawn_later_is_drawn_once() -> None:
+    """It is the same whenever it is read, and no other's; until then it is a seed."""
+    prg = Prg()
+    first, second = (prg.later(37, (50, 20)) for _ in range(2))
+    assert first.ring.shape == (50, 20)
+    assert (first.ring == first.ring).all()
+    assert (first.ring != second.ring).mean() > 0.99
+    assert first.ring.max() >> np.uint64(36) == 1
+    assert len(first.seed) == SEED_BYTES
+    assert str(first.seed) not in repr(first)
