@@ -47,7 +47,7 @@ NEEDS = {
     "inspect": {"--simulation": "--html"},
     "prepare": {"--prompt-len": "--tokens"},
     "run": {"--text-pair": "--text"},
-    "serve": dict.fromkeys(("--servers", "--server-port"), "--ray"),
+    "serve": dict.fromkeys(("--servers", "--server-port", "--spread-products"), "--ray"),
     "simulate": {"--text-pair": "--text"},
 }
 """What a command would pass over, without saying so, where the other is not given."""

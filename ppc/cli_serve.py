@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -31,6 +32,7 @@ from ppc.runtime.service.serving import Goods, Service
 from ppc.runtime.service.status import Status
 
 if TYPE_CHECKING:
+    from ppc.runtime.he.engine import Workshop
     from ppc.runtime.service.crew import Crew, Spread
 
 DEFAULTS = Limits()
@@ -94,6 +96,13 @@ def serve(
     server_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the first, counted up; 0 takes free ones.")
     ] = 0,
+    spread_products: Annotated[
+        bool,
+        typer.Option(
+            "--spread-products",
+            help="Have the products under HE of each inference computed on all machines of the Ray.",
+        ),
+    ] = False,
     log: Annotated[str, typer.Option(help="text, or json: a document a line.")] = "text",
     idle: Annotated[float, typer.Option(min=1, help="Let a client go that asks nothing so long.")] = 600.0,
     timeout: Timeout = TIMEOUT,
@@ -129,6 +138,8 @@ def serve(
             kept=keep,
         )
         options = ppc.SessionOptions(timeout=timeout, idle=idle, check_ot=check_ot, memory=most / at_once)
+        if spread_products:
+            options = replace(options, workshop=_over_ray())
         make = partial(Service, goods, options, limits, preparations=prepare)
         keeping = partial(make, keep_in=keep_in and keep_in.absolute())
         if crew is None:
@@ -149,6 +160,12 @@ def _crew(address: str) -> Crew:
     from ppc.runtime.service.crew import Crew  # Ray is a second to import, and an extra
 
     return Crew(address)
+
+
+def _over_ray() -> Workshop:
+    from ppc.runtime.service.workshop import OverRay
+
+    return OverRay()
 
 
 def _machine() -> int:

@@ -3,9 +3,9 @@
     server -> client   a seed for public keys, once a connection
     client -> server   public keys of a parameter set, the first time that a program needs it
 
-The server computes answers in threads of their own, one for each core, in the order of the uploads and ahead
-of the step that sends them, as far as `AHEAD_BYTES` reach: the kernels release the interpreter, so that OT
-goes on beside them. Until then masks are seeds (`Drawn`).
+The server has answers computed in threads of their own, one for each core or as many as its `Workshop` says,
+in the order of the uploads and ahead of the step that sends them, as far as `AHEAD_BYTES` reach: the kernels
+release the interpreter, so that OT goes on beside them. Until then masks are seeds (`Drawn`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..base.errors import PeerMismatch
 from ..base.prg import SEED_BYTES, Drawn
-from ..base.ring import Ring, known
+from ..base.ring import Ring, Signed, known
 from ..base.wire import Buffer
 from ..party.party import Party
 from ..party.ports import MatrixProduct, Right
@@ -40,6 +41,40 @@ MOST_WORKERS = 4
 
 AHEAD_BYTES = 32 << 20
 """Of answers that are made, or in the making, before a step takes them; always one, however large."""
+
+
+class Workshop(Protocol):
+    """Where answers are computed."""
+
+    @property
+    def at_once(self) -> int:
+        """Answers that it takes at a time, at least 1."""
+
+    def answer(
+        self,
+        server: HeServer,
+        product: Product,
+        upload: Iterator[Buffer],
+        right: Ring | Signed,
+        mask: Drawn,
+    ) -> Iterable[bytes]:
+        """As `HeServer.answer`, of which it may have any number at work in as many threads."""
+
+
+class Here:
+    """In this process."""
+
+    @property
+    def at_once(self) -> int:
+        return workers(len(os.sched_getaffinity(0)))
+
+    def answer(
+        self, server: HeServer, product: Product, upload: Iterator[Buffer], right: Ring | Signed, mask: Drawn
+    ) -> Iterable[bytes]:
+        return server.answer(product, upload, right, mask.ring)
+
+
+HERE = Here()
 
 
 class Answer:
@@ -71,10 +106,12 @@ class HeEngine:
     Args:
         p: the party that it works for.
         ready: only while pricing: parameter sets whose keys an earlier program of the connection has sent.
+        workshop: who computes the server's answers.
     """
 
-    def __init__(self, p: Party, *, ready: Iterable[HeParams] = ()) -> None:
+    def __init__(self, p: Party, *, ready: Iterable[HeParams] = (), workshop: Workshop = HERE) -> None:
         self._p = p
+        self._workshop = workshop
         self._ready = dict.fromkeys(ready)
         if self._ready and not p.pricing:
             raise ValueError("keys can be taken as sent while pricing only")
@@ -107,7 +144,7 @@ class HeEngine:
     def _workers(self) -> ThreadPoolExecutor:
         """The server's threads, made when they are first wanted."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(workers(len(os.sched_getaffinity(0))), "ppc-he")
+            self._pool = ThreadPoolExecutor(self._workshop.at_once, "ppc-he")
         return self._pool
 
     @property
@@ -165,7 +202,7 @@ class HeEngine:
 
         def job() -> None:
             try:
-                for part in server.answer(product, _consumed(upload), right(), hides.ring):
+                for part in self._workshop.answer(server, product, _consumed(upload), right(), hides):
                     answer.put(part)
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import inf
 
+from ..he.engine import HERE, Workshop
 from ..net.network import Network
 from ..session.executor import Progress
 
@@ -30,6 +31,7 @@ class SessionOptions:
         memory: bytes of one inference's offline material to hold; the rest waits in a temporary file,
             encrypted (`session.held`). Weights and what a step computes with come on top.
         check_ot: check that the peer extends oblivious transfers as it should (`ot.check`); both sides must.
+        workshop: at the server, who computes products under HE.
     """
 
     timeout: float = TIMEOUT
@@ -38,3 +40,4 @@ class SessionOptions:
     progress: Callable[[], AbstractContextManager[Progress]] | None = None
     memory: float = inf
     check_ot: bool = False
+    workshop: Workshop = HERE

@@ -21,7 +21,7 @@ from ..party.party import Party
 from ..party.role import CLIENT, Role
 from ..plan.file import Plan, Weights
 from ..session.connection import Connection, Done
-from ..session.engines import checked, standard
+from ..session.engines import NOTHING, resumed
 from ..session.executor import Progress
 from ..session.handshake import InferenceTerms, PreparationTerms, Purpose, Request, Ticket, hear
 from ..session.inputs import ClientInput
@@ -108,7 +108,8 @@ class Session:
         self._store = store
         self._talk_over(sock)
         if kept is None:
-            kept = Connection(Party(role, self._channel, checked if self._options.check_ot else standard))
+            own = resumed(NOTHING, check_ot=self._options.check_ot, workshop=self._options.workshop)
+            kept = Connection(Party(role, self._channel, own))
         else:
             kept.go_on(self._channel)
         self._connection = kept

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.ring import Ring
-from ..he.engine import HeEngine
+from ..he.engine import HERE, HeEngine, Workshop
 from ..he.params import HeParams
 from ..ot.pool import Pool
 from ..party.party import Party
@@ -43,13 +43,14 @@ def checked(p: Party) -> Engines:
     return resumed(NOTHING, check_ot=True)(p)
 
 
-def resumed(ready: Ready, *, check_ot: bool = False) -> Callable[[Party], Engines]:
-    """For the price of a program on a connection on which so much is set up."""
+def resumed(ready: Ready, *, check_ot: bool = False, workshop: Workshop = HERE) -> Callable[[Party], Engines]:
+    """For the price of a program on a connection on which so much is set up; for one that begins nothing is,
+    and ``workshop`` computes its answers."""
 
     def engines(p: Party) -> Engines:
         sets = [each for each in ready.keys if isinstance(each, HeParams)]
         pools = {role: Pool(p, role, ready=role in ready.cots, check=check_ot) for role in Role}
-        return Engines(pools, HeEngine(p, ready=sets))
+        return Engines(pools, HeEngine(p, ready=sets, workshop=workshop))
 
     return engines
 

@@ -45,7 +45,8 @@ def folder(tmp_path_factory) -> Path:
     save(tiny_plan(), folder / "plan.bin")
     save_weights(tiny_weights(), tiny_plan(), folder / "plan.weights")
     np.savez(folder / "in.npz", **tiny_feeds())
-    np.savez(folder / "many.npz", **{name: np.stack([x] * 100) for name, x in tiny_feeds().items()})
+    for file, count in ("some.npz", 20), ("many.npz", 100):
+        np.savez(folder / file, **{name: np.stack([x] * count) for name, x in tiny_feeds().items()})
     return folder
 
 
@@ -83,10 +84,14 @@ def spread(cluster: Cluster, folder: Path, *more: object) -> Iterator[Served]:
 
 def posts() -> list[int]:
     """Processes of servers."""
+    return processes(b"ray::Post")
+
+
+def processes(*names: bytes) -> list[int]:
     found = []
     for each in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if each.read_bytes().startswith(b"ray::Post"):
+            if each.read_bytes().startswith(names):
                 found.append(int(each.parent.name))
         except OSError:
             continue
@@ -140,7 +145,7 @@ def test_a_killed_server_is_replaced_and_harms_its_own_clients_alone(cluster, fo
         asking.append(Running(*served.asks(folder, given="many.npz")))
         eventually(lambda: len(served.answers()) == 2, 30)
         os.kill(posts()[0], signal.SIGKILL)
-        ended = sorted((each.end() for each in asking), key=lambda each: each.status)
+        ended = sorted((each.end(300) for each in asking), key=lambda each: each.status)
         assert [each.status for each in ended] == [0, 5]
         ended[1].failed(5)
         assert ended[1].seconds < 60
@@ -181,6 +186,21 @@ def test_a_front_of_which_every_server_is_gone_is_not_ready(cluster, folder):
         with pytest.raises(urllib.error.HTTPError, match="503"):
             urllib.request.urlopen(f"{served.status}/readyz", timeout=20)
         assert right(ppc(*served.asks(folder))), "it comes again until there is one"
+
+
+def test_products_are_computed_by_whoever_is_there(cluster, folder):
+    """Those that compute them are killed, and others do it."""
+    with spread(cluster, folder, "--spread-products", "--servers", 1) as served:
+        asking = Running(*served.asks(folder, given="some.npz"))
+        eventually(lambda: sum(served.answers().values()) > 2, 60)
+        others = processes(b"ray::_answer", b"ray::IDLE")
+        assert others
+        for each in others:
+            os.kill(each, signal.SIGKILL)
+        done = asking.end(300)
+        assert done.status == 0, done.err
+        assert served.answers() == {"0": 20}
+        assert right(ppc(*served.asks(folder)))
 
 
 def test_what_keeps_servers_from_serving_is_a_line(cluster, folder):

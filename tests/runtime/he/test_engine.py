@@ -14,6 +14,7 @@ from ppc.runtime.base.prg import SEED_BYTES
 from ppc.runtime.base.ring import Fixed, Ring
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he import engine
+from ppc.runtime.he.bfv import HeServer
 from ppc.runtime.he.engine import workers
 from ppc.runtime.he.params import PACKING_SETS
 from ppc.runtime.he.product import answer_bytes, public_key_bytes
@@ -22,7 +23,7 @@ from ppc.runtime.net.frame import HEADER
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, priced, together
 from ppc.runtime.party.role import CLIENT, SERVER
-from ppc.runtime.session.engines import standard
+from ppc.runtime.session.engines import NOTHING, resumed, standard
 
 Halves = tuple[Ring | None, Ring | None]
 
@@ -180,6 +181,36 @@ def test_answers_that_nobody_takes_yet_are_bounded(order, monkeypatch):
     server, client, _ = together(program, standard)
     assert all(right(s, c, weight) for weight, (s, c) in enumerate(zip(server, client, strict=True)))
     assert given == [2]
+    assert threads() == 0
+
+
+def test_another_workshop_computes_what_this_one_would():
+    """It may take any number at a time, and its faults are those of an answer."""
+
+    class Elsewhere:
+        at_once = 3
+
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+
+        def answer(self, server, product, upload, right, mask):
+            self.asked.append(int(right[0, 0, 0]))
+            state = server.state
+            return list(HeServer.resumed(state).answer(product, list(upload), right, mask.ring))
+
+    workshop = Elsewhere()
+
+    def program(p: Party, *weights: int) -> list[Halves]:
+        p.linear.plan([PRODUCT])
+        begun = [p.linear.begin(PRODUCT, lambda w=w: np.full((1, 8, 4), w)) for w in weights]
+        return [(pending.mask, pending.finish()) for pending in begun]
+
+    engines = resumed(NOTHING, workshop=workshop)
+    server, client, _ = together(lambda p: program(p, *range(6)), engines)
+    assert all(right(s, c, weight) for weight, (s, c) in enumerate(zip(server, client, strict=True)))
+    assert sorted(workshop.asked) == list(range(6))
+    with pytest.raises(RangeFault, match="norm above"):
+        together(lambda p: program(p, 2000), engines)
     assert threads() == 0
 
 
