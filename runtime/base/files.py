@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, exactly where they are asked for."""
+"""Files that are written whole or not at all, exactly where they are asked for, and files without a name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 from .errors import BadInput
+
+DISK = "/var/tmp"
+"""Where files lie that are too large for a /tmp in memory, unless TMPDIR says otherwise."""
+
+
+def nameless() -> BinaryIO:
+    """A file for what memory has no room for; it is gone when its process is. Raises OSError."""
+    return tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", DISK))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from ..base.errors import PeerMismatch
@@ -35,6 +36,7 @@ from .product import (
     public_key_bytes,
     upload_parts,
 )
+from .spool import Spool
 
 MOST_WORKERS = 4
 """Answers in the making, each of which may hold `product.MEMORY_BYTES`."""
@@ -121,6 +123,7 @@ class HeEngine:
         self._pool: ThreadPoolExecutor | None = None
         self._waiting: deque[tuple[Answer, Callable[[], None]]] = deque()
         self._ahead = 0
+        self._spool = Spool(inf)
 
     def __repr__(self) -> str:
         return f"HeEngine({self._client or self._server!r})"
@@ -184,6 +187,9 @@ class HeEngine:
         except ValueError as error:
             raise PeerMismatch(f"the peer's public keys are malformed: {error}") from None
 
+    def hold(self, memory: float) -> None:
+        self._spool = Spool(memory)
+
     def begin(self, product: MatrixProduct, right: Right) -> PendingAnswer:
         """client -> server    Enc(U), in the parts of `upload_parts`
 
@@ -198,11 +204,11 @@ class HeEngine:
 
     def _queue(self, product: Product, upload: list[Buffer], right: Right, hides: Drawn) -> Answer:
         """Have one of the server's threads compute Enc(U·V - S), when there is room for it."""
-        server, answer = known(self._server), Answer(answer_bytes(product))
+        server, answer, parts = known(self._server), Answer(answer_bytes(product)), self._spool.put(upload)
 
         def job() -> None:
             try:
-                for part in self._workshop.answer(server, product, _consumed(upload), right(), hides):
+                for part in self._workshop.answer(server, product, parts, right(), hides):
                     answer.put(part)
             except Exception as fault:  # raised where the part is wanted
                 answer.put(fault)
@@ -264,10 +270,3 @@ def _planned(product: MatrixProduct) -> Product:
 
 def _heard(parts: list[Buffer | None]) -> list[Buffer]:
     return [part for part in parts if part is not None]
-
-
-def _consumed(parts: list[Buffer]) -> Iterator[Buffer]:
-    """The parts in order, each forgotten once it is taken."""
-    parts.reverse()
-    while parts:
-        yield parts.pop()

@@ -89,6 +89,9 @@ class LinearEngine(Protocol):
     def plan(self, products: Sequence[MatrixProduct]) -> None:
         """client -> server    what keys these products need and the server does not hold yet"""
 
+    def hold(self, memory: float) -> None:
+        """For a program that begins: bytes of uploads to hold while they wait; the rest waits on disk."""
+
     def begin(self, product: MatrixProduct, right: Right) -> PendingProduct:
         """client -> server    what hides U        ``right()`` is called at the server alone"""
 

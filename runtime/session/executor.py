@@ -83,7 +83,8 @@ def offline(
     memory: float = inf,
 ) -> Held:
     """Material for every step: all uploads in one flight, then step by step. ``weights`` are the server's,
-    ``memory`` is what `Held` may hold."""
+    ``memory`` is what `Held` may hold, and what of uploads may wait in memory."""
+    p.linear.hold(memory)
     steps: Sequence[Step] = plan.steps
     begun: list[object] = []
     for i, step in enumerate(steps):

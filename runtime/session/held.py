@@ -7,7 +7,6 @@ that only memory holds: AES-128 in counter mode, each step under a counter of it
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import inf
@@ -16,12 +15,10 @@ from typing import BinaryIO
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from ..base.errors import BadInput
+from ..base.files import nameless
 from ..base.prg import SEED_BYTES
 from ..base.ring import known
 from .flatten import Array, Node, flatten, packed, rebuild
-
-DISK = "/var/tmp"
-"""Where files lie that are too large for a /tmp in memory, unless TMPDIR says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Held:
     def _spill(self, skeleton: Node, arrays: list[Array]) -> _Spilled:
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=os.environ.get("TMPDIR", DISK))  # noqa: SIM115
+                self._file = nameless()
             spilled = _Spilled(skeleton, len(self._steps), self._file.seek(0, os.SEEK_END))
             cipher = self._cipher(spilled)
             for array in arrays:

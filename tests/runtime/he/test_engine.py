@@ -17,7 +17,7 @@ from ppc.runtime.he import engine
 from ppc.runtime.he.bfv import HeServer
 from ppc.runtime.he.engine import workers
 from ppc.runtime.he.params import PACKING_SETS
-from ppc.runtime.he.product import answer_bytes, public_key_bytes
+from ppc.runtime.he.product import answer_bytes, public_key_bytes, upload_parts
 from ppc.runtime.he.tiling import plan_product
 from ppc.runtime.net.frame import HEADER
 from ppc.runtime.party.ledger import Place
@@ -182,6 +182,23 @@ def test_answers_that_nobody_takes_yet_are_bounded(order, monkeypatch):
     assert all(right(s, c, weight) for weight, (s, c) in enumerate(zip(server, client, strict=True)))
     assert given == [2]
     assert threads() == 0
+
+
+def test_uploads_may_wait_on_disk(monkeypatch):
+    monkeypatch.setattr(engine, "AHEAD_BYTES", 1)
+    waiting = []
+
+    def program(p: Party) -> list[Halves]:
+        p.linear.plan([PRODUCT])
+        p.linear.hold(0)
+        begun = [p.linear.begin(PRODUCT, lambda w=w: np.full((1, 8, 4), w)) for w in range(4)]
+        if p.role is SERVER:
+            waiting.append(os.fstat(p.linear._spool._file.fileno()).st_size)
+        return [(pending.mask, pending.finish()) for pending in begun]
+
+    server, client, _ = together(program, standard)
+    assert all(right(s, c, weight) for weight, (s, c) in enumerate(zip(server, client, strict=True)))
+    assert waiting == [4 * sum(upload_parts(PRODUCT))]
 
 
 def test_another_workshop_computes_what_this_one_would():
