@@ -57,8 +57,8 @@ MUTATIONS = (
         "he-mask-of-a-constant-seed",
         "masks are new for every answer",
         "runtime/he/engine.py",
-        "lambda: p.prg.ring(64, (made.batch, made.m, made.n)))",
-        "lambda: type(p.prg)(bytes(16)).ring(64, (made.batch, made.m, made.n)))",
+        "lambda: p.prg.later(64, (made.batch, made.m, made.n)))",
+        "lambda: type(p.prg)(bytes(16)).later(64, (made.batch, made.m, made.n)))",
         ("tests/runtime/he/test_engine.py::test_every_answer_has_a_mask_of_its_own",),
     ),
     Mutation(
