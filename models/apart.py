@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ppc.runtime.base.errors import BadInput, Error
+from ppc.runtime.base.files import whole
 from ppc.runtime.service.dataset import DataSet, read
 
 
@@ -35,18 +36,20 @@ def divide(data: DataSet, rows: int, seed: int) -> tuple[list[int], list[int]]:
     texts = [[" ".join(each.split()) for each in row] for row in zip(*columns, strict=True)]
     known = {text for row in texts for text in row}
     inner = {part for text in known for part in parts(text) if part in known and part != text}
-    whole = [i for i, row in enumerate(texts) if inner.isdisjoint(row)]
-    if len(whole) < rows:
-        raise BadInput(f"{data.path}: {len(whole)} rows are no part of others, and {rows} are to be drawn")
-    drawn = random.Random(seed).sample(whole, rows)
+    outer = [i for i, row in enumerate(texts) if inner.isdisjoint(row)]
+    if len(outer) < rows:
+        raise BadInput(f"{data.path}: {len(outer)} rows are no part of others, and {rows} are to be drawn")
+    drawn = random.Random(seed).sample(outer, rows)
     taken = {part for i in drawn for text in texts[i] for part in parts(text)}
     return sorted(drawn), [i for i, row in enumerate(texts) if taken.isdisjoint(row)]
 
 
 def write(data: DataSet, places: Sequence[int], path: Path) -> None:
-    """Those rows as they stand in the file, under its header."""
+    """Those rows as they stand in the file, under its header. BadInput where ``path`` cannot be written."""
     lines = data.path.read_text(encoding="utf-8").split("\n")
-    path.write_text("\n".join([lines[0], *(lines[data.lines[i] - 1] for i in places), ""]), encoding="utf-8")
+    text = "\n".join([lines[0], *(lines[data.lines[i] - 1] for i in places), ""])
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -62,10 +65,10 @@ def main() -> None:
     try:
         data = read(args.data)
         drawn, rest = divide(data, args.rows, args.seed)
+        write(data, drawn, args.output)
+        write(data, rest, args.rest)
     except Error as fault:
         sys.exit(str(fault))
-    write(data, drawn, args.output)
-    write(data, rest, args.rest)
     print(f"{args.output}: {len(drawn):,} rows; {args.rest}: {len(rest):,} of {len(data):,}")
 
 

@@ -139,6 +139,7 @@ class HeEngine:
     def close(self) -> None:
         """Ends the server's threads after the products that they are at, if any; what waits is dropped."""
         self._waiting.clear()
+        self._ahead = 0
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None

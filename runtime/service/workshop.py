@@ -36,6 +36,9 @@ class OverRay:
 
     def __init__(self) -> None:
         self._keys: WeakKeyDictionary[HeServer, tuple[int, Any]] = WeakKeyDictionary()
+        # once, since Ray sends the code along for each; a server takes a processor for itself, of which a
+        # machine may have no other
+        self._task = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_answer)
 
     def __reduce__(self) -> tuple[type[OverRay], tuple[()]]:
         return OverRay, ()
@@ -53,10 +56,9 @@ class OverRay:
     ) -> Iterable[bytes]:
         """As `HeServer.answer`, which raises the same."""
         parts = [bytes(each) for each in upload]
-        # a server takes a processor for itself, of which a machine may have no other
-        task = ray.remote(num_cpus=0, scheduling_strategy="SPREAD")(_answer)
         try:
-            found: list[bytes] = ray.get(task.remote(self._shared(server), product, parts, right, mask))
+            asked = self._task.remote(self._shared(server), product, parts, right, mask)
+            found: list[bytes] = ray.get(asked)
         except RayTaskError as fault:
             raise fault.cause from None
         except RayError as fault:

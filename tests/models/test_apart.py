@@ -76,3 +76,11 @@ def test_a_file_that_is_not_there(tmp_path):
     said, _, _ = apart(tmp_path / "none.tsv", 3)
     assert "none.tsv" in said
     assert "Traceback" not in said
+
+
+def test_a_place_that_takes_nothing(tmp_path):
+    data = table(tmp_path / "train.tsv", ROWS, "sentence\tlabel")
+    (tmp_path / "teach.tsv").mkdir()
+    said, _, _ = apart(data, 1)
+    assert "teach.tsv" in said
+    assert "Traceback" not in said
