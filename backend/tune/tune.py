@@ -159,9 +159,7 @@ def tune_model(
     )
 
 
-def menu_of(
-    graph: Graph, profile: str, samples: Sequence[Sample]
-) -> tuple[Menu, tuple[passes.Applied, ...]]:
+def menu_of(graph: Graph, profile: str, samples: Sequence[Sample]) -> tuple[Menu, tuple[passes.Applied, ...]]:
     """What ``profile`` replaces, and the tokens that it leaves out."""
     teacher, base = (
         passes.run(graph, passes.Options(each), samples, stop_after="fold_scale")

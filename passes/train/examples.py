@@ -54,11 +54,11 @@ class Examples:
 
     def cut(self, length: int, shapes: Mapping[str, tuple[int, ...]]) -> Examples:
         """The first ``length`` tokens, which are all: inputs of ``shapes``, the rest having been padding."""
-        feeds = {
-            name: x[(slice(None), *(slice(n) for n in shapes[name]))] for name, x in self.feeds.items()
-        }
+        feeds = {name: x[(slice(None), *(slice(n) for n in shapes[name]))] for name, x in self.feeds.items()}
         labels = self.labels
-        return Examples(feeds, labels if labels is None or labels.ndim == 1 else labels[:, :length], self.tokens)
+        return Examples(
+            feeds, labels if labels is None or labels.ndim == 1 else labels[:, :length], self.tokens
+        )
 
     def with_unlabelled(self, more: Examples) -> Examples:
         """Both, one behind the other; the second have no labels."""

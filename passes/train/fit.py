@@ -28,9 +28,9 @@ def fit(
 ) -> Graph:
     """``graph`` with weights that give the labels of ``data``, by cross-entropy of its one output of numbers.
 
-    ``held`` chooses the learning rate; ``work`` is a folder from which an interrupted run goes on. ``shorter``
-    has the same graph at lesser lengths, for batches of short texts (`trainable.py`). Raises ValueError for a
-    graph with several such outputs, or data without labels.
+    ``held`` chooses the learning rate; ``work`` is a folder from which an interrupted run goes on.
+    ``shorter`` has the same graph at lesser lengths, for batches of short texts (`trainable.py`). Raises
+    ValueError for a graph with several such outputs, or data without labels.
     """
     outputs = [op for op in graph.outputs.values() if op.type.num == FLOAT]
     if len(outputs) != 1 or data.labels is None or held.labels is None:
@@ -44,5 +44,7 @@ def fit(
         assert batch.labels is not None
         return losses.hard_labels(model(batch.feeds, outputs)[0], batch.labels)
 
-    optimise(model, loss, data, held, options, graphs=(graph, *less.values()), what=what, tell=tell, work=work)
+    optimise(
+        model, loss, data, held, options, graphs=(graph, *less.values()), what=what, tell=tell, work=work
+    )
     return model.as_graph()

@@ -170,8 +170,8 @@ def usable(
 
 
 def _alike(model: Trainable, data: Examples, output: Op) -> bool:
-    """Whether rows that count come out the same at a lesser length, in the median: a student that is not tuned
-    yet may come to no number on some."""
+    """Whether rows that count come out the same at a lesser length, in the median: a student that is not
+    tuned yet may come to no number on some."""
     found = []
     for each in (data, model.cut(data)):
         batch = each.on(model.device)
