@@ -37,6 +37,7 @@ from sentence import Trained
 from tiny_bert import INPUTS, Builder, Shape
 
 from ppc.backend.scores import Rate
+from ppc.backend.tune.lengths import lesser
 from ppc.frontend.ir.graph import walk
 from ppc.frontend.ir.ops import Const
 from ppc.frontend.read.load import load
@@ -158,7 +159,8 @@ def blurred(examples: Examples, part: float, times: int, tokenizer: Tokenizer, s
     again = {name: np.concatenate([x] * times) for name, x in examples.feeds.items()}
     again[INPUTS[0]] = np.concatenate([seen() for _ in range(times)])
     labels = None if examples.labels is None else np.concatenate([examples.labels] * times)
-    return Examples(again, labels)
+    tokens = None if examples.tokens is None else np.concatenate([examples.tokens] * times)
+    return Examples(again, labels, tokens)
 
 
 def train(
@@ -177,13 +179,18 @@ def train(
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
         graph = load(path, seq_len=tokens)
-    encoder = Encoder(tokenizer, inputs_of([each.name for each in graph.inputs], tokens))
+        encoder = Encoder(tokenizer, inputs_of([each.name for each in graph.inputs], tokens))
 
-    def examples(of: DataSet) -> Examples:
-        of.check_classes(2)
-        return Examples.of(of.feeds(encoder, truncate=True), of.labels)
+        def examples(of: DataSet) -> Examples:
+            of.check_classes(2)
+            encoded = of.encoded(encoder, truncate=True)
+            counts = [len(each.ids) for each in encoded]
+            return Examples.of(encoder.feeds(encoded, alike=False), of.labels, counts)
 
-    choosing, seen = examples(data).split(min(_HELD, len(data) // 10), options.seed)
+        every = examples(data)
+        assert every.tokens is not None
+        shorter = {n: load(path, seq_len=n, quiet=True) for n in lesser(every.tokens, tokens)}
+    choosing, seen = every.split(min(_HELD, len(data) // 10), options.seed)
     options = replace(options, steps=max(1, round(epochs * len(seen) / options.batch)))
     if drop:
         seen = blurred(seen, drop, math.ceil(epochs), Tokenizer.from_file(str(tokenizer)), options.seed)
@@ -193,7 +200,7 @@ def train(
         if done == total or done % 100 == 0:
             print(f"{what}: {done:,} of {total:,}, {time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
-    done = fit(graph, seen, choosing, options, tell=tell)
+    done = fit(graph, seen, choosing, options, tell=tell, shorter=shorter)
     learned = {op.name: op.value for op in walk(done) if isinstance(op, Const)}
     for each in model.graph.initializer:
         _learn(each, learned)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 from rich.console import Console
@@ -140,9 +141,13 @@ def finish(report: reports.Report) -> None:
         )
 
 
+SILENT = 60.0
+"""Seconds after which a command that tells no terminal how far it is says so in a line."""
+
+
 class Bar:
-    """Progress on a terminal, with the time taken and about what is left; silence elsewhere; called with
-    (phase, done, total)."""
+    """Progress on a terminal, with the time taken and about what is left; elsewhere a line a minute; called
+    with (phase, done, total)."""
 
     def __init__(self) -> None:
         columns = (
@@ -151,6 +156,8 @@ class Bar:
         )  # fmt: skip
         self._progress = Progress(*columns, console=log, transient=True, disable=not log.is_terminal)
         self._tasks: dict[str, TaskID] = {}
+        self._begun: dict[str, tuple[float, int]] = {}
+        self._said = monotonic()
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -160,6 +167,21 @@ class Bar:
         self._progress.stop()
 
     def __call__(self, phase: str, done: int, total: int) -> None:
+        if self._progress.disable:
+            self._line(phase, done, total)
+            return
         if phase not in self._tasks:
             self._tasks[phase] = self._progress.add_task(phase, total=total)
         self._progress.update(self._tasks[phase], completed=done)
+
+    def _line(self, phase: str, done: int, total: int) -> None:
+        now = monotonic()
+        begun, first = self._begun.setdefault(phase, (now, done))
+        if now - self._said < SILENT:
+            return
+        self._said = now
+        line = f"{phase}: {done:,} of {total:,}"
+        if done > first:
+            left = (now - begun) / (done - first) * (total - done)
+            line += f", left about {left:.0f} s" if left < 120 else f", left about {left / 60:.0f} min"
+        say(line)

@@ -119,12 +119,12 @@ def search(
     judge: Judge,
     goal: Goal,
     steps: int,
-    tune: Callable[[Graph, int, int], Graph],
+    tune: Callable[[Graph, Sequence[Rung], int, int], Graph],
     price: Callable[[Graph], Price],
     foretold: Callable[[Sequence[Rung]], Price],
     told: Callable[[Round], None],
 ) -> Found:
-    """``tune(graph, steps, round)`` trains, ``price(graph)`` is what a tuned graph costs, and
+    """``tune(graph, rungs, steps, round)`` trains, ``price(graph)`` is what a tuned graph costs, and
     ``foretold(rungs)`` what one that is not tuned yet is to. No unit steps down again.
 
     Steps are taken only as long as the price stays within the goal. Every round is ``told``.
@@ -137,7 +137,7 @@ def search(
         graph = menu.graph(rungs)
         begun = with_values(graph, state) if _differs(menu, rungs) else menu.teacher
         now = 0 if begun is menu.teacher else steps if not rounds else max(1, steps // AGAIN)
-        tuned = tune(begun, now, len(rounds)) if now else begun
+        tuned = tune(begun, rungs, now, len(rounds)) if now else begun
         state |= state_of(graph, tuned) if now else {}
         rounds.append(Round(rungs, now, judge(begun), judge(tuned), price(tuned)))
         missing = _points(teacher - rounds[-1].after.score)

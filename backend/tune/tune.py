@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,13 @@ from ppc import passes
 from ppc.backend.check import check_model
 from ppc.backend.compile import refusing
 from ppc.backend.task import Task
+from ppc.backend.tune import lengths
 from ppc.backend.tune.division import Division, others
 from ppc.backend.tune.foretell import Foretold
 from ppc.backend.tune.journal import Journal
 from ppc.backend.tune.judge import Judge, Texts, Verdict
 from ppc.backend.tune.ladder import Worth, ladder
+from ppc.backend.tune.lengths import Sample
 from ppc.backend.tune.menu import Menu, Rung
 from ppc.backend.tune.price import Price, planned, price
 from ppc.backend.tune.search import Decision, Found, decisions, search
@@ -133,7 +135,11 @@ def tune_model(
             settings.goal.budget,
             len(parts.decide),
         )
-    run = _Run(graph, task, parts, settings, Journal(work), work, tell)
+
+    def at(tokens: int) -> Graph:
+        return load(model, seq_len=tokens, outputs=chosen, quiet=True)
+
+    run = _Run(graph, task, parts, settings, Journal(work), work, tell, seq_len, at)
     found, decided = run.found()
     write(found.student, output, parts.final, task)
     files = {"teacher": graph, "tuned": load(output)}
@@ -153,6 +159,17 @@ def tune_model(
     )
 
 
+def menu_of(graph: Graph, profile: str, samples: Sequence[Sample]) -> tuple[Menu, tuple[passes.Applied, ...]]:
+    """What ``profile`` replaces, and the tokens that it leaves out."""
+    teacher, base = (
+        passes.run(graph, passes.Options(each), samples, stop_after="fold_scale")
+        for each in ("exact", profile)
+    )
+    chosen = passes.find_profile(profile)
+    fewer = base.graph if chosen.eliminations else teacher.graph
+    return Menu.of(teacher.graph, chosen, teacher.feeds, fewer), base.applied
+
+
 class _Run:
     """What all stages of one tuning know."""
 
@@ -165,17 +182,14 @@ class _Run:
         journal: Journal,
         work: Path | None,
         tell: Tell,
+        tokens: int,
+        at: Callable[[int], Graph],
     ) -> None:
+        """``graph`` is of so many ``tokens``, and ``at`` gives it at another length."""
         self._parts, self._settings, self._work, self._tell, self._task = parts, settings, work, tell, task
         self._journal = journal
-        profile = passes.find_profile(settings.profile)
-        teacher, base = (
-            passes.run(graph, passes.Options(each), parts.samples, stop_after="fold_scale")
-            for each in ("exact", settings.profile)
-        )
-        self.eliminated = base.applied
-        fewer = base.graph if profile.eliminations else teacher.graph
-        self.menu = Menu.of(teacher.graph, profile, teacher.feeds, fewer)
+        self._tokens, self._at = tokens, at
+        self.menu, self.eliminated = menu_of(graph, settings.profile, parts.samples)
         self.judge = Judge(self.menu.teacher, task, parts.decide)
 
     def price(self, graph: Graph) -> Price:
@@ -238,7 +252,7 @@ class _Run:
             self._tell("units", i + 1, len(saved))
         return found
 
-    def _tune(self, student: Graph, steps: int, number: int) -> Graph:
+    def _tune(self, student: Graph, rungs: Sequence[Rung], steps: int, number: int) -> Graph:
         settings, parts = self._settings, self._parts
         options = Distillation(
             steps=steps,
@@ -251,9 +265,29 @@ class _Run:
         )
         train, held = parts.train.examples, parts.held.examples
         what = f"tuning {number + 1}"
+        shorter = {n: lengths.at(self.menu, each, rungs) for n, each in self._shorter.items()}
         return distil(
-            self.menu.teacher, student, train, held, options, what=what, tell=self._tell, work=self._work
+            self.menu.teacher,
+            student,
+            train,
+            held,
+            options,
+            what=what,
+            tell=self._tell,
+            work=self._work,
+            shorter=shorter,
         )
+
+    @cached_property
+    def _shorter(self) -> dict[int, Menu]:
+        """The menu at lesser lengths."""
+        tokens, samples = self._parts.train.examples.tokens, self._parts.samples
+        assert tokens is not None
+
+        def made(graph: Graph, some: Sequence[Sample]) -> Menu:
+            return menu_of(graph, self._settings.profile, some)[0]
+
+        return lengths.menus(lengths.lesser(tokens, self._tokens), self._at, made, samples)
 
     def _control(self, steps: int) -> Graph:
         settings, parts = self._settings, self._parts
@@ -261,7 +295,17 @@ class _Run:
             steps=steps, batch=settings.batch, rate=settings.rate, seed=settings.seed, half=settings.half
         )
         train, held = parts.train.examples.labelled, parts.held.examples
-        return fit(self.menu.teacher, train, held, options, what="control", tell=self._tell, work=self._work)
+        shorter = {n: each.teacher for n, each in self._shorter.items()}
+        return fit(
+            self.menu.teacher,
+            train,
+            held,
+            options,
+            what="control",
+            tell=self._tell,
+            work=self._work,
+            shorter=shorter,
+        )
 
 
 def write(student: Graph, path: Path, texts: Texts, task: Task) -> None:

@@ -46,8 +46,9 @@ def load(
     seq_len: int | None = None,
     dims: Mapping[str, int] | None = None,
     outputs: Sequence[str] | None = None,
+    quiet: bool = False,
 ) -> Graph:
-    """Read a model into IR.
+    """Read a model into IR; ``quiet`` where the user was told of it before.
 
     Open axes are fixed by ``dims`` (axis name, or ``input.axis``, to size), by ``seq_len`` for sequence axes,
     and to 1 for the batch. Without ``outputs`` those that do not depend on a weight are left out, because
@@ -56,7 +57,8 @@ def load(
     Raises a FrontendError: UsageError for what the caller can put right by asking differently,
     UnsupportedModel with all operators that cannot be compiled, NotFinite for broken weights.
     """
-    return load_told(path_or_model, seq_len=seq_len, dims=dims, outputs=outputs).graph
+    found = _loaded(path_or_model, seq_len, dims or {}, outputs)
+    return (found if quiet else _logged(found)).graph
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,27 @@ def load_told(
     outputs: Sequence[str] | None = None,
 ) -> Told:
     """The same, and what a user wants to know about it."""
-    reader, axes = _read(path_or_model, seq_len, dims or {}, outputs)
-    for line in axis_lines(axes):
-        log.info(line)
+    return _logged(_loaded(path_or_model, seq_len, dims or {}, outputs))
+
+
+def _loaded(
+    path_or_model: str | Path | onnx.ModelProto,
+    seq_len: int | None,
+    dims: Mapping[str, int],
+    outputs: Sequence[str] | None,
+) -> Told:
+    reader, axes = _read(path_or_model, seq_len, dims, outputs)
     if reader.unsupported:
         raise UnsupportedModel(reader.unsupported)
     graph = reader.graph(reader.chosen, explicit=outputs is not None)
     _check_finite(graph)
-    opened = reader.opening.found(graph)
-    for line in told(opened):
+    return Told(graph, reader.opening.found(graph), axes, rounded(reader.model.graph.node))
+
+
+def _logged(found: Told) -> Told:
+    for line in (*axis_lines(found.axes), *told(found.opened)):
         log.info(line)
-    return Told(graph, opened, axes, rounded(reader.model.graph.node))
+    return found
 
 
 def survey(

@@ -9,6 +9,7 @@ the teacher's cost too, since a ring is as large as what it must hold.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ from ppc.passes.owners import Owners
 from ppc.passes.train import losses
 from ppc.passes.train.examples import Batch, Examples
 from ppc.passes.train.optimise import Options, Tell, optimise, silent
-from ppc.passes.train.trainable import Trainable, device
+from ppc.passes.train.trainable import Trainable, device, usable
 
 log = logging.getLogger(__name__)
 
@@ -67,17 +68,28 @@ def distil(
     what: str = "tuning",
     tell: Tell = silent,
     work: Path | None = None,
+    shorter: Mapping[int, tuple[Graph, Graph]] | None = None,
 ) -> Graph:
     """``student`` with weights that make it more like ``teacher``.
 
     Both have the same inputs and outputs, and values of one name and shape in both are the same value: a
     substitution keeps the name of what it replaces. ``held`` chooses the learning rate; ``what`` is told
     with the progress, and ``work`` is a folder from which an interrupted run goes on (`optimise`).
+    ``shorter`` has both at lesser lengths, for batches of short texts; those at which either answers
+    otherwise are not used (`trainable.py`).
     """
-    options = options or Distillation()
-    goal, model = Trainable(teacher, device()), Trainable(student, device(), tables=options.tables)
+    options, shorter = options or Distillation(), shorter or {}
+    theirs, ours = ({n: both[i] for n, both in shorter.items()} for i in (0, 1))
+    lengths = set(usable(teacher, theirs, data, device())) & set(usable(student, ours, data, device()))
+    less = {n: shorter[n] for n in sorted(lengths)}
+    if less:
+        log.info("%s: short texts at %s tokens", what, ", ".join(map(str, less)))
+    goal = Trainable(teacher, device(), shorter={n: each for n, (each, _) in less.items()})
+    model = Trainable(
+        student, device(), tables=options.tables, shorter={n: each for n, (_, each) in less.items()}
+    )
     loss = _Loss(goal, model, options, data.at(np.arange(min(_SEEN, len(data)))))
-    graphs = (teacher, student)
+    graphs = (teacher, student, *(each for both in less.values() for each in both))
     optimise(model, loss, data, held, options, graphs=graphs, what=what, tell=tell, work=work)
     return model.as_graph()
 

@@ -52,6 +52,14 @@ class Examples:
         labels, tokens = (None if x is None else x[places] for x in (self.labels, self.tokens))
         return Examples({name: value[places] for name, value in self.feeds.items()}, labels, tokens)
 
+    def cut(self, length: int, shapes: Mapping[str, tuple[int, ...]]) -> Examples:
+        """The first ``length`` tokens, which are all: inputs of ``shapes``, the rest having been padding."""
+        feeds = {name: x[(slice(None), *(slice(n) for n in shapes[name]))] for name, x in self.feeds.items()}
+        labels = self.labels
+        return Examples(
+            feeds, labels if labels is None or labels.ndim == 1 else labels[:, :length], self.tokens
+        )
+
     def with_unlabelled(self, more: Examples) -> Examples:
         """Both, one behind the other; the second have no labels."""
         feeds = {name: np.concatenate([x, more.feeds[name]]) for name, x in self.feeds.items()}
@@ -97,12 +105,27 @@ def _whole(x: Sequence[int] | Array | None) -> Array | None:
     return None if x is None else np.asarray(x, np.int64)
 
 
-def places(count: int, batch: int, step: int, seed: int) -> Array:
+_ALIKE = 16
+"""Batches among which texts of like length are put together."""
+
+
+def places(count: int, batch: int, step: int, seed: int, tokens: Array | None = None) -> Array:
     """Which of ``count`` samples are the ``step``-th batch of an endless row of shuffled epochs.
 
-    They depend on nothing else, so that a run that goes on later meets the same ones.
+    With ``tokens``, how many each has, those of sixteen batches are sorted by it, and the batches shuffled:
+    they hold little padding then. They depend on nothing else, so that a run that goes on later meets the
+    same ones.
     """
-    wanted = np.arange(step * batch, (step + 1) * batch)
+    if tokens is None:
+        return _row(count, step * batch, batch, seed)
+    block, place = divmod(step, _ALIKE)
+    row = _row(count, block * _ALIKE * batch, _ALIKE * batch, seed)
+    batches = row[np.argsort(tokens[row], kind="stable")].reshape(_ALIKE, batch)
+    return np.asarray(batches[np.random.default_rng((seed, block, 1)).permutation(_ALIKE)[place]])
+
+
+def _row(count: int, start: int, length: int, seed: int) -> Array:
+    wanted = np.arange(start, start + length)
     orders = {
         int(epoch): np.random.default_rng((seed, int(epoch))).permutation(count)
         for epoch in np.unique(wanted // count)

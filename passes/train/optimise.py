@@ -131,7 +131,8 @@ class _Run:
 
     def step(self, optimiser: torch.optim.Optimizer, step: int, rate: float) -> float:
         """One batch; its loss before, which is no number where nothing was moved."""
-        at = places(len(self.data), self.options.batch, step, self.options.seed)
+        tokens = self.data.tokens if self.model.lengths else None
+        at = places(len(self.data), self.options.batch, step, self.options.seed, tokens)
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
@@ -147,7 +148,7 @@ class _Run:
         """The loss on some examples."""
         device = self.model.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.options.half):
-            return self.loss(examples.on(device))
+            return self.loss(self.model.cut(examples).on(device))
 
     def middle(self, data: Examples) -> float:
         """The median of the losses of ``data``'s batches, of which some may come to no number."""

@@ -90,6 +90,23 @@ def test_a_terminal_is_told_what_is_left(monkeypatch):
     assert re.search(r"compiling .* 75% \d:\d\d:\d\d left about \d:\d\d:\d\d", plain)
 
 
+def test_a_log_is_told_a_line_a_minute(monkeypatch):
+    """Of each phase how far it is, and what is left by the pace of that phase alone."""
+    seen, now = io.StringIO(), 0.0
+    monkeypatch.setattr(cli_results, "log", Console(file=seen, width=120))
+    monkeypatch.setattr(cli_results, "monotonic", lambda: now)
+    with cli_results.Bar() as bar:
+        for phase, total in (("units", 5), ("tuning 1", 4000)):
+            for done in range(1, 6):
+                bar(phase, done, total)
+                now += 25.0
+    assert seen.getvalue().splitlines() == [
+        "units: 4 of 5, left about 25 s",
+        "tuning 1: 2 of 4,000, left about 1666 min",
+        "tuning 1: 5 of 4,000, left about 1665 min",
+    ]
+
+
 def test_the_lines_of_two_sides_have_the_time_the_peer_and_the_plan(small, tmp_path):
     small.compiled.save(tmp_path / "plan.bin", tmp_path / "plan.weights")
     np.savez(tmp_path / "in.npz", **sample(TOKENS, used=6))

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 pytest.importorskip("torch")
@@ -17,6 +18,7 @@ from text_model import text_model, word_tokenizer
 from tunable import TOKENS, folder, table
 
 import ppc
+from models.tiny_bert import Shape, tiny_bert
 from ppc import passes
 from ppc.frontend.ir.graph import walk
 from ppc.frontend.ir.ops import Relu
@@ -30,15 +32,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder(tmp_path_factory.mktemp("tune"))
 
 
-def asked(place: Path, *args: object, data: str = "train.tsv", valid: str = "dev.tsv") -> list[object]:
+def asked(
+    place: Path, *args: object, data: str = "train.tsv", valid: str = "dev.tsv", tokens: int = TOKENS
+) -> list[object]:
     files = ["tune", place / "m.onnx", "--data", place / data, "--valid", place / valid]
     tokenizer = [] if "--tokenizer" in args else ["--tokenizer", place / "tokenizer.json"]
     output = [] if "-o" in args else ["-o", place / "friendly.onnx"]
-    return [*files, *tokenizer, *output, "--seq-len", TOKENS, *args]
+    return [*files, *tokenizer, *output, "--seq-len", tokens, *args]
 
 
-def tuned(place: Path, *args: object, **files: str) -> Done:
-    return called(*asked(place, *args, **files))
+def tuned(
+    place: Path, *args: object, data: str = "train.tsv", valid: str = "dev.tsv", tokens: int = TOKENS
+) -> Done:
+    return called(*asked(place, *args, data=data, valid=valid, tokens=tokens))
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +186,22 @@ def test_texts_without_labels(place: Path, unlabelled: dict[str, str]) -> None:
     assert done.json["task"] == "embeddings"
     assert set(done.json["final"]) == {"teacher", "untuned", "tuned"}
     assert 0 < done.json["final"]["tuned"]["cosine"] <= 1
+
+
+def test_short_texts_are_trained_on_at_their_length(tmp_path: Path) -> None:
+    """Of a model whose length is open; of one whose length is not they are padded, as above."""
+    onnx.save(tiny_bert(Shape(layers=1, width=8, vocabulary=20, positions=24)), tmp_path / "m.onnx")
+    word_tokenizer(tmp_path / "tokenizer.json", 20)
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 60), ("dev", 20)):
+        texts = [" ".join(f"w{i}" for i in rng.integers(1, 20, rng.integers(2, 24))) for _ in range(count)]
+        (tmp_path / f"{name}.txt").write_text("\n".join(texts) + "\n")
+    options = ("--output", "sentence_embedding", *QUICK, "--budget", 100, "--json")
+    done = tuned(tmp_path, *options, tokens=24, data="train.txt", valid="dev.txt")
+    assert done.status == 0, done.err
+    assert "tuning 1: short texts at 8, 16 tokens" in done.err
+    assert done.err.count("axis sequence") == 1
+    assert done.json["final"]["tuned"]["cosine"] > done.json["final"]["untuned"]["cosine"]
 
 
 @pytest.mark.parametrize(

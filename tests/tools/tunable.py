@@ -23,10 +23,10 @@ def secret(rng: np.random.Generator, *shape: int, spread: float = 0.4, name: str
     return ops.Const(rng.normal(0, spread, shape).astype(np.float32), True, name=name)
 
 
-def classifier(seed: int = 0) -> Graph:
+def classifier(seed: int = 0, tokens: int = TOKENS) -> Graph:
     """Ids, a mask and types to logits, as the pipeline has it before a profile."""
     shape = Shape(layers=1, width=WIDTH, vocabulary=ROWS, positions=TOKENS)
-    graph = load(tiny_bert(shape, seed=seed), seq_len=TOKENS, outputs=("sentence_embedding",))
+    graph = load(tiny_bert(shape, seed=seed), seq_len=tokens, outputs=("sentence_embedding",))
     rng = np.random.default_rng(seed)
     (pooled,) = graph.outputs.values()
     head = ops.MatMul(pooled, secret(rng, WIDTH, CLASSES, name="head.weight"))
@@ -92,6 +92,7 @@ __all__ = [
     "CLASSES",
     "ROWS",
     "TOKENS",
+    "WIDTH",
     "classifier",
     "decoder",
     "examples",

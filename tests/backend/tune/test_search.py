@@ -67,7 +67,7 @@ class World:
     def foretold(self, rungs: Sequence[Rung]) -> Price:
         return self.price(self.menu.graph(rungs))
 
-    def tune(self, graph: Graph, steps: int, number: int) -> Graph:
+    def tune(self, graph: Graph, rungs: Sequence[Rung], steps: int, number: int) -> Graph:
         self.tuned.append((steps, number))
         return graph
 

@@ -40,6 +40,21 @@ def test_a_student_comes_nearer(model: str, target: Target) -> None:
     assert text.show(tuned) == text.show(student)
 
 
+def test_short_texts_are_distilled_at_their_length(caplog: pytest.LogCaptureFixture) -> None:
+    """Where teacher and student are the same there, and nowhere else; the student is as long as it was."""
+    caplog.set_level("INFO")
+    teacher = classifier()
+    student = friendly(teacher)
+    data = examples(teacher)
+    data = replace(data, tokens=data.mask.sum(axis=(1, 2)))
+    short, strange = classifier(tokens=3), classifier(seed=1, tokens=4)
+    shorter = {3: (short, friendly(short)), 4: (short, friendly(strange))}
+    tuned = distil(teacher, student, data, data.at(np.arange(8)), replace(STEPS, steps=20), shorter=shorter)
+    assert "short texts at 3 tokens" in caplog.text
+    assert text.show(tuned) == text.show(student)
+    assert apart(teacher, tuned) < apart(teacher, student)
+
+
 def test_every_replaced_value_has_its_pair() -> None:
     teacher = classifier()
     student = friendly(teacher)

@@ -9,13 +9,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from tunable import TOKENS, classifier, decoder, examples, friendly, secret  # noqa: E402
+from tunable import TOKENS, WIDTH, classifier, decoder, examples, friendly, secret  # noqa: E402
 
 from ppc.frontend.ir import ops, text  # noqa: E402
 from ppc.frontend.ir.constant import with_values  # noqa: E402
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, walk  # noqa: E402
 from ppc.frontend.ir.reference import evaluate, evaluate_all  # noqa: E402
-from ppc.passes.train.trainable import Trainable, trained_weights  # noqa: E402
+from ppc.passes.train.examples import Examples  # noqa: E402
+from ppc.passes.train.losses import counted  # noqa: E402
+from ppc.passes.train.trainable import Trainable, trained_weights, usable  # noqa: E402
 
 MODELS = {"encoder": classifier, "friendly": lambda: friendly(classifier()), "decoder": decoder}
 
@@ -115,3 +117,69 @@ def test_a_mask_beyond_single_precision() -> None:
     trainable = Trainable(graph)
     (found,) = trainable({"x": torch.zeros(2, 1, 3)}, list(graph.outputs.values()))
     assert torch.equal(found, torch.zeros(2, 1, 3))
+
+
+SHORT = 3
+
+
+def short(count: int = 12) -> Examples:
+    """Texts of at most `SHORT` tokens."""
+    data = examples(classifier(), 8 * count)
+    few = data.mask.sum(axis=(1, 2)) <= SHORT
+    data = data.at(np.flatnonzero(few)[:count])
+    return replace(data, tokens=data.mask.sum(axis=(1, 2)))
+
+
+def test_short_texts_are_computed_without_their_padding() -> None:
+    """The same values at the tokens there are, and the same slopes of the same weights."""
+    graph, data = classifier(), short()
+    wanted = [op for op in walk(graph) if isinstance(op, ops.LayerNorm)] + list(graph.outputs.values())
+    found = []
+    for shorter in ({}, {SHORT: classifier(tokens=SHORT)}):
+        model = Trainable(graph, real=torch.float64, shorter=shorter)
+        cut = model.cut(data)
+        batch = cut.on(model.device)
+        values = [counted(x, batch.mask) for x in model(batch.feeds, wanted)]
+        torch.stack([(x**2).sum() for x in values]).sum().backward()
+        found.append((cut.feeds["input_ids"].shape[-1], values, [x.grad for x in model.weights.values()]))
+    (whole, values, slopes), (less, others, others_slopes) = found
+    assert (whole, less) == (TOKENS, SHORT)
+    for a, b in zip(values + slopes, others + others_slopes, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_a_text_that_does_not_fit_is_not_cut() -> None:
+    model = Trainable(classifier(), shorter={SHORT: classifier(tokens=SHORT)})
+    data = short(3)
+    longer = replace(data, tokens=np.array([2, SHORT + 1, 3]))
+    assert model.cut(longer) is longer
+    unknown = replace(data, tokens=None)
+    assert model.cut(unknown) is unknown
+
+
+def test_labels_of_tokens_are_cut_with_them() -> None:
+    model, data = Trainable(classifier(), shorter={SHORT: classifier(tokens=SHORT)}), short(3)
+    labels = np.arange(3 * TOKENS).reshape(3, TOKENS)
+    assert np.array_equal(model.cut(replace(data, labels=labels)).labels, labels[:, :SHORT])
+
+
+def mixing(tokens: int) -> Graph:
+    """The mean over all places, padding among them."""
+    whole = classifier(tokens=tokens)
+    (norm, *_) = (op for op in walk(whole) if isinstance(op, ops.LayerNorm))
+    head = secret(np.random.default_rng(0), WIDTH, 2)
+    mean = ops.ReduceMean(norm, axes=(1,), keepdims=False)
+    return Graph(whole.inputs, {"logits": ops.MatMul(mean, head)})
+
+
+def test_where_padding_counts_no_text_is_cut() -> None:
+    data = short()
+    assert usable(classifier(), {SHORT: classifier(tokens=SHORT)}, data, "cpu") == [SHORT]
+    assert usable(mixing(TOKENS), {SHORT: mixing(SHORT)}, data, "cpu") == []
+    assert usable(classifier(), {SHORT: mixing(SHORT)}, data, "cpu") == []
+    assert usable(classifier(), {SHORT: classifier(tokens=SHORT)}, replace(data, tokens=None), "cpu") == []
+
+
+def test_another_model_is_no_lesser_length() -> None:
+    with pytest.raises(ValueError, match="other operators at a lesser length"):
+        Trainable(classifier(), shorter={SHORT: friendly(classifier(tokens=SHORT))})
