@@ -8,7 +8,7 @@ order. With no channel the same program is *priced*: nothing is computed, sizes 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import TypeVar
 
@@ -25,6 +25,9 @@ from .ports import CotSource, Engines, LinearEngine
 from .role import CLIENT, SERVER, Role
 
 T = TypeVar("T")
+
+Part = tuple[int, tuple[int, ...], Callable[[], Ring]]
+"""Bits an element, shape and elements of a tensor that is sent."""
 
 
 class Party:
@@ -147,16 +150,28 @@ class Party:
 
         (None, None) while pricing.
         """
-        count = prod(shape)
-        size = packed_size(count, bits)
-        self.ledger.swapped(HEADER.size + size, HEADER.size + size)
-        if self.channel is None:
-            return None, None
-        mine = make()
-        data = wire.pack(mine, bits)
-        _check_size(data, size)
-        self.channel.send(data)
-        return mine.reshape(shape), wire.unpack(self.channel.recv(size), bits, count).reshape(shape)
+        return self.swap_all([(bits, shape, make)])[0]
+
+    def swap_all(self, parts: Sequence[Part]) -> list[tuple[Ring | None, Ring | None]]:
+        """Several of them, in the same flight."""
+        counts = [prod(shape) for _, shape, _ in parts]
+        sizes = [packed_size(count, part[0]) for count, part in zip(counts, parts, strict=True)]
+        both = sum(HEADER.size + size for size in sizes)
+        self.ledger.swapped(both, both)
+        channel = self.channel
+        if channel is None:
+            return [(None, None) for _ in parts]
+        mine = []
+        for (bits, shape, make), size, count in zip(parts, sizes, counts, strict=True):
+            own = make()
+            data = wire.pack(own, bits)
+            _check_size(data, size)
+            channel.send(data)
+            mine.append(own.reshape(shape))
+        return [
+            (own, wire.unpack(channel.recv(size), bits, count).reshape(shape))
+            for own, (bits, shape, _), size, count in zip(mine, parts, sizes, counts, strict=True)
+        ]
 
 
 def _check_size(data: Buffer, size: int) -> None:

@@ -34,8 +34,8 @@ MUTATIONS = (
         "truncation-sign-bare",
         "a truncation tells no bit of its operand",
         "runtime/protocols/truncate.py",
-        "lambda: msb() ^ known(ot.choice))",
-        "msb)",
+        "return self._msb() ^ known(self._made.r)",
+        "return self._msb()",
         (
             f"{UNIFORM}::test_messages_of_a_truncation_are_uniform",
             f"{MASKED}::test_messages_hide_fixed_shares",
