@@ -154,24 +154,27 @@ class Party:
 
     def swap_all(self, parts: Sequence[Part]) -> list[tuple[Ring | None, Ring | None]]:
         """Several of them, in the same flight."""
-        counts = [prod(shape) for _, shape, _ in parts]
-        sizes = [packed_size(count, part[0]) for count, part in zip(counts, parts, strict=True)]
+        sizes = [packed_size(prod(shape), bits) for bits, shape, _ in parts]
         both = sum(HEADER.size + size for size in sizes)
         self.ledger.swapped(both, both)
         channel = self.channel
         if channel is None:
             return [(None, None) for _ in parts]
-        mine = []
-        for (bits, shape, make), size, count in zip(parts, sizes, counts, strict=True):
-            own = make()
-            data = wire.pack(own, bits)
-            _check_size(data, size)
-            channel.send(data)
-            mine.append(own.reshape(shape))
-        return [
-            (own, wire.unpack(channel.recv(size), bits, count).reshape(shape))
-            for own, (bits, shape, _), size, count in zip(mine, parts, sizes, counts, strict=True)
+        mine = [_said(channel, bits, prod(shape), make).reshape(shape) for bits, shape, make in parts]
+        theirs = [
+            wire.unpack(channel.recv(size), bits, prod(shape)).reshape(shape)
+            for (bits, shape, _), size in zip(parts, sizes, strict=True)
         ]
+        return list(zip(mine, theirs, strict=True))
+
+
+def _said(channel: Channel, bits: int, count: int, make: Callable[[], Ring]) -> Ring:
+    """``count`` elements, sent."""
+    mine = make()
+    data = wire.pack(mine, bits)
+    _check_size(data, packed_size(count, bits))
+    channel.send(data)
+    return mine
 
 
 def _check_size(data: Buffer, size: int) -> None:

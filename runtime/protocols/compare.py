@@ -104,14 +104,18 @@ class Layout:
             out.append([(common, 1 if lowest else 2) for common, lowest in pairs])
         return out
 
-    def _price(self, count: int, rows: int) -> int:
-        """Bytes, those that flights are worth among them, for ``rows`` thresholds."""
-        bits = 0
+    def bits(self, rows: int) -> int:
+        """What an element says, for ``rows`` thresholds."""
+        found = 0
         for i, (_, k, common) in enumerate(self.digits):
-            bits += k + ((1 if i == 0 else 2) * (1 if common else rows) << k)
-        levels = self.levels
-        bits += sum(2 * (1 + width) * (1 if common else rows) for level in levels for common, width in level)
-        return count * bits // 8 + FLIGHT * len(levels)
+            found += k + ((1 if i == 0 else 2) * (1 if common else rows) << k)
+        for level in self.levels:
+            found += sum(2 * (1 + width) * (1 if common else rows) for common, width in level)
+        return found
+
+    def _price(self, count: int, rows: int) -> int:
+        """Bytes, those that flights are worth among them."""
+        return count * self.bits(rows) // 8 + FLIGHT * len(self.levels)
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,7 +151,7 @@ def compare_all(
     asked: Sequence[tuple[Share, Thresholds, CompareMade]],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> list[Share]:
-    """Several comparisons, in the flights of the longest. What ``meanwhile`` swaps travels with the tables."""
+    """Several comparisons, in the flights of the longest; what ``meanwhile`` swaps travels with the tables."""
     running = [_Comparison(p, *each) for each in asked]
     for each in running:
         each.choose()

@@ -4,6 +4,10 @@ max(a, b) = b + [a >= b]·(a - b): one comparison and one selection a match, ⌈
 ``drop`` bits dropped in the comparisons the winner may be less than the maximum by 2^drop units a
 round, which is all a softmax asks for.
 
+The last few play all against all, which is more matches and fewer flights: whoever wins all of his own is
+selected. Bits are dropped of the values then and not of their differences, so that of any matches one value
+wins: each is off by a unit of 2^drop at most, and the winner by two, which several rounds might be as well.
+
 For the place each value carries its way below its own bits: in every round 2x + 1 plays on the left
 against 2x on the right, in a ring that is larger by that bit. The left half is a power of two long, so
 that the bits of a winner's way, the first round's on top, are its place with every bit turned; and of two
@@ -16,15 +20,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 
-from ..base.ring import Fixed, Ring, known
+from ..base.ring import BIT, Fixed, Ring, known
 from ..base.share import Share
 from ..party.party import Party
-from .booleans import SelectMade, select, select_offline
-from .compare import CompareMade, Thresholds, compare, compare_offline
+from ..party.role import SERVER
+from .booleans import AndMade, Bits, SelectMade, and_offline, and_rows, select, select_offline
+from .compare import FLIGHT, CompareMade, Layout, Thresholds, compare, compare_offline
+
+SIGN = Thresholds((0,))
+
+FLIGHTS, LEVEL = 5, 1
+"""What a round of pairs takes, and a level of ANDs more where all play against all."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,17 +43,117 @@ class MaximumMade:
     TAG: ClassVar[str] = "maximum"
 
     rounds: list[tuple[CompareMade, SelectMade]]
+    last: LastMade | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class LastMade:
+    """All matches of a row, the ANDs of each value's, and the selections of all values but one."""
+
+    TAG: ClassVar[str] = "maximum-last"
+
+    matches: CompareMade
+    ands: list[AndMade]
+    select: SelectMade
 
 
 def maximum_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> MaximumMade:
-    return MaximumMade([_round_offline(p, num, (*shape[:-1], n), drop) for n in _rounds(shape[-1])])
+    rows = prod(shape[:-1])
+    made, n = [], shape[-1]
+    while n > 1 and not _all_at_once(rows, n, num, drop):
+        made.append(_round_offline(p, num, (*shape[:-1], n), drop))
+        n = _half(n)
+    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], n), drop) if n > 1 else None)
 
 
 def maximum(p: Party, x: Share, drop: int, made: MaximumMade) -> Share:
     """Shape of x with a last axis of 1. Needs |a - b| < 2^(bits-1) for all pairs of a row."""
     for each in made.rounds:
         x = _round(p, x, drop, each)
-    return x
+    return x if made.last is None else _last(p, x, drop, made.last)
+
+
+def _all_at_once(rows: int, n: int, num: Fixed, drop: int) -> bool:
+    """Whether all matches among n cost less than the flights of rounds are worth."""
+    rounds, depth = len(list(_rounds(n))), len(_counts(n))
+    if rounds < 2:
+        return False
+    layout = Layout.of(num.bits - drop, SIGN, rows * n * (n - 1) // 2)
+    more = n * (n - 1) // 2 - (n - 1)
+    saved = rounds * FLIGHTS - FLIGHTS - LEVEL * depth
+    return rows * more * layout.bits(1) // 8 < FLIGHT * saved
+
+
+def _matches(n: int) -> tuple[list[int], list[int]]:
+    """First and second of each pair."""
+    first, second = np.triu_indices(n, 1)
+    return first.tolist(), second.tolist()
+
+
+def _counts(n: int) -> list[int]:
+    """How many bits of a value's are multiplied by others at each level, until one is left of n - 1."""
+    left, found = n - 1, []
+    while left > 1:
+        found.append(left // 2)
+        left -= left // 2
+    return found
+
+
+def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> LastMade:
+    *outer, n = shape
+    rows, others = prod(outer), n - 1  # who wins where none of the others does is the last
+    small = Fixed(num.bits - drop)
+    return LastMade(
+        compare_offline(p, small, (*outer, n * others // 2), SIGN),
+        [and_offline(p, rows * others * count, 1) for count in _counts(n)],
+        select_offline(p, num, (*outer, others)),
+    )
+
+
+def _last(p: Party, x: Share, drop: int, made: LastMade) -> Share:
+    num, *outer, n = x.num, *x.shape
+    small, shift = Fixed(num.bits - drop), np.uint64(drop)
+    first, second = _matches(n)
+    shape, others = (*outer, len(first)), n - 1
+
+    def gaps() -> Ring:
+        cut = x.ring >> shift
+        return small.wrap(cut[..., first] - cut[..., second])
+
+    wins = compare(p, Share(small, shape, p.both(gaps)), SIGN, made.matches)
+
+    def own() -> Bits:
+        """Of each value but the last its n - 1 bits, 1 where it wins: (rows, n - 1, n - 1)."""
+        found = np.zeros((prod(outer), n, n), np.uint8)
+        bits = wins.ring.reshape(-1, len(first)).astype(np.uint8)
+        found[:, first, second] = bits
+        found[:, second, first] = bits ^ np.uint8(p.role is SERVER)
+        kept = ~np.eye(n, dtype=bool)[:others]
+        return found[:, :others][:, kept].reshape(-1, others, others)
+
+    left = p.both(own)
+    for count, ands in zip(_counts(n), made.ands, strict=True):
+        a, b = (p.both(partial(_some, left, slice(i * count, (i + 1) * count))) for i in range(2))
+        (z,) = and_rows(p, a, b, [ands])
+        left = p.both(partial(_and_rest, left, z, count))
+    best = p.both(lambda: known(left)[..., 0].astype(np.uint64).reshape(*outer, others))
+    least = p.both(lambda: num.wrap(x.ring[..., :others] - x.ring[..., others:]))
+    gains = select(p, Share(BIT, (*outer, others), best), Share(num, (*outer, others), least), made.select)
+
+    def winner() -> Ring:
+        return num.wrap(gains.ring.sum(axis=-1, keepdims=True, dtype=np.uint64) + x.ring[..., others:])
+
+    return Share(num, (*outer, 1), p.both(winner))
+
+
+def _some(bits: Bits | None, at: slice) -> Bits:
+    return np.ascontiguousarray(known(bits)[..., at]).ravel()
+
+
+def _and_rest(bits: Bits | None, made: Bits | None, count: int) -> Bits:
+    """What ``count`` pairs have become, and what had no partner."""
+    left = known(bits)
+    return np.concatenate([known(made).reshape(*left.shape[:2], count), left[..., 2 * count :]], axis=-1)
 
 
 def argmax_num(n: int) -> Fixed:

@@ -87,7 +87,7 @@ class _Truncation:
         self._w: Ring | None = None
         old = x.num
         self._offset = 1 << (old.bits - 2) if self.carry_bits else 0
-        # Two floors lose 1 - 2^-s on average. So much is put back: one unit after the shift, less 1 before it.
+        # Two floors lose 1 - 2^-s on average. So much is put back: a unit after the shift, less 1 before it.
         self._unit = int(self.drop > 0)
         before = np.uint64((self._offset - self._unit) % 2**64)
         self._mine = p.each(client=lambda: x.ring, server=lambda: old.wrap(x.ring + before))

@@ -42,6 +42,17 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "truncation-bit-zero",
+        "what a truncation opens is masked by the server too; with zeros the result is right",
+        "runtime/protocols/truncate.py",
+        "r = p.each(server=lambda: p.prg.ring(1, shape), client",
+        "r = p.each(server=lambda: np.zeros(shape, np.uint64), client",
+        (
+            f"{UNIFORM}::test_messages_of_a_truncation_are_uniform",
+            f"{MASKED}::test_messages_hide_fixed_shares",
+        ),
+    ),
+    Mutation(
         "scaled-mask-zero",
         "what a product with the server's factors opens is masked",
         "runtime/protocols/multiply.py",
@@ -77,16 +88,16 @@ MUTATIONS = (
         "selection-bit-bare",
         "a selection tells neither its bit",
         "runtime/protocols/booleans.py",
-        "lambda: bit.ring ^ known(made.got.choice))",
-        "lambda: bit.ring)",
+        "lambda: bit.ring ^ known(made.got.choice)\n",
+        "lambda: bit.ring\n",
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(
         "selection-value-bare",
         "nor its value",
         "runtime/protocols/booleans.py",
-        "        return num.wrap(t0 - t1 + (np.uint64(1)",
-        "        return num.wrap((np.uint64(1)",
+        "            return x.num.wrap(t0 - t1 + (np.uint64(1)",
+        "            return x.num.wrap((np.uint64(1)",
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(

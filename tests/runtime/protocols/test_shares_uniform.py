@@ -23,7 +23,7 @@ from ppc.runtime.party.role import Role
 from ppc.runtime.protocols import matmul as products
 from ppc.runtime.protocols.booleans import select, select_offline
 from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
-from ppc.runtime.protocols.maximum import argmax, argmax_offline
+from ppc.runtime.protocols.maximum import argmax, argmax_offline, maximum, maximum_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
@@ -69,6 +69,9 @@ PROTOCOLS: dict[str, Callable[[Party, Role], Share]] = {
     ),
     "argmax": lambda p, at: argmax(
         p, whole_at(at, p, 5, NUM, (COUNT, 3)), argmax_offline(p, NUM, (COUNT, 3))
+    ),
+    "maximum": lambda p, at: maximum(
+        p, whole_at(at, p, 5, NUM, (COUNT, 4)), 2, maximum_offline(p, NUM, (COUNT, 4), 2)
     ),
     "select": lambda p, at: select(
         p, whole_at(at, p, 1, BIT), whole_at(at, p, 5), select_offline(p, NUM, (COUNT,))
