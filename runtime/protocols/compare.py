@@ -151,7 +151,7 @@ def compare_all(
     asked: Sequence[tuple[Share, Thresholds, CompareMade]],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> list[Share]:
-    """Several comparisons, in the flights of the longest; what ``meanwhile`` swaps travels with the tables."""
+    """Several comparisons, in the flights of the longest; what ``meanwhile`` swaps goes with the tables."""
     running = [_Comparison(p, *each) for each in asked]
     for each in running:
         each.choose()

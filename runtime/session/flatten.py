@@ -44,7 +44,8 @@ KNOWN: dict[str, type[Material]] = {
     kind.TAG: kind
     for kind in (
         AllZeroMade, AndMade, CompareMade, OneOfNMade, LastMade, LinearMade, MatmulMade, MaximumMade,
-        MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade, TruncateMade, WithinMade,
+        MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade,
+        TruncateMade, WithinMade,
     )
 }  # fmt: skip
 """Every record that an offline half may leave for the online half, by the tag that its protocol gave it."""
