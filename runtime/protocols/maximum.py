@@ -1,12 +1,11 @@
 """The maximum of the last axis, or its place, by a tournament of comparisons.
 
-max(a, b) = b + [a >= b]·(a - b): one comparison and one selection a match, ⌈log2(n)⌉ rounds. With
-``drop`` bits dropped in the comparisons the winner may be less than the maximum by 2^drop units a
-round, which is all a softmax asks for.
+max(a, b) = b + [a >= b]·(a - b): one comparison and one selection a match, ⌈log2(n)⌉ rounds. The last few
+play all against all, which is more matches and fewer flights: whoever wins all of his own is selected.
 
-The last few play all against all, which is more matches and fewer flights: whoever wins all of his own is
-selected. Bits are dropped of the values then and not of their differences, so that of any matches one value
-wins: each is off by a unit of 2^drop at most, and the winner by two, which several rounds might be as well.
+With ``drop`` bits dropped all of it is done in units of 2^drop, in a ring that is smaller by those bits, which
+is free: each party shifts its share. A value is less by up to two units then, and so is the maximum, which is
+all a softmax asks for.
 
 For the place each value carries its way below its own bits: in every round 2x + 1 plays on the left
 against 2x on the right, in a ring that is larger by that bit. The left half is a power of two long, so
@@ -58,27 +57,38 @@ class LastMade:
 
 
 def maximum_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> MaximumMade:
-    rows = prod(shape[:-1])
+    rows, num = prod(shape[:-1]), _coarse(num, drop)
     made, n = [], shape[-1]
-    while n > 1 and not _all_at_once(rows, n, num, drop):
-        made.append(_round_offline(p, num, (*shape[:-1], n), drop))
+    while n > 1 and not _all_at_once(rows, n, num):
+        made.append(_round_offline(p, num, (*shape[:-1], n)))
         n = _half(n)
-    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], n), drop) if n > 1 else None)
+    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], n)) if n > 1 else None)
 
 
 def maximum(p: Party, x: Share, drop: int, made: MaximumMade) -> Share:
-    """Shape of x with a last axis of 1. Needs |a - b| < 2^(bits-1) for all pairs of a row."""
+    """Shape of x with a last axis of 1, a multiple of 2^drop. Needs |a - b| < 2^(bits-1) for all pairs of a
+    row, and where bits are dropped two units less."""
+    num, shift = x.num, np.uint64(drop)
+    small = _coarse(num, drop)
+    x = x.like(p.both(lambda: small.wrap(x.ring >> shift)), small)
     for each in made.rounds:
-        x = _round(p, x, drop, each)
-    return x if made.last is None else _last(p, x, drop, made.last)
+        x = _round(p, x, each)
+    if made.last is not None:
+        x = _last(p, x, made.last)
+    return x.like(p.both(lambda: num.wrap(x.ring << shift)), num)
 
 
-def _all_at_once(rows: int, n: int, num: Fixed, drop: int) -> bool:
+def _coarse(num: Fixed, drop: int) -> Fixed:
+    """Units of 2^drop."""
+    return Fixed(num.bits - drop)
+
+
+def _all_at_once(rows: int, n: int, num: Fixed) -> bool:
     """Whether all matches among n cost less than the flights of rounds are worth."""
     rounds, depth = len(list(_rounds(n))), len(_counts(n))
     if rounds < 2:
         return False
-    layout = Layout.of(num.bits - drop, SIGN, rows * n * (n - 1) // 2)
+    layout = Layout.of(num.bits, SIGN, rows * n * (n - 1) // 2)
     more = n * (n - 1) // 2 - (n - 1)
     saved = rounds * FLIGHTS - FLIGHTS - LEVEL * depth
     return rows * more * layout.bits(1) // 8 < FLIGHT * saved
@@ -99,28 +109,25 @@ def _counts(n: int) -> list[int]:
     return found
 
 
-def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> LastMade:
+def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> LastMade:
     *outer, n = shape
     rows, others = prod(outer), n - 1  # who wins where none of the others does is the last
-    small = Fixed(num.bits - drop)
     return LastMade(
-        compare_offline(p, small, (*outer, n * others // 2), SIGN),
+        compare_offline(p, num, (*outer, n * others // 2), SIGN),
         [and_offline(p, rows * others * count, 1) for count in _counts(n)],
         select_offline(p, num, (*outer, others)),
     )
 
 
-def _last(p: Party, x: Share, drop: int, made: LastMade) -> Share:
+def _last(p: Party, x: Share, made: LastMade) -> Share:
     num, *outer, n = x.num, *x.shape
-    small, shift = Fixed(num.bits - drop), np.uint64(drop)
     first, second = _matches(n)
     shape, others = (*outer, len(first)), n - 1
 
     def gaps() -> Ring:
-        cut = x.ring >> shift
-        return small.wrap(cut[..., first] - cut[..., second])
+        return num.wrap(x.ring[..., first] - x.ring[..., second])
 
-    wins = compare(p, Share(small, shape, p.both(gaps)), SIGN, made.matches)
+    wins = compare(p, Share(num, shape, p.both(gaps)), SIGN, made.matches)
 
     def own() -> Bits:
         """Of each value but the last its n - 1 bits, 1 where it wins: (rows, n - 1, n - 1)."""
@@ -165,7 +172,7 @@ def argmax_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> MaximumMade:
     made = []
     for n in _rounds(shape[-1]):
         num = _finer(num)
-        made.append(_round_offline(p, _finer(num), (*shape[:-1], n), 0))
+        made.append(_round_offline(p, _finer(num), (*shape[:-1], n)))
     return MaximumMade(made)
 
 
@@ -174,7 +181,7 @@ def argmax(p: Party, x: Share, made: MaximumMade) -> Share:
     num = argmax_num(x.shape[-1])
     x = _marked(p, x, 0)  # the bit above the way, which is the place's sign
     for each in made.rounds:
-        x = _round(p, _marked(p, x, _half(x.shape[-1])), 0, each)
+        x = _round(p, _marked(p, x, _half(x.shape[-1])), each)
     turned = num.mask >> np.uint64(1)
     data = p.each(client=lambda: num.wrap(-x.ring), server=lambda: num.wrap(turned - x.ring))
     return Share(num, x.shape, data)
@@ -192,19 +199,19 @@ def _rounds(n: int) -> Iterator[int]:
         n = _half(n)
 
 
-def _round_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> tuple[CompareMade, SelectMade]:
+def _round_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> tuple[CompareMade, SelectMade]:
     pairs = (*shape[:-1], shape[-1] - _half(shape[-1]))
-    return compare_offline(p, num, pairs, Thresholds((0,), drop)), select_offline(p, num, pairs)
+    return compare_offline(p, num, pairs, SIGN), select_offline(p, num, pairs)
 
 
-def _round(p: Party, x: Share, drop: int, made: tuple[CompareMade, SelectMade]) -> Share:
+def _round(p: Party, x: Share, made: tuple[CompareMade, SelectMade]) -> Share:
     """The greater of i and i + half for each pair; what has no partner stays as it is."""
     num, n, half = x.num, x.shape[-1], _half(x.shape[-1])
     shape = (*x.shape[:-1], n - half)
     cuts = (slice(0, n - half), slice(half, n), slice(n - half, half))
     left, right, rest = (p.both(partial(_cut, x, cut)) for cut in cuts)
     gap = Share(num, shape, p.both(partial(_minus, num, left, right)))
-    wins = compare(p, gap, Thresholds((0,), drop), made[0])
+    wins = compare(p, gap, SIGN, made[0])
     gain = select(p, Share(wins.num, shape, p.both(partial(_first, wins))), gap, made[1])
     return Share(num, (*x.shape[:-1], half), p.both(partial(_winners, num, right, gain, rest)))
 

@@ -143,13 +143,12 @@ def late_spline(x: Ints, num: Fixed, spec: SplineSpec) -> Ints:
 
 
 def _maximum(row: Ints, made: Ints, drop: int) -> str | None:
-    """One of the row, short of its maximum by less than 2^drop a round."""
-    rounds = math.ceil(math.log2(row.shape[-1])) if row.shape[-1] > 1 else 0
+    """Short of the row's maximum by less than two units of 2^drop, of which it is a multiple."""
     short = row.max(axis=-1, keepdims=True) - made
-    if not (row == made).any(axis=-1).all():
-        return "not an element of its row"
-    if short.min() < 0 or short.max() > rounds * ((1 << drop) - 1):
-        return f"short by {short.max()}, where {rounds} rounds of 2^{drop} - 1 are allowed"
+    if (made % (1 << drop)).any():
+        return f"no multiple of 2^{drop}"
+    if short.min() < 0 or short.max() > (2 << drop) - 2:
+        return f"short by {short.max()}, where less than two units of 2^{drop} are allowed"
     return None
 
 

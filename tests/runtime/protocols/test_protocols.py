@@ -253,7 +253,7 @@ def test_maximum_with_dropped_bits_is_near(two, rows):
     r = two(lambda p: maximum(p, x.at(p), 3, maximum_offline(p, num, (rows, 16), 3)))
     short = x.value.max(axis=-1) - opened(r, num)[:, 0]
     assert short.min() >= 0
-    assert short.max() <= 4 * 8
+    assert short.max() < 2 * 8
 
 
 def test_a_few_rows_play_all_against_all():
@@ -272,7 +272,7 @@ def test_a_few_rows_play_all_against_all():
         )
 
     assert flights(9, 32) < 12
-    assert 20 < flights(1536, 128) < 30
+    assert 20 < flights(1536, 128) < 35
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 8, 9, 16, 21])
