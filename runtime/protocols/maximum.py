@@ -3,7 +3,7 @@
 max(a, b) = b + [a >= b]·(a - b): one comparison and one selection a match, ⌈log2(n)⌉ rounds. The last few
 play all against all, which is more matches and fewer flights: whoever wins all of his own is selected.
 
-With ``drop`` bits dropped all of it is done in units of 2^drop, in a ring that is smaller by those bits, which
+With ``drop`` bits dropped all of it is done in units of 2^drop, in a ring smaller by those bits, which
 is free: each party shifts its share. A value is less by up to two units then, and so is the maximum, which is
 all a softmax asks for.
 
