@@ -4,8 +4,8 @@ max(a, b) = b + [a >= b]·(a - b): one comparison and one selection a match, ⌈
 play all against all, which is more matches and fewer flights: whoever wins all of his own is selected.
 
 With ``drop`` bits dropped all of it is done in units of 2^drop, in a ring smaller by those bits, which
-is free: each party shifts its share. A value is less by up to two units then, and so is the maximum, which is
-all a softmax asks for.
+is free: each party shifts its share. A value is rounded up or down then, as by a truncation, and so is the
+maximum, which is all a softmax asks for.
 
 For the place each value carries its way below its own bits: in every round 2x + 1 plays on the left
 against 2x on the right, in a ring that is larger by that bit. The left half is a power of two long, so
@@ -33,9 +33,6 @@ from .compare import FLIGHT, CompareMade, Layout, Thresholds, compare, compare_o
 
 SIGN = Thresholds((0,))
 
-FLIGHTS, LEVEL = 5, 1
-"""What a round of pairs takes, and a level of ANDs more where all play against all."""
-
 
 @dataclass(frozen=True, repr=False)
 class MaximumMade:
@@ -58,19 +55,21 @@ class LastMade:
 
 def maximum_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> MaximumMade:
     rows, num = prod(shape[:-1]), _coarse(num, drop)
-    made, n = [], shape[-1]
-    while n > 1 and not _all_at_once(rows, n, num):
-        made.append(_round_offline(p, num, (*shape[:-1], n)))
-        n = _half(n)
-    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], n)) if n > 1 else None)
+    *paired, last = _schedule(rows, shape[-1], num)
+    made = [_round_offline(p, num, (*shape[:-1], n)) for n in paired]
+    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], last)) if last > 1 else None)
 
 
 def maximum(p: Party, x: Share, drop: int, made: MaximumMade) -> Share:
-    """Shape of x with a last axis of 1, a multiple of 2^drop. Needs |a - b| < 2^(bits-1) for all pairs of a
-    row, and where bits are dropped two units less."""
-    num, shift = x.num, np.uint64(drop)
+    """Shape of x with a last axis of 1, a multiple of 2^drop less than that away from the maximum. Needs
+    |a - b| < 2^(bits-1) for all pairs of a row, and where bits are dropped two units less."""
+    num, shift, unit = x.num, np.uint64(drop), np.uint64(bool(drop))
     small = _coarse(num, drop)
-    x = x.like(p.both(lambda: small.wrap(x.ring >> shift)), small)
+    mine = p.each(
+        client=lambda: x.ring >> shift,
+        server=lambda: small.wrap((num.wrap(x.ring - unit) >> shift) + unit),  # as in `truncate`
+    )
+    x = x.like(mine, small)
     for each in made.rounds:
         x = _round(p, x, each)
     if made.last is not None:
@@ -83,15 +82,22 @@ def _coarse(num: Fixed, drop: int) -> Fixed:
     return Fixed(num.bits - drop)
 
 
-def _all_at_once(rows: int, n: int, num: Fixed) -> bool:
-    """Whether all matches among n cost less than the flights of rounds are worth."""
-    rounds, depth = len(list(_rounds(n))), len(_counts(n))
-    if rounds < 2:
-        return False
-    layout = Layout.of(num.bits, SIGN, rows * n * (n - 1) // 2)
-    more = n * (n - 1) // 2 - (n - 1)
-    saved = rounds * FLIGHTS - FLIGHTS - LEVEL * depth
-    return rows * more * layout.bits(1) // 8 < FLIGHT * saved
+def _schedule(rows: int, n: int, num: Fixed) -> list[int]:
+    """How many are left before each round of pairs, and before all play against all, of the least price."""
+    every = [*_rounds(n), 1]
+
+    def price(pairs: int) -> int:
+        first = sum(_price(rows * (k - _half(k)), num, 0) for k in every[:pairs])
+        left = every[pairs]
+        return first + (_price(rows * left * (left - 1) // 2, num, len(_counts(left))) if left > 1 else 0)
+
+    return every[: min(range(len(every)), key=price) + 1]
+
+
+def _price(matches: int, num: Fixed, levels: int) -> int:
+    """Bytes of a round and what its flights are worth: of a comparison, ``levels`` of ANDs and a selection."""
+    layout = Layout.of(num.bits, SIGN, matches)
+    return matches * layout.bits(1) // 8 + FLIGHT * (2 + len(layout.levels) + levels + 2)
 
 
 def _matches(n: int) -> tuple[list[int], list[int]]:

@@ -143,13 +143,11 @@ def late_spline(x: Ints, num: Fixed, spec: SplineSpec) -> Ints:
 
 
 def _maximum(row: Ints, made: Ints, drop: int) -> str | None:
-    """Short of the row's maximum by less than two units of 2^drop, of which it is a multiple."""
-    short = row.max(axis=-1, keepdims=True) - made
+    """A multiple of 2^drop that is less than that away from the row's maximum."""
+    off = np.abs(row.max(axis=-1, keepdims=True) - made)
     if (made % (1 << drop)).any():
         return f"no multiple of 2^{drop}"
-    if short.min() < 0 or short.max() > (2 << drop) - 2:
-        return f"short by {short.max()}, where less than two units of 2^{drop} are allowed"
-    return None
+    return f"off by {off.max()}, where less than 2^{drop} is allowed" if off.max() >= 1 << drop else None
 
 
 def disagreements(seen: Trace) -> dict[str, str]:

@@ -71,7 +71,7 @@ PROTOCOLS: dict[str, Callable[[Party, Role], Share]] = {
         p, whole_at(at, p, 5, NUM, (COUNT, 3)), argmax_offline(p, NUM, (COUNT, 3))
     ),
     "maximum": lambda p, at: maximum(
-        p, whole_at(at, p, 5, NUM, (COUNT, 4)), 2, maximum_offline(p, NUM, (COUNT, 4), 2)
+        p, whole_at(at, p, 5, NUM, (COUNT, 4)), 0, maximum_offline(p, NUM, (COUNT, 4), 0)
     ),
     "select": lambda p, at: select(
         p, whole_at(at, p, 1, BIT), whole_at(at, p, 5), select_offline(p, NUM, (COUNT,))
