@@ -95,7 +95,7 @@ def _schedule(rows: int, n: int, num: Fixed) -> list[int]:
 
 
 def _price(matches: int, num: Fixed, levels: int) -> int:
-    """Bytes of a round and what its flights are worth: of a comparison, ``levels`` of ANDs and a selection."""
+    """Bytes of a round and what its flights are worth: a comparison, ``levels`` of ANDs and a selection."""
     layout = Layout.of(num.bits, SIGN, matches)
     return matches * layout.bits(1) // 8 + FLIGHT * (2 + len(layout.levels) + levels + 2)
 
