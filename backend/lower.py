@@ -206,8 +206,8 @@ def _max(state: Lowering, op: ops.ReduceMax) -> int:
 
 
 def _max_drop(num: Fixed) -> int:
-    """The maximum steadies an exponential, which bears a maximum that is short by 1/32 a round."""
-    return max(0, min(num.scale - 5, num.bits - 4))
+    """The maximum steadies an exponential, which bears one that is short by 1/4 (`SLACK`)."""
+    return max(0, min(num.scale - 2, num.bits - 4))
 
 
 def _reshape_op(state: Lowering, op: ops.Reshape) -> int:

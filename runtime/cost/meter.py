@@ -25,7 +25,7 @@ from ..ot.extension import COLUMNS
 from ..ot.pool import Pool
 from ..ot.silent import SETS
 from ..party.ledger import Cost, Ledger, Place
-from ..party.party import Party
+from ..party.party import Part, Party
 from ..party.ports import Engines, MatrixProduct, Right
 from ..party.role import CLIENT, SERVER, Role
 from ..plan.file import Plan
@@ -159,12 +159,10 @@ class Meter(Party):
         self.does(speaker.other, {"heard": prod(shape)})
         return None
 
-    def swap(
-        self, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]
-    ) -> tuple[Ring | None, Ring | None]:
+    def swap_all(self, parts: Sequence[Part]) -> list[tuple[Ring | None, Ring | None]]:
         for role in Role:
-            self.does(role, {"swapped": prod(shape)})
-        return super().swap(bits, shape, make)
+            self.does(role, {"swapped": sum(prod(shape) for _, shape, _ in parts)})
+        return super().swap_all(parts)
 
     def _begin(self, place: Place) -> None:
         """What is learned of a plan when a connection begins is kept for all later programs."""

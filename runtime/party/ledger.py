@@ -92,11 +92,13 @@ class Ledger:
         clock[speaker.other] = max(clock[speaker.other], clock[speaker] + 1)
 
     def swapped(self, server: int, client: int) -> None:
-        """Both sides spoke in the same flight."""
+        """Both sides spoke before they listened."""
         self._here.server += server
         self._here.client += client
-        top = self._depth + 1
-        self._clock[SERVER] = self._clock[CLIENT] = top
+        clock = self._clock
+        said = {role: clock[role] + 1 for role in Role}
+        for role in Role:
+            clock[role] = max(clock[role], said[role.other])
 
     @property
     def _depth(self) -> int:

@@ -8,7 +8,7 @@ order. With no channel the same program is *priced*: nothing is computed, sizes 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import TypeVar
 
@@ -25,6 +25,9 @@ from .ports import CotSource, Engines, LinearEngine
 from .role import CLIENT, SERVER, Role
 
 T = TypeVar("T")
+
+Part = tuple[int, tuple[int, ...], Callable[[], Ring]]
+"""Bits an element, shape and elements of a tensor that is sent."""
 
 
 class Party:
@@ -147,16 +150,31 @@ class Party:
 
         (None, None) while pricing.
         """
-        count = prod(shape)
-        size = packed_size(count, bits)
-        self.ledger.swapped(HEADER.size + size, HEADER.size + size)
-        if self.channel is None:
-            return None, None
-        mine = make()
-        data = wire.pack(mine, bits)
-        _check_size(data, size)
-        self.channel.send(data)
-        return mine.reshape(shape), wire.unpack(self.channel.recv(size), bits, count).reshape(shape)
+        return self.swap_all([(bits, shape, make)])[0]
+
+    def swap_all(self, parts: Sequence[Part]) -> list[tuple[Ring | None, Ring | None]]:
+        """Several of them, in the same flight."""
+        sizes = [packed_size(prod(shape), bits) for bits, shape, _ in parts]
+        both = sum(HEADER.size + size for size in sizes)
+        self.ledger.swapped(both, both)
+        channel = self.channel
+        if channel is None:
+            return [(None, None) for _ in parts]
+        mine = [_said(channel, bits, prod(shape), make).reshape(shape) for bits, shape, make in parts]
+        theirs = [
+            wire.unpack(channel.recv(size), bits, prod(shape)).reshape(shape)
+            for (bits, shape, _), size in zip(parts, sizes, strict=True)
+        ]
+        return list(zip(mine, theirs, strict=True))
+
+
+def _said(channel: Channel, bits: int, count: int, make: Callable[[], Ring]) -> Ring:
+    """``count`` elements, sent."""
+    mine = make()
+    data = wire.pack(mine, bits)
+    _check_size(data, packed_size(count, bits))
+    channel.send(data)
+    return mine
 
 
 def _check_size(data: Buffer, size: int) -> None:

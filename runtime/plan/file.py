@@ -29,7 +29,7 @@ from .state import States
 from .steps import AnyStep, Form, Guard, Maximum, Step, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 7
+VERSION = 8
 DIGEST = 32
 RELEASES = {VERSION: "0.1.0"}
 """Which release is of a version; of several the first."""

@@ -100,14 +100,11 @@ def _signed(above: Floats, below: Floats, num: Fixed) -> Floats:
     return found
 
 
-def apart(x: Signed, num: Fixed) -> tuple[Reading, ...]:
-    """Two values of a row are compared by their difference."""
-    rows = x.max(axis=-1).astype(np.float64) - x.min(axis=-1)
-    return (
-        Reading(
-            "between two values of a row", rows.reshape(len(x), -1).max(axis=1) * _unit(num), _held(num, 1)
-        ),
-    )
+def apart(x: Signed, num: Fixed, drop: int = 0) -> tuple[Reading, ...]:
+    """Two values of a row are compared by their difference, which dropped bits may take two units further."""
+    rows = (x.max(axis=-1).astype(np.float64) - x.min(axis=-1)).reshape(len(x), -1).max(axis=1)
+    held = _held(num, 1) - (2.0 ** (drop + 1) * _unit(num) if drop else 0.0)
+    return (Reading("between two values of a row", rows * _unit(num), held),)
 
 
 def through(x: Signed, num: Fixed, spec: SplineSpec, function: str) -> tuple[Reading, ...]:

@@ -412,7 +412,7 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
 
     def reads_as_number(self, *plain: Plain) -> tuple[Reading, ...]:
         (x,) = plain
-        return apart(x.data, x.num)
+        return apart(x.data, x.num, self.drop)
 
 
 class Output(Unary, frozen=True, kw_only=True, tag=True):

@@ -7,7 +7,9 @@ each way, and local terms make a triple (Beaver, CRYPTO 1991).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..base.ring import Fixed, Ring, known
 from ..base.share import Share
-from ..party.party import Party
+from ..party.party import Part, Party
 from ..party.role import CLIENT, SERVER
 from .random_ot import RandomOt, keyed_ot, random_ot
 
@@ -97,6 +99,10 @@ def select_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SelectMade:
     return SelectMade(ours, theirs) if p.role is SERVER else SelectMade(theirs, ours)
 
 
+Selected = tuple[Share, Share, SelectMade]
+"""A bit, what it selects, and the material for it."""
+
+
 def select(p: Party, bit: Share, x: Share, made: SelectMade) -> Share:
     """[bit·x] <- [bit] in Z/2, [x] in Z/2^l, of one shape.
 
@@ -105,20 +111,32 @@ def select(p: Party, bit: Share, x: Share, made: SelectMade) -> Share:
     both -> both    choice bits, corrected
     both -> both    t0 - t1 + (1 - 2b)·x, l bits an element
     """
-    num = x.num
-    _, flip = p.swap(1, x.shape, lambda: bit.ring ^ known(made.got.choice))
+    return select_all(p, [(bit, x, made)])[0]
 
-    def message() -> Ring:
-        t0, t1 = _turned(made.sent, known(flip))
-        return num.wrap(t0 - t1 + (np.uint64(1) - np.uint64(2) * bit.ring) * x.ring)
 
-    _, tau = p.swap(num.bits, x.shape, message)
+def select_all(p: Party, asked: Sequence[Selected]) -> list[Share]:
+    """Several selections, in the flights of one."""
 
-    def mine() -> Ring:
+    def corrected(bit: Share, x: Share, made: SelectMade) -> Part:
+        return 1, x.shape, lambda: bit.ring ^ known(made.got.choice)
+
+    flips = [flip for _, flip in p.swap_all([corrected(*each) for each in asked])]
+
+    def chosen(bit: Share, x: Share, made: SelectMade, flip: Ring | None) -> Part:
+        def message() -> Ring:
+            t0, t1 = _turned(made.sent, known(flip))
+            return x.num.wrap(t0 - t1 + (np.uint64(1) - np.uint64(2) * bit.ring) * x.ring)
+
+        return x.num.bits, x.shape, message
+
+    taus = p.swap_all([chosen(*each, flip) for each, flip in zip(asked, flips, strict=True)])
+
+    def mine(bit: Share, x: Share, made: SelectMade, flip: Ring | None, tau: Ring | None) -> Ring:
         t0, _ = _turned(made.sent, known(flip))
-        return num.wrap(bit.ring * x.ring - t0 + known(made.got.t) + bit.ring * known(tau))
+        return x.num.wrap(bit.ring * x.ring - t0 + known(made.got.t) + bit.ring * known(tau))
 
-    return x.like(p.both(mine))
+    both = zip(asked, flips, taus, strict=True)
+    return [each[1].like(p.both(partial(mine, *each, flip, tau))) for each, flip, (_, tau) in both]
 
 
 def _turned(sent: RandomOt, flip: Ring) -> tuple[Ring, Ring]:

@@ -2,18 +2,19 @@
 
 x - t is negative when the top bits of the shares and the carry out of their low bits XOR to one, and
 the carry is a millionaires' comparison of what each side knows. After Rathee et al. (CrypTFlow2,
-CCS 2020): digits of up to four bits by 1-of-16 OT, a tree of ANDs above. The client's digits do not depend
+CCS 2020): digits of up to four bits by 1-of-16 OT, a tree of ANDs above; of few elements digits are of up to
+eight, whose tables cost less than the levels that they save. The client's digits do not depend
 on the threshold, so one OT serves all of them; and where the thresholds are multiples of 2^g, neither
 do the server's digits below bit g, which are compared once.
 
     client -> server   digits xor random digits              1 bit for each bit of x
-    server -> client   (greater, equal) for all 16 digits    2s·16 bits a digit above the grid
+    server -> client   (greater, equal) for all 2^k digits   2s·2^k bits a digit of k bits above the grid
     both -> both       log2(digits) levels of ANDs
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -30,7 +31,10 @@ from ..party.role import SERVER
 from .booleans import AndMade, Bits, and_offline, and_rows
 from .one_of_n import OneOfNMade, one_of_n_choose, one_of_n_offline, one_of_n_send
 
-DIGIT = 4
+DIGIT, WIDEST = 4, 8
+"""Bits of a digit at most, of many elements and of few."""
+FLIGHT = 1 << 16
+"""Bytes that a flight is worth: some that travel in the time of one, whether on a loopback or far away."""
 TABLE = 32
 """Thresholds that one table of a digit serves: two bits for each in an entry of 64."""
 MAX_THRESHOLDS = 256
@@ -76,13 +80,42 @@ class Layout:
     digits: tuple[tuple[int, int, bool], ...]
 
     @staticmethod
-    def of(bits: int, thresholds: Thresholds) -> Layout:
+    def of(bits: int, thresholds: Thresholds, count: int) -> Layout:
+        """That of the least price for ``count`` elements."""
         top = bits - thresholds.drop - 1
         if top < 1:
             raise ValueError(f"no bits are left to compare: ring {bits}, dropped {thresholds.drop}")
         grid = min(thresholds.grid, top)
-        cuts = [*_even(0, grid), *_even(grid, top), top]
-        return Layout(tuple((a, b - a, b <= grid) for a, b in pairwise(cuts)))
+
+        def cut(widest: int) -> Layout:
+            cuts = [*_even(0, grid, widest), *_even(grid, top, widest), top]
+            return Layout(tuple((a, b - a, b <= grid) for a, b in pairwise(cuts)))
+
+        layouts = (cut(widest) for widest in range(DIGIT, WIDEST + 1))
+        return min(layouts, key=lambda each: each._price(count, len(thresholds.values)))
+
+    @property
+    def levels(self) -> list[list[tuple[bool, int]]]:
+        """For each level of ANDs those that it holds: (shared by all thresholds, payload bits)."""
+        out: list[list[tuple[bool, int]]] = []
+        runs = [(common, i == 0) for i, (_, _, common) in enumerate(self.digits)]
+        while len(runs) > 1:
+            pairs, runs = _pairs(runs)
+            out.append([(common, 1 if lowest else 2) for common, lowest in pairs])
+        return out
+
+    def bits(self, rows: int) -> int:
+        """What an element says, for ``rows`` thresholds."""
+        found = 0
+        for i, (_, k, common) in enumerate(self.digits):
+            found += k + ((1 if i == 0 else 2) * (1 if common else rows) << k)
+        for level in self.levels:
+            found += sum(2 * (1 + width) * (1 if common else rows) for common, width in level)
+        return found
+
+    def _price(self, count: int, rows: int) -> int:
+        """Bytes, those that flights are worth among them."""
+        return count * self.bits(rows) // 8 + FLIGHT * len(self.levels)
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,7 +128,7 @@ class CompareMade:
 
 def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Thresholds) -> CompareMade:
     n, s = prod(shape), len(thresholds.values)
-    layout = Layout.of(num.bits, thresholds)
+    layout = Layout.of(num.bits, thresholds, n)
     leaves = []
     for i, (_, k, common) in enumerate(layout.digits):
         bits = 1 if i == 0 else 2
@@ -103,7 +136,7 @@ def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Th
         leaves.append([one_of_n_offline(p, SERVER, n, k, bits * (stop - start)) for start, stop in tables])
     ands = [
         [and_offline(p, n * (1 if common else s), width) for common, width in level]
-        for level in _levels(layout)
+        for level in layout.levels
     ]
     return CompareMade(leaves, ands)
 
@@ -113,11 +146,16 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
     return compare_all(p, [(x, thresholds, made)])[0]
 
 
-def compare_all(p: Party, asked: Sequence[tuple[Share, Thresholds, CompareMade]]) -> list[Share]:
-    """Several comparisons, in the flights of the longest."""
+def compare_all(
+    p: Party,
+    asked: Sequence[tuple[Share, Thresholds, CompareMade]],
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[Share]:
+    """Several comparisons, in the flights of the longest; what ``meanwhile`` swaps goes with the tables."""
     running = [_Comparison(p, *each) for each in asked]
     for each in running:
         each.choose()
+    meanwhile()
     for each in running:
         each.answer()
     for level in range(max(len(each.made.ands) for each in running)):
@@ -139,7 +177,7 @@ class _Comparison:
         self.made = made
         self._p, self._x = p, x
         self._n, self._s = x.size, len(thresholds.values)
-        self._layout = Layout.of(x.num.bits, thresholds)
+        self._layout = Layout.of(x.num.bits, thresholds, x.size)
         self._top = x.num.bits - thresholds.drop - 1
         drop = np.uint64(thresholds.drop)
 
@@ -225,10 +263,10 @@ class _Comparison:
         return Share(BIT, (*shape, s), p.both(bits))
 
 
-def _even(first: int, last: int) -> list[int]:
-    """Where digits of ``DIGIT`` bits at most begin, as few and as alike as can be, the longer ones below:
+def _even(first: int, last: int, widest: int) -> list[int]:
+    """Where digits of ``widest`` bits at most begin, as few and as alike as can be, the longer ones below:
     tables grow with the power of two, and the lowest has but half of one."""
-    count = -(-(last - first) // DIGIT)
+    count = -(-(last - first) // widest)
     short, longer = divmod(last - first, count) if count else (0, 0)
     return [first + i * short + min(i, longer) for i in range(count)]
 
@@ -279,16 +317,6 @@ def _table(
 
 def _digit(x: Ring | None, at: int, bits: int) -> Bits:
     return ((known(x) >> np.uint64(at)) & np.uint64((1 << bits) - 1)).astype(np.uint8)
-
-
-def _levels(layout: Layout) -> list[list[tuple[bool, int]]]:
-    """For each level the ANDs it holds: (shared by all thresholds, payload bits)."""
-    out: list[list[tuple[bool, int]]] = []
-    runs = [(common, i == 0) for i, (_, _, common) in enumerate(layout.digits)]
-    while len(runs) > 1:
-        pairs, runs = _pairs(runs)
-        out.append([(common, 1 if lowest else 2) for common, lowest in pairs])
-    return out
 
 
 def _pairs(runs: list[tuple[bool, bool]]) -> tuple[list[tuple[bool, bool]], list[tuple[bool, bool]]]:

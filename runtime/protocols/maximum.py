@@ -1,8 +1,11 @@
 """The maximum of the last axis, or its place, by a tournament of comparisons.
 
-max(a, b) = b + [a >= b]·(a - b): one comparison and one selection a match, ⌈log2(n)⌉ rounds. With
-``drop`` bits dropped in the comparisons the winner may be less than the maximum by 2^drop units a
-round, which is all a softmax asks for.
+max(a, b) = b + [a >= b]·(a - b): one comparison and one selection a match, ⌈log2(n)⌉ rounds. The last few
+play all against all, which is more matches and fewer flights: whoever wins all of his own is selected.
+
+With ``drop`` bits dropped all of it is done in units of 2^drop, in a ring smaller by those bits, which
+is free: each party shifts its share. A value is rounded up or down then, as by a truncation, and so is the
+maximum, which is all a softmax asks for.
 
 For the place each value carries its way below its own bits: in every round 2x + 1 plays on the left
 against 2x on the right, in a ring that is larger by that bit. The left half is a power of two long, so
@@ -16,15 +19,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 
-from ..base.ring import Fixed, Ring, known
+from ..base.ring import BIT, Fixed, Ring, known
 from ..base.share import Share
 from ..party.party import Party
-from .booleans import SelectMade, select, select_offline
-from .compare import CompareMade, Thresholds, compare, compare_offline
+from ..party.role import SERVER
+from .booleans import AndMade, Bits, SelectMade, and_offline, and_rows, select, select_offline
+from .compare import FLIGHT, CompareMade, Layout, Thresholds, compare, compare_offline
+
+SIGN = Thresholds((0,))
 
 
 @dataclass(frozen=True, repr=False)
@@ -32,17 +39,134 @@ class MaximumMade:
     TAG: ClassVar[str] = "maximum"
 
     rounds: list[tuple[CompareMade, SelectMade]]
+    last: LastMade | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class LastMade:
+    """All matches of a row, the ANDs of each value's, and the selections of all values but one."""
+
+    TAG: ClassVar[str] = "maximum-last"
+
+    matches: CompareMade
+    ands: list[AndMade]
+    select: SelectMade
 
 
 def maximum_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> MaximumMade:
-    return MaximumMade([_round_offline(p, num, (*shape[:-1], n), drop) for n in _rounds(shape[-1])])
+    rows, num = prod(shape[:-1]), _coarse(num, drop)
+    *paired, last = _schedule(rows, shape[-1], num)
+    made = [_round_offline(p, num, (*shape[:-1], n)) for n in paired]
+    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], last)) if last > 1 else None)
 
 
 def maximum(p: Party, x: Share, drop: int, made: MaximumMade) -> Share:
-    """Shape of x with a last axis of 1. Needs |a - b| < 2^(bits-1) for all pairs of a row."""
+    """Shape of x with a last axis of 1, a multiple of 2^drop less than that away from the maximum. Needs
+    |a - b| < 2^(bits-1) for all pairs of a row, and where bits are dropped two units less."""
+    num, shift, unit = x.num, np.uint64(drop), np.uint64(bool(drop))
+    small = _coarse(num, drop)
+    mine = p.each(
+        client=lambda: x.ring >> shift,
+        server=lambda: small.wrap((num.wrap(x.ring - unit) >> shift) + unit),  # as in `truncate`
+    )
+    x = x.like(mine, small)
     for each in made.rounds:
-        x = _round(p, x, drop, each)
-    return x
+        x = _round(p, x, each)
+    if made.last is not None:
+        x = _last(p, x, made.last)
+    return x.like(p.both(lambda: num.wrap(x.ring << shift)), num)
+
+
+def _coarse(num: Fixed, drop: int) -> Fixed:
+    """Units of 2^drop."""
+    return Fixed(num.bits - drop)
+
+
+def _schedule(rows: int, n: int, num: Fixed) -> list[int]:
+    """How many are left before each round of pairs, and before all play against all, of the least price."""
+    every = [*_rounds(n), 1]
+
+    def price(pairs: int) -> int:
+        first = sum(_price(rows * (k - _half(k)), num, 0) for k in every[:pairs])
+        left = every[pairs]
+        return first + (_price(rows * left * (left - 1) // 2, num, len(_counts(left))) if left > 1 else 0)
+
+    return every[: min(range(len(every)), key=price) + 1]
+
+
+def _price(matches: int, num: Fixed, levels: int) -> int:
+    """Bytes of a round and what its flights are worth: a comparison, ``levels`` of ANDs and a selection."""
+    layout = Layout.of(num.bits, SIGN, matches)
+    return matches * layout.bits(1) // 8 + FLIGHT * (2 + len(layout.levels) + levels + 2)
+
+
+def _matches(n: int) -> tuple[list[int], list[int]]:
+    """First and second of each pair."""
+    first, second = np.triu_indices(n, 1)
+    return first.tolist(), second.tolist()
+
+
+def _counts(n: int) -> list[int]:
+    """How many bits of a value's are multiplied by others at each level, until one is left of n - 1."""
+    left, found = n - 1, []
+    while left > 1:
+        found.append(left // 2)
+        left -= left // 2
+    return found
+
+
+def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> LastMade:
+    *outer, n = shape
+    rows, others = prod(outer), n - 1  # who wins where none of the others does is the last
+    return LastMade(
+        compare_offline(p, num, (*outer, n * others // 2), SIGN),
+        [and_offline(p, rows * others * count, 1) for count in _counts(n)],
+        select_offline(p, num, (*outer, others)),
+    )
+
+
+def _last(p: Party, x: Share, made: LastMade) -> Share:
+    num, *outer, n = x.num, *x.shape
+    first, second = _matches(n)
+    shape, others = (*outer, len(first)), n - 1
+
+    def gaps() -> Ring:
+        return num.wrap(x.ring[..., first] - x.ring[..., second])
+
+    wins = compare(p, Share(num, shape, p.both(gaps)), SIGN, made.matches)
+
+    def own() -> Bits:
+        """Of each value but the last its n - 1 bits, 1 where it wins: (rows, n - 1, n - 1)."""
+        found = np.zeros((prod(outer), n, n), np.uint8)
+        bits = wins.ring.reshape(-1, len(first)).astype(np.uint8)
+        found[:, first, second] = bits
+        found[:, second, first] = bits ^ np.uint8(p.role is SERVER)
+        kept = ~np.eye(n, dtype=bool)[:others]
+        return found[:, :others][:, kept].reshape(-1, others, others)
+
+    left = p.both(own)
+    for count, ands in zip(_counts(n), made.ands, strict=True):
+        a, b = (p.both(partial(_some, left, slice(i * count, (i + 1) * count))) for i in range(2))
+        (z,) = and_rows(p, a, b, [ands])
+        left = p.both(partial(_and_rest, left, z, count))
+    best = p.both(lambda: known(left)[..., 0].astype(np.uint64).reshape(*outer, others))
+    least = p.both(lambda: num.wrap(x.ring[..., :others] - x.ring[..., others:]))
+    gains = select(p, Share(BIT, (*outer, others), best), Share(num, (*outer, others), least), made.select)
+
+    def winner() -> Ring:
+        return num.wrap(gains.ring.sum(axis=-1, keepdims=True, dtype=np.uint64) + x.ring[..., others:])
+
+    return Share(num, (*outer, 1), p.both(winner))
+
+
+def _some(bits: Bits | None, at: slice) -> Bits:
+    return np.ascontiguousarray(known(bits)[..., at]).ravel()
+
+
+def _and_rest(bits: Bits | None, made: Bits | None, count: int) -> Bits:
+    """What ``count`` pairs have become, and what had no partner."""
+    left = known(bits)
+    return np.concatenate([known(made).reshape(*left.shape[:2], count), left[..., 2 * count :]], axis=-1)
 
 
 def argmax_num(n: int) -> Fixed:
@@ -54,7 +178,7 @@ def argmax_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> MaximumMade:
     made = []
     for n in _rounds(shape[-1]):
         num = _finer(num)
-        made.append(_round_offline(p, _finer(num), (*shape[:-1], n), 0))
+        made.append(_round_offline(p, _finer(num), (*shape[:-1], n)))
     return MaximumMade(made)
 
 
@@ -63,7 +187,7 @@ def argmax(p: Party, x: Share, made: MaximumMade) -> Share:
     num = argmax_num(x.shape[-1])
     x = _marked(p, x, 0)  # the bit above the way, which is the place's sign
     for each in made.rounds:
-        x = _round(p, _marked(p, x, _half(x.shape[-1])), 0, each)
+        x = _round(p, _marked(p, x, _half(x.shape[-1])), each)
     turned = num.mask >> np.uint64(1)
     data = p.each(client=lambda: num.wrap(-x.ring), server=lambda: num.wrap(turned - x.ring))
     return Share(num, x.shape, data)
@@ -81,19 +205,19 @@ def _rounds(n: int) -> Iterator[int]:
         n = _half(n)
 
 
-def _round_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> tuple[CompareMade, SelectMade]:
+def _round_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> tuple[CompareMade, SelectMade]:
     pairs = (*shape[:-1], shape[-1] - _half(shape[-1]))
-    return compare_offline(p, num, pairs, Thresholds((0,), drop)), select_offline(p, num, pairs)
+    return compare_offline(p, num, pairs, SIGN), select_offline(p, num, pairs)
 
 
-def _round(p: Party, x: Share, drop: int, made: tuple[CompareMade, SelectMade]) -> Share:
+def _round(p: Party, x: Share, made: tuple[CompareMade, SelectMade]) -> Share:
     """The greater of i and i + half for each pair; what has no partner stays as it is."""
     num, n, half = x.num, x.shape[-1], _half(x.shape[-1])
     shape = (*x.shape[:-1], n - half)
     cuts = (slice(0, n - half), slice(half, n), slice(n - half, half))
     left, right, rest = (p.both(partial(_cut, x, cut)) for cut in cuts)
     gap = Share(num, shape, p.both(partial(_minus, num, left, right)))
-    wins = compare(p, gap, Thresholds((0,), drop), made[0])
+    wins = compare(p, gap, SIGN, made[0])
     gain = select(p, Share(wins.num, shape, p.both(partial(_first, wins))), gap, made[1])
     return Share(num, (*x.shape[:-1], half), p.both(partial(_winners, num, right, gain, rest)))
 

@@ -6,26 +6,28 @@ The quadratics are integer polynomials over a ring that need only hold y: everyt
 it, so x^2 may wrap outside the pieces that use it. Each difference drops all but `GUARD` of its extra
 fraction bits before it is selected, by shifting shares in a ring that shrinks with it, which is free.
 The second sum, the *gates*, carries the tails that grow (ReLU, GELU, SiLU) at x's own precision.
-Cost: one comparison for all knots, one square, one selection for each knot, one truncation.
+Cost: one comparison for all knots, one square, one selection for each knot, one truncation; its flights are
+those of a comparison, a selection and a truncation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial, reduce
 from typing import ClassVar
 
 import numpy as np
 
 from ..base import integers
-from ..base.ring import BIT, Fixed, Int64, Ring
+from ..base.ring import BIT, Fixed, Int64, Ring, known
 from ..base.share import Share
 from ..party.party import Party
 from ..party.role import SERVER
-from .booleans import SelectMade, select, select_offline
-from .compare import CompareMade, Layout, Thresholds, compare, compare_offline
+from .booleans import Selected, SelectMade, select_all, select_offline
+from .compare import CompareMade, Layout, Thresholds, compare_all, compare_offline
 from .multiply import SquareMade, square, square_offline
-from .truncate import TruncateMade, rescaling, truncate, truncate_offline
+from .truncate import TruncateMade, rescaling, truncate_all, truncate_offline
 
 GUARD = 3
 """Fraction bits beyond the result's that differences of quadratics keep while they are selected."""
@@ -69,7 +71,7 @@ class SplineSpec:
             raise ValueError(f"a spline compares in {self.compare_bits} bits, more than its argument's {num}")
         if self.jumps and self.quad.bits > num.bits:
             raise ValueError(f"a spline over {self.quad} needs its argument in that ring, not {num}")
-        Layout.of(self.compare_bits, self.thresholds)
+        Layout.of(self.compare_bits, self.thresholds, 1)
         if self.jumps:
             rescaling(self.narrow, self.out)
         if self.gates:
@@ -145,62 +147,95 @@ def spline_offline(p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpe
 
 
 def spline(p: Party, x: Share, spec: SplineSpec, made: SplineMade) -> Share:
-    """[y] in ``spec.out``; within ``spec.units`` of the integer spline (`spline_clear`)."""
+    """[y] in ``spec.out``; within ``spec.units`` of the integer spline (`spline_clear`).
+
+    The square is opened while knots are compared, and quadratics and gates are selected in the same flights,
+    and so truncated.
+    """
     spec.check(x.num)
-    small = Fixed(spec.compare_bits)
-    bits = compare(p, x.like(p.both(lambda: small.wrap(x.ring)), small), spec.thresholds, made.compare)
-    out = Share(spec.out, x.shape, p.both(lambda: np.zeros(x.shape, np.uint64)))
+    small, plain = Fixed(spec.compare_bits), Fixed(spec.quad.bits)
+    reduced = x.like(p.both(lambda: plain.wrap(x.ring)), plain)
+    squared: list[Share] = []
+
+    def meanwhile() -> None:
+        if made.square is not None:
+            squared.append(square(p, reduced, made.square))
+
+    narrowed = x.like(p.both(lambda: small.wrap(x.ring)), small)
+    (bits,) = compare_all(p, [(narrowed, spec.thresholds, made.compare)], meanwhile)
+    parts: list[_Part] = []
     if made.jumps is not None and made.quad is not None:
-        out = _plus(p, out, truncate(p, _quadratics(p, x, bits, spec, made), spec.out, made.quad))
+        parts.append(_quadratics(p, reduced, squared, bits, spec, made.jumps, made.quad))
     if made.gates is not None and made.gated is not None:
-        where = [g for g, _ in spec.gates]
-        slopes = np.array([s for _, s in spec.gates], np.int64).view(np.uint64)
-        tiled = (*x.shape, len(where))
-        chosen = select(
-            p,
-            Share(BIT, tiled, p.both(lambda: np.ascontiguousarray(bits.ring[..., where]))),
-            Share(x.num, tiled, p.both(lambda: x.num.wrap(x.ring[..., None] * slopes))),
-            made.gates,
-        )
-        summed = x.like(p.both(lambda: x.num.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64))))
-        out = _plus(p, out, truncate(p, summed, spec.out, made.gated))
-    return out
+        parts.append(_gates(p, x, bits, spec, made.gates, made.gated))
+    chosen = select_all(p, [part.selected for part in parts])
+    summed = [_plus_all(p, *both) for both in zip(parts, chosen, strict=True)]
+    cut = truncate_all(p, [(y, spec.out, part.made) for y, part in zip(summed, parts, strict=True)])
+    zero = Share(spec.out, x.shape, p.both(lambda: np.zeros(x.shape, np.uint64)))
+    return reduce(partial(_plus, p), cut, zero)
 
 
-def _quadratics(p: Party, x: Share, bits: Share, spec: SplineSpec, made: SplineMade) -> Share:
+@dataclass(frozen=True, repr=False)
+class _Part:
+    """What a part of a spline selects along a last axis, to be summed with ``rest`` and truncated."""
+
+    selected: Selected
+    rest: Ring | None
+    made: TruncateMade
+
+
+def _quadratics(
+    p: Party,
+    x: Share,
+    squared: Sequence[Share],
+    bits: Share,
+    spec: SplineSpec,
+    select_made: SelectMade,
+    made: TruncateMade,
+) -> _Part:
+    """Of x in the ring of quadratics, and its square where they are curved."""
     quad, narrow = spec.quad, spec.narrow
     drop = np.uint64(quad.scale - narrow.scale)
-    plain = Fixed(quad.bits)
-    reduced = x.like(p.both(lambda: plain.wrap(x.ring)), plain)
-    squared = square(p, reduced, made.square) if made.square is not None else None
     table = np.array(spec.pieces, object)
     jumps = list(spec.jumps)
 
     def combine(rows: np.ndarray) -> Ring:
         """The party's share of each row's quadratic, narrowed; constants are the server's."""
         c0, c1, c2 = (np.array([int(c) % 2**64 for c in rows[:, i]], np.uint64) for i in range(3))
-        out = reduced.ring[..., None] * c1
-        if squared is not None:
-            out += squared.ring[..., None] * c2
+        out = x.ring[..., None] * c1
+        for each in squared:
+            out += each.ring[..., None] * c2
         if p.role is not SERVER:
             return quad.wrap(out) >> drop
         unit = np.uint64(bool(drop))  # as in truncate: two floors, rounded without bias
         return narrow.wrap((quad.wrap(out + c0 - unit) >> drop) + unit)
 
-    assert made.jumps is not None
-    tiled = (*x.shape, len(jumps))
     steps = table[[j + 1 for j in jumps]] - table[jumps]
-    chosen = select(
-        p,
-        Share(BIT, tiled, p.both(lambda: np.ascontiguousarray(bits.ring[..., jumps]))),
-        Share(narrow, tiled, p.both(lambda: combine(steps))),
-        made.jumps,
-    )
-    return Share(
-        narrow,
-        x.shape,
-        p.both(lambda: narrow.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64) + combine(table[:1])[..., 0])),
-    )
+    shape = (*x.shape, len(jumps))
+    where = Share(BIT, shape, p.both(lambda: np.ascontiguousarray(bits.ring[..., jumps])))
+    differences = Share(narrow, shape, p.both(lambda: combine(steps)))
+    first = p.both(lambda: combine(table[:1])[..., 0])
+    return _Part((where, differences, select_made), first, made)
+
+
+def _gates(
+    p: Party, x: Share, bits: Share, spec: SplineSpec, select_made: SelectMade, made: TruncateMade
+) -> _Part:
+    at = [g for g, _ in spec.gates]
+    slopes = np.array([s for _, s in spec.gates], np.int64).view(np.uint64)
+    shape = (*x.shape, len(at))
+    where = Share(BIT, shape, p.both(lambda: np.ascontiguousarray(bits.ring[..., at])))
+    lines = Share(x.num, shape, p.both(lambda: x.num.wrap(x.ring[..., None] * slopes)))
+    return _Part((where, lines, select_made), p.both(lambda: np.zeros(x.shape, np.uint64)), made)
+
+
+def _plus_all(p: Party, part: _Part, chosen: Share) -> Share:
+    """The sum over the last axis and what is added whatever is chosen."""
+
+    def summed() -> Ring:
+        return chosen.num.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64) + known(part.rest))
+
+    return Share(chosen.num, chosen.shape[:-1], p.both(summed))
 
 
 def spline_clear(x: np.ndarray, num: Fixed, spec: SplineSpec) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Drop low bits and change the ring: [x / 2^s] in Z/2^l' from [x] in Z/2^l.
 
 Shifting both shares is right up to the carry w between them, which costs 2^(l-s). With |x| < 2^(l-2)
-an offset makes x's top bit 0, and then w = msb0 or msb1 (Cheetah, eprint 2022/207): one OT of one
-ring element. Where l' <= l - s that multiple vanishes and nothing is sent.
+an offset makes x's top bit 0, and then w = msb0 or msb1 (Cheetah, eprint 2022/207), which is
+msb0 + msb1 - msb0·msb1: a product of a bit of each side. Offline that of two random bits is made, by one OT
+of one ring element; online both bits are opened against them (Beaver, CRYPTO 1991). Where l' <= l - s that
+multiple vanishes and nothing is sent.
 
-    client -> server   msb of its share xor a random choice    1 bit
-    server -> client   t0 - t1 + (1 - msb)                     l' - (l - s) bits
+    offline  server -> client   t0 - t1 + r              l' - (l - s) bits
+    online   both -> both       msb xor a random bit     1 bit
 
 The result is x / 2^s rounded down or up at random, without bias: to the one with the chance that the
 other is far. What is a multiple of 2^s stays exact.
@@ -13,6 +15,7 @@ other is far. What is a multiple of 2^s stays exact.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,14 +25,17 @@ from ..base.ring import Fixed, Ring, known
 from ..base.share import Share
 from ..party.party import Party
 from ..party.role import SERVER
-from .random_ot import RandomOt, random_ot
+from .random_ot import random_ot
 
 
 @dataclass(frozen=True, repr=False)
 class TruncateMade:
+    """A random bit of this party's, and its share of the product of both sides' bits; None for no carry."""
+
     TAG: ClassVar[str] = "truncate"
 
-    ot: RandomOt | None
+    r: Ring | None
+    rr: Ring | None
 
 
 def rescaling(old: Fixed, new: Fixed) -> tuple[int, int]:
@@ -42,51 +48,86 @@ def rescaling(old: Fixed, new: Fixed) -> tuple[int, int]:
 
 def truncate_offline(p: Party, old: Fixed, new: Fixed, shape: tuple[int, ...]) -> TruncateMade:
     _, carry_bits = rescaling(old, new)
-    return TruncateMade(random_ot(p, SERVER, carry_bits, shape) if carry_bits else None)
+    if not carry_bits:
+        return TruncateMade(None, None)
+    carry = Fixed(carry_bits)
+    ot = random_ot(p, SERVER, carry_bits, shape)
+    r = p.each(server=lambda: p.prg.ring(1, shape), client=lambda: known(ot.choice))
+    tau = p.tell(SERVER, carry_bits, shape, lambda: carry.wrap(known(ot.t0) - known(ot.t1) + known(r)))
+    rr = p.each(
+        server=lambda: carry.wrap(-known(ot.t0)),
+        client=lambda: carry.wrap(known(ot.t) + known(r) * known(tau)),
+    )
+    return TruncateMade(r, rr)
 
 
 def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:
     """Needs |x| < 2^(l-2) where the carry counts; exact when no bit is dropped."""
-    old = x.num
-    drop, carry_bits = rescaling(old, new)
-    if old == new:
-        return x
-    s = np.uint64(drop)
-    top = np.uint64(old.bits - 1)
-    offset = 1 << (old.bits - 2) if carry_bits else 0
-    # Two floors lose 1 - 2^-s on average. So much is put back: one unit after the shift, less 1 before it.
-    unit = int(drop > 0)
-    before = np.uint64((offset - unit) % 2**64)
-    mine = p.each(client=lambda: x.ring, server=lambda: old.wrap(x.ring + before))
+    return truncate_all(p, [(x, new, made)])[0]
 
-    def local() -> Ring:
-        back = unit - (offset >> drop) if p.role is SERVER else 0
-        return (known(mine) >> s) + np.uint64(back % 2**64)
 
-    def msb() -> Ring:
-        return known(mine) >> top
+def truncate_all(p: Party, asked: Sequence[tuple[Share, Fixed, TruncateMade]]) -> list[Share]:
+    """Several, in one flight."""
+    running = [_Truncation(p, *each) for each in asked]
+    carrying = [each for each in running if each.carry_bits]
+    if carrying:
+        swapped = p.swap_all([(1, each.x.shape, each.opened) for each in carrying])
+        for each, (ours, theirs) in zip(carrying, swapped, strict=True):
+            each.join(ours, theirs)
+    return [each.result() for each in running]
 
-    if not carry_bits:
-        return x.like(p.both(lambda: new.wrap(local())), new)
 
-    carry = Fixed(carry_bits)
-    ot = made.ot
-    assert ot is not None
-    flip = p.tell(SERVER.other, 1, x.shape, lambda: msb() ^ known(ot.choice))
+class _Truncation:
+    """One truncation on its way through its message."""
 
-    def keys() -> tuple[Ring, Ring]:
-        swap = known(flip).astype(bool)
-        return np.where(swap, known(ot.t1), known(ot.t0)), np.where(swap, known(ot.t0), known(ot.t1))
+    def __init__(self, p: Party, x: Share, new: Fixed, made: TruncateMade) -> None:
+        self.x = x
+        self.drop, self.carry_bits = (0, 0) if x.num == new else rescaling(x.num, new)
+        self._p, self._new, self._made = p, new, made
+        self._w: Ring | None = None
+        old = x.num
+        self._offset = 1 << (old.bits - 2) if self.carry_bits else 0
+        # Two floors lose 1 - 2^-s on average. So much is put back: a unit after the shift, less 1 before it.
+        self._unit = int(self.drop > 0)
+        before = np.uint64((self._offset - self._unit) % 2**64)
+        self._mine = p.each(client=lambda: x.ring, server=lambda: old.wrap(x.ring + before))
 
-    def message() -> Ring:
-        t0, t1 = keys()
-        return carry.wrap(t0 - t1 + np.uint64(1) - msb())
+    def opened(self) -> Ring:
+        return self._msb() ^ known(self._made.r)
 
-    tau = p.tell(SERVER, carry_bits, x.shape, message)
-    w = p.each(
-        server=lambda: msb() - keys()[0],
-        client=lambda: known(ot.t) + msb() * known(tau),
-    )
-    return x.like(
-        p.both(lambda: new.wrap(local() - (carry.wrap(known(w)) << np.uint64(old.bits - drop)))), new
-    )
+    def join(self, ours: Ring | None, theirs: Ring | None) -> None:
+        """The carry, of what both sides have opened."""
+        r, rr = self._made.r, self._made.rr
+
+        def of(mine: Ring, other: Ring, own: Ring) -> Ring:
+            """msb less this side's share of the product of both."""
+            # (d xor r)(e xor s) = (d + (1 - 2d)r)(e + (1 - 2e)s), of which d, e are open, and r·s is shared
+            turn = (1 - 2 * mine.astype(np.int64)) * (1 - 2 * other.astype(np.int64))
+            return self._msb() - own - turn.view(np.uint64) * known(rr)
+
+        def server() -> Ring:
+            return of(known(ours), known(theirs), known(theirs) * self._msb())
+
+        def client() -> Ring:
+            sign = (1 - 2 * known(ours).astype(np.int64)).view(np.uint64)
+            return of(known(ours), known(theirs), sign * known(theirs) * known(r))
+
+        self._w = self._p.each(server=server, client=client)
+
+    def result(self) -> Share:
+        x, new = self.x, self._new
+        if x.num == new:
+            return x
+        return x.like(self._p.both(lambda: new.wrap(self._shifted() - self._carried())), new)
+
+    def _msb(self) -> Ring:
+        return known(self._mine) >> np.uint64(self.x.num.bits - 1)
+
+    def _shifted(self) -> Ring:
+        back = self._unit - (self._offset >> self.drop) if self._p.role is SERVER else 0
+        return (known(self._mine) >> np.uint64(self.drop)) + np.uint64(back % 2**64)
+
+    def _carried(self) -> Ring | np.uint64:
+        if not self.carry_bits:
+            return np.uint64(0)
+        return Fixed(self.carry_bits).wrap(known(self._w)) << np.uint64(self.x.num.bits - self.drop)

@@ -22,7 +22,7 @@ from ..protocols.all_zero import AllZeroMade
 from ..protocols.booleans import AndMade, SelectMade
 from ..protocols.compare import CompareMade
 from ..protocols.matmul import LinearMade, MatmulMade
-from ..protocols.maximum import MaximumMade
+from ..protocols.maximum import LastMade, MaximumMade
 from ..protocols.multiply import MultiplyMade, ScaledMade, SquareMade, SquareSumMade
 from ..protocols.one_of_n import OneOfNMade
 from ..protocols.random_ot import RandomOt
@@ -43,8 +43,9 @@ class Material(Protocol):
 KNOWN: dict[str, type[Material]] = {
     kind.TAG: kind
     for kind in (
-        AllZeroMade, AndMade, CompareMade, OneOfNMade, LinearMade, MatmulMade, MaximumMade, MultiplyMade,
-        RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade, TruncateMade, WithinMade,
+        AllZeroMade, AndMade, CompareMade, OneOfNMade, LastMade, LinearMade, MatmulMade, MaximumMade,
+        MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade,
+        TruncateMade, WithinMade,
     )
 }  # fmt: skip
 """Every record that an offline half may leave for the online half, by the tag that its protocol gave it."""

@@ -143,14 +143,11 @@ def late_spline(x: Ints, num: Fixed, spec: SplineSpec) -> Ints:
 
 
 def _maximum(row: Ints, made: Ints, drop: int) -> str | None:
-    """One of the row, short of its maximum by less than 2^drop a round."""
-    rounds = math.ceil(math.log2(row.shape[-1])) if row.shape[-1] > 1 else 0
-    short = row.max(axis=-1, keepdims=True) - made
-    if not (row == made).any(axis=-1).all():
-        return "not an element of its row"
-    if short.min() < 0 or short.max() > rounds * ((1 << drop) - 1):
-        return f"short by {short.max()}, where {rounds} rounds of 2^{drop} - 1 are allowed"
-    return None
+    """A multiple of 2^drop that is less than that away from the row's maximum."""
+    off = np.abs(row.max(axis=-1, keepdims=True) - made)
+    if (made % (1 << drop)).any():
+        return f"no multiple of 2^{drop}"
+    return f"off by {off.max()}, where less than 2^{drop} is allowed" if off.max() >= 1 << drop else None
 
 
 def disagreements(seen: Trace) -> dict[str, str]:

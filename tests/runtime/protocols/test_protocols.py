@@ -150,8 +150,25 @@ def test_thresholds_that_do_not_ascend_are_refused():
         Thresholds((0, 2), drop=2)
 
 
+MANY = 10**6
+
+
+@pytest.mark.parametrize(
+    ("bits", "few", "wanted"), [(9, 40, [8]), (16, 40, [8, 7]), (16, 4000, [4, 4, 4, 3])]
+)
+def test_digits_of_few_elements_save_a_level(two, bits, few, wanted):
+    """A look-up of up to 8 bits in place of ANDs, where its table is less than what a flight is worth."""
+    num, thresholds = Fixed(bits), Thresholds((-100, 0, 3))
+    assert [k for _, k, _ in Layout.of(bits, thresholds, few).digits] == wanted
+    values = rng.integers(-(2 ** (bits - 2)), 2 ** (bits - 2), few)
+    values[:4] = (-101, -100, 2, 3)
+    x = Secret(num, values)
+    r = two(lambda p: compare(p, x.at(p), thresholds, compare_offline(p, num, (few,), thresholds)))
+    assert np.array_equal(opened(r, BIT) & 1, x.value[:, None] >= np.array(thresholds.values))
+
+
 def test_digits_below_the_grid_are_compared_once():
-    layout = Layout.of(14, Thresholds((-64, 0, 128)))
+    layout = Layout.of(14, Thresholds((-64, 0, 128)), MANY)
     assert [common for _, _, common in layout.digits] == [True, True, False, False]
     assert sum(k for _, k, _ in layout.digits) == 13
 
@@ -220,21 +237,42 @@ def test_scaled(two, shape):
     assert np.array_equal(opened(r, Fixed(30, 15)), x.value * w)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 32])
-def test_maximum(two, n):
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 32])
+@pytest.mark.parametrize("few", [4000, 2], ids=["apart", "ties"])
+def test_maximum(two, n, few):
     num = Fixed(14, 4)
-    x = Secret(num, rng.integers(-4000, 4000, (7, n)))
+    x = Secret(num, rng.integers(-few, few, (7, n)))
     r = two(lambda p: maximum(p, x.at(p), 0, maximum_offline(p, num, (7, n), 0)))
     assert np.array_equal(opened(r, num)[:, 0], x.value.max(axis=-1))
 
 
-def test_maximum_with_dropped_bits_is_near(two):
+@pytest.mark.parametrize("rows", [40, 3000], ids=["all at once", "by rounds"])
+def test_maximum_with_dropped_bits_is_near(two, rows):
     num = Fixed(14, 4)
-    x = Secret(num, rng.integers(-2000, 2000, (40, 16)))
-    r = two(lambda p: maximum(p, x.at(p), 3, maximum_offline(p, num, (40, 16), 3)))
-    short = x.value.max(axis=-1) - opened(r, num)[:, 0]
-    assert short.min() >= 0
-    assert short.max() <= 4 * 8
+    x = Secret(num, rng.integers(-2000, 2000, (rows, 16)))
+    r = two(lambda p: maximum(p, x.at(p), 3, maximum_offline(p, num, (rows, 16), 3)))
+    off = opened(r, num)[:, 0] - x.value.max(axis=-1)
+    assert np.abs(off).max() < 8
+    assert not (opened(r, num) % 8).any()
+
+
+def test_a_few_rows_play_all_against_all():
+    """In fewer flights, for no more bytes than these are worth; many rows by rounds, but for the last."""
+
+    def flights(rows: int, n: int) -> int:
+        def program(p: Party) -> None:
+            made = maximum_offline(p, Fixed(14, 4), (rows, n), 3)
+            with p.ledger.at(Place("online", "maximum")):
+                maximum(p, Share(Fixed(14, 4), (rows, n), None), 3, made)
+
+        return (
+            priced(program, lambda p: Engines({role: CountingSource(role) for role in Role}, HeEngine(p)))
+            .rows[Place("online", "maximum")]
+            .flights
+        )
+
+    assert flights(9, 32) < 12
+    assert 20 < flights(1536, 128) < 35
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 7, 8, 9, 16, 21])
@@ -270,7 +308,7 @@ def test_the_argmax_of_a_vocabulary_costs_less_than_two_megabytes():
         return Engines({role: CountingSource(role) for role in Role}, HeEngine(p))
 
     cost = priced(program, counting).rows[online]
-    assert (cost.client, cost.server, cost.flights) == (431_431, 1_366_236, 120)
+    assert (cost.client, cost.server, cost.flights) == (430_706, 1_419_432, 97)
 
 
 def bump() -> SplineSpec:
@@ -322,4 +360,4 @@ def test_printing_a_share_shows_no_secret():
 )
 def test_digits_are_as_few_and_as_alike_as_can_be(bits, grid, wanted):
     thresholds = Thresholds((0, 1 << grid))
-    assert [k for _, k, _ in Layout.of(bits, thresholds).digits] == wanted
+    assert [k for _, k, _ in Layout.of(bits, thresholds, MANY).digits] == wanted

@@ -6,7 +6,7 @@ share was put there by the protocol. A message that only looks random because it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,12 @@ from ppc.runtime.base.share import Share
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import uniform_norm_bits
 from ppc.runtime.he.tiling import plan_product
-from ppc.runtime.party.party import Party, together
+from ppc.runtime.party.party import Part, Party, together
 from ppc.runtime.party.role import Role
 from ppc.runtime.protocols import matmul as products
 from ppc.runtime.protocols.booleans import select, select_offline
 from ppc.runtime.protocols.compare import Thresholds, compare, compare_offline
-from ppc.runtime.protocols.maximum import argmax, argmax_offline
+from ppc.runtime.protocols.maximum import argmax, argmax_offline, maximum, maximum_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
     multiply,
@@ -70,6 +70,9 @@ PROTOCOLS: dict[str, Callable[[Party, Role], Share]] = {
     "argmax": lambda p, at: argmax(
         p, whole_at(at, p, 5, NUM, (COUNT, 3)), argmax_offline(p, NUM, (COUNT, 3))
     ),
+    "maximum": lambda p, at: maximum(
+        p, whole_at(at, p, 5, NUM, (COUNT, 4)), 0, maximum_offline(p, NUM, (COUNT, 4), 0)
+    ),
     "select": lambda p, at: select(
         p, whole_at(at, p, 1, BIT), whole_at(at, p, 5), select_offline(p, NUM, (COUNT,))
     ),
@@ -89,20 +92,30 @@ class Said:
 
     messages: list[tuple[str, int, np.ndarray]] = field(default_factory=list)
 
-    def noting(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        """`Party.tell` or `Party.swap`, whose last four arguments end in bits, shape, make."""
+    def telling(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """`Party.tell`."""
 
-        def note(p: Party, *args: Any) -> Any:
-            *before, bits, shape, make = args
+        def tell(p: Party, speaker: Role, bits: int, shape: tuple[int, ...], make: Callable[[], Any]) -> Any:
+            return real(p, speaker, bits, shape, self.noted(f"{p.role} tells", bits, make))
 
-            def noted() -> np.ndarray:
-                value = make()
-                self.messages.append((f"{p.role} in {real.__name__}", bits, value))
-                return value
+        return tell
 
-            return real(p, *before, bits, shape, noted)
+    def swapping(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """`Party.swap_all`."""
 
-        return note
+        def swap_all(p: Party, parts: Sequence[Part]) -> Any:
+            who = f"{p.role} swaps"
+            return real(p, [(bits, shape, self.noted(who, bits, make)) for bits, shape, make in parts])
+
+        return swap_all
+
+    def noted(self, who: str, bits: int, make: Callable[[], Any]) -> Callable[[], Any]:
+        def noted() -> np.ndarray:
+            value = make()
+            self.messages.append((who, bits, value))
+            return value
+
+        return noted
 
     def check(self) -> None:
         assert {who.split()[0] for who, _, _ in self.messages} & {str(role) for role in Role}
@@ -113,8 +126,8 @@ class Said:
 @pytest.fixture
 def said(monkeypatch) -> Said:
     record = Said()
-    monkeypatch.setattr(Party, "tell", record.noting(Party.tell))
-    monkeypatch.setattr(Party, "swap", record.noting(Party.swap))
+    monkeypatch.setattr(Party, "tell", record.telling(Party.tell))
+    monkeypatch.setattr(Party, "swap_all", record.swapping(Party.swap_all))
     return record
 
 

@@ -118,7 +118,7 @@ def tournament(drop: int) -> Case:
     ints = rng.integers(-4000, 4000, (150, 20))
     return by_hand(
         f"maximum of 20, {drop} bits dropped", ints * 2.0**-6, Fixed(14, 6), steps.Maximum(x=1, drop=drop),
-        domain="±4000 units", of=lambda x: x.max(axis=-1, keepdims=True), strict=5 * ((1 << drop) - 1),
+        domain="±4000 units", of=lambda x: x.max(axis=-1, keepdims=True), strict=(1 << drop) - 1,
     )  # fmt: skip
 
 
