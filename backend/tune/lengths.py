@@ -42,7 +42,7 @@ def menus(
         try:
             graph = load(n)
             found[n] = make(graph, [_cut(each, graph) for each in samples[:_FITTED]])
-        except Error as error:
+        except (Error, ValueError) as error:
             log.info("no training at %d tokens: %s", n, error)
     return found
 
