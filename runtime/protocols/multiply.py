@@ -36,10 +36,13 @@ class SquareMade:
 
 
 def square_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SquareMade:
-    n = prod(shape)
+    n, half = prod(shape), Fixed(max(1, num.bits - 1))
     r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))
-    c, cross = gilboa_random(p, CLIENT, num.bits, n, 1, lambda: known(r))
-    mine = r if p.role is SERVER else c
+    # Twice the product counts, so that it is wanted in a ring of one bit less; the top bit of the client's
+    # mask has no part in it.
+    c, cross = gilboa_random(p, CLIENT, half.bits, n, 1, lambda: half.wrap(known(r)))
+    top = p.each(client=lambda: p.prg.ring(1, (n,)) << np.uint64(half.bits))
+    mine = r if p.role is SERVER else p.both(lambda: num.wrap(known(c) + known(top)))
     if cross is None or mine is None:
         return SquareMade(None, None)
     rr = num.wrap(mine * mine + np.uint64(2) * cross.reshape(n))
