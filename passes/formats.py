@@ -299,10 +299,12 @@ class Formats:
         return max(2, integer_bits(ROUNDING * far) + self.spline_entry(op) + 1)
 
     def compared(self, op: ops.ReduceMax) -> int:
-        """Bits in which the difference of two values of a row, and the maximum itself, can be told."""
+        """Bits in which the difference of two values of a row, each rounded by up to `SLACK`, and the maximum
+        itself, can be told."""
         x = self.ranges[op.x]
         scale = self.home[op.x]
-        return max(integer_bits(self.room(op.x) * (x.hi - x.lo)) + scale + 1, self.need(op.x, scale))
+        apart = self.room(op.x) * (x.hi - x.lo) + 2 * SLACK
+        return max(integer_bits(apart) + scale + 1, self.need(op.x, scale))
 
     # ---- the guard
 
