@@ -201,7 +201,9 @@ def _max(state: Lowering, op: ops.ReduceMax) -> int:
     rank = op.x.type.rank
     if tuple(a % rank for a in op.axes) != (rank - 1,):
         raise LoweringError(f"{op!r}: a maximum over other axes than the last")
-    done = state.put(steps.Maximum(name=op.name, x=state.value(op.x), drop=_max_drop(fixed(op.x))))
+    done = state.put(
+        steps.Maximum(name=op.name, x=state.value(op.x), drop=_max_drop(fixed(op.x)) if op.steadies else 0)
+    )
     return reshape(state, done, op.type.shape)
 
 

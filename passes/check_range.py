@@ -14,7 +14,7 @@ from ppc.passes.assign_scale import FixedGraph, is_local
 from ppc.passes.errors import RangeError, place
 from ppc.passes.formats import WIDEST
 from ppc.passes.quantise import Quantised
-from ppc.passes.ranges import SLACK, Range
+from ppc.passes.ranges import Range, rounded
 from ppc.runtime.base.ring import Fixed
 
 
@@ -46,7 +46,7 @@ def _check(op: Op, fixed: FixedGraph) -> None:
         case ops.ReduceMax(x=x):
             assert isinstance(x.type.num, Fixed)
             known = fixed.ranges[x]
-            apart = Range(0.0, known.hi - known.lo + 2 * SLACK, 0.0)  # each rounded by up to as much
+            apart = Range(0.0, known.hi - known.lo + rounded(op), 0.0)
             _fits(op, apart, x.type.num, 1, "as the difference of two values of a row")
         case ops.Spline(x=x, spline=spline, quad=quad, width=width):
             assert isinstance(x.type.num, Fixed)

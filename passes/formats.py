@@ -28,7 +28,7 @@ from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS
 from ppc.passes.octaves import is_octave, scaled_by_octave
 from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
-from ppc.passes.ranges import SLACK, Range, Ranges
+from ppc.passes.ranges import SLACK, Range, Ranges, rounded
 from ppc.passes.watched import ROOM, SCORES, roomy
 from ppc.runtime.base.ring import MAX_BITS, Fixed
 
@@ -299,11 +299,10 @@ class Formats:
         return max(2, integer_bits(ROUNDING * far) + self.spline_entry(op) + 1)
 
     def compared(self, op: ops.ReduceMax) -> int:
-        """Bits in which the difference of two values of a row, each rounded by up to `SLACK`, and the maximum
-        itself, can be told."""
+        """Bits in which the difference of two values of a row and the maximum itself can be told."""
         x = self.ranges[op.x]
         scale = self.home[op.x]
-        apart = self.room(op.x) * (x.hi - x.lo) + 2 * SLACK
+        apart = self.room(op.x) * (x.hi - x.lo) + rounded(op)
         return max(integer_bits(apart) + scale + 1, self.need(op.x, scale))
 
     # ---- the guard

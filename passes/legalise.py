@@ -97,7 +97,7 @@ def _last_axis_maximum(op: ops.ReduceMax) -> Op:
     rest = [i for i in range(x.type.rank) if i not in gone]
     kept = tuple(x.type.shape[i] for i in rest)
     rows = ops.Reshape(ops.Transpose(x, (*rest, *gone)), (*kept, x.type.size // max(1, math.prod(kept))))
-    return ops.Reshape(ops.ReduceMax(rows, (len(kept),), False), op.type.shape)
+    return ops.Reshape(ops.ReduceMax(rows, (len(kept),), False, op.steadies), op.type.shape)
 
 
 def _selected(op: ops.Gather) -> Op:

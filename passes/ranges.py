@@ -24,6 +24,12 @@ from ppc.passes.formulas import (
 SLACK = 0.25
 """The maximum that softmax subtracts may be short by this much."""
 
+
+def rounded(op: ops.ReduceMax) -> float:
+    """How much further apart two values may be where a maximum is found, both being rounded."""
+    return 2 * SLACK if op.steadies else 0.0
+
+
 _SHORT = 0.01
 UNIT = 1.01
 _POINTS = 4097

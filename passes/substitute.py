@@ -62,7 +62,7 @@ def scalar(value: float) -> ops.Const:
 
 def _softmax(op: ops.Softmax) -> Op:
     axes = (op.axis % op.type.rank,)
-    e = ops.Exp(ops.Sub(op.x, ops.ReduceMax(op.x, axes=axes, keepdims=True)))
+    e = ops.Exp(ops.Sub(op.x, ops.ReduceMax(op.x, axes=axes, keepdims=True, steadies=True)))
     return ops.Mul(e, ops.Reciprocal(ops.ReduceSum(e, axes=axes, keepdims=True)))
 
 

@@ -54,7 +54,9 @@ class ReduceMean(Reduction):
 
 @dataclass(frozen=True, eq=False)
 class ReduceMax(Reduction):
-    """max x"""
+    """max x; ``steadies``: what a softmax subtracts, which two parties find to within 1/4."""
+
+    steadies: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ def test_decomposition_keeps_the_meaning(name):
 def test_softmax_printed():
     graph = Graph((X,), {"y": ops.Softmax(hidden(), name="y")})
     assert show(decompose(graph)).split("\n", 3)[3] == (
-        "%3 = ReduceMax(%2, axes=(1), keepdims=true) : f32[2,1]\n"
+        "%3 = ReduceMax(%2, axes=(1), keepdims=true, steadies=true) : f32[2,1]\n"
         "%4 = Sub(%2, %3) : f32[2,4]\n"
         "%5 = Exp(%4) : f32[2,4]\n"
         "%6 = ReduceSum(%5, axes=(1), keepdims=true) : f32[2,1]\n"
