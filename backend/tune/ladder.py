@@ -90,6 +90,12 @@ def ladder(worths: Sequence[Worth]) -> Ladder:
         found.append(best.above)
 
 
+def free(ladders: Sequence[Ladder]) -> list[Step]:
+    """Steps that give up nothing, which are taken before anything is tuned: where a variant saves nothing its
+    unit stays as it was."""
+    return [step for rungs in ladders for step in climb(rungs) if step.given_up <= 0]
+
+
 def climb(rungs: Ladder) -> list[Step]:
     """All steps of a ladder, the last to exact."""
     return [Step(*both) for both in zip(rungs, (*rungs[1:], None), strict=True)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from heapq import merge
 
 from ppc.backend.tune.judge import Judge, Verdict
-from ppc.backend.tune.ladder import Ladder, Step, Worth, climb
+from ppc.backend.tune.ladder import Ladder, Step, Worth, climb, free
 from ppc.backend.tune.menu import Array, Menu, Rung, Unit, state_of
 from ppc.backend.tune.price import Price
 from ppc.backend.tune.settings import Goal
@@ -99,9 +99,10 @@ class Decision:
 
 def decisions(ladders: Sequence[Ladder], teacher: Verdict, rounds: Sequence[Round]) -> tuple[Decision, ...]:
     """Units that stepped up were judged by the round that made them and the one after it; those that did not,
-    by the teacher and the last."""
+    or for nothing, by the teacher and the last."""
     scores = [each.after.score for each in rounds]
-    taken = {step.below: i for i, each in enumerate(rounds) for step in each.taken}
+    taken: dict[Worth, int | None] = {step.below: None for step in free(ladders)}
+    taken |= {step.below: i for i, each in enumerate(rounds) for step in each.taken}
     found = []
     for ladder in ladders:
         left = [each for each in ladder if each in taken]
@@ -127,10 +128,11 @@ def search(
     """``tune(graph, rungs, steps, round)`` trains, ``price(graph)`` is what a tuned graph costs, and
     ``foretold(rungs)`` what one that is not tuned yet is to. No unit steps down again.
 
-    Steps are taken only as long as the price stays within the goal. Every round is ``told``.
+    Steps are taken only as long as the price stays within the goal, and those that give up nothing at once.
+    Every round is ``told``.
     """
     teacher = judge.teacher.score
-    left = list(merge(*map(climb, ladders), key=lambda step: step.a_point))
+    left = _without(list(merge(*map(climb, ladders), key=lambda step: step.a_point)), free(ladders))
     state, rounds = dict[Const, Array](), list[Round]()
     while True:
         rungs = _rungs(left)

@@ -207,7 +207,7 @@ class _Run:
         foretold = Foretold(menu, self._usual, self._tell)
         saved = foretold.saved
         most = [max(unit.rungs, key=lambda rung: getattr(saved[rung], goal.by)) for unit in menu.units]
-        cheapest = foretold(most)
+        cheapest = foretold([rung for rung in most if getattr(saved[rung], goal.by) > 0])
         if not goal.affords(cheapest):
             raise BadInput(
                 f"--target {goal.limit}: with all {len(menu.units)} units replaced it is {cheapest}"

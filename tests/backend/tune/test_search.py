@@ -108,6 +108,18 @@ def test_several_return_at_once_where_one_does_not_make_up(world: World) -> None
     assert found.met
 
 
+def test_what_saves_nothing_is_not_replaced() -> None:
+    """Whatever the budget; of what it takes alone the report tells."""
+    world = World(saves=((-1,), (8,), (0,), (6,)))
+    found = world.search(Goal(budget=100.0))
+    assert [{each.unit.kind for each in round_.replaced} for round_ in found.rounds] == [{"Softmax", "Gelu"}]
+    assert world.tuned == [(30, 0)]
+    decided = decisions(world.ladders, world.teacher, found.rounds)
+    assert [each.rung for each in decided] == ["exact", "relu_sum", "exact", "relu"]
+    assert decided[0].worth.points == 4.0
+    assert all(each.before == world.teacher.score for each in decided)
+
+
 def test_all_return_where_nothing_is_to_be_given_up(world: World) -> None:
     """One that takes nothing may stay."""
     found = world.search(Goal(budget=0.0))
