@@ -88,7 +88,9 @@ class Trainable:
         self.graph, self.device = graph, torch.device(device)
         self._xp = of_torch(torch, real)
         moving = set[Op](trained_weights(graph, tables))
-        constants = {op: _tensor(op, real).to(self.device) for op in walk(graph) if isinstance(op, ops.Const)}
+        constants: dict[Op, torch.Tensor] = {
+            op: _tensor(op, real).to(self.device) for op in walk(graph) if isinstance(op, ops.Const)
+        }
         self.weights: dict[Op, torch.Tensor] = {
             op: x.requires_grad_() for op, x in constants.items() if op in moving
         }
