@@ -220,7 +220,7 @@ def test_a_server_that_ends_ends_the_client_in_seconds(folder, end):
         assert [line for line in done.err.splitlines() if line.startswith("ppc: ")]
 
 
-SLOW = ("--shape", "100Mbit,2ms")
+SLOW = ("--shape", "100Mbit,5ms")
 """A network on which a token takes a second, so that it is interrupted within one."""
 
 
