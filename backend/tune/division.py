@@ -101,8 +101,9 @@ def mixed(data: DataSet, examples: Examples, length: int, times: float, seed: in
     """Texts that are made of two of ``data``'s, without labels, ``times`` as many. A teacher answers what
     nobody has written, and what it has not learned by heart.
 
-    Texts that are no longer than ``length`` tokens together stand one behind the other. Of pairs every second
-    is one the other way round, and every other one of a text from each of two rows.
+    Texts that are no longer than ``length`` tokens together stand one behind the other. Of pairs a third are
+    ones the other way round, a third have a text from each of two rows, and a third lack words: those are
+    where a teacher that knows every row is in doubt.
 
     Raises BadInput where no two texts are short enough.
     """
@@ -110,10 +111,14 @@ def mixed(data: DataSet, examples: Examples, length: int, times: float, seed: in
     if data.pairs is not None:
         both = np.array([data.texts, data.pairs], object)
         first, side = rng.integers(len(data), size=wanted), rng.integers(2, size=(2, wanted))
-        second = rng.integers(len(data), size=wanted)
-        turned = np.arange(wanted) % 2 == 0
-        second[turned], side[:, turned] = first[turned], [[1], [0]]
-        texts, pairs = tuple(both[side[0], first]), tuple(both[side[1], second])
+        second, kind = rng.integers(len(data), size=wanted), np.arange(wanted) % 3
+        own, fewer = kind != 1, kind == 2
+        second[own], side[:, own] = first[own], [[1], [0]]
+        side[:, fewer] = [[0], [1]]
+        two = both[side[0], first], both[side[1], second]
+        for each in two:
+            each[fewer] = [_fewer(text, rng) for text in each[fewer]]
+        texts, pairs = tuple(two[0]), tuple(two[1])
     else:
         first, second = _short(examples, length, wanted, rng)
         if not len(first):
@@ -137,6 +142,19 @@ def _short(examples: Examples, length: int, wanted: int, rng: np.random.Generato
             break
     return np.array(found[: 2 * wanted], np.int64).reshape(-1, 2).T
 
+
+def _fewer(text: str, rng: np.random.Generator) -> str:
+    """The text without some of its words, one of them at least; one word stays."""
+    words = text.split()
+    if len(words) < 2:
+        return text
+    kept = rng.random(len(words)) >= _LACKING
+    kept[rng.integers(len(words))] = False
+    return " ".join(word for word, stays in zip(words, kept, strict=True) if stays) or words[0]
+
+
+_LACKING = 0.15
+"""Part of a text's words that are left out."""
 
 _TRIES = 20
 """Draws of as many pairs as are wanted, of which the long ones are left out."""

@@ -83,7 +83,7 @@ def test_texts_made_of_two(place: Path, plan: Plan) -> None:
 
 
 def test_pairs_made_of_two(place: Path) -> None:
-    """Half of them one pair the other way round, half of texts of any two."""
+    """A third of them one pair the other way round, a third of texts of any two, a third without words."""
     first, second = tuple("abcdef"), tuple("uvwxyz")
     data = DataSet(Path("a"), tuple(range(2, 8)), first, second, (0, 1) * 3)
     made = mixed(data, Examples({}), 6, 500.0, 0)
@@ -91,12 +91,28 @@ def test_pairs_made_of_two(place: Path) -> None:
     assert made.labels is None
     assert made.pairs is not None
     pairs = list(zip(made.texts, made.pairs, strict=True))
-    assert set(pairs[::2]) == set(zip(second, first, strict=True))
-    assert set(pairs[1::2]) == {(x, y) for x in first + second for y in first + second}
+    assert set(pairs[::3]) == set(zip(second, first, strict=True))
+    assert set(pairs[1::3]) == {(x, y) for x in first + second for y in first + second}
+    assert set(pairs[2::3]) == set(zip(first, second, strict=True))  # a word alone stays
     assert all(
         line - 2 in ("abcdef".find(x), "uvwxyz".find(x))
         for line, x in zip(made.lines, made.texts, strict=True)
     )
+
+
+def test_pairs_without_some_words() -> None:
+    """Some of each text, the others in their order; never all of them."""
+    first, second = ("a b c d e f g h", "i j"), ("k l m n o p", "q")
+    data = DataSet(Path("a"), (2, 3), first, second, (0, 1))
+    made = mixed(data, Examples({}), 6, 300.0, 0)
+    assert made.pairs is not None
+    for text, other in list(zip(made.texts, made.pairs, strict=True))[2::3]:
+        row = first.index(next(each for each in first if text[0] in each))
+        for said, whole in ((text, first[row]), (other, second[row])):
+            kept, words = said.split(), whole.split()
+            assert 0 < len(kept) < len(words) or kept == words == ["q"]
+            assert kept == [word for word in words if word in kept]
+    assert len({len(text.split()) for text in made.texts[2::3]}) > 3
 
 
 def test_what_cannot_be_mixed(place: Path, plan: Plan) -> None:
