@@ -23,7 +23,7 @@ from ppc.frontend.read.attended import load_last
 from ppc.frontend.read.caches import cache_axes
 from ppc.frontend.read.load import Told, load_told
 from ppc.frontend.read.model import read_model
-from ppc.frontend.read.past import PRESENT, Carried, carried, carrying, known, short_axes
+from ppc.frontend.read.past import PRESENT, Carried, carried, carrying, counting, known, short_axes
 from ppc.frontend.read.run import Runner
 from ppc.passes.calibrate import BLIND_MARGIN
 from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings
@@ -218,6 +218,8 @@ class _Decoder:
             graph = carrying(told.graph, self.caches, new)
             if self.places == "rows" and not past:
                 graph = known(graph, {each: np.arange(new) for each in graph.inputs if _counts(each)})
+            elif self.places == "rows":
+                graph = counting(graph, {each.name for each in graph.inputs if _counts(each)})
             feasible(graph)
         return replace(told, graph=graph)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ppc.backend.choose import choose_products
 from ppc.backend.guard import watch_argument, watch_maximum
+from ppc.backend.lower_counted import by_rows
 from ppc.backend.lower_local import cuts
 from ppc.backend.lower_products import mul, product, shared_operands, square_sum, summed
 from ppc.backend.lower_spline import integer_spline
@@ -57,12 +58,13 @@ def lower(
         summed(graph),
         options.byte_price,
         dict(carried or {}),
+        by_rows(graph, carried or {}),
     )
     for op in walk(graph):
         if op in state.at or op in state.summed or isinstance(op, (Input, ops.Const)):
             continue
         if state.owner[op] in (Owner.CLIENT, Owner.PUBLIC):
-            if isinstance(op.type.num, Fixed):
+            if isinstance(op.type.num, Fixed) and op not in state.tables:
                 state.at[op] = _encode(state, op)
             continue
         rule = RULES.get(type(op))

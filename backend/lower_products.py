@@ -28,6 +28,7 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import Product
 from ppc.runtime.he.tiling import TOSS, plan_product
 from ppc.runtime.plan import steps
+from ppc.runtime.plan.local import packed
 from ppc.runtime.protocols.matmul import at_once
 from ppc.runtime.protocols.multiply import Rows
 from ppc.runtime.protocols.row_products import Axes
@@ -148,8 +149,19 @@ def _weight_product(state: Lowering, op: ops.MatMul) -> int:
 
 def mul(state: Lowering, op: ops.Mul) -> int:
     a, b = op.a, op.b
-    if is_weight(a) or (math.prod(a.type.shape) < math.prod(b.type.shape) and not is_weight(b)):
+    if (
+        a in state.tables
+        or is_weight(a)
+        or (b not in state.tables and math.prod(a.type.shape) < math.prod(b.type.shape) and not is_weight(b))
+    ):
         a, b = b, a
+    if b in state.tables:
+        left = broadcast(state, state.value(a), op.type.shape)
+        table = state.tables[b]
+        shape = (len(table), *(1,) * (op.type.rank - (table.ndim - 1)), *table.shape[1:])
+        return state.put(
+            steps.TimesRow(name=op.name, x=left, table=packed(table.reshape(shape)), scale=fixed(b).scale)
+        )
     match b:
         case ops.Const() if b.value.size == 1 and not b.secret:
             factor = int(integers(b.value, fixed(b)).reshape(()))

@@ -25,7 +25,8 @@ class LoweringError(Error, ValueError):
 
 @dataclass(repr=False)
 class Lowering:
-    """The plan as it grows. ``at`` maps ops to steps, ``local`` ops to the client's own values."""
+    """The plan as it grows. ``at`` maps ops to steps, ``local`` ops to the client's own values, ``tables``
+    factors to what they are by the number of rows that are kept (`lower_counted.py`)."""
 
     graph: Graph
     owner: dict[Op, Owner]
@@ -34,6 +35,7 @@ class Lowering:
     summed: frozenset[Op]
     byte_price: float
     carried: dict[str, int]
+    tables: dict[Op, NDArray[np.int64]]
     program: list[steps.Step] = field(default_factory=list)
     forms: list[steps.Form] = field(default_factory=list)
     at: dict[Op, int] = field(default_factory=dict)

@@ -165,12 +165,14 @@ def _is_ops(value: object) -> bool:
 @dataclass(frozen=True, eq=False)
 class Input(Op):
     """What the client brings, token ids for one; ``public`` where both sides know it, ``carried`` where
-    neither does: earlier runs have left it, as shares."""
+    neither does: earlier runs have left it, as shares; ``counted`` where it is how many rows they have
+    left."""
 
     shape: tuple[int, ...]
     num: Num
     public: bool = False
     carried: bool = False
+    counted: bool = False
 
     def infer(self) -> TensorType:
         return TensorType(self.shape, self.num)

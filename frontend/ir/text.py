@@ -27,7 +27,7 @@ def _line(op: Op, number: dict[Op, str], names: bool) -> str:
 
 def _arguments(op: Op, number: dict[Op, str]) -> str:
     if isinstance(op, Input):
-        return op.name + (", public" if op.public else "") + (", carried" if op.carried else "")
+        return op.name + "".join(f", {each}" for each in _KNOWN if getattr(op, each))
     if isinstance(op, Const):
         return constant(op)
     shown = [number[each] for each in op.operands]
@@ -37,6 +37,9 @@ def _arguments(op: Op, number: dict[Op, str]) -> str:
         if value is not None and value is not False
     ]
     return ", ".join(shown)
+
+
+_KNOWN = ("public", "carried", "counted")
 
 
 def constant(op: Op) -> str:

@@ -9,7 +9,7 @@ its continuation has the same name behind the first word:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +84,15 @@ def carrying(graph: Graph, pairs: Sequence[Carried], new: int) -> Graph:
     rows = {each.input: _last(outputs.pop(each.output), each.axis, new) for each in pairs}
     told = {name: _last(op, 1, 1) if op.type.rank == 3 else op for name, op in outputs.items()}
     return rebuild(replace(graph, outputs={**told, **rows}), marked)
+
+
+def counting(graph: Graph, names: Collection[str]) -> Graph:
+    """The graph of one more row whose inputs of these ``names`` are the number of those that there are."""
+
+    def marked(op: Op) -> Op:
+        return replace(op, counted=True) if isinstance(op, Input) and op.name in names else op
+
+    return rebuild(graph, marked)
 
 
 def known(graph: Graph, values: Mapping[Input, NDArray[Any]]) -> Graph:

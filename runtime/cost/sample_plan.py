@@ -17,7 +17,7 @@ from ..he.params import PACKING_SETS, PARAMETER_SETS, HeParams
 from ..he.product import Product, uniform_norm_bits
 from ..plan import steps
 from ..plan.file import Options, OutputSpec, Plan, Weights, WeightSpec
-from ..plan.local import Const, LocalOp
+from ..plan.local import Const, LocalOp, packed
 from ..protocols.compare import Thresholds
 from ..protocols.spline import SplineSpec
 
@@ -177,6 +177,7 @@ def _free(b: _Builder, shape: Shape) -> None:
     b.put(steps.Add(a=x, b=x))
     b.put(steps.TimesInteger(x=x, factor=3))
     b.put(steps.TimesPublic(x=x, factors=(3,) * cols, shape=(1, cols), scale=0))
+    b.put(steps.TimesRow(x=x, table=packed(np.full((SHAPES[-1][0] + 1, 1, cols), 3)), scale=0))
     b.put(steps.Sum(x=x, axes=(1,)))
     b.put(steps.Reshape(x=x, shape=(rows * cols,)))
     b.put(steps.Transpose(x=x, order=(1, 0)))

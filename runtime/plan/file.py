@@ -26,10 +26,10 @@ from ..he.product import Product
 from ..party.ledger import Place
 from .local import LocalOp, infer_local
 from .state import States
-from .steps import AnyStep, Form, Guard, Maximum, Step, fits
+from .steps import AnyStep, Form, Guard, Maximum, Step, TimesRow, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 8
+VERSION = 9
 DIGEST = 32
 RELEASES = {VERSION: "0.1.0"}
 """Which release is of a version; of several the first."""
@@ -306,6 +306,12 @@ def _check(plan: Plan, source: str) -> None:
                 raise BadPlan(
                     f"{source}: step {i} wants weight {name!r} of shape {shape}, it is {shapes.get(name)}"
                 )
+    for i, step in enumerate(plan.steps):
+        if isinstance(step, TimesRow) and step.table.shape[0] <= states.held:
+            raise BadPlan(
+                f"{source}: step {i} has a table of {step.table.shape[0]} rows, of which {states.held} kept "
+                "ones count"
+            )
     guards = [] if plan.guard is None else [plan.guard]
     if guards != [i for i, step in enumerate(plan.steps) if isinstance(step, Guard)]:
         raise BadPlan(f"{source}: it does not name the guard among its steps")

@@ -16,7 +16,7 @@ from ..base.one_hot import OneHotRows
 from ..base.ring import Fixed, Int64, Integers, Ring, Signed, known
 from ..base.share import Share
 from ..party.party import Party
-from .local import Local
+from .local import Local, Packed, unpacked
 from .step import Binary, Form, Plain, Shape, Step, Unary
 
 Number = TypeVar("Number", bound=np.generic)
@@ -171,11 +171,7 @@ class TimesPublic(Unary, frozen=True, kw_only=True, tag=True):
     def infer(self, x: Form) -> Form:
         if prod(self.shape) != len(self.factors):
             raise ValueError(f"{len(self.factors)} factors for shape {self.shape}")
-        if len(self.shape) != len(x.shape) or any(
-            n not in (1, d) for n, d in zip(self.shape, x.shape, strict=True)
-        ):
-            raise ValueError(f"factors of shape {self.shape} do not repeat to {x.shape}")
-        return Form(Fixed(x.num.bits, x.num.scale + self.scale), x.shape)
+        return _scaled(x, self.shape, self.scale)
 
     def _factors(self) -> Signed:
         return np.array(self.factors, np.int64).reshape(self.shape)
@@ -185,6 +181,40 @@ class TimesPublic(Unary, frozen=True, kw_only=True, tag=True):
 
     def clear(self, x: Plain) -> Signed:
         return x.data * self._factors()
+
+
+class TimesRow(Unary, frozen=True, kw_only=True, tag=True):
+    """x times the integers of one row of a public ``table`` (rows, *shape), of x's rank as `TimesPublic`'s:
+    the one whose number is that of the rows which earlier programs have kept. Free.
+
+    A rotary embedding turns a new token by that. The factors stand in the plan, since two machines may round
+    a cosine in two ways.
+    """
+
+    table: Packed
+    scale: int
+
+    def counts(self) -> bool:
+        return True
+
+    def infer(self, x: Form) -> Form:
+        if self.table.kind not in ("i1", "i2", "i4", "i8") or not self.table.shape:
+            raise ValueError(f"a table of {self.table.kind} in shape {self.table.shape}")
+        return _scaled(x, unpacked(self.table).shape[1:], self.scale)
+
+    def online(self, p: Party, out: Form, made: None, x: Share, rows: int) -> Share:
+        factors = unpacked(self.table)[rows].astype(np.int64).astype(np.uint64)
+        return x.like(p.both(lambda: out.num.wrap(x.ring * factors)), out.num)
+
+    def clear(self, x: Plain, rows: int) -> Signed:
+        return x.data * unpacked(self.table)[rows].astype(np.int64)
+
+
+def _scaled(x: Form, shape: Shape, scale: int) -> Form:
+    """Of x times factors of that shape. Raises ValueError where they do not repeat to it."""
+    if len(shape) != len(x.shape) or any(n not in (1, d) for n, d in zip(shape, x.shape, strict=True)):
+        raise ValueError(f"factors of shape {shape} do not repeat to {x.shape}")
+    return Form(Fixed(x.num.bits, x.num.scale + scale), x.shape)
 
 
 class Sum(Unary, frozen=True, kw_only=True, tag=True):

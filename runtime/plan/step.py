@@ -11,7 +11,8 @@ A kind of step is a class whose methods are functions of its operands. It says w
     reads_as_number(*plain)                 how far those go where their size counts, and how far they may
 
 where … are the server's tensors, then the client's own values, encoded: None at the other party, and while
-pricing; then this party's shares of rows that earlier programs kept, None where there are none. In the clear
+pricing; then this party's shares of rows that earlier programs kept, None where there are none; then how many
+rows those are. In the clear
 a tensor is a `Factor`, which keeps what products need of it, and the client's values are as it computes them.
 """
 
@@ -117,6 +118,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     def recalls(self) -> tuple[str, ...]:
         """States of the connection whose rows it takes besides."""
         return ()
+
+    def counts(self) -> bool:
+        """Whether it takes besides how many rows earlier programs have kept, which both sides know."""
+        return False
 
     def keeps(self) -> tuple[str, int] | None:
         """The state to which the value is added as rows, and along which axis."""

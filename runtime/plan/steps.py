@@ -84,6 +84,7 @@ from .free import (
     Take,
     TimesInteger,
     TimesPublic,
+    TimesRow,
     Transpose,
     Weight,
 )
@@ -96,7 +97,7 @@ __all__ = [
     "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Keep", "Linear",
     "MatMul", "Maximum", "Multiply", "Output", "Plain", "Public", "Recall", "Rescale", "Reshape", "Scaled",
     "Slice", "Spline", "Square", "SquareSum", "Step", "Sum", "Take", "TimesInteger", "TimesPublic",
-    "Transpose", "Weight", "fits",
+    "TimesRow", "Transpose", "Weight", "fits",
 ]  # fmt: skip
 
 
@@ -443,8 +444,8 @@ class Output(Unary, frozen=True, kw_only=True, tag=True):
 
 AnyStep = (
     Encode | Weight | Public | Linear | MatMul | Square | SquareSum | Multiply | Scaled | Rescale | Spline
-    | Maximum | Add | TimesInteger | TimesPublic | Sum | Reshape | Transpose | Broadcast | Slice | Take
-    | Concat | Recall | Keep | Output | Guard
+    | Maximum | Add | TimesInteger | TimesPublic | TimesRow | Sum | Reshape | Transpose | Broadcast
+    | Slice | Take | Concat | Recall | Keep | Output | Guard
 )  # fmt: skip
 
 

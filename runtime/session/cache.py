@@ -47,9 +47,10 @@ class Cache:
         self._states.clear()
         self.rows = 0
 
-    def recalled(self, step: Step) -> list[Array | None]:
-        """What a step reads; None where nothing was kept, and while pricing."""
-        return [self._states.get(name) for name in step.recalls()]
+    def recalled(self, step: Step) -> list[Array | int | None]:
+        """What a step reads, None where nothing was kept, and while pricing; and how many rows, where it
+        counts them."""
+        return [*(self._states.get(name) for name in step.recalls()), *([self.rows] if step.counts() else [])]
 
     def keep(self, step: Step, value: Array | None) -> None:
         """``value`` behind what is there, if the step keeps it."""

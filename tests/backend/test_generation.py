@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,9 +16,10 @@ from models.llama import small
 from ppc.backend.anonymous import MODEL
 from ppc.backend.generation import _sizes
 from ppc.frontend.errors import UsageError
-from ppc.runtime.base.errors import BadInput
+from ppc.runtime.base.errors import BadInput, BadPlan
 from ppc.runtime.plan import steps
 from ppc.runtime.plan.file import decode
+from ppc.runtime.plan.local import packed, unpacked
 
 pytestmark = pytest.mark.long
 
@@ -80,6 +82,32 @@ def test_who_sees_what_says_what_is_kept(decoder):
     seen = {row["value"]: row["seen_by"] for row in ppc.summary(decoder.compiled.plan)["who_sees_what"]}
     assert seen["4 states, which grow by a row a token"] == "nobody (shares)"
     assert seen["number of tokens, and when each is asked for"] == "both"
+
+
+def test_a_new_token_is_turned_by_its_row_for_nothing(decoder):
+    """Both sides know the row: no factor is the client's, and each row that may be kept has its own."""
+    for plan in (each for each in decoder.compiled.plan.lengths if each.states.held):
+        turned = [step for step in plan.steps if isinstance(step, steps.TimesRow)]
+        assert turned
+        assert {step.table.shape[0] for step in turned} == {plan.states.held + 1}
+        table = unpacked(turned[0].table)
+        assert len(np.unique(table.reshape(len(table), -1), axis=0)) == len(table)
+        multiplied = [step for step in plan.steps if isinstance(step, steps.Multiply)]
+        entered = {j for step in multiplied for j in step.reads() if isinstance(plan.steps[j], steps.Encode)}
+        assert not entered
+
+
+def test_a_plan_with_too_few_rows_of_factors_is_refused(decoder):
+    plan = decoder.compiled.plan
+    short = [
+        msgspec.structs.replace(step, table=packed(unpacked(step.table)[:-1]))
+        if isinstance(step, steps.TimesRow)
+        else step
+        for step in plan.steps
+    ]
+    body = msgspec.structs.replace(plan, steps=tuple(short)).body
+    with pytest.raises(BadPlan, match=r"has a table of \d+ rows, of which \d+ kept ones count"):
+        decode(body)
 
 
 def test_the_likeliest_token_alone(decoder):

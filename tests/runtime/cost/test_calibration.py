@@ -83,7 +83,14 @@ def test_a_machine_is_measured_in_every_unit(little, monkeypatch):
     assert len(said) == 2
     reference = read_rates(REFERENCE)
     assert set(rates.shared) == set(reference.shared)
-    later = ("Guard", "Keep", "Recall", "SquareSum", "TimesPublic")  # than the reference was measured
+    later = (
+        "Guard",
+        "Keep",
+        "Recall",
+        "SquareSum",
+        "TimesPublic",
+        "TimesRow",
+    )  # than the reference was measured
     since = {
         f"{phase} {step} {role.value}" for step in later for phase in ("offline", "online") for role in Role
     }
