@@ -193,7 +193,7 @@ class _Decoder:
         except IRError:  # of places beyond a table
             return
         if np.abs(here - there).max() <= CLOSE * (here.std() or 1.0):
-            log.info("places count rows: the model knows distances alone, and a prompt's places are public")
+            log.info("places count rows: the model knows distances alone, and places are public")
             self.places = "rows"
 
     def sizes(self, new: int, past: int) -> dict[str, int]:

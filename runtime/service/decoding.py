@@ -4,8 +4,7 @@ A plan that generates has programs of two kinds among its lengths. A *prompt* re
 it keeps as many as it is long, of which padding stands in front. A *step* reads what is kept, up to so many
 rows, and adds one. How many rows there are both sides know; which of them are padding, and the place of a
 token, the client tells by the mask and the positions alone, which are its own. To a model that knows but
-distances a place may as well be the row's number: a prompt's are public then, and turning by them costs
-nothing.
+distances a place may as well be the row's number: places are public then, and turning by them costs nothing.
 """
 
 from __future__ import annotations
