@@ -100,8 +100,8 @@ class _Reader:
             case steps.TimesPublic(factors=factors, scale=scale, shape=shape):
                 yield _row(where, name, shape, FACTOR, [each * 2.0**-scale for each in factors])
             case steps.TimesRow(table=table, scale=scale):
-                values = local.unpacked(table)
-                yield _row(where, name, values.shape, FACTOR, (values.ravel() * 2.0**-scale).tolist())
+                numbers = (local.unpacked(table) * 2.0**-scale).ravel().tolist()
+                yield _row(where, name, table.shape, FACTOR, numbers)
             case steps.Take(places=places):
                 yield _row(where, name, (len(places),), PLACES, places)
             case steps.Spline(spec=spec):

@@ -202,12 +202,14 @@ class TimesRow(Unary, frozen=True, kw_only=True, tag=True):
             raise ValueError(f"a table of {self.table.kind} in shape {self.table.shape}")
         return _scaled(x, unpacked(self.table).shape[1:], self.scale)
 
+    def _factors(self, rows: int) -> Signed:
+        return np.asarray(unpacked(self.table)[rows], np.int64)
+
     def online(self, p: Party, out: Form, made: None, x: Share, rows: int) -> Share:
-        factors = unpacked(self.table)[rows].astype(np.int64).astype(np.uint64)
-        return x.like(p.both(lambda: out.num.wrap(x.ring * factors)), out.num)
+        return x.like(p.both(lambda: out.num.wrap(x.ring * self._factors(rows).astype(np.uint64))), out.num)
 
     def clear(self, x: Plain, rows: int) -> Signed:
-        return x.data * unpacked(self.table)[rows].astype(np.int64)
+        return x.data * self._factors(rows)
 
 
 def _scaled(x: Form, shape: Shape, scale: int) -> Form:
