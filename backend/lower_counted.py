@@ -19,7 +19,7 @@ from ppc.frontend.ir.owners import Owners
 from ppc.frontend.ir.reference import evaluate
 from ppc.runtime.base.ring import Fixed
 
-MOST = 1 << 22
+MOST = 1 << 17
 """Numbers that one table may have: more rows than that and the client enters its factor."""
 
 
