@@ -50,15 +50,16 @@ def lower(
     ``watched`` is what a guard watches, and with ``locate`` it tells the client which of it left its limits.
     """
     assumed = {each.name: each for each in inputs}
+    owner = owners(graph)
     state = Lowering(
         graph,
-        owners(graph),
+        owner,
         spare_bits(graph),
         shared_operands(graph),
         summed(graph),
         options.byte_price,
         dict(carried or {}),
-        by_rows(graph, carried or {}),
+        by_rows(graph, owner, carried or {}),
     )
     for op in walk(graph):
         if op in state.at or op in state.summed or isinstance(op, (Input, ops.Const)):

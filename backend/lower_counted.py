@@ -11,11 +11,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ppc.backend.lowering import fixed, integers
+from ppc.backend.lowering import fixed, integers, readers
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.constant import Const
 from ppc.frontend.ir.graph import Graph, Input, Op, Owner, walk, walk_from
-from ppc.frontend.ir.owners import Owners
 from ppc.frontend.ir.reference import evaluate
 from ppc.runtime.base.ring import Fixed
 
@@ -23,24 +22,25 @@ MOST = 1 << 17
 """Numbers that one table may have: more rows than that and the client enters its factor."""
 
 
-def by_rows(graph: Graph, carried: Mapping[str, int]) -> dict[Op, NDArray[np.int64]]:
+def by_rows(
+    graph: Graph, owner: Mapping[Op, Owner], carried: Mapping[str, int]
+) -> dict[Op, NDArray[np.int64]]:
     """The factors of products with what is shared that nothing else reads, as integers in their format by the
     number of rows that are kept, (rows + 1, *shape)."""
     held = {each.type.shape[carried[each.name]] for each in graph.inputs if each.carried}
     if not held or not any(each.counted for each in graph.inputs):
         return {}
-    owner, readers = Owners(), dict[Op, list[Op]]()
-    for op in walk(graph):
-        for x in op.operands:
-            readers.setdefault(x, []).append(op)
-    results = set(graph.outputs.values())
+    read_by, results = readers(graph), set(graph.outputs.values())
 
     def is_factor(op: Op) -> bool:
         return (
             isinstance(op.type.num, Fixed)
             and owner[op] is Owner.CLIENT
             and op not in results
-            and all(isinstance(by, ops.Mul) and by.a is not by.b and owner.shared(by) for by in readers[op])
+            and all(
+                isinstance(by, ops.Mul) and by.a is not by.b and owner[by] is Owner.SHARED
+                for by in read_by[op]
+            )
             and all(each.counted for each in walk_from(op) if isinstance(each, Input))
         )
 

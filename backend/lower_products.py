@@ -17,6 +17,7 @@ from ppc.backend.lowering import (
     fixed,
     integers,
     is_weight,
+    readers,
     reshape,
     signed_bits,
 )
@@ -149,19 +150,11 @@ def _weight_product(state: Lowering, op: ops.MatMul) -> int:
 
 def mul(state: Lowering, op: ops.Mul) -> int:
     a, b = op.a, op.b
-    if (
-        a in state.tables
-        or is_weight(a)
-        or (b not in state.tables and math.prod(a.type.shape) < math.prod(b.type.shape) and not is_weight(b))
-    ):
+    for x, turn in ((a, b), (b, a)):
+        if turn in state.tables:
+            return _times_row(state, op, x, turn)
+    if is_weight(a) or (math.prod(a.type.shape) < math.prod(b.type.shape) and not is_weight(b)):
         a, b = b, a
-    if b in state.tables:
-        left = broadcast(state, state.value(a), op.type.shape)
-        table = state.tables[b]
-        shape = (len(table), *(1,) * (op.type.rank - (table.ndim - 1)), *table.shape[1:])
-        return state.put(
-            steps.TimesRow(name=op.name, x=left, table=packed(table.reshape(shape)), scale=fixed(b).scale)
-        )
     match b:
         case ops.Const() if b.value.size == 1 and not b.secret:
             factor = int(integers(b.value, fixed(b)).reshape(()))
@@ -200,19 +193,23 @@ def mul(state: Lowering, op: ops.Mul) -> int:
     return state.put(steps.Multiply(name=op.name, a=left, b=right, left=one, right=two))
 
 
+def _times_row(state: Lowering, op: ops.Mul, x: Op, factor: Op) -> int:
+    left, table = broadcast(state, state.value(x), op.type.shape), state.tables[factor]
+    shape = (len(table), *(1,) * (op.type.rank - factor.type.rank), *factor.type.shape)
+    return state.put(
+        steps.TimesRow(name=op.name, x=left, table=packed(table.reshape(shape)), scale=fixed(factor).scale)
+    )
+
+
 # ---- sums and the rest
 
 
 def summed(graph: Graph) -> frozenset[Op]:
     """Squares that nothing reads but one sum over the last axis."""
-    readers: dict[Op, list[Op]] = {}
-    for op in walk(graph):
-        for x in op.operands:
-            readers.setdefault(x, []).append(op)
     kept = set(graph.outputs.values())
     return frozenset(
         x
-        for x, by in readers.items()
+        for x, by in readers(graph).items()
         if isinstance(x, ops.Square) and x not in kept and len(by) == 1 and _over_last(by[0])
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ppc.backend.lower_local import local_op
 from ppc.frontend.ir import ops
-from ppc.frontend.ir.graph import Graph, Op, Owner
+from ppc.frontend.ir.graph import Graph, Op, Owner, walk
 from ppc.runtime.base.errors import Error
 from ppc.runtime.base.ring import Fixed
 from ppc.runtime.plan import steps
@@ -84,6 +84,15 @@ class Lowering:
                     raise LoweringError(f"{op!r} is needed before it is computed")
             self.at[op] = self.put(step)
         return self.at[op]
+
+
+def readers(graph: Graph) -> dict[Op, list[Op]]:
+    """Of every op that is read the ops that read it."""
+    found: dict[Op, list[Op]] = {}
+    for op in walk(graph):
+        for x in op.operands:
+            found.setdefault(x, []).append(op)
+    return found
 
 
 def fixed(op: Op) -> Fixed:

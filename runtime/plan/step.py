@@ -12,8 +12,8 @@ A kind of step is a class whose methods are functions of its operands. It says w
 
 where … are the server's tensors, then the client's own values, encoded: None at the other party, and while
 pricing; then this party's shares of rows that earlier programs kept, None where there are none; then how many
-rows those are. In the clear
-a tensor is a `Factor`, which keeps what products need of it, and the client's values are as it computes them.
+rows those are. In the clear a tensor is a `Factor`, which keeps what products need of it, and the client's
+values are as it computes them.
 """
 
 from __future__ import annotations

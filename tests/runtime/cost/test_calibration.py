@@ -83,14 +83,8 @@ def test_a_machine_is_measured_in_every_unit(little, monkeypatch):
     assert len(said) == 2
     reference = read_rates(REFERENCE)
     assert set(rates.shared) == set(reference.shared)
-    later = (
-        "Guard",
-        "Keep",
-        "Recall",
-        "SquareSum",
-        "TimesPublic",
-        "TimesRow",
-    )  # than the reference was measured
+    # kinds that came later than the reference was measured
+    later = ("Guard", "Keep", "Recall", "SquareSum", "TimesPublic", "TimesRow")
     since = {
         f"{phase} {step} {role.value}" for step in later for phase in ("offline", "online") for role in Role
     }
