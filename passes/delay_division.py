@@ -1,8 +1,9 @@
 """(e · r) @ v -> (e @ v) · r, where r has one number for each row of e, and e @ (v · cᵀ) for each column.
 
 A softmax's division then costs a product for each output element, seq × d of them, and not for each of the
-seq × seq scores; and what is multiplied by v is e itself. What a mask keeps of each row is likewise a factor
-of v, where that is smaller.
+seq × seq scores; and what is multiplied by v is e itself. A weight that widens e stays behind the division: a
+decoder's last norm is divided before there are 49,152 logits. What a mask keeps of each row is likewise a
+factor of v, where that is smaller.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def _rule(op: Op, uses: Uses) -> Op | None:
 def _moved(e: Op, r: Op, v: Op) -> Op | None:
     """(e · r) @ v with r elsewhere."""
     if r.type.shape[-1:] == (1,):
+        if isinstance(v, ops.Const) and v.type.shape[-1] > v.type.shape[-2]:
+            return None
         return ops.Mul(ops.MatMul(e, v), r)
     if r.type.shape[-2:-1] == (1,) and r.type.rank <= v.type.rank and v.type.size < e.type.size:
         rank = r.type.rank

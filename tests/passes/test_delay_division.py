@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
 from ppc.frontend.ir import ops
@@ -32,6 +33,12 @@ def test_division_moves_behind_the_product():
     rng = np.random.default_rng(0)
     feeds = {each.name: rng.normal(size=each.type.shape) for each in before.inputs}
     assert_allclose(evaluate(before, feeds)["y"], evaluate(done.graph, feeds)["y"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("columns", "moved"), [(4, 1), (5, 0)])
+def test_a_weight_that_widens_stays_behind_the_division(columns, moved):
+    weight = ops.Const(np.zeros((4, columns), np.float32), secret=True)
+    assert delay_division(graph(ops.MatMul(ops.Mul(E, R), weight))).count == moved
 
 
 def test_the_factor_may_stand_first():
