@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,10 @@ Feeds = dict[str, NDArray[Any]]
 
 SMALLEST = 32
 """Rows that a step of the smallest cache reads, its own among them."""
+
+TOGETHER = 8
+"""Tokens whose products under HE are made with the first of them: the rest of a ciphertext would be empty. Who
+stops early has paid for up to seven that do not come."""
 
 PLACES = 4
 """In a text at which a step is calibrated."""
@@ -87,6 +91,7 @@ def compile_generation(
     )
     found = Lengths(model, wanted, guard=guard)
     steps = [(1, size - 1) for size in _sizes(lengths[0] + 1, total)]
+    together = dict(_together(steps, lengths[0]))
     for new, past in [*((each, 0) for each in reversed(lengths)), *reversed(steps)]:
         told = reader.told(new, past)
         reader.compare(told.graph, traces, new, past)
@@ -96,7 +101,11 @@ def compile_generation(
             for count in _filled(i, new, past)
         ]
         options = Options(
-            seq_len=new, dims=reader.sizes(new, past), byte_price=byte_price, places=reader.places
+            seq_len=new,
+            dims=reader.sizes(new, past),
+            byte_price=byte_price,
+            places=reader.places,
+            together=together.get(past, 1),
         )
         chosen_alone = argmaxes(told.graph, {reader.output: reveal})
         rows = {each.input: each.axis for each in reader.caches}
@@ -131,6 +140,14 @@ def _sizes(least: int, total: int) -> list[int]:
         found.append(size)
         size *= 2
     return [*found, total] if total >= least else []
+
+
+def _together(steps: Sequence[tuple[int, int]], shortest: int) -> Iterator[tuple[int, int]]:
+    """By a step's cache, for how many tokens products are made at once: no more than it ever serves."""
+    least = shortest
+    for _, past in steps:
+        yield past, min(TOGETHER, past - least + 1)
+        least = past + 1
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,7 +9,7 @@ from ppc.backend.choose import choose_products
 from ppc.backend.guard import watch_argument, watch_maximum
 from ppc.backend.lower_counted import by_rows
 from ppc.backend.lower_local import cuts
-from ppc.backend.lower_products import mul, product, shared_operands, square_sum, summed
+from ppc.backend.lower_products import mask_once, mul, product, shared_operands, square_sum, summed
 from ppc.backend.lower_spline import integer_spline
 from ppc.backend.lowering import (
     Lowering,
@@ -58,6 +58,7 @@ def lower(
         shared_operands(graph),
         summed(graph),
         options.byte_price,
+        options.together,
         dict(carried or {}),
         by_rows(graph, owner, carried or {}),
     )
@@ -85,6 +86,7 @@ def lower(
             value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]
         index = state.put(steps.Output(name=name, x=value))
         outputs.append(OutputSpec(name=name, value=index, shape=shape))
+    mask_once(state)
     plan = Plan(
         model=model,
         profile=profile,

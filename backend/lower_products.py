@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +30,7 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import Product
 from ppc.runtime.he.tiling import TOSS, plan_product
 from ppc.runtime.plan import steps
+from ppc.runtime.plan.kept import rows_axis
 from ppc.runtime.plan.local import packed
 from ppc.runtime.protocols.matmul import at_once
 from ppc.runtime.protocols.multiply import Rows
@@ -68,16 +70,20 @@ def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
     parts = [integers(const(op.b).value, fixed(op.b)) for op in group]
     whole = np.concatenate(parts, axis=1)
     spare = min(state.spare[op] for op in group)
-    product = _plan(math.prod(form.shape[:-1]), whole, form.num.bits, spare)
+    product = _plan(state.together * math.prod(form.shape[:-1]), whole, form.num.bits, spare)
     name = group[0].name
     weight = state.weight(const(group[0].b).name, whole)
     if len(group) == 1:
         scale = fixed(group[0].b).scale
         state.at[group[0]] = state.put(
-            steps.Linear(name=name, x=x, weight=weight, scale=scale, product=product)
+            steps.Linear(
+                name=name, x=x, weight=weight, scale=scale, product=product, together=state.together
+            )
         )
         return
-    joined = state.put(steps.Linear(name=name, x=x, weight=weight, scale=0, product=product))
+    joined = state.put(
+        steps.Linear(name=name, x=x, weight=weight, scale=0, product=product, together=state.together)
+    )
     rest, at = form.shape[:-1], 0
     for op, part in zip(group, parts, strict=True):
         n = part.shape[1]
@@ -103,11 +109,34 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
     a = broadcast(state, state.value(op.a), (*batch, *op.a.type.shape[-2:]))
     b = broadcast(state, state.value(op.b), (*batch, *op.b.type.shape[-2:]))
     m, k, n = op.a.type.shape[-2], op.a.type.shape[-1], op.b.type.shape[-1]
-    ell, count = state.forms[a].num.bits, math.prod(batch)
+    ell, count = state.forms[a].num.bits, state.together * math.prod(batch)
     spare = max(LEAST, state.spare[op] - 1)  # of each of two that are added
     left = _batched((count, m, k, n), ell, spare, state.byte_price)
     right = _batched((count, n, k, m), ell, spare, state.byte_price)
-    return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right))
+    return state.put(
+        steps.MatMul(name=op.name, a=a, b=b, left=left, right=right, together=state.together)
+    )
+
+
+def mask_once(state: Lowering) -> None:
+    """Products with rows that are kept, where several inferences' are made together: one mask for each row."""
+    if state.together == 1:
+        return
+    for i, step in enumerate(state.program):
+        if not isinstance(step, steps.MatMul):
+            continue
+        a, b = state.forms[step.a].shape, state.forms[step.b].shape
+        axis = rows_axis(state.program, state.forms, step.b)
+        if axis not in (len(b) - 2, len(b) - 1):
+            continue
+        count, m, k, n = math.prod(b[:-2]), state.together * a[-2], a[-1], b[-1]
+        ell, spare = step.left.ell, step.left.spare
+        state.program[i] = msgspec.structs.replace(
+            step,
+            kept="n" if axis == len(b) - 1 else "k",
+            left=_batched((count, m, k, n), ell, spare, state.byte_price),
+            right=_batched((count, n, k, m), ell, spare, state.byte_price),
+        )
 
 
 @lru_cache(maxsize=256)
@@ -140,10 +169,13 @@ def _weight_product(state: Lowering, op: ops.MatMul) -> int:
     turned = state.put(steps.Transpose(x=state.value(op.b), order=swap))
     w = np.ascontiguousarray(integers(const(op.a).value, fixed(op.a)).T)
     form = state.forms[turned]
-    product = _plan(math.prod(form.shape[:-1]), w, form.num.bits, state.spare[op])
+    product = _plan(state.together * math.prod(form.shape[:-1]), w, form.num.bits, state.spare[op])
     weight = state.weight(const(op.a).name, w)
+    scale = fixed(op.a).scale
     done = state.put(
-        steps.Linear(name=op.name, x=turned, weight=weight, scale=fixed(op.a).scale, product=product)
+        steps.Linear(
+            name=op.name, x=turned, weight=weight, scale=scale, product=product, together=state.together
+        )
     )
     return state.put(steps.Transpose(name=op.name, x=done, order=swap))
 

@@ -24,6 +24,7 @@ from ..ot.base import POINT
 from ..ot.extension import COLUMNS
 from ..ot.pool import Pool
 from ..ot.silent import SETS
+from ..party.ahead import Ahead
 from ..party.ledger import Cost, Ledger, Place
 from ..party.party import Part, Party
 from ..party.ports import Engines, MatrixProduct, Right
@@ -185,7 +186,7 @@ class Meter(Party):
 def _engines(p: Meter, ready: Ready, check_ot: bool) -> Engines:
     sets = [each for each in ready.keys if isinstance(each, HeParams)]
     pools = {role: _MeterPool(p, role, role in ready.cots, check_ot) for role in Role}
-    return Engines(pools, _MeterHe(p, sets))
+    return Engines(pools, _MeterHe(p, sets), Ahead(dict(ready.ahead)))
 
 
 class _MeterPool(Pool):

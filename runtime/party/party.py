@@ -20,6 +20,7 @@ from ..base.ring import Ring, known, packed_size
 from ..base.wire import Buffer
 from ..net.channel import Channel, memory_pair
 from ..net.frame import HEADER
+from .ahead import Ahead
 from .ledger import Ledger
 from .ports import CotSource, Engines, LinearEngine
 from .role import CLIENT, SERVER, Role
@@ -67,6 +68,11 @@ class Party:
     def linear(self) -> LinearEngine:
         """Products of matrices."""
         return self._equipment.linear
+
+    @property
+    def ahead(self) -> Ahead:
+        """Material that is there already."""
+        return self._equipment.ahead
 
     @property
     def _equipment(self) -> Engines:

@@ -8,13 +8,14 @@ the party is given, and lasts as long as its connection.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..base.ring import Ring, Signed
+from .ahead import Ahead
 from .role import Role
 
 Right = Callable[[], Ring | Signed]
@@ -101,7 +102,8 @@ class LinearEngine(Protocol):
 
 @dataclass(frozen=True)
 class Engines:
-    """What a party computes with: COTs by their sender, and products of matrices."""
+    """What a party computes with: COTs by their sender, products of matrices, and what is made ahead."""
 
     cots: Mapping[Role, CotSource]
     linear: LinearEngine
+    ahead: Ahead = field(default_factory=Ahead)

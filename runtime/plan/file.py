@@ -24,18 +24,20 @@ from ..base.files import whole
 from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
+from .kept import rows_axis
 from .local import LocalOp, infer_local
 from .state import States
-from .steps import AnyStep, Form, Guard, Maximum, Step, TimesRow, fits
+from .steps import AnyStep, Form, Guard, MatMul, Maximum, Step, TimesRow, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 9
+VERSION = 10
 DIGEST = 32
 RELEASES = {VERSION: "0.1.0"}
 """Which release is of a version; of several the first."""
 
 MAX_FILE = 256 * 2**20
 MAX_STEPS = 100_000
+MOST_TOGETHER = 64
 
 ANYWHERE = "some value"
 """What left its limits, where a guard does not locate."""
@@ -47,18 +49,21 @@ INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the model was compiled for: lengths of its open axes, and seconds that a byte costs; of one that
-    generates, whether places count tokens or, where that makes no difference, rows with padding among
-    them."""
+    generates, whether places count tokens or, where that makes no difference, rows with padding among them;
+    and how many inferences' products are made `together` (`party.ahead`)."""
 
     seq_len: int | None = None
     dims: dict[str, int] = msgspec.field(default_factory=dict)
     byte_price: float
     places: Literal["tokens", "rows"] = "tokens"
+    together: int = 1
 
     def __post_init__(self) -> None:
         for n in (*self.dims.values(), *([] if self.seq_len is None else [self.seq_len])):
             if not fits((n,)):
                 raise ValueError(f"an axis of length {n}")
+        if not 1 <= self.together <= MOST_TOGETHER:
+            raise ValueError(f"{self.together} inferences together")
         if not 0 < self.byte_price < inf:
             raise ValueError(f"a byte that costs {self.byte_price} s")
 
@@ -312,6 +317,11 @@ def _check(plan: Plan, source: str) -> None:
                 f"{source}: step {i} has a table of {step.table.shape[0]} rows, of which {states.held} kept "
                 "ones count"
             )
+    for i, step in enumerate(plan.steps):
+        if isinstance(step, MatMul) and step.kept:
+            axis = {"k": -2, "n": -1}[step.kept] + len(forms[step.b].shape)
+            if rows_axis(plan.steps, forms, step.b) != axis:
+                raise BadPlan(f"{source}: step {i} would mask once what is not kept as it is")
     guards = [] if plan.guard is None else [plan.guard]
     if guards != [i for i, step in enumerate(plan.steps) if isinstance(step, Guard)]:
         raise BadPlan(f"{source}: it does not name the guard among its steps")

@@ -5,7 +5,8 @@ A kind of step is a class whose methods are functions of its operands. It says w
 
     infer(*forms)                           the form of the value; ValueError where the step is ill-formed
     begin(p, *forms, *weights)              the first offline message, where all of its kind travel together
-    offline(p, begun, *forms, *weights)     material for one inference, made before any input exists
+    offline(p, begun, *forms, *weights)     material, made before any input exists
+    apart(made)                             the same, for one inference each
     online(p, out, made, *shares, …)        this party's share of the value, whose form is ``out``
     clear(*plain, …)                        the integer meaning of several samples at once, without wrapping
     reads_as_number(*plain)                 how far those go where their size counts, and how far they may
@@ -18,10 +19,10 @@ values are as it computes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -123,6 +124,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
         """Whether it takes besides how many rows earlier programs have kept, which both sides know."""
         return False
 
+    def opens(self) -> bool:
+        """Whether of rows that were kept it opens each once: between two parties it takes besides how many
+        there are, and what is open of them."""
+        return False
+
     def keeps(self) -> tuple[str, int] | None:
         """The state to which the value is added as rows, and along which axis."""
         return None
@@ -130,6 +136,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     def products(self) -> tuple[Product, ...]:
         """What is made under HE."""
         return ()
+
+    def apart(self, made: Any) -> Sequence[object]:
+        """What ``offline`` makes, where it makes several inferences' `together`; else it is one's."""
+        return [made]
 
     def reveals(self) -> bool:
         """Whether the client learns the value."""

@@ -6,7 +6,7 @@ step is a typed record without code, so a plan from a stranger can be checked by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
@@ -20,15 +20,18 @@ from ..he.product import Product
 from ..party.party import Party
 from ..party.ports import PendingProduct
 from ..party.role import SERVER
+from ..protocols.cached import Along, CachedMade, Opened, cached, cached_apart
 from ..protocols.matmul import (
     LinearMade,
     MatmulBegun,
     MatmulMade,
     at_once,
     linear,
+    linear_apart,
     linear_begin,
     linear_offline,
     matmul,
+    matmul_apart,
     matmul_begin,
     matmul_offline,
 )
@@ -106,11 +109,13 @@ ROWS = 4096
 
 
 class Linear(Unary, frozen=True, kw_only=True, tag=True):
-    """x @ W, W at the server: (…, k) by (k, n), under HE."""
+    """x @ W, W at the server: (…, k) by (k, n), under HE. Offline it is made for so many inferences
+    ``together``, their rows below each other."""
 
     weight: str
     scale: int
     product: Product
+    together: int = 1
 
     def weights(self) -> Mapping[str, Shape]:
         return {self.weight: (self.product.k, self.product.n)}
@@ -133,8 +138,8 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
             )
 
     def infer(self, x: Form) -> Form:
-        made, rows = self.product, prod(x.shape[:-1])
-        if (made.batch, made.m, made.k, made.ell) != (1, rows, x.shape[-1], x.num.bits):
+        made, rows = self.product, self.together * prod(x.shape[:-1])
+        if self.together < 1 or (made.batch, made.m, made.k, made.ell) != (1, rows, x.shape[-1], x.num.bits):
             raise ValueError(f"{made} does not fit an operand {x}")
         return Form(Fixed(x.num.bits, x.num.scale + self.scale), (*x.shape[:-1], made.n))
 
@@ -144,8 +149,11 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
     def offline(self, p: Party, begun: PendingProduct, x: Form, w: Integers | None) -> LinearMade:
         return linear_offline(p, begun)
 
+    def apart(self, made: LinearMade) -> Sequence[LinearMade]:
+        return linear_apart(made, self.together)
+
     def online(self, p: Party, out: Form, made: LinearMade, x: Share, w: Integers | None) -> Share:
-        rows = _view(p, x, (1, self.product.m, self.product.k))
+        rows = _view(p, x, (1, prod(x.shape[:-1]), self.product.k))
         return _view(p, linear(p, rows, self.product.n, self.scale, w, made), out.shape)
 
     def clear(self, x: Plain, w: exact.Factor) -> Signed:
@@ -155,11 +163,18 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
 class MatMul(Binary, frozen=True, kw_only=True, tag=True):
     """a @ b over the last two axes, both shared: two products under HE, a's mask by b's and the reverse.
 
-    Each makes one of the batch at a time, or several `at_once`.
+    Each makes one of the batch at a time, or several `at_once`. Offline the batch is that of so many inferences
+    ``together``; or where ``kept`` tells which axis of b are the rows of a state, their rows of a lie below
+    each other, and b is masked once for all of them.
     """
 
     left: Product
     right: Product
+    together: int = 1
+    kept: Along | None = None
+
+    def opens(self) -> bool:
+        return self.kept is not None
 
     def products(self) -> tuple[Product, ...]:
         return (self.left, self.right)
@@ -167,7 +182,9 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
     def infer(self, a: Form, b: Form) -> Form:
         if len(a.shape) < 2 or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
             raise ValueError(f"cannot multiply {a} and {b}")
-        batch, m, k, n = _axes(a, b)
+        if self.together < 1:
+            raise ValueError(f"{self.together} inferences together")
+        batch, m, k, n = self._axes(a, b)
         for made, whole in ((self.left, (batch, m, k, n)), (self.right, (batch, n, k, m))):
             count, rest = divmod(batch, made.batch)
             if rest or (axes(made), made.ell) != (at_once(whole, count), a.num.bits):
@@ -175,15 +192,34 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
         return Form(a.num.times(b.num), (*a.shape[:-1], b.shape[-1]))
 
     def begin(self, p: Party, a: Form, b: Form) -> MatmulBegun:
-        return matmul_begin(p, _axes(a, b), self.left, self.right)
+        return matmul_begin(p, self._axes(a, b), self.left, self.right)
 
     def offline(self, p: Party, begun: MatmulBegun, a: Form, b: Form) -> MatmulMade:
         return matmul_offline(p, self.left, begun)
 
-    def online(self, p: Party, out: Form, made: MatmulMade, a: Share, b: Share) -> Share:
+    def apart(self, made: MatmulMade) -> Sequence[MatmulMade | CachedMade]:
+        return cached_apart(made, self.together) if self.kept else matmul_apart(made, self.together)
+
+    def _axes(self, a: Form, b: Form) -> Axes:
+        """Those that are made together."""
         batch, m, k, n = _axes(a, b)
-        product = matmul(p, _view(p, a, (batch, m, k)), _view(p, b, (batch, k, n)), made)
-        return _view(p, product, out.shape)
+        return (batch, self.together * m, k, n) if self.kept else (self.together * batch, m, k, n)
+
+    def online(
+        self,
+        p: Party,
+        out: Form,
+        made: MatmulMade | CachedMade | None,
+        a: Share,
+        b: Share,
+        rows: int = 0,
+        opened: Opened | None = None,
+    ) -> Share:
+        batch, m, k, n = _axes(a, b)
+        left, right = _view(p, a, (batch, m, k)), _view(p, b, (batch, k, n))
+        if self.kept is None or opened is None:
+            return _view(p, matmul(p, left, right, made), out.shape)
+        return _view(p, cached(p, left, right, made, self.kept, rows, opened), out.shape)
 
     def clear(self, a: Plain, b: Plain) -> Signed:
         return exact.matmul(a.data, b.data)

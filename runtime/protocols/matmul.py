@@ -52,6 +52,12 @@ def linear_offline(p: Party, pending: PendingProduct) -> LinearMade:
     return LinearMade(pending.mask, pending.finish())
 
 
+def linear_apart(made: LinearMade, count: int) -> list[LinearMade]:
+    """Of as many inferences, whose rows lie below each other."""
+    r, rw = split(made.r, count, 1), split(made.rw, count, 1)
+    return [LinearMade(*each) for each in zip(r, rw, strict=True)]
+
+
 def linear(p: Party, x: Share, n: int, scale: int, weight: Integers | None, made: LinearMade) -> Share:
     """client -> server    x - r, l bits an element
 
@@ -62,7 +68,7 @@ def linear(p: Party, x: Share, n: int, scale: int, weight: Integers | None, made
     opened = p.tell(CLIENT, num.bits, x.shape, lambda: num.wrap(x.ring - known(made.r)))
     mine = p.each(
         client=lambda: known(made.rw),
-        server=lambda: num.wrap(_product(x.ring + known(opened), known(weight)[None]) + known(made.rw)),
+        server=lambda: num.wrap(ring_product(x.ring + known(opened), known(weight)[None]) + known(made.rw)),
     )
     return Share(num, (*x.shape[:-1], n), mine)
 
@@ -122,6 +128,12 @@ def matmul_offline(p: Party, left: MatrixProduct, begun: MatmulBegun) -> MatmulM
     return MatmulMade(a, b, cross)
 
 
+def matmul_apart(made: MatmulMade, count: int) -> list[MatmulMade]:
+    """Of as many inferences, each with its part of the batch."""
+    parts = (split(x, count, 0) for x in (made.a, made.b, made.cross))
+    return [MatmulMade(*each) for each in zip(*parts, strict=True)]
+
+
 def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
     """both -> both    A - a and B - b, l bits an element, in one flight"""
     num = a.num.times(b.num)
@@ -135,10 +147,17 @@ def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
     def mine() -> Ring:
         other = known(theirs)
         da, db = other[: a.size].reshape(a.shape), other[a.size :].reshape(b.shape)
-        out = _product(a.ring + da, b.ring) + _product(known(made.a), db)
+        out = ring_product(a.ring + da, b.ring) + ring_product(known(made.a), db)
         return num.wrap(out + known(made.cross))
 
     return Share(num, shape, p.both(mine))
+
+
+def split(x: Ring | None, count: int, axis: int) -> list[Ring | None]:
+    """As many equal parts along an axis, each of which owns its numbers: what is used is let go of."""
+    if x is None or count == 1:
+        return [x] * count
+    return [part.copy() for part in np.split(x, count, axis)]
 
 
 def _beside(x: Ring, batch: int) -> Ring:
@@ -159,6 +178,6 @@ def _turned(x: Ring) -> Ring:
     return np.ascontiguousarray(x.swapaxes(-1, -2))
 
 
-def _product(a: Ring, b: Ring | Integers) -> Ring:
+def ring_product(a: Ring, b: Ring | Integers) -> Ring:
     """Batched product over Z/2^64; either operand may have a batch of 1."""
     return _ring.matmul(as_u64(a), as_u64(b))

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.errors import PeerMismatch
+from ..party.ahead import Key
 from ..plan.file import Plan
 from ..plan.step import Step
+from ..protocols.cached import Opened
 
 Array = NDArray[Any]
 
@@ -24,6 +26,7 @@ class Cache:
     def __init__(self, lead: int = 0) -> None:
         self._lead = lead
         self._states: dict[str, Array] = {}
+        self._opened: dict[Key, Opened] = {}
         self.rows = 0
         """How many there are of each state."""
 
@@ -45,12 +48,17 @@ class Cache:
 
     def clear(self) -> None:
         self._states.clear()
+        self._opened.clear()
         self.rows = 0
 
     def recalled(self, step: Step) -> list[Array | int | None]:
         """What a step reads, None where nothing was kept, and while pricing; and how many rows, where it
         counts them."""
         return [*(self._states.get(name) for name in step.recalls()), *([self.rows] if step.counts() else [])]
+
+    def opened(self, key: Key) -> Opened:
+        """What a step of a plan has opened of rows (`protocols.cached`)."""
+        return self._opened.setdefault(key, Opened())
 
     def keep(self, step: Step, value: Array | None) -> None:
         """``value`` behind what is there, if the step keeps it."""

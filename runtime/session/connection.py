@@ -115,6 +115,8 @@ class Connection:
         begun, ledger, further = perf_counter(), self.party.begin(), self._further
         plan = self._open(plan, terms, heard)
         self._cache.open(plan)
+        if plan.states.added and not plan.states.held:  # masks of rows go with them
+            self.party.ahead.clear()
         ready = Ready.of(self.party)
         made, prepared = terms.made, terms.made is not None
         if terms.id is not None:
@@ -164,6 +166,7 @@ class Connection:
     def rest(self) -> None:
         """Between two channels: let go of what was carried, of what no later program takes, of threads."""
         self._cache.clear()
+        self.party.ahead.clear()
         for source in self.party.cots.values():
             source.plan(0)
         self.party.close()

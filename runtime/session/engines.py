@@ -12,6 +12,7 @@ from ..base.ring import Ring
 from ..he.engine import HERE, HeEngine, Workshop
 from ..he.params import HeParams
 from ..ot.pool import Pool
+from ..party.ahead import Ahead, Key
 from ..party.party import Party
 from ..party.ports import Engines
 from ..party.role import Role
@@ -19,14 +20,17 @@ from ..party.role import Role
 
 @dataclass(frozen=True)
 class Ready:
-    """What earlier programs of a connection have set up: base OTs by sender, and kinds of keys."""
+    """What earlier programs of a connection have set up: base OTs by sender, and kinds of keys; and how many
+    pieces of material they have left, by step."""
 
     cots: frozenset[Role] = frozenset()
     keys: frozenset[Hashable] = frozenset()
+    ahead: frozenset[tuple[Key, int]] = frozenset()
 
     @staticmethod
     def of(p: Party) -> Ready:
-        return Ready(frozenset(role for role, source in p.cots.items() if source.ready), p.linear.ready)
+        cots = frozenset(role for role, source in p.cots.items() if source.ready)
+        return Ready(cots, p.linear.ready, p.ahead.left)
 
 
 NOTHING = Ready()
@@ -50,7 +54,7 @@ def resumed(ready: Ready, *, check_ot: bool = False, workshop: Workshop = HERE) 
     def engines(p: Party) -> Engines:
         sets = [each for each in ready.keys if isinstance(each, HeParams)]
         pools = {role: Pool(p, role, ready=role in ready.cots, check=check_ot) for role in Role}
-        return Engines(pools, HeEngine(p, ready=sets, workshop=workshop))
+        return Engines(pools, HeEngine(p, ready=sets, workshop=workshop), Ahead(dict(ready.ahead)))
 
     return engines
 

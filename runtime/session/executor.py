@@ -82,18 +82,23 @@ def offline(
     *,
     memory: float = inf,
 ) -> Held:
-    """Material for every step: all uploads in one flight, then step by step. ``weights`` are the server's,
-    ``memory`` is what `Held` may hold, and what of uploads may wait in memory."""
+    """Material for every step: all uploads in one flight, then step by step; but for what an earlier program
+    has made together with its own. ``weights`` are the server's, ``memory`` is what `Held` may hold, and what
+    of uploads may wait in memory."""
     p.linear.hold(memory)
     steps: Sequence[Step] = plan.steps
-    begun: list[object] = []
+    begun: list[object] = [None] * len(steps)
     for i, step in enumerate(steps):
-        with p.ledger.at(plan.place("offline", i)):
-            begun.append(step.begin(p, *_forms(plan, step), *_tensors(step, weights)))
+        if not p.ahead.has((plan.hash, i)):
+            with p.ledger.at(plan.place("offline", i)):
+                begun[i] = step.begin(p, *_forms(plan, step), *_tensors(step, weights))
     made = Held(memory)
     for i, step in enumerate(steps):
         with p.ledger.at(plan.place("offline", i)):
-            made.put(step.offline(p, begun[i], *_forms(plan, step), *_tensors(step, weights)))
+            if not p.ahead.has(key := (plan.hash, i)):
+                own = step.offline(p, begun[i], *_forms(plan, step), *_tensors(step, weights))
+                p.ahead.put(key, step.apart(own))
+            made.put(p.ahead.take(key))
             begun[i] = None
         if progress:
             progress("offline", i + 1, len(steps))
@@ -123,7 +128,8 @@ def online(
     for i, step in enumerate(steps):
         with p.ledger.at(plan.place("online", i)):
             own = [None if encoded is None else encoded[i] for _ in step.locals()]
-            operands = (*values.read(i), *_tensors(step, weights), *own, *cache.recalled(step))
+            opened = [cache.rows, cache.opened((plan.hash, i))] if step.opens() else []
+            operands = (*values.read(i), *_tensors(step, weights), *own, *cache.recalled(step), *opened)
             value = step.online(p, plan.forms[i], made.take(i), *operands)
             values.put(i, value)
             cache.keep(step, value.data)

@@ -20,6 +20,7 @@ from ..base.ring import packed_size
 from ..party.role import Role
 from ..protocols.all_zero import AllZeroMade
 from ..protocols.booleans import AndMade, SelectMade
+from ..protocols.cached import CachedMade
 from ..protocols.compare import CompareMade
 from ..protocols.matmul import LinearMade, MatmulMade
 from ..protocols.maximum import LastMade, MaximumMade
@@ -43,7 +44,7 @@ class Material(Protocol):
 KNOWN: dict[str, type[Material]] = {
     kind.TAG: kind
     for kind in (
-        AllZeroMade, AndMade, CompareMade, OneOfNMade, LastMade, LinearMade, MatmulMade, MaximumMade,
+        AllZeroMade, AndMade, CachedMade, CompareMade, OneOfNMade, LastMade, LinearMade, MatmulMade, MaximumMade,
         MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade,
         TruncateMade, WithinMade,
     )
