@@ -15,8 +15,10 @@ from ppc.runtime.cost.forecast import Forecast, predict_times
 from ppc.runtime.cost.rates import Rates, current_rates
 from ppc.runtime.net.network import LAN, Network
 from ppc.runtime.party.ledger import PHASES, Cost, Place
+from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.session.connection import FRESH, Program
+from ppc.runtime.session.engines import Ready
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,15 @@ class Prediction:
     @property
     def bytes(self) -> int:
         return sum(row.bytes for row in self.rows.values())
+
+
+def following(plan: Plan) -> Program | None:
+    """Any but the first of the inferences whose material is made together; None where each makes its own."""
+    if not plan.together:
+        return None
+    keys = frozenset(each.params for each in plan.products)
+    ahead = frozenset(((plan.hash, i), plan.options.together - 1) for i in plan.together)
+    return Program(further=True, ready=Ready(frozenset(Role), keys, ahead))
 
 
 def predict_seconds(

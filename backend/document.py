@@ -91,6 +91,14 @@ class PhaseCost(TypedDict):
     parts: Counted
 
 
+class Together(TypedDict):
+    """Of ``inferences`` whose material the first makes: bytes and seconds of one in the mean, without setup."""
+
+    inferences: int
+    bytes: int
+    seconds: float
+
+
 class StepCost(TypedDict):
     """``work`` is that part of ``seconds`` in which it is computed; the link takes the rest."""
 
@@ -185,6 +193,7 @@ class Summary(TypedDict):
     network: NetworkUsed
     rates: RatesUsed
     predicted: dict[str, PhaseCost]
+    together: Together | None
     networks: list[OverNetwork]
     prompts_a_minute: Throughput
     cheaper: list[Saving]

@@ -41,7 +41,7 @@ SMALLEST = 32
 """Rows that a step of the smallest cache reads, its own among them."""
 
 TOGETHER = 8
-"""Tokens whose products under HE are made with the first of them: the rest of a ciphertext would be empty. Who
+"""Tokens whose products under HE are made with the first of them: most of a ciphertext would be empty else. Who
 stops early has paid for up to seven that do not come."""
 
 PLACES = 4

@@ -76,9 +76,7 @@ def _linear_group(state: Lowering, group: tuple[ops.MatMul, ...]) -> None:
     if len(group) == 1:
         scale = fixed(group[0].b).scale
         state.at[group[0]] = state.put(
-            steps.Linear(
-                name=name, x=x, weight=weight, scale=scale, product=product, together=state.together
-            )
+            steps.Linear(name=name, x=x, weight=weight, scale=scale, product=product, together=state.together)
         )
         return
     joined = state.put(
@@ -113,13 +111,11 @@ def _matmul(state: Lowering, op: ops.MatMul) -> int:
     spare = max(LEAST, state.spare[op] - 1)  # of each of two that are added
     left = _batched((count, m, k, n), ell, spare, state.byte_price)
     right = _batched((count, n, k, m), ell, spare, state.byte_price)
-    return state.put(
-        steps.MatMul(name=op.name, a=a, b=b, left=left, right=right, together=state.together)
-    )
+    return state.put(steps.MatMul(name=op.name, a=a, b=b, left=left, right=right, together=state.together))
 
 
 def mask_once(state: Lowering) -> None:
-    """Products with rows that are kept, where several inferences' are made together: one mask for each row."""
+    """Products with rows that are kept, where several inferences' are made together: a row has one mask."""
     if state.together == 1:
         return
     for i, step in enumerate(state.program):

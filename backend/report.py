@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ppc.backend.cheaper import cheaper
-from ppc.backend.cost import Prediction, predict_over
+from ppc.backend.cost import Prediction, following, predict_over
 from ppc.backend.critical_path import critical_path
 from ppc.backend.document import (
     OverNetwork,
@@ -17,6 +17,7 @@ from ppc.backend.document import (
     StepRow,
     Summary,
     Throughput,
+    Together,
 )
 from ppc.backend.public import groups, names, public_numbers
 from ppc.backend.why import reasons, text
@@ -58,8 +59,9 @@ def summary(plan: Plan, network: Network = LAN) -> Summary:
         "network": {"name": cost.network.name, "bandwidth": cost.network.bandwidth, "rtt": cost.network.rtt},
         "rates": {"where": cost.rates.where, "machine": cost.rates.machine, "date": cost.rates.date},
         "predicted": {phase: _phase(cost, phase) for phase in PHASES},
+        "together": (together := _together(plan, cost)),
         "networks": [_over(each) for each in sorted([cost, *others], key=_shown)],
-        "prompts_a_minute": _throughput(plan, cost),
+        "prompts_a_minute": _throughput(plan, cost, together),
         "cheaper": cheaper(plan, cost, others),
         "critical_path": {"flights": chain, "steps": [plan.label(i) for i in along]},
         "lengths": [each.options.seq_len for each in plan.lengths],
@@ -149,6 +151,11 @@ def describe(plan: Plan, network: Network = LAN) -> str:
             f"server {cost['server'] / 1e6:.2f} MB, {cost['flights']} flights"
         )
     lines.append(f"{'in all':>8}: {_side_by_side(doc)}")
+    if mean := doc["together"]:
+        lines.append(
+            f"{'mean':>8}: {mean['bytes'] / 1e6:.2f} MB, {mean['seconds']:.2f} s of {mean['inferences']} in a "
+            "row, without setup: above is the first, which makes products for all"
+        )
     rate = doc["prompts_a_minute"]
     at_once = f", {rate['together']} at a time" if rate["together"] > 1 else ""
     lines.append(f"{'a minute':>8}: {rate['fresh']:.3g} prompts{at_once}; prepared {rate['prepared']:.3g}")
@@ -162,10 +169,23 @@ def describe(plan: Plan, network: Network = LAN) -> str:
     return "\n".join(lines)
 
 
-def _throughput(plan: Plan, cost: Prediction) -> Throughput:
+def _together(plan: Plan, first: Prediction) -> Together | None:
+    """What inferences cost in the mean of which ``first`` makes the material of all."""
+    if (program := following(plan)) is None:
+        return None
+    (other,) = predict_over(plan, [first.network], first.rates, program)
+    count, size, seconds = plan.options.together, 0.0, 0.0
+    for each, weight in ((first, 1 / count), (other, 1 - 1 / count)):
+        size += weight * sum(row.bytes for place, row in each.rows.items() if place.phase != "setup")
+        seconds += weight * sum(each.phases[phase].seconds for phase in ("offline", "online"))
+    return Together(inferences=count, bytes=round(size), seconds=seconds)
+
+
+def _throughput(plan: Plan, cost: Prediction, mean: Together | None) -> Throughput:
     online, offline = (cost.phases[phase].seconds for phase in ("online", "offline"))
+    each = offline + online if mean is None else mean["seconds"]
     together = prompts(plan)
-    fresh, prepared = (60 * together / max(seconds, 1e-9) for seconds in (offline + online, online))
+    fresh, prepared = (60 * together / max(seconds, 1e-9) for seconds in (each, online))
     return Throughput(together=together, fresh=fresh, prepared=prepared)
 
 

@@ -12,6 +12,7 @@ import typer
 import ppc
 from ppc import cli_inputs as inputs
 from ppc.cli_files import check_places, write_document
+from ppc.backend.cost import following
 from ppc.cli_options import (
     ADDRESS,
     PATIENCE,
@@ -82,13 +83,15 @@ def purpose(length: ppc.Plan) -> str:
 def show_prices(plan: ppc.Plan) -> None:
     """What a prompt of each length costs, and a token after so many rows."""
     for each in plan.lengths:
-        cost = predict_cost(each, Program(further=bool(each.states.held)))
-        sizes = [cost.total(phase) for phase in ("offline", "online")]
-        said = ", ".join(
-            f"{phase} {mega(size.server + size.client)} in {size.flights} flights"
-            for phase, size in zip(("offline", "online"), sizes, strict=True)
-        )
-        print(f"{purpose(each)}: {said}")
+        first, count = Program(further=bool(each.states.held)), each.options.together
+        costs = [predict_cost(each, program) for program in (first, following(each) or first)]
+        said = []
+        for phase in ("offline", "online"):
+            one, other = (cost.total(phase) for cost in costs)
+            size = (one.bytes + (count - 1) * other.bytes) / count
+            said.append(f"{phase} {mega(size)} in {other.flights} flights")
+        mean = f", in the mean of {count} whose products are made together" if count > 1 else ""
+        print(f"{purpose(each)}: {', '.join(said)}{mean}")
 
 
 def generate(

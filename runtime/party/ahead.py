@@ -1,9 +1,9 @@
 """Material that one program of a connection has made for those that follow it.
 
-Small products under HE leave most of a ciphertext empty, and transform the server's matrix for a few rows. So a
-plan may say that several inferences' are made `together` (`plan.steps.Linear`, `MatMul`): the first program
-makes them all, and each of the next takes its own. Both sides run the same programs in the same order, so
-both have the same left.
+Small products under HE leave most of a ciphertext empty, and transform the server's matrix for a few rows. So
+a plan may say that several inferences' are made together (`plan.file.Options`): the first program makes them
+all, and each of the next takes its own. Both sides run the same programs in the same order, so both have the
+same left.
 """
 
 from __future__ import annotations

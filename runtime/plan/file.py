@@ -27,7 +27,7 @@ from ..party.ledger import Place
 from .kept import rows_axis
 from .local import LocalOp, infer_local
 from .state import States
-from .steps import AnyStep, Form, Guard, MatMul, Maximum, Step, TimesRow, fits
+from .steps import AnyStep, Form, Guard, Linear, MatMul, Maximum, Step, TimesRow, fits
 
 MAGIC = b"PPCPLAN1"
 VERSION = 10
@@ -126,6 +126,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     def hash(self) -> str:
         """BLAKE2b-256 of the body, in hex: what the handshake compares."""
         return hashlib.blake2b(self.body, digest_size=DIGEST).hexdigest()
+
+    @cached_property
+    def together(self) -> list[int]:
+        """The steps of which the first of several inferences makes the material of all."""
+        steps = enumerate(self.steps)
+        return [i for i, step in steps if isinstance(step, Linear | MatMul) and step.together > 1]
+
+    def files(self, count: int) -> int:
+        """How many files of prepared material so many inferences need: one is for all made together."""
+        return -(-count // self.options.together)
 
     @cached_property
     def forms(self) -> list[Form]:
@@ -317,6 +327,8 @@ def _check(plan: Plan, source: str) -> None:
                 f"{source}: step {i} has a table of {step.table.shape[0]} rows, of which {states.held} kept "
                 "ones count"
             )
+    if any(plan.steps[i].together != plan.options.together for i in plan.together):
+        raise BadPlan(f"{source}: some step is not made for {plan.options.together} inferences together")
     for i, step in enumerate(plan.steps):
         if isinstance(step, MatMul) and step.kept:
             axis = {"k": -2, "n": -1}[step.kept] + len(forms[step.b].shape)

@@ -1,4 +1,4 @@
-"""Whether a value is what a state keeps, row by row: then a mask may stay with its rows (`protocols.cached`)."""
+"""Whether a value is what a state keeps, row by row: then a mask may stay with a row (`protocols.cached`)."""
 
 from __future__ import annotations
 

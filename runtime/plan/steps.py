@@ -163,9 +163,9 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
 class MatMul(Binary, frozen=True, kw_only=True, tag=True):
     """a @ b over the last two axes, both shared: two products under HE, a's mask by b's and the reverse.
 
-    Each makes one of the batch at a time, or several `at_once`. Offline the batch is that of so many inferences
-    ``together``; or where ``kept`` tells which axis of b are the rows of a state, their rows of a lie below
-    each other, and b is masked once for all of them.
+    Each makes one of the batch at a time, or several `at_once`. Offline the batch is that of so many
+    inferences ``together``; or where ``kept`` tells which axis of b are the rows of a state, their rows of a
+    lie below each other, and b is masked once for all of them.
     """
 
     left: Product

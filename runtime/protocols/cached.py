@@ -2,10 +2,10 @@
 
     cached    [A·B]    as `matmul`; one axis of B are the rows of a state, which grows by one each time
 
-Of several programs whose material is made together (`party.ahead`) each has a mask α of its own for A, and all
-have the same β for the rows of B, those that are still to come among them. So one product under HE makes all
-cross products, and β is encrypted once. Online each program opens A - α, and of B - β what it has not opened
-yet: the first all rows, any other the one that is new.
+Of several programs whose material is made together (`party.ahead`) each has a mask α of its own for A, and
+all have the same β for the rows of B, those that are still to come among them. So one product under HE makes
+all cross products, and β is encrypted once. Online each program opens A - α, and of B - β what it has not
+opened yet: the first all rows, any other the one that is new.
 
 A row that is kept does not change, nor do its shares. So B - β of it is one message however often it serves,
 and tells what it told the first time: nothing, as β is uniform. α is fresh, and the server's masks of the
@@ -49,7 +49,7 @@ class CachedMade:
 
 @dataclass(repr=False)
 class Opened:
-    """What the peer has said of B - β, its share less its mask: (batch, rows, …), of which so many are there."""
+    """What the peer has said of B - β, its share less its mask: (batch, rows, …), so many of them open."""
 
     rows: int = 0
     theirs: Ring | None = None

@@ -182,13 +182,14 @@ class Client:
 
     def prepare(self, count: int, address: Address | None = None, *, seq_len: int | None = None) -> Outcome:
         """Setup and ``count`` offline phases, or as many as the server agrees to, for prompts that run at
-        ``seq_len``, by default the greatest of the plan's lengths. BadInput where it has no such length.
+        ``seq_len``, by default the greatest of the plan's lengths; of tokens that are made together, all of
+        them. BadInput where it has no such length.
         """
         plan = self.plan if seq_len is None else self.plan.at_length(seq_len)
         _ = facts(plan).digest
         self._shelf.made()
         with self._line(address) as line:
-            return line.ask(partial(Session.prepare, count=count, plan=plan))
+            return line.ask(partial(Session.prepare, count=plan.files(count), plan=plan))
 
     async def run_async(self, feeds: Mapping[str, ArrayLike], address: Address | None = None) -> Outcome:
         """`run` beside an event loop, in a thread, which goes on to its end where this is cancelled."""
@@ -229,7 +230,8 @@ class Client:
         self._shelf.made()
         with self._line(address) as line:
             return [
-                line.ask(partial(Session.prepare, count=counts[each.hash], plan=each)) for each in lengths
+                line.ask(partial(Session.prepare, count=each.files(counts[each.hash]), plan=each))
+                for each in lengths
             ]
 
     def settle(self) -> None:

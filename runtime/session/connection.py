@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,7 @@ from .engines import NOTHING, Ready, checks_ot, resumed, standard
 from .executor import Answer, Progress, offline, online, setup
 from .facts import facts
 from .handshake import NO_TICKET, InferenceTerms, PreparationTerms, Request, Terms, Ticket, shake
+from .held import Held
 from .material import Store
 from .once import ID
 
@@ -43,13 +45,15 @@ class Program:
 
     Attributes:
         prepared: an inference that finds its material; there is no setup but the handshake, no offline phase.
-        preparations: so many offline phases and no inference, where it is not 0.
+        at: which it is of those whose material lies together.
+        preparations: the material of so many files and no inference, where it is not 0.
         further: whether the connection has run a program before over the same channel.
         ready: what is set up when it begins.
         check_ot: whether OT extension is checked.
     """
 
     prepared: bool = False
+    at: int = 0
     preparations: int = 0
     further: bool = False
     ready: Ready = NOTHING
@@ -93,6 +97,8 @@ class Connection:
         self.ticket = NO_TICKET if party.role is not SERVER else Ticket(os.urandom(ID))
         self._further = further
         self._cache = Cache()
+        self._rest: dict[str, deque[Held]] = {}
+        """Of a file of prepared material the inferences to come, by plan."""
 
     def __repr__(self) -> str:
         return f"Connection({self.party.role.value if self.party.role else 'priced'})"
@@ -113,14 +119,15 @@ class Connection:
         RangeFault; the connection is of no use then.
         """
         begun, ledger, further = perf_counter(), self.party.begin(), self._further
+        if plan.hash in self._rest and self.party.role is not SERVER:
+            terms.offer_nothing()
         plan = self._open(plan, terms, heard)
         self._cache.open(plan)
         if plan.states.added and not plan.states.held:  # masks of rows go with them
-            self.party.ahead.clear()
+            self._forget()
         ready = Ready.of(self.party)
-        made, prepared = terms.made, terms.made is not None
-        if terms.id is not None:
-            log.info("using prepared material %s", terms.id.hex())
+        made, at = self._prepared(plan, terms)
+        prepared = made is not None
         if made is None:
             setup(self.party, facts(plan).cots, plan)
             made = offline(self.party, plan, weights, progress, memory=terms.memory)
@@ -128,9 +135,32 @@ class Connection:
         self._cache.close(plan)
         self.party.flush()
         used = () if terms.id is None else (terms.id.hex(),)
-        program = Program(prepared=prepared, further=further, ready=ready, check_ot=checks_ot(self.party))
+        checks = checks_ot(self.party)
+        program = Program(prepared=prepared, at=at, further=further, ready=ready, check_ot=checks)
         self._ended()
         return Done(plan, program, ledger, perf_counter() - begun, answer, used)
+
+    def _prepared(self, plan: Plan, terms: InferenceTerms) -> tuple[Held | None, int]:
+        """Material that is there, if any, and which it is of those that lie together: what both have claimed,
+        or what is left of an earlier claim."""
+        together = plan.options.together
+        if terms.id is not None and terms.made is not None:
+            log.info("using prepared material %s", terms.id.hex())
+            self._rest[plan.hash] = deque(terms.made.apart(together))
+        elif terms.made is not None:
+            return terms.made, 0
+        rest = self._rest.get(plan.hash)
+        if not rest:
+            return None, 0
+        made, at = rest.popleft(), together - len(rest) - 1
+        if not rest:
+            del self._rest[plan.hash]
+        return made, at
+
+    def _forget(self) -> None:
+        """What is made for a text that has ended."""
+        self.party.ahead.clear()
+        self._rest.clear()
 
     def prepare(
         self,
@@ -142,14 +172,19 @@ class Connection:
         progress: Progress | None = None,
         heard: Request | None = None,
     ) -> Done:
-        """Offline phases for later, left in ``store``. A file can be claimed once both sides have theirs."""
+        """Offline phases for later, left in ``store``. A file can be claimed once both sides have theirs; it
+        is for all inferences whose material is made together."""
         begun, ledger, further = perf_counter(), self.party.begin(), self._further
         plan = self._open(plan, terms, heard)
+        self._forget()
         ready = Ready.of(self.party)
-        setup(self.party, facts(plan).cots, plan, len(terms.ids))
+        together = plan.options.together
+        setup(self.party, facts(plan).cots, plan, together * len(terms.ids))
         for i, id in enumerate(terms.ids):
-            told = _of_several(progress, i, len(terms.ids))
-            made = offline(self.party, plan, weights, told, memory=terms.memory)
+            made = Held(terms.memory)
+            for j in range(together):
+                told = _of_several(progress, i * together + j, together * len(terms.ids))
+                offline(self.party, plan, weights, told, memory=terms.memory, made=made)
             if store is None:
                 self._stored()
                 continue
@@ -166,7 +201,7 @@ class Connection:
     def rest(self) -> None:
         """Between two channels: let go of what was carried, of what no later program takes, of threads."""
         self._cache.clear()
-        self.party.ahead.clear()
+        self._forget()
         for source in self.party.cots.values():
             source.plan(0)
         self.party.close()
@@ -210,7 +245,7 @@ def rehearse(p: Party, plan: Plan, program: Program) -> Ledger:
     connection = Connection(p, further=program.further)
     if program.preparations:
         return connection.prepare(plan, PreparationTerms(program.preparations, dry=True)).ledger
-    made = facts(plan).dry_material() if program.prepared else None
+    made = facts(plan).dry_material(program.at) if program.prepared else None
     return connection.infer(plan, InferenceTerms(made=made)).ledger
 
 

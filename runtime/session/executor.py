@@ -81,10 +81,11 @@ def offline(
     progress: Progress | None = None,
     *,
     memory: float = inf,
+    made: Held | None = None,
 ) -> Held:
     """Material for every step: all uploads in one flight, then step by step; but for what an earlier program
     has made together with its own. ``weights`` are the server's, ``memory`` is what `Held` may hold, and what
-    of uploads may wait in memory."""
+    of uploads may wait in memory. It is put behind what is ``made`` already, where that is given."""
     p.linear.hold(memory)
     steps: Sequence[Step] = plan.steps
     begun: list[object] = [None] * len(steps)
@@ -92,7 +93,7 @@ def offline(
         if not p.ahead.has((plan.hash, i)):
             with p.ledger.at(plan.place("offline", i)):
                 begun[i] = step.begin(p, *_forms(plan, step), *_tensors(step, weights))
-    made = Held(memory)
+    made = Held(memory) if made is None else made
     for i, step in enumerate(steps):
         with p.ledger.at(plan.place("offline", i)):
             if not p.ahead.has(key := (plan.hash, i)):

@@ -46,15 +46,19 @@ class Facts:
         """Correlated OTs that one inference takes, by sender."""
         return self._dry_run[0]
 
-    def dry_material(self) -> Held:
-        """What `offline` leaves for `online`, without data: to price an inference that is prepared."""
-        return Held.of(self._dry_run[1])
+    def dry_material(self, at: int = 0) -> Held:
+        """What `offline` leaves for `online`, without data: to price an inference that is prepared, of those
+        that are made together the one ``at`` that place."""
+        return Held.of(self._dry_run[1][min(at, 1)])
 
     @cached_property
-    def _dry_run(self) -> tuple[Mapping[Role, int], Held]:
+    def _dry_run(self) -> tuple[Mapping[Role, int], tuple[Held, Held]]:
+        """Correlated OTs, and the material of the first and of any other of those that are made together."""
         sources = {role: CountingSource(role) for role in Role}
-        made = offline(Party(None, engines=lambda p: Engines(sources, HeEngine(p))), self._plan)
-        return {role: source.taken for role, source in sources.items()}, made
+        p = Party(None, engines=lambda p: Engines(sources, HeEngine(p)))
+        first = offline(p, self._plan)
+        cots = {role: source.taken for role, source in sources.items()}
+        return cots, (first, first if self._plan.options.together == 1 else offline(p, self._plan))
 
     def memory(self, held: float = inf) -> int:
         """Bytes that the server holds at most while it answers, as predicted, besides the weights.

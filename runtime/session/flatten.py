@@ -44,8 +44,8 @@ class Material(Protocol):
 KNOWN: dict[str, type[Material]] = {
     kind.TAG: kind
     for kind in (
-        AllZeroMade, AndMade, CachedMade, CompareMade, OneOfNMade, LastMade, LinearMade, MatmulMade, MaximumMade,
-        MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade,
+        AllZeroMade, AndMade, CachedMade, CompareMade, OneOfNMade, LastMade, LinearMade, MatmulMade,
+        MaximumMade, MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade,
         TruncateMade, WithinMade,
     )
 }  # fmt: skip

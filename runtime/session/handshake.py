@@ -275,6 +275,10 @@ class InferenceTerms(Terms):
         self._store = store
         self._offered: list[bytes] = []
 
+    def offer_nothing(self) -> None:
+        """At the client, which has what it needs."""
+        self._store = None
+
     def _offer(self) -> tuple[int, bytes]:
         self._offered = _ready(self._store) if self._store else []
         return len(self._offered), b"".join(self._offered)

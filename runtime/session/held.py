@@ -77,6 +77,16 @@ class Held:
         made, self._steps[index] = self._steps[index], None
         return self._read(made) if isinstance(made, _Spilled) else made
 
+    def apart(self, count: int) -> list[Held]:
+        """The material of as many inferences, one behind the other; this holds nothing any longer."""
+        size, parts = len(self) // count, []
+        for at in range(0, len(self), size):
+            part = Held.of(self._steps[at : at + size])
+            part._file, part._key = self._file, self._key
+            parts.append(part)
+        self._steps = []
+        return parts
+
     def skeletons(self) -> list[Node]:
         """What is held, without its arrays."""
         return [made.skeleton if isinstance(made, _Spilled) else flatten(made)[0] for made in self._steps]

@@ -62,8 +62,8 @@ def test_a_document_of_every_token(decoder, folder):
     assert [each["id"] for each in said["tokens"]] == decoder.greedy(PROMPT, 3)
     first, *rest = said["tokens"]
     assert first["setup"] > 0
-    assert all(each["online"] > 0 for each in rest)
-    assert rest[0]["online"] == rest[1]["online"]
+    assert rest[0]["offline"] > 2 * rest[1]["offline"] > 0  # it makes what the next ones need
+    assert rest[0]["online"] > rest[1]["online"] > 0  # and opens the prompt's rows
 
 
 def test_several_clients_one_after_the_other(decoder, folder):
@@ -84,8 +84,8 @@ def test_prepared_tokens_pay_nothing_offline(decoder, folder):
         done = ppc(*asked(folder, "--connect", address, "--max-tokens", 4, "--json"))
         assert server.end().status == 0
     assert [each["id"] for each in done.json["tokens"]] == decoder.greedy(PROMPT, 4)
-    offline = [each["offline"] for each in done.json["tokens"]]
-    assert offline[1] == offline[2] < 0.01 * offline[3]  # the handshake alone
+    _, *offline = [each["offline"] for each in done.json["tokens"]]
+    assert max(offline) < 10_000  # the handshake alone
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def serving_to_prepare(folder, *more):
 
 
 def test_a_prompt_and_its_tokens_are_prepared_together(decoder, folder, tmp_path):
-    """By as many programs as a generation takes, each of its own length, and none is left over."""
+    """For all programs that a generation takes, each of its own length, and none is left over."""
     stores = [("--store", tmp_path / role) for role in ("server", "client")]
     with serving_to_prepare(folder, "--tokens", 4, *stores[0]) as (server, address):
         prepared = ppc(
@@ -106,8 +106,7 @@ def test_a_prompt_and_its_tokens_are_prepared_together(decoder, folder, tmp_path
             "--prompt-len", len(PROMPT), *stores[1], "--json",
         )  # fmt: skip
         assert prepared.status == server.end().status == 0, prepared.err
-    assert len(prepared.json["prepared"]) == 4
-    assert [len(each["material"]) for each in prepared.json["report"]["inferences"]] == [1, 3]
+    assert [len(each["material"]) for each in prepared.json["report"]["inferences"]] == [1, 1]
     assert "for a prompt of up to 8" in prepared.err
     assert "for a token after up to 14" in prepared.err
     with serving(folder / "plan.bin", "--once", *stores[0]) as (server, address):
@@ -245,21 +244,21 @@ def test_a_client_that_ends_ends_a_server_that_has_no_other_in_seconds(folder, e
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_what_was_prepared_for_a_client_that_ends_is_left_to_the_next(decoder, folder, tmp_path, end):
-    """All but what it had taken, at both sides alike."""
+    """All but what it had taken, at both sides alike: masks of rows that it has opened are of no more use."""
     stores = [("--store", tmp_path / role) for role in ("server", "client")]
-    with serving_to_prepare(folder, "--tokens", MOST, *stores[0]) as (server, address):
-        where = ("--connect", address, "--tokens", MOST, *stores[1])
+    with serving_to_prepare(folder, "--count", 3 * MOST, *stores[0]) as (server, address):
+        where = ("--connect", address, "--count", 2 * MOST, *stores[1])
         assert ppc("prepare", folder / "plan.bin", "--role", "client", *where).status == 0
         assert server.end().status == 0
     with serving(folder / "plan.bin", *SLOW, *stores[0]) as (_, address):
         interrupted(folder, address, end, *stores[1])
         left = [{path.stem for path in at.iterdir()} for _, at in stores]
-        assert len(left[0]) == MOST - 3
+        assert len(left[0]) == 1
         assert left[0] == left[1]
         served = ppc(*asked(folder, "--connect", address, "--max-tokens", 3, *SLOW, *stores[1], "--json"))
         assert [each["id"] for each in served.json["tokens"]] == decoder.greedy(PROMPT, 3)
-        assert served.json["tokens"][-1]["offline"] < 10_000
-    assert {path.suffix for _, at in stores for path in at.iterdir()} == {".server", ".client"}
+        assert max(each["offline"] for each in served.json["tokens"][1:]) < 10_000
+    assert [list(at.iterdir()) for _, at in stores] == [[], []]
 
 
 @pytest.mark.parametrize(
