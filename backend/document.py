@@ -92,7 +92,7 @@ class PhaseCost(TypedDict):
 
 
 class Together(TypedDict):
-    """Of ``inferences`` whose material the first makes: bytes and seconds of one in the mean, without setup."""
+    """Of ``inferences`` whose material the first makes: bytes and seconds of one in the mean, no setup."""
 
     inferences: int
     bytes: int

@@ -41,8 +41,8 @@ SMALLEST = 32
 """Rows that a step of the smallest cache reads, its own among them."""
 
 TOGETHER = 8
-"""Tokens whose products under HE are made with the first of them: most of a ciphertext would be empty else. Who
-stops early has paid for up to seven that do not come."""
+"""Tokens whose products under HE are made with the first of them: most of a ciphertext would be empty else.
+Who stops early has paid for up to seven that do not come."""
 
 PLACES = 4
 """In a text at which a step is calibrated."""

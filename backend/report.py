@@ -153,8 +153,8 @@ def describe(plan: Plan, network: Network = LAN) -> str:
     lines.append(f"{'in all':>8}: {_side_by_side(doc)}")
     if mean := doc["together"]:
         lines.append(
-            f"{'mean':>8}: {mean['bytes'] / 1e6:.2f} MB, {mean['seconds']:.2f} s of {mean['inferences']} in a "
-            "row, without setup: above is the first, which makes products for all"
+            f"{'mean':>8}: {mean['bytes'] / 1e6:.2f} MB, {mean['seconds']:.2f} s of {mean['inferences']} in "
+            "a row, without setup: above is the first, which makes products for all"
         )
     rate = doc["prompts_a_minute"]
     at_once = f", {rate['together']} at a time" if rate["together"] > 1 else ""

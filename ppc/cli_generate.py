@@ -11,8 +11,8 @@ import typer
 
 import ppc
 from ppc import cli_inputs as inputs
-from ppc.cli_files import check_places, write_document
 from ppc.backend.cost import following
+from ppc.cli_files import check_places, write_document
 from ppc.cli_options import (
     ADDRESS,
     PATIENCE,

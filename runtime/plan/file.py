@@ -327,9 +327,9 @@ def _check(plan: Plan, source: str) -> None:
                 f"{source}: step {i} has a table of {step.table.shape[0]} rows, of which {states.held} kept "
                 "ones count"
             )
-    if any(plan.steps[i].together != plan.options.together for i in plan.together):
-        raise BadPlan(f"{source}: some step is not made for {plan.options.together} inferences together")
     for i, step in enumerate(plan.steps):
+        if isinstance(step, Linear | MatMul) and step.together not in (1, plan.options.together):
+            raise BadPlan(f"{source}: step {i} is not made for {plan.options.together} inferences together")
         if isinstance(step, MatMul) and step.kept:
             axis = {"k": -2, "n": -1}[step.kept] + len(forms[step.b].shape)
             if rows_axis(plan.steps, forms, step.b) != axis:

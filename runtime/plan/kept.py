@@ -15,7 +15,9 @@ def rows_axis(steps: Sequence[Step], forms: Sequence[Form], value: int) -> int |
     is anything else, or where shares of a row could be others the next time."""
     moves = list[tuple[Step, Form, Form]]()
     while not isinstance(step := steps[value], Concat):
-        if not (isinstance(step, Reshape | Transpose | TimesInteger) or _narrows(steps, forms, value)):
+        if not isinstance(step, Reshape | Transpose | TimesInteger | Rescale):
+            return None
+        if isinstance(step, Rescale) and not _narrows(steps, forms, value):
             return None
         moves.append((step, forms[step.x], forms[value]))
         value = step.x
@@ -28,16 +30,15 @@ def rows_axis(steps: Sequence[Step], forms: Sequence[Form], value: int) -> int |
         return None
     if not any(isinstance(each, Keep) and (each.state, each.x) == (recall.state, new) for each in steps):
         return None
-    found: int | None = axis
     for moved, before, after in reversed(moves):
         match moved:
             case Transpose():
-                found = moved.order.index(found)
+                axis = moved.order.index(axis)
             case Reshape():
-                found = _same(before.shape, after.shape, found)
-        if found is None:
-            return None
-    return found
+                if (same := _same(before.shape, after.shape, axis)) is None:
+                    return None
+                axis = same
+    return axis
 
 
 def _narrows(steps: Sequence[Step], forms: Sequence[Form], value: int) -> bool:
