@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -77,6 +77,11 @@ def _nothing(*operands: object) -> None:
     """A step without an offline half."""
 
 
+def _alone(made: object) -> list[object]:
+    """Material that is made for one inference."""
+    return [made]
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_unknown_fields=True):
     """Base of all steps. ``name`` is the ONNX tensor that the value stands for, or ''.
 
@@ -88,6 +93,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     infer: ClassVar[Callable[..., Form]]
     begin: ClassVar[Callable[..., object]] = staticmethod(_nothing)
     offline: ClassVar[Callable[..., object]] = staticmethod(_nothing)
+    apart: ClassVar[Callable[..., Sequence[object]]] = staticmethod(_alone)
     online: ClassVar[Callable[..., Share]]
     clear: ClassVar[Callable[..., Signed | OneHotRows]]
     wraps: ClassVar[bool] = True
@@ -136,10 +142,6 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step", forbid_u
     def products(self) -> tuple[Product, ...]:
         """What is made under HE."""
         return ()
-
-    def apart(self, made: Any) -> Sequence[object]:
-        """What ``offline`` makes, where it makes several inferences' `together`; else it is one's."""
-        return [made]
 
     def reveals(self) -> bool:
         """Whether the client learns the value."""

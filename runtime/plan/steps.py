@@ -218,7 +218,7 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
         batch, m, k, n = _axes(a, b)
         left, right = _view(p, a, (batch, m, k)), _view(p, b, (batch, k, n))
         if self.kept is None or opened is None:
-            assert isinstance(made, MatmulMade)
+            assert not isinstance(made, CachedMade)
             return _view(p, matmul(p, left, right, made), out.shape)
         assert not isinstance(made, MatmulMade)
         return _view(p, cached(p, left, right, made, self.kept, rows, opened), out.shape)

@@ -134,21 +134,27 @@ def matmul_apart(made: MatmulMade, count: int) -> list[MatmulMade]:
     return [MatmulMade(*each) for each in zip(*parts, strict=True)]
 
 
-def matmul(p: Party, a: Share, b: Share, made: MatmulMade) -> Share:
-    """both -> both    A - a and B - b, l bits an element, in one flight"""
+def matmul(p: Party, a: Share, b: Share, made: MatmulMade | None) -> Share:
+    """both -> both    A - a and B - b, l bits an element, in one flight
+
+    ``made`` is None only while pricing.
+    """
     num = a.num.times(b.num)
 
     def masked() -> Ring:
-        return num.wrap(np.concatenate([(a.ring - known(made.a)).ravel(), (b.ring - known(made.b)).ravel()]))
+        piece = known(made)
+        return num.wrap(
+            np.concatenate([(a.ring - known(piece.a)).ravel(), (b.ring - known(piece.b)).ravel()])
+        )
 
     _, theirs = p.swap(num.bits, (a.size + b.size,), masked)
     shape = (*a.shape[:-1], b.shape[-1])
 
     def mine() -> Ring:
-        other = known(theirs)
+        other, piece = known(theirs), known(made)
         da, db = other[: a.size].reshape(a.shape), other[a.size :].reshape(b.shape)
-        out = ring_product(a.ring + da, b.ring) + ring_product(known(made.a), db)
-        return num.wrap(out + known(made.cross))
+        out = ring_product(a.ring + da, b.ring) + ring_product(known(piece.a), db)
+        return num.wrap(out + known(piece.cross))
 
     return Share(num, shape, p.both(mine))
 

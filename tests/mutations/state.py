@@ -52,7 +52,10 @@ MUTATIONS = (
         "runtime/session/connection.py",
         "        self._forget()\n        for source in",
         "        for source in",
-        ("tests/runtime/session/test_together.py",),
+        (
+            "tests/runtime/session/test_together.py"
+            "::test_nothing_is_left_where_the_channel_ends_or_something_is_prepared",
+        ),
     ),
     Mutation(
         "piece-taken-twice",
