@@ -292,7 +292,7 @@ def test_a_mask_that_prunes_nothing_looks_like_any_other(tmp_path: Path) -> None
 
 STRUCTURE = {
     "step", "name", "x", "a", "b", "parts", "axes", "axis", "shape", "order", "cuts", "num", "local",
-    "weight", "scale", "product", "left", "right", "weight_bits", "drop", "function",
+    "weight", "scale", "product", "left", "right", "weight_bits", "drop", "function", "together", "kept",
 }  # fmt: skip
 """Fields of steps that hold graph, shapes, formats and sizes of noise."""
 
