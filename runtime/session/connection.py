@@ -146,6 +146,7 @@ class Connection:
         together = plan.options.together
         if terms.id is not None and terms.made is not None:
             log.info("using prepared material %s", terms.id.hex())
+            self._forget()  # its masks of rows are others
             self._rest[plan.hash] = deque(terms.made.apart(together))
         elif terms.made is not None:
             return terms.made, 0

@@ -133,8 +133,8 @@ class Talk:
         weights = compiled.weights if role is SERVER else None
         return Session(role, end, compiled.plan, weights=weights, store=self._stores[role])
 
-    def texts(self, *prompts, most=3):
-        """Tokens, and outcomes at the client, of each prompt."""
+    def texts(self, *prompts, most=3, after=lambda outcome: None):
+        """Tokens, and outcomes at the client, of each prompt; ``after`` is called with each of these."""
         ends, plan = socket.socketpair(), self._decoder.compiled.plan
 
         def serve():
@@ -147,7 +147,9 @@ class Talk:
         with self._session(CLIENT, ends[1]) as session:
 
             def answer(length, feeds):
-                return session.infer(ClientInput.at(length, feeds))
+                outcome = session.infer(ClientInput.at(length, feeds))
+                after(outcome)
+                return outcome
 
             found = [list(decode(plan, ids, most, answer, Sampler())) for ids in prompts]
         thread.join(timeout=30)
@@ -208,6 +210,27 @@ def test_a_file_of_material_is_for_the_tokens_of_one_text(decoder, monkeypatch, 
     spans = {each.b.tobytes() for each in talk.used[CLIENT]}
     kept = sum(isinstance(each, steps.MatMul) for each in plan.steps)
     assert len(spans) == 3 * kept, "no mask serves two texts"
+
+
+@long
+def test_material_that_turns_up_within_a_text_takes_the_place_of_what_was_left(
+    decoder, monkeypatch, tmp_path
+):
+    """Masks of rows go with what is open under them."""
+    plan, weights = decoder.compiled.plan, decoder.compiled.weights
+    stores = {
+        role: open_store(tmp_path / role.value, plan, weights if role is SERVER else None) for role in Role
+    }
+    talk, ran = Talk(decoder, monkeypatch, stores), list[Program]()
+
+    def after(outcome):
+        ran.append(outcome.done.program)
+        if len(ran) == 2:
+            talk.prepare(1)
+
+    (found,) = talk.texts(PROMPT[:4], most=12, after=after)
+    assert [token for token, _ in found] == decoder.greedy(PROMPT[:4], 12)
+    assert [each.prepared for each in ran] == [False] * 2 + [True] * 8 + [False] * 2
 
 
 @long
