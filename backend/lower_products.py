@@ -214,11 +214,15 @@ def mul(state: Lowering, op: ops.Mul) -> int:
     right = state.value(b)
     rank = len(op.type.shape)
     right = reshape(state, right, (1,) * (rank - len(b.type.shape)) + b.type.shape)
-    rows = Rows(op.type.shape, state.forms[right].shape)
+    rows = Rows((state.together, *op.type.shape), (state.together, *state.forms[right].shape))
     num = state.forms[left].num
     both = lower_rows.multiply(rows, num.bits, state.spare[op], state.byte_price)
-    one, two = both or (None, None)
-    return state.put(steps.Multiply(name=op.name, a=left, b=right, left=one, right=two))
+    if both is None:
+        return state.put(steps.Multiply(name=op.name, a=left, b=right))
+    one, two = both
+    return state.put(
+        steps.Multiply(name=op.name, a=left, b=right, left=one, right=two, together=state.together)
+    )
 
 
 def _times_row(state: Lowering, op: ops.Mul, x: Op, factor: Op) -> int:
@@ -250,11 +254,11 @@ def square_sum(state: Lowering, op: ops.ReduceSum, squares: Op) -> int:
     assert isinstance(squares, ops.Square)
     x = state.value(squares.x)
     form = state.forms[x]
-    groups, length = math.prod(form.shape[:-1]), form.shape[-1]
+    groups, length = state.together * math.prod(form.shape[:-1]), form.shape[-1]
     made = lower_rows.square_sum(groups, length, form.num.bits, state.spare[op], state.byte_price)
     if made is None:
         each = state.put(steps.Square(name=squares.name, x=x))
         done = state.put(steps.Sum(name=op.name, x=each, axes=(len(form.shape) - 1,)))
     else:
-        done = state.put(steps.SquareSum(name=op.name, x=x, product=made))
+        done = state.put(steps.SquareSum(name=op.name, x=x, product=made, together=state.together))
     return reshape(state, done, op.type.shape)

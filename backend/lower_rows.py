@@ -86,7 +86,7 @@ def _counts(groups: int) -> Iterator[int]:
     b = 1
     while b <= min(groups, MOST_GROUPS):
         yield b
-        b *= 4
+        b *= 2
 
 
 def price(product: Product, byte_price: float) -> float:

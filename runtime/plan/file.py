@@ -27,10 +27,10 @@ from ..party.ledger import Place
 from .kept import rows_axis
 from .local import LocalOp, infer_local
 from .state import States
-from .steps import AnyStep, Form, Guard, Linear, MatMul, Maximum, Step, TimesRow, fits
+from .steps import AnyStep, Form, Guard, MatMul, Maximum, Step, TimesRow, UnderHE, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 10
+VERSION = 11
 DIGEST = 32
 RELEASES = {VERSION: "0.1.0"}
 """Which release is of a version; of several the first."""
@@ -131,7 +131,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, dict=True, forbid_unknown_
     def together(self) -> list[int]:
         """The steps of which the first of several inferences makes the material of all."""
         steps = enumerate(self.steps)
-        return [i for i, step in steps if isinstance(step, Linear | MatMul) and step.together > 1]
+        return [i for i, step in steps if isinstance(step, UnderHE) and step.together > 1]
 
     def files(self, count: int) -> int:
         """How many files of prepared material so many inferences need: one is for all made together."""
@@ -328,7 +328,7 @@ def _check(plan: Plan, source: str) -> None:
                 "ones count"
             )
     for i, step in enumerate(plan.steps):
-        if isinstance(step, Linear | MatMul) and step.together not in (1, plan.options.together):
+        if isinstance(step, UnderHE) and step.together not in (1, plan.options.together):
             raise BadPlan(f"{source}: step {i} is not made for {plan.options.together} inferences together")
         if isinstance(step, MatMul) and step.kept:
             axis = {"k": -2, "n": -1}[step.kept] + len(forms[step.b].shape)

@@ -52,6 +52,7 @@ from ..protocols.multiply import (
     SquareSumBegun,
     SquareSumMade,
     multiply,
+    multiply_apart,
     multiply_begin,
     multiply_finish,
     multiply_offline,
@@ -62,6 +63,7 @@ from ..protocols.multiply import (
     square,
     square_offline,
     square_sum,
+    square_sum_apart,
     square_sum_begin,
     square_sum_offline,
 )
@@ -100,7 +102,7 @@ __all__ = [
     "Add", "AnyStep", "Broadcast", "Concat", "Encode", "Form", "Guard", "Guarded", "Keep", "Linear",
     "MatMul", "Maximum", "Multiply", "Output", "Plain", "Public", "Recall", "Rescale", "Reshape", "Scaled",
     "Slice", "Spline", "Square", "SquareSum", "Step", "Sum", "Take", "TimesInteger", "TimesPublic",
-    "TimesRow", "Transpose", "Weight", "fits",
+    "TimesRow", "Transpose", "UnderHE", "Weight", "fits",
 ]  # fmt: skip
 
 
@@ -245,9 +247,11 @@ class Square(Unary, frozen=True, kw_only=True, tag=True):
 
 
 class SquareSum(Unary, frozen=True, kw_only=True, tag=True):
-    """Σ x^2 over the last axis, which is left out: of the masks' squares only sums are made, under HE."""
+    """Σ x^2 over the last axis, which is left out: of the masks' squares only sums are made, under HE, for so
+    many inferences ``together``."""
 
     product: Product
+    together: int = 1
 
     def products(self) -> tuple[Product, ...]:
         return (self.product,)
@@ -255,16 +259,22 @@ class SquareSum(Unary, frozen=True, kw_only=True, tag=True):
     def infer(self, x: Form) -> Form:
         if not x.shape:
             raise ValueError(f"{x} has no axis to sum over")
-        made, wanted = self.product, rows_at_both(prod(x.shape[:-1]), x.shape[-1], self.product.m)
-        if (axes(made), made.ell) != (wanted, x.num.bits):
+        made, wanted = self.product, rows_at_both(self._rows(x), x.shape[-1], self.product.m)
+        if self.together < 1 or (axes(made), made.ell) != (wanted, x.num.bits):
             raise ValueError(f"{made} does not fit an operand {x}")
         return Form(x.num.times(x.num), x.shape[:-1])
 
     def begin(self, p: Party, x: Form) -> SquareSumBegun:
-        return square_sum_begin(p, self.product, prod(x.shape[:-1]))
+        return square_sum_begin(p, self.product, self._rows(x))
 
     def offline(self, p: Party, begun: SquareSumBegun, x: Form) -> SquareSumMade:
-        return square_sum_offline(p, x.num, prod(x.shape[:-1]), begun)
+        return square_sum_offline(p, x.num, self._rows(x), begun)
+
+    def apart(self, made: SquareSumMade) -> Sequence[SquareSumMade]:
+        return square_sum_apart(made, self.together)
+
+    def _rows(self, x: Form) -> int:
+        return self.together * prod(x.shape[:-1])
 
     def online(self, p: Party, out: Form, made: SquareSumMade, x: Share) -> Share:
         return square_sum(p, x, made)
@@ -277,20 +287,23 @@ class SquareSum(Unary, frozen=True, kw_only=True, tag=True):
 class Multiply(Binary, frozen=True, kw_only=True, tag=True):
     """a·b, element by element; b may have axes of length 1 along which it repeats.
 
-    With ``left`` and ``right`` the masks' products are made under HE: a's at the client with b's at the
-    server, and the reverse.
+    With ``left`` and ``right`` the masks' products are made under HE, for so many inferences ``together``:
+    a's at the client with b's at the server, and the reverse.
     """
 
     left: Product | None = None
     right: Product | None = None
+    together: int = 1
 
     def products(self) -> tuple[Product, ...]:
         return () if self.left is None or self.right is None else (self.left, self.right)
 
     def infer(self, a: Form, b: Form) -> Form:
-        rows = Rows(a.shape, b.shape)
         if (self.left is None) != (self.right is None):
             raise ValueError("one of two products under HE is missing")
+        if self.together < 1 or (self.together > 1 and self.left is None):
+            raise ValueError(f"{self.together} inferences together")
+        rows = self._rows(a, b)
         for made, shape in zip(self.products(), (numbers_at_server, numbers_at_client), strict=False):
             if (axes(made), made.ell) != (shape(rows.groups, rows.length, made.k), a.num.bits):
                 raise ValueError(f"{made} does not fit {a} and {b}")
@@ -299,13 +312,19 @@ class Multiply(Binary, frozen=True, kw_only=True, tag=True):
     def begin(self, p: Party, a: Form, b: Form) -> MultiplyBegun | None:
         if self.left is None or self.right is None:
             return None
-        return multiply_begin(p, Rows(a.shape, b.shape), self.left, self.right)
+        return multiply_begin(p, self._rows(a, b), self.left, self.right)
 
     def offline(self, p: Party, begun: MultiplyBegun | None, a: Form, b: Form) -> MultiplyMade:
-        rows = Rows(a.shape, b.shape)
         if begun is None:
-            return multiply_offline(p, a.num, rows)
-        return multiply_finish(p, a.num, rows, begun)
+            return multiply_offline(p, a.num, Rows(a.shape, b.shape))
+        return multiply_finish(p, a.num, self._rows(a, b), begun)
+
+    def apart(self, made: MultiplyMade) -> Sequence[MultiplyMade]:
+        return multiply_apart(made, self.together)
+
+    def _rows(self, a: Form, b: Form) -> Rows:
+        """Of all inferences, one after the other."""
+        return Rows((self.together, *a.shape), (self.together, *b.shape))
 
     def online(self, p: Party, out: Form, made: MultiplyMade, a: Share, b: Share) -> Share:
         return multiply(p, a, b, made)
@@ -485,6 +504,9 @@ AnyStep = (
     | Maximum | Add | TimesInteger | TimesPublic | TimesRow | Sum | Reshape | Transpose | Broadcast
     | Slice | Take | Concat | Recall | Keep | Output | Guard
 )  # fmt: skip
+
+UnderHE = Linear | MatMul | SquareSum | Multiply
+"""What may be made for several inferences ``together``."""
 
 
 def _axes(a: Form | Share, b: Form | Share) -> Axes:

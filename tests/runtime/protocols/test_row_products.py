@@ -79,6 +79,43 @@ def test_multiply(a, b, left, right):
     assert error(server, client, x * y) <= 2 * 2 ** both[0].spare
 
 
+def test_each_takes_its_part_of_what_is_made_together():
+    a, b, count = (2, 9), (1, 9), 3
+    x, y = rng.integers(-300, 300, (count, *a)), rng.integers(-300, 300, (count, *b))
+    rows = Rows((count, *a), (count, *b))
+    squared = planned(rows_at_both(count * a[0], a[1], 4))
+    both = (
+        planned(numbers_at_server(rows.groups, rows.length, 4)),
+        planned(numbers_at_client(rows.groups, rows.length, 8)),
+    )
+    halves = [(split(NUM, each), split(NUM, other)) for each, other in zip(x, y, strict=True)]
+
+    def program(p: Party):
+        setup(p, squared, *both)
+        with p.ledger.at(Place("offline", "all")):
+            begun = elementwise.square_sum_begin(p, squared, count * a[0])
+            sums = elementwise.square_sum_offline(p, NUM, count * a[0], begun)
+            made = elementwise.multiply_finish(p, NUM, rows, elementwise.multiply_begin(p, rows, *both))
+        pieces = zip(
+            halves,
+            elementwise.square_sum_apart(sums, count),
+            elementwise.multiply_apart(made, count),
+            strict=True,
+        )
+        with p.ledger.at(Place("online", "all")):
+            return [
+                (
+                    elementwise.square_sum(p, of(p, NUM, one), own),
+                    elementwise.multiply(p, of(p, NUM, one), of(p, NUM, two), piece),
+                )
+                for (one, two), own, piece in pieces
+            ]
+
+    for server, client, left, right in zip(*run(program), x, y, strict=True):
+        assert error(server[0], client[0], (left * left).sum(axis=-1)) <= 2 * 2**squared.spare
+        assert error(server[1], client[1], left * right) <= 2 * 2 ** both[0].spare
+
+
 @pytest.mark.parametrize(("a", "w", "b"), [((5, 9), (1, 9), 4), ((5, 9), (5, 1), 2), ((6, 4), (6, 4), 8)])
 def test_scaled(a, w, b):
     x, weight = rng.integers(-300, 300, a), rng.integers(-128, 128, w)
