@@ -80,7 +80,7 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
         found = Range(
             min(r.lo for r in several),
             max(r.hi for r in several),
-            _quiet(np.array([r.rms for r in typical])),
+            _quantile(np.array([r.rms for r in typical]), 0.5),
         )
         fixed = isinstance(op, ops.Const) or (isinstance(op, Input) and op.type.num != FLOAT)
         low, high = (1.0, 1.0) if fixed else (margin, margin ** degrees[op])
@@ -150,13 +150,13 @@ def _observe(op: Op, value: Array) -> Range:
 def _typical(x: NDArray[np.float64]) -> float:
     """The lower quartile over rows of a row's root mean square, of rows that are not all zero."""
     table = x.reshape(-1, x.shape[-1] if x.ndim else 1)
-    return _quiet(np.sqrt(np.einsum("ij,ij->i", table, table) / table.shape[1]))
+    return _quantile(np.sqrt(np.einsum("ij,ij->i", table, table) / table.shape[1]), _QUIET)
 
 
-def _quiet(sizes: NDArray[np.float64]) -> float:
-    """The lower quartile of what is not 0: of a text's rows, and so of texts, which may be of a row each."""
+def _quantile(sizes: NDArray[np.float64], at: float) -> float:
+    """Of those that are not 0; 0.0 where there are none."""
     sizes = np.sort(sizes[(sizes > 0) & np.isfinite(sizes)])
-    return float(np.interp(_QUIET * (sizes.size - 1), np.arange(sizes.size), sizes)) if sizes.size else 0.0
+    return float(np.interp(at * (sizes.size - 1), np.arange(sizes.size), sizes)) if sizes.size else 0.0
 
 
 def _bounded(op: Op, seen: Range, inner: float, outer: float, known: Ranges) -> Range:

@@ -14,7 +14,7 @@ from merged import merged, without_past
 import ppc
 from models.llama import small
 from ppc.backend.anonymous import MODEL
-from ppc.backend.generation import _sizes
+from ppc.backend.generation import _filled, _sizes
 from ppc.frontend.errors import UsageError
 from ppc.runtime.base.errors import BadInput, BadPlan
 from ppc.runtime.plan import steps
@@ -30,6 +30,14 @@ pytestmark = pytest.mark.long
 )
 def test_caches_double_up_to_what_is_asked_for(least, total, sizes):
     assert _sizes(least, total) == sizes
+
+
+@pytest.mark.parametrize("past", [1, 2, 31, 47])
+def test_a_step_is_calibrated_where_one_may_be(past):
+    for sample in range(50):
+        counts = _filled(sample, 1, past)
+        assert past + 1 in counts
+        assert all(2 <= each <= past + 1 for each in counts)
 
 
 def test_one_token_needs_no_step():

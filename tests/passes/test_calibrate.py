@@ -19,8 +19,8 @@ FEEDS = [
 ]
 
 
-def of(op, margin=1.5):
-    return calibrate(Graph((X,), {"y": op}), FEEDS, margin)[op]
+def of(op, margin=1.5, feeds=FEEDS):
+    return calibrate(Graph((X,), {"y": op}), feeds, margin)[op]
 
 
 def test_range_spans_all_data_and_is_widened():
@@ -41,6 +41,14 @@ def test_constants_get_no_margin():
 def test_rms_is_of_the_quieter_rows():
     assert of(ops.Neg(X)).rms < np.sqrt(np.mean(FEEDS[0]["x"] ** 2))
     assert 0.8 < of(ops.Neg(X)).rms < 2
+
+
+def test_a_text_a_thousand_times_as_large_does_not_say_what_is_typical():
+    feeds = [{"x": np.full(X.type.shape, each)} for each in (1.0, 3.0, 1.5, 2000.0, 0.0)]
+    found = of(ops.Neg(X), feeds=feeds)
+    assert 1.5 <= found.rms <= 3
+    assert found.hi == 0
+    assert found.lo <= -2000
 
 
 @pytest.mark.parametrize(
