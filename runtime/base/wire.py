@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _ring
 from .ring import Ring, as_u64
@@ -17,4 +18,8 @@ def pack(x: Ring, bits: int) -> memoryview:
 
 def unpack(data: Buffer, bits: int, count: int) -> Ring:
     """The inverse of `pack`; a flat array of ``count`` elements."""
-    return _ring.unpack(np.frombuffer(data, np.uint8), bits, count)
+    return _ring.unpack(as_bytes(data), bits, count)
+
+
+def as_bytes(data: Buffer) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8)

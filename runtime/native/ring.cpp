@@ -1,32 +1,17 @@
 // Ring kernels: packing of elements to bits. No sockets, no policy; every function releases the GIL.
 #include "ring_arrays.h"
-
-#include <cstring>
+#include "ring_wire.h"
 
 static auto pack(In<uint64_t, 1> x, int bits) {
     need(bits >= 1 && bits <= 64, "bits must be 1 to 64");
     const size_t n = x.shape(0), size = (n * size_t(bits) + 7) / 8;
-    auto out = std::make_unique<uint8_t[]>(size + 16);
+    auto out = std::make_unique<uint8_t[]>(size + 8);
     {
         nb::gil_scoped_release release;
         const uint64_t m = mask_of(bits);
-        const uint64_t* in = x.data();
-        uint8_t* to = out.get();
-        unsigned __int128 acc = 0;
-        int have = 0;
-        for (size_t i = 0; i < n; ++i) {
-            acc |= (unsigned __int128)(in[i] & m) << have;
-            have += bits;
-            if (have >= 64) {
-                const uint64_t word = (uint64_t)acc;
-                std::memcpy(to, &word, 8);
-                to += 8;
-                acc >>= 64;
-                have -= 64;
-            }
-        }
-        const uint64_t word = (uint64_t)acc;
-        std::memcpy(to, &word, 8);
+        BitWriter writer(out.get());
+        for (size_t i = 0; i < n; ++i) writer.put(x.data()[i] & m, bits);
+        writer.finish();
     }
     return owned<1>(std::move(out), {size});
 }
@@ -37,30 +22,15 @@ static auto unpack(In<uint8_t, 1> data, int bits, size_t count) {
     auto out = std::make_unique<uint64_t[]>(count ? count : 1);
     {
         nb::gil_scoped_release release;
-        const uint64_t m = mask_of(bits);
-        const uint8_t* from = data.data();
-        const uint8_t* end = from + data.shape(0);
-        unsigned __int128 acc = 0;
-        int have = 0;
-        for (size_t i = 0; i < count; ++i) {
-            if (have < bits) {
-                uint64_t word = 0;
-                const size_t left = size_t(end - from), take = left < 8 ? left : 8;
-                std::memcpy(&word, from, take);
-                from += take;
-                acc |= (unsigned __int128)word << have;
-                have += 64;
-            }
-            out[i] = (uint64_t)acc & m;
-            acc >>= bits;
-            have -= bits;
-        }
+        const uint8_t *from = data.data(), *end = from + data.shape(0);
+        for (size_t i = 0; i < count; ++i) out[i] = element_at(from, end, i * size_t(bits), bits);
     }
     return owned<1>(std::move(out), {count});
 }
 
 NB_MODULE(_ring, m) {
     nb::set_leak_warnings(false);  // caches and daemon threads outlive the interpreter's teardown
+    bind_booleans(m);
     bind_leaf(m);
     bind_matmul(m);
     bind_real(m);

@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/vector.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -30,6 +31,7 @@ inline void need(bool holds, const char* message) {
     if (!holds) throw nb::value_error(message);
 }
 
+void bind_booleans(nb::module_& m);
 void bind_leaf(nb::module_& m);
 void bind_matmul(nb::module_& m);
 void bind_real(nb::module_& m);

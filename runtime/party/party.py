@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import TypeVar
 
@@ -160,27 +161,40 @@ class Party:
 
     def swap_all(self, parts: Sequence[Part]) -> list[tuple[Ring | None, Ring | None]]:
         """Several of them, in the same flight."""
-        sizes = [packed_size(prod(shape), bits) for bits, shape, _ in parts]
-        both = sum(HEADER.size + size for size in sizes)
+        mine: list[Ring] = []
+
+        def said(bits: int, make: Callable[[], Ring]) -> Buffer:
+            mine.append(make())
+            return wire.pack(mine[-1], bits)
+
+        theirs = self.swap_bytes(
+            [(packed_size(prod(shape), bits), partial(said, bits, make)) for bits, shape, make in parts]
+        )
+        if self.pricing:
+            return [(None, None)] * len(parts)
+        return [
+            (own.reshape(shape), wire.unpack(known(data), bits, prod(shape)).reshape(shape))
+            for own, (_, data), (bits, shape, _) in zip(mine, theirs, parts, strict=True)
+        ]
+
+    def swap_bytes(
+        self, parts: Sequence[tuple[int, Callable[[], Buffer]]]
+    ) -> list[tuple[Buffer | None, Buffer | None]]:
+        """Both send so many bytes of each part, all in one flight: (one's own, the other's)."""
+        both = sum(HEADER.size + size for size, _ in parts)
         self.ledger.swapped(both, both)
         channel = self.channel
         if channel is None:
-            return [(None, None) for _ in parts]
-        mine = [_said(channel, bits, prod(shape), make).reshape(shape) for bits, shape, make in parts]
-        theirs = [
-            wire.unpack(channel.recv(size), bits, prod(shape)).reshape(shape)
-            for (bits, shape, _), size in zip(parts, sizes, strict=True)
-        ]
-        return list(zip(mine, theirs, strict=True))
+            return [(None, None)] * len(parts)
+        mine = [_said(channel, *part) for part in parts]
+        return [(own, channel.recv(size)) for own, (size, _) in zip(mine, parts, strict=True)]
 
 
-def _said(channel: Channel, bits: int, count: int, make: Callable[[], Ring]) -> Ring:
-    """``count`` elements, sent."""
-    mine = make()
-    data = wire.pack(mine, bits)
-    _check_size(data, packed_size(count, bits))
+def _said(channel: Channel, size: int, make: Callable[[], Buffer]) -> Buffer:
+    data = make()
+    _check_size(data, size)
     channel.send(data)
-    return mine
+    return data
 
 
 def _check_size(data: Buffer, size: int) -> None:

@@ -7,7 +7,7 @@ each way, and local terms make a triple (Beaver, CRYPTO 1991).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -15,8 +15,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.ring import Fixed, Ring, known
+from .. import _ring
+from ..base.ring import Fixed, Ring, known, packed_size
 from ..base.share import Share
+from ..base.wire import Buffer, as_bytes
 from ..party.party import Part, Party
 from ..party.role import CLIENT, SERVER
 from .random_ot import RandomOt, keyed_ot, random_ot
@@ -55,33 +57,18 @@ def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> l
 
     both -> both    x - u and y - v, 1 + width bits each, all batches in one flight
     """
-    total = sum(m.count * (1 + m.width) for m in made)
-
-    def bits_of(values: Bits, width: int) -> Bits:
-        return ((values[:, None] >> np.arange(width, dtype=np.uint8)) & np.uint8(1)).reshape(-1)
-
-    def opening() -> Ring:
-        at, flat = 0, []
-        for m in made:
-            here = slice(at, at + m.count)
-            flat += [known(x)[here] ^ known(m.u), bits_of(known(y)[here] ^ known(m.v), m.width)]
-            at += m.count
-        return np.concatenate(flat).astype(np.uint64)
-
-    mine, theirs = p.swap(1, (total,), opening)
-    if mine is None or theirs is None:
+    widths = [m.width for m in made]
+    size = packed_size(sum(m.count * (1 + m.width) for m in made), 1)
+    if p.pricing:
+        p.swap_bytes([(size, bytes)])
         return [None] * len(made)
-    at, out = 0, []
-    flat = (mine ^ theirs).astype(np.uint8)
-    for m in made:
-        d = flat[at : at + m.count]
-        at += m.count
-        bits = flat[at : at + m.count * m.width].reshape(m.count, m.width)
-        at += m.count * m.width
-        e = np.bitwise_or.reduce(bits << np.arange(m.width, dtype=np.uint8), axis=1).astype(np.uint8)
-        z = (d * known(m.v)) ^ (known(m.u) * e) ^ known(m.uv)
-        out.append(z ^ (d * e) if p.role is SERVER else z)
-    return out
+    u, v, uv = (
+        [known(each) for each in some] for some in zip(*((m.u, m.v, m.uv) for m in made), strict=True)
+    )
+    ((mine, theirs),) = p.swap_bytes([(size, lambda: _ring.and_open(known(x), known(y), u, v, widths).data)])
+    first = p.role is SERVER
+    z = _ring.and_close(as_bytes(known(mine)), as_bytes(known(theirs)), u, v, uv, widths, first)
+    return list(np.split(z, np.cumsum([m.count for m in made])[:-1]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -122,24 +109,24 @@ def select_all(p: Party, asked: Sequence[Selected]) -> list[Share]:
 
     flips = [flip for _, flip in p.swap_all([corrected(*each) for each in asked])]
 
-    def chosen(bit: Share, x: Share, made: SelectMade, flip: Ring | None) -> Part:
-        def message() -> Ring:
-            t0, t1 = _turned(made.sent, known(flip))
-            return x.num.wrap(t0 - t1 + (np.uint64(1) - np.uint64(2) * bit.ring) * x.ring)
+    def chosen(bit: Share, x: Share, made: SelectMade, flip: Ring | None) -> tuple[int, Callable[[], Buffer]]:
+        def message() -> Buffer:
+            t0, t1 = _flat(made.sent.t0), _flat(made.sent.t1)
+            return _ring.select_open(t0, t1, _flat(flip), _flat(bit.ring), _flat(x.ring), x.num.bits).data
 
-        return x.num.bits, x.shape, message
+        return packed_size(x.size, x.num.bits), message
 
-    taus = p.swap_all([chosen(*each, flip) for each, flip in zip(asked, flips, strict=True)])
+    taus = p.swap_bytes([chosen(*each, flip) for each, flip in zip(asked, flips, strict=True)])
 
-    def mine(bit: Share, x: Share, made: SelectMade, flip: Ring | None, tau: Ring | None) -> Ring:
-        t0, _ = _turned(made.sent, known(flip))
-        return x.num.wrap(bit.ring * x.ring - t0 + known(made.got.t) + bit.ring * known(tau))
+    def mine(bit: Share, x: Share, made: SelectMade, flip: Ring | None, tau: Buffer | None) -> Ring:
+        return _ring.select_close(
+            _flat(made.sent.t0), _flat(made.sent.t1), _flat(flip), _flat(made.got.t),
+            _flat(bit.ring), _flat(x.ring), as_bytes(known(tau)), x.num.bits,
+        ).reshape(x.shape)  # fmt: skip
 
     both = zip(asked, flips, taus, strict=True)
     return [each[1].like(p.both(partial(mine, *each, flip, tau))) for each, flip, (_, tau) in both]
 
 
-def _turned(sent: RandomOt, flip: Ring) -> tuple[Ring, Ring]:
-    t0, t1 = known(sent.t0), known(sent.t1)
-    swap = flip.astype(bool)
-    return np.where(swap, t1, t0), np.where(swap, t0, t1)
+def _flat(x: Ring | None) -> Ring:
+    return np.ascontiguousarray(known(x)).reshape(-1)

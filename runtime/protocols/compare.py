@@ -201,18 +201,24 @@ class _Comparison:
 
     def answer(self) -> None:
         """server -> client: the tables of all digits."""
-        p, low = self._p, np.uint64((1 << self._top) - 1)
-        for i, (at, k, common) in enumerate(self._layout.digits):
+        p = self._p
+        for i, (at, _, common) in enumerate(self._layout.digits):
             parts = []
             for leaf, turn, (start, stop) in zip(
                 self.made.leaves[i], self._turns[i], _tables(1 if common else self._s), strict=True
             ):
                 masks = p.each(server=partial(p.prg.ring, leaf.width, (self._n,)))
-                table = partial(_table, self._mine, masks, low, at, k, slice(start, stop), i > 0)
-                entry = one_of_n_send(p, leaf, turn, table)
+                entry = one_of_n_send(p, leaf, turn, partial(self._seal, masks, at, start, stop, i > 0))
                 held = masks if p.role is SERVER else entry
                 parts.append(_Node.of(held, stop - start, equal=i > 0))
             self._nodes.append(parts[0] if len(parts) == 1 else _beside(parts, self._n))
+
+    def _seal(
+        self, masks: Ring | None, at: int, start: int, stop: int, equal: bool, pads: Bits, turn: Ring
+    ) -> Bits:
+        """One digit's tables: against 2^top - 1 - share, as what exceeds that carries."""
+        shares, low = known(self._mine), (1 << self._top) - 1
+        return _ring.comparison_seal(pads, turn, shares, known(masks), low, at, start, stop, equal)
 
     def pairs(self) -> tuple[Bits | None, Bits | None]:
         """What is multiplied at a level: equal_high and (greater, equal)_low of all neighbours."""
@@ -252,13 +258,12 @@ class _Comparison:
         return low, high
 
     def signs(self) -> Share:
-        p, n, s, shape = self._p, self._n, self._s, self._x.shape
+        p, s, shape = self._p, self._s, self._x.shape
 
         def bits() -> Ring:
-            carry = known(self._nodes[0].greater).reshape(n, -1).astype(np.uint64)
-            msb = known(self._mine).reshape(n, -1) >> np.uint64(self._top) & np.uint64(1)
-            out = np.broadcast_to(carry ^ msb, (n, s)) ^ np.uint64(p.role is SERVER)
-            return np.ascontiguousarray(out.reshape(*shape, s))
+            shares = known(self._mine).reshape(self._n, -1)
+            found = _ring.signs(known(self._nodes[0].greater), shares, self._top, s, p.role is SERVER)
+            return found.reshape(*shape, s)
 
         return Share(BIT, (*shape, s), p.both(bits))
 
@@ -286,9 +291,8 @@ class _Node:
     def of(held: Ring | None, rows: int, equal: bool) -> _Node:
         if held is None:
             return _Node()
-        bits = (held[:, None] >> np.arange(2 * rows, dtype=np.uint64)) & np.uint64(1)
-        greater, same = bits[:, :rows].astype(np.uint8), bits[:, rows:].astype(np.uint8)
-        return _Node(greater.reshape(-1), same.reshape(-1) if equal else None)
+        same = _ring.split_bits(held, rows, rows) if equal else None
+        return _Node(_ring.split_bits(held, 0, rows), same)
 
 
 def _tables(rows: int) -> list[tuple[int, int]]:
@@ -305,14 +309,6 @@ def _beside(parts: list[_Node], n: int) -> _Node:
         return np.concatenate([known(each).reshape(n, -1) for each in bits], axis=1).reshape(-1)
 
     return _Node(joined([part.greater for part in parts]), joined([part.equal for part in parts]))
-
-
-def _table(
-    mine: Ring | None, masks: Ring | None, low: np.uint64, at: int, k: int, rows: slice, equal: bool
-) -> Ring:
-    """The server's table of one digit: 2^top - 1 - share; a carry comes iff the client's part exceeds it."""
-    bound = low ^ (known(mine)[:, rows] & low)
-    return _ring.comparison_table(_digit(bound, at, k), known(masks), k, equal)
 
 
 def _digit(x: Ring | None, at: int, bits: int) -> Bits:

@@ -21,11 +21,15 @@ from numpy.typing import NDArray
 
 from .. import _ring
 from ..base.ring import Ring, known, packed_size
+from ..base.wire import as_bytes
 from ..party.party import Party
 from ..party.role import Role
 from .random_ot import keyed_ot
 
 Bytes = NDArray[np.uint8]
+
+Seal = Callable[[Bytes, Ring], Bytes]
+"""Of pads and turn: (count, 2^k) entries, packed, each masked by the pad at its index xor the turn."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,16 +88,11 @@ def one_of_n_choose(p: Party, made: OneOfNMade, index: Callable[[], Bytes]) -> R
     )
 
 
-def one_of_n_send(p: Party, made: OneOfNMade, turn: Ring | None, table: Callable[[], Ring]) -> Ring | None:
-    """Second message: ``table()`` is (count, 2^k); gives the receiver its entry, (count,)."""
+def one_of_n_send(p: Party, made: OneOfNMade, turn: Ring | None, seal: Seal) -> Ring | None:
+    """Second message, the tables as ``seal`` makes them; gives the receiver its entry, (count,)."""
     size = packed_size(made.count << made.index_bits, made.width)
-    said = p.tell_bytes(
-        made.sender,
-        size,
-        lambda: _ring.one_of_n_seal(known(made.pads), known(turn), table(), made.width).data,
-    )
+    said = p.tell_bytes(made.sender, size, lambda: seal(known(made.pads), known(turn)).data)
     if said is None or p.role is made.sender:
         return None
     index = known(turn).astype(np.uint8) ^ known(made.r)
-    data = np.frombuffer(said, np.uint8)
-    return _ring.one_of_n_open(data, index, known(made.pad), made.index_bits, made.width)
+    return _ring.one_of_n_open(as_bytes(said), index, known(made.pad), made.index_bits, made.width)

@@ -80,8 +80,8 @@ MUTATIONS = (
         "and-opening-bare",
         "what an AND of shared bits opens is masked",
         "runtime/protocols/booleans.py",
-        "flat += [known(x)[here] ^ known(m.u), ",
-        "flat += [known(x)[here], ",
+        "_ring.and_open(known(x), known(y), u, v, widths)",
+        "_ring.and_open(known(x), known(y), [0 * each for each in u], v, widths)",
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(
@@ -96,8 +96,8 @@ MUTATIONS = (
         "selection-value-bare",
         "nor its value",
         "runtime/protocols/booleans.py",
-        "            return x.num.wrap(t0 - t1 + (np.uint64(1)",
-        "            return x.num.wrap((np.uint64(1)",
+        "t0, t1 = _flat(made.sent.t0), _flat(made.sent.t1)\n",
+        "t0 = t1 = _flat(made.sent.t0)\n",
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(

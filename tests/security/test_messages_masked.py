@@ -15,6 +15,7 @@ import pytest
 from evenness import uneven
 from frames import Frame, watched
 
+from ppc.runtime import _ring
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
 from ppc.runtime.cost.rates import he_seconds
@@ -89,7 +90,11 @@ def comparison(p: Party) -> None:
 def look_up(p: Party) -> None:
     made = one_of_n_offline(p, SERVER, N, 4, 6)
     turn = one_of_n_choose(p, made, lambda: (np.arange(N) % 16).astype(np.uint8))
-    one_of_n_send(p, made, turn, lambda: np.tile(np.arange(16, dtype=np.uint64), (N, 1)))
+    shares = np.tile(np.arange(6, dtype=np.uint64), (N, 1))
+    masks = np.zeros(N, np.uint64)
+    one_of_n_send(
+        p, made, turn, lambda pads, turn: _ring.comparison_seal(pads, turn, shares, masks, 15, 0, 0, 6, False)
+    )
 
 
 def truncation(p: Party) -> None:

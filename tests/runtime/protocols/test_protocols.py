@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ppc.runtime import _ring
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
@@ -72,18 +73,28 @@ def test_cross_given(two):
     assert np.array_equal(Fixed(27).wrap(r.server + r.client), Fixed(27).wrap(c[:, None] * d))
 
 
-@pytest.mark.parametrize(("bits", "width"), [(1, 1), (3, 9), (4, 2), (4, 40)])
-def test_one_of_n_opens_one_entry(two, bits, width):
-    n = 50
-    table, index = Prg().ring(width, (n, 1 << bits)), rng.integers(0, 1 << bits, n).astype(np.uint8)
+@pytest.mark.parametrize(
+    ("bits", "rows", "equal"), [(1, 1, False), (3, 9, False), (4, 1, True), (8, 20, True)]
+)
+def test_one_of_n_opens_one_entry(two, bits, rows, equal):
+    """Of a comparison's tables: whether the index exceeds each bound, and whether it is one."""
+    n, at = 50, 3
+    index = rng.integers(0, 1 << bits, n).astype(np.uint8)
+    bounds, width = rng.integers(0, 1 << bits, (n, rows)), rows * (1 + equal)
+    shares, masks = (~(bounds << at)).astype(np.uint64), Prg().ring(width, (n,))
+
+    def seal(pads: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        return _ring.comparison_seal(pads, turn, shares, masks, (1 << (at + bits)) - 1, at, 0, rows, equal)
 
     def program(p: Party):
         made = one_of_n_offline(p, SERVER, n, bits, width)
-        return one_of_n_send(p, made, one_of_n_choose(p, made, lambda: index), lambda: table)
+        return one_of_n_send(p, made, one_of_n_choose(p, made, lambda: index), seal)
 
     r = two(program)
     assert r.server is None
-    assert np.array_equal(r.client, table[np.arange(n), index])
+    opened = (r.client ^ masks)[:, None] >> np.arange(width, dtype=np.uint64) & np.uint64(1)
+    wanted = [index[:, None] > bounds, index[:, None] == bounds][: 1 + equal]
+    assert np.array_equal(opened, np.hstack(wanted))
 
 
 @pytest.mark.parametrize("width", [1, 2, 8])
