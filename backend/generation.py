@@ -44,7 +44,7 @@ TOGETHER = 8
 """Tokens whose products under HE are made with the first of them: most of a ciphertext would be empty else.
 Who stops early has paid for up to seven that do not come."""
 
-PLACES = 4
+PLACES = 8
 """In a text at which a step is calibrated."""
 
 MOVED = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input, Op, walk
-from ppc.frontend.ir.reference import values_in, wide_constants
+from ppc.frontend.ir.reference import values_of_each, wide_constants
 from ppc.passes.assured import assured
 from ppc.passes.coarse import nearest, outward
 from ppc.passes.errors import RangeError, place
@@ -41,6 +41,10 @@ up to twice costs next to nothing, up to four times some 3 % of the bytes of a s
 MOST_AT_ONCE = 4
 """Sets of inputs; more ask for memory rather than cores."""
 
+MOST_IN_STEP, FEW = 16, 1 << 22
+"""Sets of inputs that one thread takes through the graph in step, so that a matrix is read from memory once
+for all of them, and how many elements a value may have in all."""
+
 _QUIET = 0.25
 
 
@@ -60,18 +64,23 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
     constants = wide_constants(whole)
     seen: dict[Op, list[Range]] = {op: [_of_constant(op, x)] for op, x in constants.items()}
 
-    def observed(each: Feeds) -> dict[Op, Range]:
-        values = values_in(NUMPY, whole, each, constants)
-        return {op: _observe(op, np.asarray(value)) for op, value in values if op not in constants}
+    def observed(some: Sequence[Feeds]) -> Iterator[tuple[Op, Range]]:
+        for op, values in values_of_each(NUMPY, whole, some, constants):
+            if op not in constants:
+                yield from ((op, _observe(op, np.asarray(value))) for value in values)
+
+    largest = max((op.type.size for op in walk(whole) if op not in constants), default=1)
+    step = max(1, min(MOST_IN_STEP, FEW // max(1, largest)))
+    chunks = [feeds[at : at + step] for at in range(0, len(feeds), step)]
 
     needs("compile", "calibrating", "threadpoolctl")
     from threadpoolctl import threadpool_limits
 
     # Threads of a product wait for each other, those of several sets of inputs do not.
     with threadpool_limits(1), ThreadPoolExecutor(min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
-        for of_one in pool.map(observed, feeds):
-            for op, found in of_one.items():
-                seen.setdefault(op, []).append(found)
+        for found in pool.map(lambda some: list(observed(some)), chunks):
+            for op, each in found:
+                seen.setdefault(op, []).append(each)
     ranges: Ranges = {}
     degrees: dict[Op, int] = {}
     for op in walk(graph):

@@ -64,28 +64,46 @@ def values_in(
     xp: Namespace, graph: Graph, feeds: Mapping[str, Value], given: Mapping[Op, Value]
 ) -> Iterator[tuple[Op, Value]]:
     """The same one by one, each op after its operands; a value that nobody needs any more is let go."""
+    for op, (value,) in values_of_each(xp, graph, [feeds], given):
+        yield op, value
+
+
+def values_of_each(
+    xp: Namespace, graph: Graph, several: Sequence[Mapping[str, Value]], given: Mapping[Op, Value]
+) -> Iterator[tuple[Op, list[Value]]]:
+    """Of several sets of inputs, op after op; rows of all that meet a matrix which is given meet it at once."""
     known = {each.name for each in graph.inputs}
-    if unknown := sorted(set(feeds) - known):
-        raise IRError(f"no input is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    values: dict[Op, Value] = {}
+    for feeds in several:
+        if unknown := sorted(set(feeds) - known):
+            raise IRError(f"no input is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    values: dict[Op, list[Value]] = {}
+    each = range(len(several))
     readers = Counter(x for op in walk(graph) for x in _look_up(op) or op.operands)
     for op in walk(graph):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
             if op in given:
-                value = given[op]
+                found = [given[op]] * len(several)
             elif isinstance(op, Input):
-                value = _fed(xp, op, feeds)
+                found = [_fed(xp, op, feeds) for feeds in several]
             elif look_up := _look_up(op):
-                value = _real(xp, meaning.looked_up(xp, *(values[x] for x in look_up)))
+                looked_up = (meaning.looked_up(xp, *(values[x][i] for x in look_up)) for i in each)
+                found = [_real(xp, rows) for rows in looked_up]
+            elif len(several) > 1 and isinstance(op, ops.MatMul) and op.b in given and op.b.type.rank == 2:
+                found = _at_once(values[op.a], given[op.b], op.type.shape)
             else:
-                value = apply(op, [values[x] for x in op.operands], xp)
-        yield op, value
+                found = [apply(op, [values[x][i] for x in op.operands], xp) for i in each]
+        yield op, found
         if readers[op]:
-            values[op] = value
+            values[op] = found
         for x in _look_up(op) or op.operands:
             readers[x] -= 1
             if not readers[x]:
                 del values[x]
+
+
+def _at_once(rows: Sequence[Array], matrix: Array, shape: tuple[int, ...]) -> list[Array]:
+    together = np.concatenate([each.reshape(-1, matrix.shape[0]) for each in rows]) @ matrix
+    return [each.reshape(shape) for each in np.split(together, len(rows))]
 
 
 def _look_up(op: Op) -> tuple[Op, Op] | None:
