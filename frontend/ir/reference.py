@@ -71,7 +71,7 @@ def values_in(
 def values_of_each(
     xp: Namespace, graph: Graph, several: Sequence[Mapping[str, Value]], given: Mapping[Op, Value]
 ) -> Iterator[tuple[Op, list[Value]]]:
-    """Of several sets of inputs, op after op; rows of all that meet a matrix which is given meet it at once."""
+    """Of several sets of inputs, op after op; all their rows meet a matrix that is given at once."""
     known = {each.name for each in graph.inputs}
     for feeds in several:
         if unknown := sorted(set(feeds) - known):
