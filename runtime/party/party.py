@@ -167,8 +167,8 @@ class Party:
             mine.append(make())
             return wire.pack(mine[-1], bits)
 
-        theirs = self.swap_bytes(
-            [(packed_size(prod(shape), bits), partial(said, bits, make)) for bits, shape, make in parts]
+        theirs = self.swap_packed(
+            [(bits, prod(shape), partial(said, bits, make)) for bits, shape, make in parts]
         )
         if self.pricing:
             return [(None, None)] * len(parts)
@@ -177,22 +177,24 @@ class Party:
             for own, (_, data), (bits, shape, _) in zip(mine, theirs, parts, strict=True)
         ]
 
-    def swap_bytes(
-        self, parts: Sequence[tuple[int, Callable[[], Buffer]]]
+    def swap_packed(
+        self, parts: Sequence[tuple[int, int, Callable[[], Buffer]]]
     ) -> list[tuple[Buffer | None, Buffer | None]]:
-        """Both send so many bytes of each part, all in one flight: (one's own, the other's)."""
-        both = sum(HEADER.size + size for size, _ in parts)
+        """The same of what is packed already, so many bits of so many elements: (one's own, the other's)."""
+        sizes = [packed_size(count, bits) for bits, count, _ in parts]
+        both = sum(HEADER.size + size for size in sizes)
         self.ledger.swapped(both, both)
         channel = self.channel
         if channel is None:
             return [(None, None)] * len(parts)
         mine = [_said(channel, *part) for part in parts]
-        return [(own, channel.recv(size)) for own, (size, _) in zip(mine, parts, strict=True)]
+        return [(own, channel.recv(size)) for own, size in zip(mine, sizes, strict=True)]
 
 
-def _said(channel: Channel, size: int, make: Callable[[], Buffer]) -> Buffer:
+def _said(channel: Channel, bits: int, count: int, make: Callable[[], Buffer]) -> Buffer:
+    """``count`` elements, sent."""
     data = make()
-    _check_size(data, size)
+    _check_size(data, packed_size(count, bits))
     channel.send(data)
     return data
 

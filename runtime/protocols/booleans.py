@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ring
-from ..base.ring import Fixed, Ring, known, packed_size
+from ..base.ring import Fixed, Ring, known
 from ..base.share import Share
 from ..base.wire import Buffer, as_bytes
 from ..party.party import Part, Party
@@ -58,14 +58,16 @@ def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> l
     both -> both    x - u and y - v, 1 + width bits each, all batches in one flight
     """
     widths = [m.width for m in made]
-    size = packed_size(sum(m.count * (1 + m.width) for m in made), 1)
+    total = sum(m.count * (1 + m.width) for m in made)
     if p.pricing:
-        p.swap_bytes([(size, bytes)])
+        p.swap_packed([(1, total, bytes)])
         return [None] * len(made)
     u, v, uv = (
         [known(each) for each in some] for some in zip(*((m.u, m.v, m.uv) for m in made), strict=True)
     )
-    ((mine, theirs),) = p.swap_bytes([(size, lambda: _ring.and_open(known(x), known(y), u, v, widths).data)])
+    ((mine, theirs),) = p.swap_packed(
+        [(1, total, lambda: _ring.and_open(known(x), known(y), u, v, widths).data)]
+    )
     first = p.role is SERVER
     z = _ring.and_close(as_bytes(known(mine)), as_bytes(known(theirs)), u, v, uv, widths, first)
     return list(np.split(z, np.cumsum([m.count for m in made])[:-1]))
@@ -109,14 +111,16 @@ def select_all(p: Party, asked: Sequence[Selected]) -> list[Share]:
 
     flips = [flip for _, flip in p.swap_all([corrected(*each) for each in asked])]
 
-    def chosen(bit: Share, x: Share, made: SelectMade, flip: Ring | None) -> tuple[int, Callable[[], Buffer]]:
+    def chosen(
+        bit: Share, x: Share, made: SelectMade, flip: Ring | None
+    ) -> tuple[int, int, Callable[[], Buffer]]:
         def message() -> Buffer:
             t0, t1 = _flat(made.sent.t0), _flat(made.sent.t1)
             return _ring.select_open(t0, t1, _flat(flip), _flat(bit.ring), _flat(x.ring), x.num.bits).data
 
-        return packed_size(x.size, x.num.bits), message
+        return x.num.bits, x.size, message
 
-    taus = p.swap_bytes([chosen(*each, flip) for each, flip in zip(asked, flips, strict=True)])
+    taus = p.swap_packed([chosen(*each, flip) for each, flip in zip(asked, flips, strict=True)])
 
     def mine(bit: Share, x: Share, made: SelectMade, flip: Ring | None, tau: Buffer | None) -> Ring:
         return _ring.select_close(
