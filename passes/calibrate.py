@@ -69,17 +69,18 @@ def calibrate(graph: Graph, feeds: Sequence[Feeds], margin: float = MARGIN) -> R
             if op not in constants:
                 yield from ((op, _observe(op, np.asarray(value))) for value in values)
 
+    threads = min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))
     largest = max((op.type.size for op in walk(whole) if op not in constants), default=1)
-    step = max(1, min(MOST_IN_STEP, FEW // max(1, largest)))
+    step = max(1, min(MOST_IN_STEP, FEW // max(1, largest), -(-len(feeds) // threads)))
     chunks = [feeds[at : at + step] for at in range(0, len(feeds), step)]
 
     needs("compile", "calibrating", "threadpoolctl")
     from threadpoolctl import threadpool_limits
 
     # Threads of a product wait for each other, those of several sets of inputs do not.
-    with threadpool_limits(1), ThreadPoolExecutor(min(MOST_AT_ONCE, len(os.sched_getaffinity(0)))) as pool:
-        for found in pool.map(lambda some: list(observed(some)), chunks):
-            for op, each in found:
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        for ranged in pool.map(lambda some: list(observed(some)), chunks):
+            for op, each in ranged:
                 seen.setdefault(op, []).append(each)
     ranges: Ranges = {}
     degrees: dict[Op, int] = {}

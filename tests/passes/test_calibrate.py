@@ -1,4 +1,5 @@
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -30,6 +31,18 @@ def test_range_spans_all_data_and_is_widened():
 
 def test_positive_values_stay_positive():
     assert of(ops.Sqrt(X)).lo > 0
+
+
+def test_ranges_do_not_depend_on_how_many_samples_go_in_step(monkeypatch):
+    w = ops.Const(np.random.default_rng(0).normal(size=(3, 5)))
+    graph = Graph((X,), {"y": ops.Tanh(ops.MatMul(X, w))})
+    feeds = [{"x": np.random.default_rng(seed).normal(size=(2, 3))} for seed in range(7)]
+    found = []
+    for most in (1, 3, 16):
+        monkeypatch.setattr(sys.modules[calibrate.__module__], "MOST_IN_STEP", most)
+        found.append(list(calibrate(graph, feeds).items()))
+    assert found[0] == found[1] == found[2]
+    assert any(isinstance(op, ops.MatMul) for op, _ in found[0])
 
 
 def test_constants_get_no_margin():
