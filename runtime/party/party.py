@@ -170,11 +170,11 @@ class Party:
         theirs = self.swap_packed(
             [(bits, prod(shape), partial(said, bits, make)) for bits, shape, make in parts]
         )
-        if self.pricing:
-            return [(None, None)] * len(parts)
         return [
-            (own.reshape(shape), wire.unpack(known(data), bits, prod(shape)).reshape(shape))
-            for own, (_, data), (bits, shape, _) in zip(mine, theirs, parts, strict=True)
+            (None, None)
+            if data is None
+            else (mine[i].reshape(shape), wire.unpack(data, bits, prod(shape)).reshape(shape))
+            for i, ((_, data), (bits, shape, _)) in enumerate(zip(theirs, parts, strict=True))
         ]
 
     def swap_packed(

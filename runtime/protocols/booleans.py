@@ -59,17 +59,18 @@ def and_rows(p: Party, x: Bits | None, y: Bits | None, made: list[AndMade]) -> l
     """
     widths = [m.width for m in made]
     total = sum(m.count * (1 + m.width) for m in made)
-    if p.pricing:
-        p.swap_packed([(1, total, bytes)])
+
+    def masks() -> tuple[list[Bits], list[Bits]]:
+        return [known(m.u) for m in made], [known(m.v) for m in made]
+
+    def opening() -> Buffer:
+        return _ring.and_open(known(x), known(y), *masks(), widths).data
+
+    ((mine, theirs),) = p.swap_packed([(1, total, opening)])
+    if mine is None or theirs is None:
         return [None] * len(made)
-    u, v, uv = (
-        [known(each) for each in some] for some in zip(*((m.u, m.v, m.uv) for m in made), strict=True)
-    )
-    ((mine, theirs),) = p.swap_packed(
-        [(1, total, lambda: _ring.and_open(known(x), known(y), u, v, widths).data)]
-    )
-    first = p.role is SERVER
-    z = _ring.and_close(as_bytes(known(mine)), as_bytes(known(theirs)), u, v, uv, widths, first)
+    uv, first = [known(m.uv) for m in made], p.role is SERVER
+    z = _ring.and_close(as_bytes(mine), as_bytes(theirs), *masks(), uv, widths, first)
     return list(np.split(z, np.cumsum([m.count for m in made])[:-1]))
 
 
@@ -123,9 +124,10 @@ def select_all(p: Party, asked: Sequence[Selected]) -> list[Share]:
     taus = p.swap_packed([chosen(*each, flip) for each, flip in zip(asked, flips, strict=True)])
 
     def mine(bit: Share, x: Share, made: SelectMade, flip: Ring | None, tau: Buffer | None) -> Ring:
+        assert tau is not None
         return _ring.select_close(
             _flat(made.sent.t0), _flat(made.sent.t1), _flat(flip), _flat(made.got.t),
-            _flat(bit.ring), _flat(x.ring), as_bytes(known(tau)), x.num.bits,
+            _flat(bit.ring), _flat(x.ring), as_bytes(tau), x.num.bits,
         ).reshape(x.shape)  # fmt: skip
 
     both = zip(asked, flips, taus, strict=True)

@@ -80,8 +80,8 @@ MUTATIONS = (
         "and-opening-bare",
         "what an AND of shared bits opens is masked",
         "runtime/protocols/booleans.py",
-        "_ring.and_open(known(x), known(y), u, v, widths)",
-        "_ring.and_open(known(x), known(y), [0 * each for each in u], v, widths)",
+        "_ring.and_open(known(x), known(y), *masks(), widths)",
+        "_ring.and_open(known(x), known(y), [0 * each for each in masks()[0]], masks()[1], widths)",
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(
