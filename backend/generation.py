@@ -120,7 +120,7 @@ def compile_generation(
 def _filled(sample: int, new: int, past: int) -> list[int]:
     """How many tokens there are where a sample is taken: of a prompt every second time all that it holds,
     else fewer; of a step, which shows one token where a prompt shows many, at several places, but not at a
-    text's first, which no step is for and some models make a thousand times as large as the others."""
+    text's first, which no step is for and some models make hundreds of times as large as the others."""
     whole = new + past
     if not past:
         return [whole if sample % 2 == 0 else 1 + sample * 7 % whole]

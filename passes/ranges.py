@@ -41,7 +41,7 @@ EVEN = 1.001
 class Range:
     """Where a value lies. ``rms`` is a typical magnitude: the lower quartile over rows of a row's root mean
     square, so that rows which are small (a sharp softmax) keep their digits too; of several texts the median,
-    since one of them may be a thousand times as large as the others. ``most`` is the largest magnitude, and
+    since one of them may be hundreds of times as large as the others. ``most`` is the largest magnitude, and
     ``norm`` the largest √Σx² of a row, that any input makes (`passes/assured.py`)."""
 
     lo: float
