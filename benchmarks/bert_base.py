@@ -1,6 +1,7 @@
 """A whole BERT-base of seeded weights: 12 layers, 128 tokens, the private look-up of 30,522 rows included.
 
-python benchmarks/bert_base.py [--profile exact friendly] [--layers 12] [--network 50Mbit,40ms] [--no-keep]
+python benchmarks/bert_base.py [--profile exact friendly] [--layers 12] [--network 50Mbit,40ms] [--link wan]
+                               [--no-keep]
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=BERT_BASE.layers)
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--network", help="what the compiler chooses for; its own default if not given")
+    parser.add_argument("--link", help="slow the connection down: lan, wan or BANDWIDTH,RTT")
     parser.add_argument("--no-keep", action="store_true", help="leave RESULTS.md alone")
     args = parser.parse_args()
     busy, encoder = load(), replace(BERT_BASE, layers=args.layers)
     whole, tables = [list(HEAD)], [["profile", "MB", "seconds, waiting included"]]
     for profile in args.profile:
-        run = measure(encoder, profile, args.repeat, args.network)
+        run = measure(encoder, profile, args.repeat, args.network, args.link)
         whole.append(row("BERT-base", profile, run))
         tables.append([profile, *look_up(run)])
     publish(

@@ -1,8 +1,10 @@
 """The decoders of `architectures.py` with past: caches in, caches and new rows out, as optimum names them.
 
     python models/with_past.py llama decoder.onnx [--without]
+    python models/with_past.py gpt2-small decoder.onnx
 
-And without: ids, mask and positions of a whole text in, its logits out.
+And without: ids, mask and positions of a whole text in, its logits out. ``gpt2-small`` is of GPT-2's own size, 124 M
+seeded parameters.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.cache_utils import DynamicCache
 
 sys.path.append(str(Path(__file__).parent))
 
-from architectures import ALL, HEADS, LAYERS, WIDTH, quiet, widen
+from architectures import ALL, quiet, widen
 
-DECODERS = ("gpt2", "llama", "opt", "qwen2")
+SMALL = "gpt2-small"
+DECODERS = ("gpt2", "llama", "opt", "qwen2", SMALL)
 
 PAST, NEW = 3, 2
 """Rows and tokens that the exporter traces the model with."""
@@ -58,13 +62,24 @@ class Whole(nn.Module):  # type: ignore[misc]
         return logits
 
 
+def gpt2_small() -> nn.Module:
+    config = GPT2Config(use_cache=False, bos_token_id=0, eos_token_id=0)
+    config._attn_implementation = "eager"
+    model: nn.Module = GPT2LMHeadModel(config)
+    return model
+
+
 def export(name: str, path: Path, *, cached: bool = True, opset: int = 17, seed: int = 0) -> Path:
     """Write the decoder ``name``, with past if ``cached``, as ONNX, batch, tokens and rows open."""
     torch.manual_seed(seed)
-    model = ALL[name].build("eager").eval()
+    model = (gpt2_small() if name == SMALL else ALL[name].build("eager")).eval()
     widen(model, seed)
-    heads = getattr(model.config, "num_key_value_heads", HEADS)
-    caches = [f"{i}.{kind}" for i in range(LAYERS) for kind in ("key", "value")] if cached else []
+    shape = model.config
+    heads = getattr(shape, "num_key_value_heads", shape.num_attention_heads)
+    width = shape.hidden_size // shape.num_attention_heads
+    caches = (
+        [f"{i}.{kind}" for i in range(shape.num_hidden_layers) for kind in ("key", "value")] if cached else []
+    )
     rows = PAST if cached else 0
     tokens = ("input_ids", "attention_mask", "position_ids")
     past = [f"past_key_values.{each}" for each in caches]
@@ -72,7 +87,7 @@ def export(name: str, path: Path, *, cached: bool = True, opset: int = 17, seed:
         torch.ones(1, NEW, dtype=torch.int64),
         torch.ones(1, rows + NEW, dtype=torch.int64),
         torch.arange(rows, rows + NEW)[None],
-        *(torch.randn(1, heads, PAST, WIDTH // HEADS) for _ in caches),
+        *(torch.randn(1, heads, PAST, width) for _ in caches),
     )
     counted = {"input_ids": "sequence_length", "position_ids": "sequence_length"}
     counted["attention_mask"] = f"{'past_sequence_length + ' if cached else ''}sequence_length"
