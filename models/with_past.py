@@ -3,8 +3,8 @@
     python models/with_past.py llama decoder.onnx [--without]
     python models/with_past.py gpt2-small decoder.onnx
 
-And without: ids, mask and positions of a whole text in, its logits out. ``gpt2-small`` is of GPT-2's own size, 124 M
-seeded parameters.
+And without: ids, mask and positions of a whole text in, its logits out. ``gpt2-small`` is of GPT-2's own
+size, 124 M seeded parameters.
 """
 
 from __future__ import annotations
