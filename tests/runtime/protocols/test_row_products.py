@@ -96,12 +96,11 @@ def test_each_takes_its_part_of_what_is_made_together():
             begun = elementwise.square_sum_begin(p, squared, count * a[0])
             sums = elementwise.square_sum_offline(p, NUM, count * a[0], begun)
             made = elementwise.multiply_finish(p, NUM, rows, elementwise.multiply_begin(p, rows, *both))
-        pieces = zip(
-            halves,
-            elementwise.square_sum_apart(sums, count),
-            elementwise.multiply_apart(made, count),
-            strict=True,
-        )
+        owns = elementwise.square_sum_apart(sums, count), elementwise.multiply_apart(made, count)
+        if not p.pricing:
+            assert len({each.r.tobytes() for each in owns[0]}) == count
+            assert len({each.u.tobytes() + each.v.tobytes() for each in owns[1]}) == count
+        pieces = zip(halves, *owns, strict=True)
         with p.ledger.at(Place("online", "all")):
             return [
                 (

@@ -6,15 +6,21 @@ import socket
 import threading
 from functools import partial
 
+import msgspec
+import numpy as np
 import pytest
 from decoder import PROMPT
+from tiny import TOKENS, WIDTH, rows_product, tiny_feeds, tiny_plan, tiny_weights
 
 from ppc.backend.cost import following
 from ppc.backend.report import describe, summary
+from ppc.runtime.base.errors import BadPlan
 from ppc.runtime.party.ahead import Ahead
 from ppc.runtime.party.party import Party
 from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import decode as decode_plan
+from ppc.runtime.protocols.row_products import numbers_at_client, numbers_at_server, rows_at_both
 from ppc.runtime.service.decoding import decode, programs
 from ppc.runtime.service.sampling import Sampler
 from ppc.runtime.service.session import Session
@@ -23,6 +29,7 @@ from ppc.runtime.session.connection import FRESH, Connection, Program, predict_a
 from ppc.runtime.session.engines import standard
 from ppc.runtime.session.handshake import InferenceTerms, PreparationTerms
 from ppc.runtime.session.inputs import ClientInput
+from ppc.runtime.session.simulate import simulate
 
 KEY = ("plan", 3)
 
@@ -168,6 +175,50 @@ class Talk:
         run(CLIENT, ends[1])
         thread.join(timeout=30)
         assert not thread.is_alive()
+
+
+def tiny_together(count):
+    """`tiny_plan`, whose sums of squares and products of rows are made for several inferences at once."""
+    plan = tiny_plan()
+    program = list(plan.steps)
+    names = [step.name for step in program]
+    squares, products = names.index("/norm/squares"), names.index("/norm/mul")
+    rows = rows_product(rows_at_both(count * TOKENS, WIDTH, 4))
+    left = rows_product(numbers_at_server(count * TOKENS, WIDTH, 4))
+    right = rows_product(numbers_at_client(count * TOKENS, WIDTH, 8))
+    replace = msgspec.structs.replace
+    program[squares] = replace(program[squares], product=rows, together=count)
+    program[products] = replace(program[products], left=left, right=right, together=count)
+    return replace(plan, steps=tuple(program), options=replace(plan.options, together=count))
+
+
+def test_each_inference_has_its_part_of_what_the_first_has_made():
+    plan, ends = decode_plan(tiny_together(3).body), socket.socketpair()
+    wanted = simulate(plan, tiny_weights(), tiny_feeds())
+
+    def serve():
+        with Session(SERVER, ends[0], plan, weights=tiny_weights()) as session:
+            while session.answer() is not None:
+                pass
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with Session(CLIENT, ends[1], plan) as session:
+        found = [session.infer(ClientInput.at(plan, tiny_feeds())) for _ in range(4)]
+    thread.join(timeout=30)
+    assert not thread.is_alive()
+    sent = [each.report["offline"]["sent"] for each in found]
+    for each, foretold in zip(found, predict_all([plan] * 4), strict=True):
+        assert each.report["offline"]["sent"] == foretold.total("offline").client
+        assert np.abs(each.outputs["z"] - wanted[35].reshape(each.outputs["z"].shape)).max() < 0.2
+    assert sent[1] == sent[2] < min(sent[0], sent[3])
+
+
+def test_products_for_others_than_the_plan_says_are_refused():
+    plan = tiny_together(3)
+    options = msgspec.structs.replace(plan.options, together=2)
+    with pytest.raises(BadPlan, match="not made for 2 inferences together"):
+        decode_plan(msgspec.structs.replace(plan, options=options).body)
 
 
 @long
