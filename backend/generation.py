@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,11 +95,8 @@ def compile_generation(
     for new, past in [*((each, 0) for each in reversed(lengths)), *reversed(steps)]:
         told = reader.told(new, past)
         reader.compare(told.graph, traces, new, past)
-        samples = [
-            trace.feeds(told.graph, new, past, count)
-            for i, trace in enumerate(traces)
-            for count in _filled(i, new, past)
-        ]
+        places = [(trace, count) for i, trace in enumerate(traces) for count in _filled(i, new, past)]
+        samples = _Samples(told.graph, new, past, places)
         options = Options(
             seq_len=new,
             dims=reader.sizes(new, past),
@@ -176,6 +173,26 @@ class Trace:
                     rows, [(0, past - before if i == axis else 0) for i in range(rows.ndim)]
                 )
         return feeds
+
+
+class _Samples(Sequence[Feeds]):
+    """Inputs of ``graph`` at so many places of texts, made as they are asked for: each has a whole cache."""
+
+    def __init__(self, graph: Graph, new: int, past: int, places: Sequence[tuple[Trace, int]]) -> None:
+        self._graph, self._new, self._past, self._places = graph, new, past, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, at: int) -> Feeds: ...
+    @overload
+    def __getitem__(self, at: slice) -> _Samples: ...
+    def __getitem__(self, at: int | slice) -> Feeds | _Samples:
+        if isinstance(at, slice):
+            return _Samples(self._graph, self._new, self._past, self._places[at])
+        trace, tokens = self._places[at]
+        return trace.feeds(self._graph, self._new, self._past, tokens)
 
 
 class _Decoder:
