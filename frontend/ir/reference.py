@@ -77,7 +77,7 @@ def values_of_each(
         if unknown := sorted(set(feeds) - known):
             raise IRError(f"no input is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     values: dict[Op, list[Value]] = {}
-    each = range(len(several))
+    indices = range(len(several))
     readers = Counter(x for op in walk(graph) for x in _look_up(op) or op.operands)
     for op in walk(graph):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
@@ -86,12 +86,12 @@ def values_of_each(
             elif isinstance(op, Input):
                 found = [_fed(xp, op, feeds) for feeds in several]
             elif look_up := _look_up(op):
-                looked_up = (meaning.looked_up(xp, *(values[x][i] for x in look_up)) for i in each)
+                looked_up = (meaning.looked_up(xp, *(values[x][i] for x in look_up)) for i in indices)
                 found = [_real(xp, rows) for rows in looked_up]
             elif len(several) > 1 and isinstance(op, ops.MatMul) and op.b in given and op.b.type.rank == 2:
                 found = _at_once(values[op.a], given[op.b], op.type.shape)
             else:
-                found = [apply(op, [values[x][i] for x in op.operands], xp) for i in each]
+                found = [apply(op, [values[x][i] for x in op.operands], xp) for i in indices]
         yield op, found
         if readers[op]:
             values[op] = found
