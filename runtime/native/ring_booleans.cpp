@@ -2,6 +2,7 @@
 #include "ring_arrays.h"
 #include "ring_wire.h"
 
+#include <utility>
 #include <vector>
 
 using Bytes = In<uint8_t, 1>;
@@ -9,8 +10,9 @@ using Elements = In<uint64_t, 1>;
 
 static size_t packed(size_t count, int bits) { return (count * size_t(bits) + 7) / 8; }
 
-// Of batches with so many bits of y each: x xor u and y xor v, those of an element beside each other.
-static auto and_open(Bytes x, Bytes y, std::vector<Bytes> u, std::vector<Bytes> v, std::vector<int> widths) {
+// How many elements all batches have, and how many bits they open.
+static std::pair<size_t, size_t> counted(const std::vector<Bytes>& u, const std::vector<Bytes>& v,
+                                         const std::vector<int>& widths) {
     need(u.size() == widths.size() && v.size() == widths.size(), "batches differ");
     size_t count = 0, bits = 0;
     for (size_t b = 0; b < u.size(); ++b) {
@@ -19,6 +21,12 @@ static auto and_open(Bytes x, Bytes y, std::vector<Bytes> u, std::vector<Bytes> 
         count += u[b].shape(0);
         bits += u[b].shape(0) * size_t(1 + widths[b]);
     }
+    return {count, bits};
+}
+
+// Of batches with so many bits of y each: x xor u and y xor v, those of an element beside each other.
+static auto and_open(Bytes x, Bytes y, std::vector<Bytes> u, std::vector<Bytes> v, std::vector<int> widths) {
+    const auto [count, bits] = counted(u, v, widths);
     need(x.shape(0) == count && y.shape(0) == count, "shapes differ");
     const size_t bytes = packed(bits, 1);
     auto out = std::make_unique<uint8_t[]>(bytes + 8);
@@ -43,14 +51,9 @@ static auto and_open(Bytes x, Bytes y, std::vector<Bytes> u, std::vector<Bytes> 
 // With d and e opened: d·v xor u·e xor uv, and d·e at the first party.
 static auto and_close(Bytes mine, Bytes theirs, std::vector<Bytes> u, std::vector<Bytes> v, std::vector<Bytes> uv,
                       std::vector<int> widths, bool first) {
-    need(u.size() == widths.size() && v.size() == widths.size() && uv.size() == widths.size(), "batches differ");
-    size_t count = 0, bits = 0;
-    for (size_t b = 0; b < u.size(); ++b) {
-        need(widths[b] >= 1 && widths[b] <= 8, "1 to 8 bits are multiplied by one");
-        need(u[b].shape(0) == v[b].shape(0) && u[b].shape(0) == uv[b].shape(0), "shapes differ");
-        count += u[b].shape(0);
-        bits += u[b].shape(0) * size_t(1 + widths[b]);
-    }
+    const auto [count, bits] = counted(u, v, widths);
+    need(uv.size() == u.size(), "batches differ");
+    for (size_t b = 0; b < u.size(); ++b) need(uv[b].shape(0) == u[b].shape(0), "shapes differ");
     const size_t bytes = packed(bits, 1);
     need(mine.shape(0) == bytes && theirs.shape(0) == bytes, "packed data has the wrong length");
     auto out = std::make_unique<uint8_t[]>(count + 1);

@@ -27,11 +27,9 @@ from ..protocols.matmul import (
     MatmulMade,
     at_once,
     linear,
-    linear_apart,
     linear_begin,
     linear_offline,
     matmul,
-    matmul_apart,
     matmul_begin,
     matmul_offline,
 )
@@ -52,7 +50,6 @@ from ..protocols.multiply import (
     SquareSumBegun,
     SquareSumMade,
     multiply,
-    multiply_apart,
     multiply_begin,
     multiply_finish,
     multiply_offline,
@@ -63,10 +60,10 @@ from ..protocols.multiply import (
     square,
     square_offline,
     square_sum,
-    square_sum_apart,
     square_sum_begin,
     square_sum_offline,
 )
+from ..protocols.pieces import pieces
 from ..protocols.row_products import (
     Axes,
     NumbersAtServer,
@@ -152,7 +149,7 @@ class Linear(Unary, frozen=True, kw_only=True, tag=True):
         return linear_offline(p, begun)
 
     def apart(self, made: LinearMade) -> Sequence[LinearMade]:
-        return linear_apart(made, self.together)
+        return pieces(made, self.together, axis=1)  # rows lie below each other
 
     def online(self, p: Party, out: Form, made: LinearMade, x: Share, w: Integers | None) -> Share:
         rows = _view(p, x, (1, prod(x.shape[:-1]), self.product.k))
@@ -200,7 +197,7 @@ class MatMul(Binary, frozen=True, kw_only=True, tag=True):
         return matmul_offline(p, self.left, begun)
 
     def apart(self, made: MatmulMade) -> Sequence[MatmulMade | CachedMade]:
-        return cached_apart(made, self.together) if self.kept else matmul_apart(made, self.together)
+        return cached_apart(made, self.together) if self.kept else pieces(made, self.together)
 
     def _axes(self, a: Form, b: Form) -> Axes:
         """Those that are made together."""
@@ -271,7 +268,7 @@ class SquareSum(Unary, frozen=True, kw_only=True, tag=True):
         return square_sum_offline(p, x.num, self._rows(x), begun)
 
     def apart(self, made: SquareSumMade) -> Sequence[SquareSumMade]:
-        return square_sum_apart(made, self.together)
+        return pieces(made, self.together)
 
     def _rows(self, x: Form) -> int:
         return self.together * prod(x.shape[:-1])
@@ -320,7 +317,7 @@ class Multiply(Binary, frozen=True, kw_only=True, tag=True):
         return multiply_finish(p, a.num, self._rows(a, b), begun)
 
     def apart(self, made: MultiplyMade) -> Sequence[MultiplyMade]:
-        return multiply_apart(made, self.together)
+        return pieces(made, self.together)
 
     def _rows(self, a: Form, b: Form) -> Rows:
         """Of all inferences, one after the other."""

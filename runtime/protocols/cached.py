@@ -26,7 +26,8 @@ import numpy as np
 from ..base.ring import Ring, known
 from ..base.share import Share
 from ..party.party import Party
-from .matmul import MatmulMade, ring_product, split
+from .matmul import MatmulMade, ring_product
+from .pieces import split
 
 Along = Literal["k", "n"]
 """Which axis of B, (batch, k, n), the rows are."""

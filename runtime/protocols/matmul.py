@@ -52,12 +52,6 @@ def linear_offline(p: Party, pending: PendingProduct) -> LinearMade:
     return LinearMade(pending.mask, pending.finish())
 
 
-def linear_apart(made: LinearMade, count: int) -> list[LinearMade]:
-    """Of as many inferences, whose rows lie below each other."""
-    r, rw = split(made.r, count, 1), split(made.rw, count, 1)
-    return [LinearMade(*each) for each in zip(r, rw, strict=True)]
-
-
 def linear(p: Party, x: Share, n: int, scale: int, weight: Integers | None, made: LinearMade) -> Share:
     """client -> server    x - r, l bits an element
 
@@ -128,12 +122,6 @@ def matmul_offline(p: Party, left: MatrixProduct, begun: MatmulBegun) -> MatmulM
     return MatmulMade(a, b, cross)
 
 
-def matmul_apart(made: MatmulMade, count: int) -> list[MatmulMade]:
-    """Of as many inferences, each with its part of the batch."""
-    parts = (split(x, count, 0) for x in (made.a, made.b, made.cross))
-    return [MatmulMade(*each) for each in zip(*parts, strict=True)]
-
-
 def matmul(p: Party, a: Share, b: Share, made: MatmulMade | None) -> Share:
     """both -> both    A - a and B - b, l bits an element, in one flight
 
@@ -157,13 +145,6 @@ def matmul(p: Party, a: Share, b: Share, made: MatmulMade | None) -> Share:
         return num.wrap(out + known(piece.cross))
 
     return Share(num, shape, p.both(mine))
-
-
-def split(x: Ring | None, count: int, axis: int) -> list[Ring | None]:
-    """As many equal parts along an axis, each of which owns its numbers: what is used is let go of."""
-    if x is None or count == 1:
-        return [x] * count
-    return [part.copy() for part in np.split(x, count, axis)]
 
 
 def _beside(x: Ring, batch: int) -> Ring:

@@ -24,7 +24,6 @@ from ..party.party import Party
 from ..party.ports import MatrixProduct
 from ..party.role import CLIENT, SERVER
 from .gilboa import gilboa_chosen, gilboa_random
-from .matmul import split
 from .row_products import NumbersAtClient, NumbersAtServer, RowsAtBoth
 
 
@@ -94,13 +93,6 @@ def square_sum_offline(p: Party, num: Fixed, rows: int, begun: SquareSumBegun) -
     if r is None:
         return SquareSumMade(None, None)
     return SquareSumMade(r, num.wrap((r * r).sum(axis=-1, dtype=np.uint64) + np.uint64(2) * known(cross)))
-
-
-def square_sum_apart(made: SquareSumMade, count: int) -> list[SquareSumMade]:
-    """Of as many inferences, whose rows follow each other."""
-    return [
-        SquareSumMade(*each) for each in zip(split(made.r, count, 0), split(made.rr, count, 0), strict=True)
-    ]
 
 
 def square_sum(p: Party, x: Share, made: SquareSumMade) -> Share:
@@ -205,12 +197,6 @@ def multiply_finish(p: Party, num: Fixed, rows: Rows, begun: MultiplyBegun) -> M
     if u is None or v is None:
         return MultiplyMade(None, None, None)
     return MultiplyMade(u, v, num.wrap(u * v[:, None] + known(first) + known(second)))
-
-
-def multiply_apart(made: MultiplyMade, count: int) -> list[MultiplyMade]:
-    """Of as many inferences, whose groups follow each other."""
-    parts = (split(x, count, 0) for x in (made.u, made.v, made.uv))
-    return [MultiplyMade(*each) for each in zip(*parts, strict=True)]
 
 
 def multiply(p: Party, a: Share, b: Share, made: MultiplyMade) -> Share:

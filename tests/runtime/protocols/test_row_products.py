@@ -15,6 +15,7 @@ from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, reveal
 from ppc.runtime.protocols import multiply as elementwise
 from ppc.runtime.protocols.multiply import Rows
+from ppc.runtime.protocols.pieces import pieces
 from ppc.runtime.protocols.row_products import Axes, numbers_at_client, numbers_at_server, rows_at_both
 
 rng = np.random.default_rng(4)
@@ -96,18 +97,18 @@ def test_each_takes_its_part_of_what_is_made_together():
             begun = elementwise.square_sum_begin(p, squared, count * a[0])
             sums = elementwise.square_sum_offline(p, NUM, count * a[0], begun)
             made = elementwise.multiply_finish(p, NUM, rows, elementwise.multiply_begin(p, rows, *both))
-        owns = elementwise.square_sum_apart(sums, count), elementwise.multiply_apart(made, count)
+        owns = pieces(sums, count), pieces(made, count)
         if not p.pricing:
             assert len({each.r.tobytes() for each in owns[0]}) == count
             assert len({each.u.tobytes() + each.v.tobytes() for each in owns[1]}) == count
-        pieces = zip(halves, *owns, strict=True)
+        turns = zip(halves, *owns, strict=True)
         with p.ledger.at(Place("online", "all")):
             return [
                 (
                     elementwise.square_sum(p, of(p, NUM, one), own),
                     elementwise.multiply(p, of(p, NUM, one), of(p, NUM, two), piece),
                 )
-                for (one, two), own, piece in pieces
+                for (one, two), own, piece in turns
             ]
 
     for server, client, left, right in zip(*run(program), x, y, strict=True):
