@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import Field, fields
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from ..base.ring import Ring
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-Made = TypeVar("Made", bound="DataclassInstance")
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Made = TypeVar("Made", bound=_Dataclass)
 
 
 def pieces(made: Made, count: int, axis: int = 0) -> list[Made]:
