@@ -10,23 +10,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import count
 from math import prod
 
-from ..base.ring import Ring
+from ..base.ring import Ring, packed_size
 from ..base.wire import Buffer
 from ..he.engine import MOST_WORKERS, HeEngine, PendingAnswer, workers
 from ..he.params import HeParams
 from ..he.product import Product, answer_parts, parameter_sets, upload_bytes
-from ..net.frame import HEADER
 from ..ot.base import POINT
 from ..ot.extension import COLUMNS
 from ..ot.pool import Pool
 from ..ot.silent import SETS
 from ..party.ahead import Ahead
-from ..party.ledger import Cost, Ledger, Place
-from ..party.party import Part, Party
+from ..party.ledger import Cost, Flight, Ledger, Place
+from ..party.party import Message, Part, Party
 from ..party.ports import Engines, MatrixProduct, Right
 from ..party.role import CLIENT, SERVER, Role
 from ..plan.file import Plan
@@ -57,7 +57,6 @@ class Tracer(Ledger):
         self._events = events
         self._begun = begun
         self._ended = ended
-        self._messages = 0
 
     @contextmanager
     def at(self, place: Place) -> Iterator[Cost]:
@@ -70,24 +69,20 @@ class Tracer(Ledger):
             self._ended(place)
         self._both(Mark((visit, "ended")))
 
-    def message(self, speaker: Role, size: int) -> None:
-        super().message(speaker, size)
-        self._pass({speaker: size})
-
-    def swapped(self, server: int, client: int) -> None:
-        super().swapped(server, client)
-        self._pass({SERVER: server, CLIENT: client})
-
     def _both(self, event: Event) -> None:
         for role in Role:
             self._events[role.value].append(event)
 
-    def _pass(self, sizes: dict[Role, int]) -> None:
-        self._messages += 1
+    def said(self, sizes: Mapping[Role, int]) -> Flight:
+        flight = super().said(sizes)
         for role, size in sizes.items():
-            self._events[role.value].append(Send((role, self._messages), size))
-        for role in sizes:
-            self._events[role.other.value].append(Await((role, self._messages)))
+            self._events[role.value].append(Send((role, flight.number), size))
+        return flight
+
+    def heard(self, flight: Flight) -> None:
+        super().heard(flight)
+        for role in flight.ticks:
+            self._events[role.other.value].append(Await((role, flight.number)))
 
 
 class Meter(Party):
@@ -112,11 +107,14 @@ class Meter(Party):
         self._plan = plan
         self._rates = rates
         self._here = Place("", "")
-        self._spread: Mapping[Role, Units] | None = None
+        self._walked: set[Place] = set()
+        # Each job that takes turns has its own.
+        self._spread: ContextVar[Mapping[Role, Units] | None] = ContextVar("spread", default=None)
         super().__init__(None, engines=lambda p: _engines(self, ready, check_ot))
         self.begin()
 
     def begin(self) -> Ledger:
+        self._walked.clear()
         self.ledger = self.tracer = Tracer(self.events, self._begin, self._end)
         return self.tracer
 
@@ -141,29 +139,41 @@ class Meter(Party):
     @contextmanager
     def spread(self, size: int = 0, work: Mapping[Role, Units] | None = None) -> Iterator[None]:
         """Messages of ``size`` bytes in all, with which the roles do their ``work`` by and by."""
-        outside = self._spread
-        self._spread = {role: _times((work or {}).get(role, {}), 1 / max(1, size)) for role in Role}
+        each = {role: _times((work or {}).get(role, {}), 1 / max(1, size)) for role in Role}
+        outside = self._spread.set(each)
         yield
-        self._spread = outside
+        self._spread.reset(outside)
 
-    def tell_bytes(self, speaker: Role, size: int, make: Callable[[], Buffer]) -> Buffer | None:
-        work = {role: {"byte": 1.0} for role in Role} if self._spread is None else self._spread
-        self.does(speaker, _times(work[speaker], size))
-        self.ledger.message(speaker, HEADER.size + size)
-        self.does(speaker.other, _times(work[speaker.other], size))
-        return None
+    def exchange(self, messages: Sequence[Message]) -> list[Buffer | None]:
+        work = self._spread.get() or {role: {"byte": 1.0} for role in Role}
+        sizes = [(speaker, packed_size(count, bits)) for speaker, bits, count, _ in messages]
+        for speaker, size in sizes:
+            self.does(speaker, _times(work[speaker], size))
+        said = super().exchange(messages)
+        for speaker, size in sizes:
+            self.does(speaker.other, _times(work[speaker.other], size))
+        return said
 
-    def tell(self, speaker: Role, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]) -> Ring | None:
-        self.does(speaker, {"said": prod(shape)})
+    def tell_all(self, parts: Sequence[tuple[Role, Part]]) -> list[Ring | None]:
+        for speaker, (_, shape, _) in parts:
+            self.does(speaker, {"said": prod(shape)})
         with self.spread():
-            super().tell(speaker, bits, shape, make)
-        self.does(speaker.other, {"heard": prod(shape)})
-        return None
+            said = super().tell_all(parts)
+        for speaker, (_, shape, _) in parts:
+            self.does(speaker.other, {"heard": prod(shape)})
+        return said
 
     def swap_all(self, parts: Sequence[Part]) -> list[tuple[Ring | None, Ring | None]]:
         for role in Role:
             self.does(role, {"swapped": sum(prod(shape) for _, shape, _ in parts)})
-        return super().swap_all(parts)
+        with self.spread():
+            return super().swap_all(parts)
+
+    def swap_packed(
+        self, parts: Sequence[tuple[int, int, Callable[[], Buffer]]]
+    ) -> list[tuple[Buffer | None, Buffer | None]]:
+        with self.spread():
+            return super().swap_packed(parts)
 
     def _begin(self, place: Place) -> None:
         """What is learned of a plan when a connection begins is kept for all later programs."""
@@ -173,8 +183,9 @@ class Meter(Party):
                 self.does(role, {"walk": len(self._plan.steps)})
 
     def _end(self, place: Place) -> None:
-        """The work of a step that comes with no message."""
-        if place.number is not None:
+        """The work of a step that comes with no message: once, however often it goes on."""
+        if place.number is not None and place not in self._walked:
+            self._walked.add(place)
             step = self._plan.steps[place.number]
             sizes = [self._plan.forms[j].size for j in (place.number, *step.reads())]
             for role in Role:

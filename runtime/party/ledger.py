@@ -9,7 +9,7 @@ once, and both sides, and the prediction, count alike.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -63,12 +63,20 @@ class Cost:
         return self.server + self.client
 
 
+class Flight(NamedTuple):
+    """What was said at once: its number, and by those who spoke the tick at which it left."""
+
+    number: int
+    ticks: Mapping[Role, int]
+
+
 @dataclass
 class Ledger:
-    """Rows in the order in which steps first appear; one gate (`message`) writes them."""
+    """Rows in the order in which steps first appear; one gate (`said`) writes them."""
 
     rows: dict[Place, Cost] = field(default_factory=dict)
     _here: Cost = field(default_factory=Cost)
+    _flights: int = 0
     _clock: dict[Role, int] = field(default_factory=lambda: {SERVER: 0, CLIENT: 0})
 
     @contextmanager
@@ -83,22 +91,20 @@ class Ledger:
             self._here.flights += self._depth - depth
             self._here = outside
 
-    def message(self, speaker: Role, size: int) -> None:
-        if speaker is SERVER:
-            self._here.server += size
-        else:
-            self._here.client += size
-        clock = self._clock
-        clock[speaker.other] = max(clock[speaker.other], clock[speaker] + 1)
+    def said(self, sizes: Mapping[Role, int]) -> Flight:
+        """Those who speak have said so many bytes each; they listen later (`heard`)."""
+        self._here.server += sizes.get(SERVER, 0)
+        self._here.client += sizes.get(CLIENT, 0)
+        self._flights += 1
+        return Flight(self._flights, {speaker: self._clock[speaker] + 1 for speaker in sizes})
 
-    def swapped(self, server: int, client: int) -> None:
-        """Both sides spoke before they listened."""
-        self._here.server += server
-        self._here.client += client
-        clock = self._clock
-        said = {role: clock[role] + 1 for role in Role}
-        for role in Role:
-            clock[role] = max(clock[role], said[role.other])
+    def heard(self, flight: Flight) -> None:
+        for speaker, tick in flight.ticks.items():
+            self._clock[speaker.other] = max(self._clock[speaker.other], tick)
+
+    def passed(self, sizes: Mapping[Role, int]) -> None:
+        """What is said and heard at once."""
+        self.heard(self.said(sizes))
 
     @property
     def _depth(self) -> int:

@@ -1,8 +1,8 @@
 """Two roles, one program. A protocol is written once against `Party` and run by both sides.
 
 `each` is local work of one role; `tell` sends what the speaker computes and gives it to both; `swap`
-sends both ways in one flight. Nobody writes a bare receive, so the two sides cannot disagree on
-order. With no channel the same program is *priced*: nothing is computed, sizes go to the ledger.
+sends both ways in one flight; both are an `exchange`. Nobody writes a bare receive, so the two sides cannot
+disagree on order. With no channel the same program is *priced*: nothing is computed, sizes go to the ledger.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from ..base import wire
 from ..base.prg import Prg
-from ..base.ring import Ring, known, packed_size
+from ..base.ring import Ring, packed_size
 from ..base.wire import Buffer
 from ..net.channel import Channel, memory_pair
 from ..net.frame import HEADER
@@ -25,8 +25,12 @@ from .ahead import Ahead
 from .ledger import Ledger
 from .ports import CotSource, Engines, LinearEngine
 from .role import CLIENT, SERVER, Role
+from .turns import Turns
 
 T = TypeVar("T")
+
+Message = tuple[Role, int, int, Callable[[], Buffer]]
+"""Who speaks, and so many bits of so many elements, packed."""
 
 Part = tuple[int, tuple[int, ...], Callable[[], Ring]]
 """Bits an element, shape and elements of a tensor that is sent."""
@@ -43,6 +47,7 @@ class Party:
         channel: None while pricing. It may be replaced between two programs.
         ledger: where every message is booked; a new one for each program (`begin`).
         prg: this party's secret randomness.
+        turns: jobs that share flights.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Party:
         self.role = role
         self.ledger = Ledger()
         self.prg = Prg()
+        self.turns = Turns()
         self.channel = channel
         self._make = engines
         self._engines = engines(self) if engines else None
@@ -131,24 +137,55 @@ class Party:
 
     def tell_bytes(self, speaker: Role, size: int, make: Callable[[], Buffer]) -> Buffer | None:
         """``speaker`` sends ``size`` bytes; both get them."""
-        self.ledger.message(speaker, HEADER.size + size)
-        if self.channel is None:
-            return None
-        if self.role is not speaker:
-            return self.channel.recv(size)
-        data = make()
-        _check_size(data, size)
-        self.channel.send(data)
-        return data
+        return self.exchange([(speaker, 1, 8 * size, make)])[0]
+
+    def exchange(self, messages: Sequence[Message]) -> list[Buffer | None]:
+        """Several messages in one flight: each side says its own before it listens, and both get all.
+
+        None in place of each while pricing.
+        """
+        sizes: dict[Role, int] = {}
+        for speaker, bits, count, _ in messages:
+            sizes[speaker] = sizes.get(speaker, 0) + HEADER.size + packed_size(count, bits)
+        flight, channel = self.ledger.said(sizes), self.channel
+        mine = [
+            None if channel is None or speaker is not self.role else _said(channel, bits, count, make)
+            for speaker, bits, count, make in messages
+        ]
+        self.turns.wait()
+        self.ledger.heard(flight)
+        if channel is None:
+            return [None] * len(messages)
+        return [
+            channel.recv(packed_size(count, bits)) if own is None else own
+            for own, (_, bits, count, _) in zip(mine, messages, strict=True)
+        ]
 
     def tell(self, speaker: Role, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]) -> Ring | None:
         """``speaker`` sends a ring tensor, packed to ``bits`` an element; both get it."""
-        count = prod(shape)
-        mine = self.alone(speaker, make)
-        data = self.tell_bytes(speaker, packed_size(count, bits), lambda: wire.pack(known(mine), bits))
-        if mine is not None:
-            return mine.reshape(shape)
-        return None if data is None else wire.unpack(data, bits, count).reshape(shape)
+        return self.tell_all([(speaker, (bits, shape, make))])[0]
+
+    def tell_all(self, parts: Sequence[tuple[Role, Part]]) -> list[Ring | None]:
+        """Several of them, each by its own speaker, in one flight."""
+        return self._rings(parts)
+
+    def _rings(self, parts: Sequence[tuple[Role, Part]]) -> list[Ring | None]:
+        mine: dict[int, Ring] = {}
+
+        def said(i: int, bits: int, make: Callable[[], Ring]) -> Buffer:
+            mine[i] = make()
+            return wire.pack(mine[i], bits)
+
+        heard = self.exchange(
+            [
+                (speaker, bits, prod(shape), partial(said, i, bits, make))
+                for i, (speaker, (bits, shape, make)) in enumerate(parts)
+            ]
+        )
+        return [
+            None if data is None else _unpacked(mine.get(i), data, bits, shape)
+            for i, (data, (_, (bits, shape, _))) in enumerate(zip(heard, parts, strict=True))
+        ]
 
     def swap(
         self, bits: int, shape: tuple[int, ...], make: Callable[[], Ring]
@@ -161,47 +198,32 @@ class Party:
 
     def swap_all(self, parts: Sequence[Part]) -> list[tuple[Ring | None, Ring | None]]:
         """Several of them, in the same flight."""
-        mine: list[Ring] = []
-
-        def said(bits: int, make: Callable[[], Ring]) -> Buffer:
-            mine.append(make())
-            return wire.pack(mine[-1], bits)
-
-        theirs = self.swap_packed(
-            [(bits, prod(shape), partial(said, bits, make)) for bits, shape, make in parts]
-        )
-        return [
-            (None, None)
-            if data is None
-            else (mine[i].reshape(shape), wire.unpack(data, bits, prod(shape)).reshape(shape))
-            for i, ((_, data), (bits, shape, _)) in enumerate(zip(theirs, parts, strict=True))
-        ]
+        said = self._rings([(role, part) for part in parts for role in Role])
+        return [self._own_first(*said[i : i + 2]) for i in range(0, len(said), 2)]
 
     def swap_packed(
         self, parts: Sequence[tuple[int, int, Callable[[], Buffer]]]
     ) -> list[tuple[Buffer | None, Buffer | None]]:
         """The same of what is packed already, so many bits of so many elements: (one's own, the other's)."""
-        sizes = [packed_size(count, bits) for bits, count, _ in parts]
-        both = sum(HEADER.size + size for size in sizes)
-        self.ledger.swapped(both, both)
-        channel = self.channel
-        if channel is None:
-            return [(None, None)] * len(parts)
-        mine = [_said(channel, *part) for part in parts]
-        return [(own, channel.recv(size)) for own, size in zip(mine, sizes, strict=True)]
+        said = self.exchange([(role, *part) for part in parts for role in Role])
+        return [self._own_first(*said[i : i + 2]) for i in range(0, len(said), 2)]
+
+    def _own_first(self, server: T, client: T) -> tuple[T, T]:
+        return (client, server) if self.role is CLIENT else (server, client)
+
+
+def _unpacked(own: Ring | None, data: Buffer, bits: int, shape: tuple[int, ...]) -> Ring:
+    """What was said, by the party itself where that is known."""
+    return (wire.unpack(data, bits, prod(shape)) if own is None else own).reshape(shape)
 
 
 def _said(channel: Channel, bits: int, count: int, make: Callable[[], Buffer]) -> Buffer:
     """``count`` elements, sent."""
-    data = make()
-    _check_size(data, packed_size(count, bits))
-    channel.send(data)
-    return data
-
-
-def _check_size(data: Buffer, size: int) -> None:
+    data, size = make(), packed_size(count, bits)
     if memoryview(data).nbytes != size:
         raise AssertionError(f"a message of {memoryview(data).nbytes} bytes was announced as {size}")
+    channel.send(data)
+    return data
 
 
 def together(

@@ -3,38 +3,38 @@
 x - t is negative when the top bits of the shares and the carry out of their low bits XOR to one, and
 the carry is a millionaires' comparison of what each side knows. After Rathee et al. (CrypTFlow2,
 CCS 2020): digits of up to four bits by 1-of-16 OT, a tree of ANDs above; of few elements digits are of up to
-eight, whose tables cost less than the levels that they save. The client's digits do not depend
+eight, whose tables cost less than the levels that they save. The chooser's digits do not depend
 on the threshold, so one OT serves all of them; and where the thresholds are multiples of 2^g, neither
-do the server's digits below bit g, which are compared once.
+do the sender's digits below bit g, which are compared once. Of many elements each side sends for half.
 
-    client -> server   digits xor random digits              1 bit for each bit of x
-    server -> client   (greater, equal) for all 2^k digits   2s·2^k bits a digit of k bits above the grid
-    both -> both       log2(digits) levels of ANDs
+    chooser -> sender   digits xor random digits              1 bit for each bit of x
+    sender -> chooser   (greater, equal) for all 2^k digits   2s·2^k bits a digit of k bits above the grid
+    both -> both        log2(digits) levels of ANDs
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
 from .. import _ring
 from ..base.ring import BIT, MAX_BITS, Fixed, Int64, Ring, known
 from ..base.share import Share
-from ..party.party import Party
-from ..party.role import SERVER
+from ..base.wire import Buffer
+from ..party.party import Message, Part, Party
+from ..party.role import Role
 from .booleans import AndMade, Bits, and_offline, and_rows
-from .one_of_n import OneOfNMade, one_of_n_choose, one_of_n_offline, one_of_n_send
+from .halves import FLIGHT, Half, halves
+from .one_of_n import OneOfNMade, one_of_n_choice, one_of_n_entry, one_of_n_offline, one_of_n_tables
 
 DIGIT, WIDEST = 4, 8
 """Bits of a digit at most, of many elements and of few."""
-FLIGHT = 1 << 16
-"""Bytes that a flight is worth: some that travel in the time of one, whether on a loopback or far away."""
 TABLE = 32
 """Thresholds that one table of a digit serves: two bits for each in an entry of 64."""
 MAX_THRESHOLDS = 256
@@ -104,11 +104,14 @@ class Layout:
             out.append([(common, 1 if lowest else 2) for common, lowest in pairs])
         return out
 
+    def table_bits(self, rows: int) -> int:
+        """What the sender says of an element, for ``rows`` thresholds."""
+        digits = enumerate(self.digits)
+        return sum((1 if i == 0 else 2) * (1 if common else rows) << k for i, (_, k, common) in digits)
+
     def bits(self, rows: int) -> int:
-        """What an element says, for ``rows`` thresholds."""
-        found = 0
-        for i, (_, k, common) in enumerate(self.digits):
-            found += k + ((1 if i == 0 else 2) * (1 if common else rows) << k)
+        """What is said of an element, for ``rows`` thresholds."""
+        found = self.table_bits(rows) + sum(k for _, k, _ in self.digits)
         for level in self.levels:
             found += sum(2 * (1 + width) * (1 if common else rows) for common, width in level)
         return found
@@ -119,26 +122,49 @@ class Layout:
 
 
 @dataclass(frozen=True, repr=False)
-class CompareMade:
-    TAG: ClassVar[str] = "compare"
+class ComparedMade:
+    """Of the elements that one side sends for."""
+
+    TAG: ClassVar[str] = "compared"
 
     leaves: list[list[OneOfNMade]]
     ands: list[list[AndMade]]
 
 
+@dataclass(frozen=True, repr=False)
+class CompareMade:
+    TAG: ClassVar[str] = "compare"
+
+    halves: list[ComparedMade]
+
+
 def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Thresholds) -> CompareMade:
     n, s = prod(shape), len(thresholds.values)
     layout = Layout.of(num.bits, thresholds, n)
-    leaves = []
-    for i, (_, k, common) in enumerate(layout.digits):
-        bits = 1 if i == 0 else 2
-        tables = _tables(1 if common else s)
-        leaves.append([one_of_n_offline(p, SERVER, n, k, bits * (stop - start)) for start, stop in tables])
-    ands = [
-        [and_offline(p, n * (1 if common else s), width) for common, width in level]
-        for level in layout.levels
-    ]
-    return CompareMade(leaves, ands)
+
+    def half_offline(half: Half) -> ComparedMade:
+        leaves = []
+        for i, (_, k, common) in enumerate(layout.digits):
+            bits = 1 if i == 0 else 2
+            widths = [bits * (stop - start) for start, stop in _tables(1 if common else s)]
+            leaves.append([one_of_n_offline(p, half.sender, half.count, k, width) for width in widths])
+        ands = [
+            [and_offline(p, half.count * (1 if common else s), width) for common, width in level]
+            for level in layout.levels
+        ]
+        return ComparedMade(leaves, ands)
+
+    return CompareMade([half_offline(half) for half in halves(n, layout.table_bits(s))])
+
+
+class Running(Protocol):
+    """A protocol on its way through an exchange that it shares with others."""
+
+    def messages(self) -> Sequence[Message]: ...
+
+    def read(self, said: Iterator[Buffer | None]) -> None:
+        """Take what was said in its messages, in their order."""
+        ...
 
 
 def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Share:
@@ -149,15 +175,18 @@ def compare(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> Sh
 def compare_all(
     p: Party,
     asked: Sequence[tuple[Share, Thresholds, CompareMade]],
-    meanwhile: Callable[[], None] = lambda: None,
+    beside: Sequence[Running] = (),
 ) -> list[Share]:
-    """Several comparisons, in the flights of the longest; what ``meanwhile`` swaps goes with the tables."""
-    running = [_Comparison(p, *each) for each in asked]
-    for each in running:
-        each.choose()
-    meanwhile()
-    for each in running:
-        each.answer()
+    """Several comparisons, in the flights of the longest; what ``beside`` says goes with the tables."""
+    wholes = [_compared(p, *each) for each in asked]
+    running = [half for whole in wholes for half in whole]
+    turns = iter(p.tell_all([choice for each in running for choice in each.choices()]))
+    tables = [table for each in running for table in each.tables(turns)]
+    said = iter(p.exchange([*tables, *(message for other in beside for message in other.messages())]))
+    for half in running:
+        half.read(said)
+    for other in beside:
+        other.read(said)
     for level in range(max(len(each.made.ands) for each in running)):
         joined = [each for each in running if level < len(each.made.ands)]
         pairs = [each.pairs() for each in joined]
@@ -167,51 +196,81 @@ def compare_all(
             some = len(each.made.ands[level])
             each.join(z[:some])
             z = z[some:]
-    return [each.signs() for each in running]
+    return [_signs(p, x, thresholds, whole) for (x, thresholds, _), whole in zip(asked, wholes, strict=True)]
+
+
+def _compared(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> list[_Comparison]:
+    """The halves of one comparison."""
+    layout = Layout.of(x.num.bits, thresholds, x.size)
+    parts = halves(x.size, layout.table_bits(len(thresholds.values)))
+    return [
+        _Comparison(p, x, thresholds, layout, half, each)
+        for half, each in zip(parts, made.halves, strict=True)
+    ]
+
+
+def _signs(p: Party, x: Share, thresholds: Thresholds, whole: Sequence[_Comparison]) -> Share:
+    shape = (*x.shape, len(thresholds.values))
+    return Share(BIT, shape, p.both(lambda: np.concatenate([each.signs() for each in whole]).reshape(shape)))
 
 
 class _Comparison:
-    """One comparison on its way through its messages."""
+    """One half of a comparison on its way through its messages."""
 
-    def __init__(self, p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> None:
+    def __init__(
+        self, p: Party, x: Share, thresholds: Thresholds, layout: Layout, half: Half, made: ComparedMade
+    ) -> None:
         self.made = made
-        self._p, self._x = p, x
-        self._n, self._s = x.size, len(thresholds.values)
-        self._layout = Layout.of(x.num.bits, thresholds, x.size)
+        self._p, self._half, self._layout = p, half, layout
+        self._n, self._s = half.count, len(thresholds.values)
         self._top = x.num.bits - thresholds.drop - 1
-        drop = np.uint64(thresholds.drop)
+        drop, sends = np.uint64(thresholds.drop), p.role is half.sender
 
-        def server_side() -> Ring:  # (n, s): the server's share of x - t, in the dropped ring
+        def mine() -> Ring:
+            """The chooser's share of x, (n,), or the sender's of x - t, (n, s), in the dropped ring."""
+            share = x.ring.reshape(-1)[half.at] >> drop
+            if not sends:
+                return share
             ring = 1 << (self._top + 1)
             ts = np.array([(t >> thresholds.drop) % ring for t in thresholds.values], np.uint64)
-            return ((x.ring.reshape(-1, 1) >> drop) - ts) & np.uint64(ring - 1)
+            return (share[:, None] - ts) & np.uint64(ring - 1)
 
-        self._mine = p.each(client=lambda: x.ring.reshape(-1) >> drop, server=server_side)
-        self._turns: list[list[Ring | None]] = []
+        self._sends = sends
+        self._mine = p.both(mine)
+        self._open: list[tuple[Ring | None, Ring | None]] = []
         self._nodes: list[_Node] = []
         self._high: list[_Node] = []
-        self._runs = [(common, i == 0) for i, (_, _, common) in enumerate(self._layout.digits)]
+        self._runs = [(common, i == 0) for i, (_, _, common) in enumerate(layout.digits)]
 
-    def choose(self) -> None:
-        """client -> server: its digits."""
-        self._turns = [
-            [one_of_n_choose(self._p, leaf, partial(_digit, self._mine, at, k)) for leaf in leaves]
-            for leaves, (at, k, _) in zip(self.made.leaves, self._layout.digits, strict=True)
-        ]
+    def choices(self) -> Iterator[tuple[Role, Part]]:
+        """chooser -> sender: its digits."""
+        for leaves, (at, k, _) in zip(self.made.leaves, self._layout.digits, strict=True):
+            for leaf in leaves:
+                yield one_of_n_choice(leaf, partial(_digit, self._mine, at, k))
 
-    def answer(self) -> None:
-        """server -> client: the tables of all digits."""
-        p = self._p
-        for i, (at, _, common) in enumerate(self._layout.digits):
-            parts = []
-            for leaf, turn, (start, stop) in zip(
-                self.made.leaves[i], self._turns[i], _tables(1 if common else self._s), strict=True
-            ):
-                masks = p.each(server=partial(p.prg.ring, leaf.width, (self._n,)))
-                entry = one_of_n_send(p, leaf, turn, partial(self._seal, masks, at, start, stop, i > 0))
-                held = masks if p.role is SERVER else entry
-                parts.append(_Node.of(held, stop - start, equal=i > 0))
-            self._nodes.append(parts[0] if len(parts) == 1 else _beside(parts, self._n))
+    def tables(self, turns: Iterator[Ring | None]) -> Iterator[Message]:
+        """sender -> chooser: the tables of all digits."""
+        for i, leaf, (start, stop) in self._leaves():
+            turn = next(turns)
+            masks = self._p.random(leaf.width, (self._n,)) if self._sends else None
+            self._open.append((turn, masks))
+            at = self._layout.digits[i][0]
+            yield one_of_n_tables(leaf, turn, partial(self._seal, masks, at, start, stop, i > 0))
+
+    def read(self, tables: Iterator[Buffer | None]) -> None:
+        """What the tables say, or what they were masked with."""
+        parts: list[list[_Node]] = [[] for _ in self._layout.digits]
+        for (i, leaf, (start, stop)), (turn, masks) in zip(self._leaves(), self._open, strict=True):
+            said = next(tables)
+            held = masks if self._sends or said is None else one_of_n_entry(leaf, turn, said)
+            parts[i].append(_Node.of(held, stop - start, equal=i > 0))
+        self._nodes = [each[0] if len(each) == 1 else _beside(each, self._n) for each in parts]
+
+    def _leaves(self) -> Iterator[tuple[int, OneOfNMade, tuple[int, int]]]:
+        """Every table: its digit, and which thresholds it serves."""
+        for i, (leaves, (_, _, common)) in enumerate(zip(self.made.leaves, self._layout.digits, strict=True)):
+            for leaf, run in zip(leaves, _tables(1 if common else self._s), strict=True):
+                yield i, leaf, run
 
     def _seal(
         self, masks: Ring | None, at: int, start: int, stop: int, equal: bool, pads: Bits, turn: Ring
@@ -257,15 +316,11 @@ class _Comparison:
             high = _spread(high, self._s) if self._runs[2 * i + 1][0] else high
         return low, high
 
-    def signs(self) -> Share:
-        p, s, shape = self._p, self._s, self._x.shape
-
-        def bits() -> Ring:
-            shares = known(self._mine).reshape(self._n, -1)
-            found = _ring.signs(known(self._nodes[0].greater), shares, self._top, s, p.role is SERVER)
-            return found.reshape(*shape, s)
-
-        return Share(BIT, (*shape, s), p.both(bits))
+    def signs(self) -> Ring:
+        """This party's bits, (n, s)."""
+        shares = known(self._mine).reshape(self._n, -1)
+        greater = known(self._nodes[0].greater)
+        return _ring.signs(greater, shares, self._top, self._s, self._sends).reshape(self._n, self._s)
 
 
 def _even(first: int, last: int, widest: int) -> list[int]:

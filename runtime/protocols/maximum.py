@@ -29,7 +29,8 @@ from ..base.share import Share
 from ..party.party import Party
 from ..party.role import SERVER
 from .booleans import AndMade, Bits, SelectMade, and_offline, and_rows, select, select_offline
-from .compare import FLIGHT, CompareMade, Layout, Thresholds, compare, compare_offline
+from .compare import CompareMade, Layout, Thresholds, compare, compare_offline
+from .halves import FLIGHT
 
 SIGN = Thresholds((0,))
 

@@ -11,19 +11,24 @@ numbers meet whole rows (`row_products`). Those come in two halves, as in `matmu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
+from ..base import wire
 from ..base.prg import Drawn
 from ..base.ring import Fixed, Integers, Ring, as_u64, known
 from ..base.share import Share
-from ..party.party import Party
+from ..base.wire import Buffer
+from ..party.party import Message, Party
 from ..party.ports import MatrixProduct
-from ..party.role import CLIENT, SERVER
+from ..party.role import CLIENT, SERVER, Role
 from .gilboa import gilboa_chosen, gilboa_random
+from .halves import halves
 from .row_products import NumbersAtClient, NumbersAtServer, RowsAtBoth
 
 
@@ -34,32 +39,65 @@ class SquareMade:
     r: Ring | None
     rr: Ring | None
 
+    def some(self, at: slice) -> SquareMade:
+        """That of a run of elements, which are one behind the other."""
+        return SquareMade(*(None if each is None else each[at] for each in (self.r, self.rr)))
+
 
 def square_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> SquareMade:
     n, half = prod(shape), Fixed(max(1, num.bits - 1))
-    r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))
-    # Twice the product counts, so that it is wanted in a ring of one bit less; the top bit of the client's
+    r = p.random(num.bits, (n,))
+    # Twice the product counts, so that it is wanted in a ring of one bit less; the top bit of the chooser's
     # mask has no part in it.
-    c, cross = gilboa_random(p, CLIENT, half.bits, n, 1, lambda: half.wrap(known(r)))
-    top = p.each(client=lambda: p.prg.ring(1, (n,)) << np.uint64(half.bits))
-    mine = r if p.role is SERVER else p.both(lambda: num.wrap(known(c) + known(top)))
-    if cross is None or mine is None:
+    parts = halves(n, half.bits * (half.bits + 1) // 2)
+
+    def low(at: slice) -> Ring:
+        return half.wrap(known(r)[at])
+
+    asked = [(each.sender.other, each.count, partial(low, each.at)) for each in parts]
+    crossed = gilboa_random(p, half.bits, 1, asked)
+    if r is None:
         return SquareMade(None, None)
-    rr = num.wrap(mine * mine + np.uint64(2) * cross.reshape(n))
-    return SquareMade(mine.reshape(shape), rr.reshape(shape))
+    for each, (chosen, _) in zip(parts, crossed, strict=True):
+        if chosen is not None:
+            r[each.at] = r[each.at] >> np.uint64(half.bits) << np.uint64(half.bits) | chosen
+    cross = np.concatenate([known(share) for _, share in crossed]).reshape(n)
+    return SquareMade(r.reshape(shape), num.wrap(r * r + np.uint64(2) * cross).reshape(shape))
 
 
 def square(p: Party, x: Share, made: SquareMade) -> Share:
-    """both -> both    x - r, l bits an element"""
-    num = x.num
-    ours, theirs = p.swap(num.bits, x.shape, lambda: num.wrap(x.ring - known(made.r)))
+    squaring = Squaring(p, x, made)
+    squaring.read(iter(p.exchange(squaring.messages())))
+    return squaring.squared()
 
-    def mine() -> Ring:
-        d = num.wrap(known(ours) + known(theirs))
-        out = np.uint64(2) * d * known(made.r) + known(made.rr)
-        return num.wrap(out + d * d if p.role is SERVER else out)
 
-    return x.like(p.both(mine), num.times(num))
+class Squaring:
+    """A square on its way through its messages, which may travel with others."""
+
+    def __init__(self, p: Party, x: Share, made: SquareMade) -> None:
+        self._p, self._x, self._made = p, x, made
+        self._said: list[Buffer | None] = []
+
+    def messages(self) -> list[Message]:
+        """both -> both    x - r, l bits an element"""
+        return [(role, self._x.num.bits, self._x.size, self._opening) for role in Role]
+
+    def read(self, said: Iterator[Buffer | None]) -> None:
+        self._said = [next(said) for _ in Role]
+
+    def squared(self) -> Share:
+        num = self._x.num
+        return self._x.like(self._p.both(self._share), num.times(num))
+
+    def _opening(self) -> Buffer:
+        return wire.pack(self._x.num.wrap(self._x.ring - known(self._made.r)), self._x.num.bits)
+
+    def _share(self) -> Ring:
+        num, r = self._x.num, known(self._made.r)
+        ours, theirs = (wire.unpack(each, num.bits, r.size) for each in self._said if each is not None)
+        d = num.wrap(ours + theirs).reshape(r.shape)
+        out = np.uint64(2) * d * r + known(self._made.rr)
+        return num.wrap(out + d * d if self._p.role is SERVER else out)
 
 
 @dataclass(frozen=True, repr=False)
@@ -160,8 +198,8 @@ class MultiplyMade:
 def multiply_offline(p: Party, num: Fixed, rows: Rows) -> MultiplyMade:
     g, n, bits = rows.groups, rows.length, num.bits
     u = p.random(bits, (g, n))
-    first_v, first = gilboa_random(p, CLIENT, bits, g, n, lambda: known(u))
-    second_v, second = gilboa_random(p, SERVER, bits, g, n, lambda: known(u))
+    both = gilboa_random(p, bits, n, [(role, g, lambda: known(u)) for role in (CLIENT, SERVER)])
+    (first_v, first), (second_v, second) = both
     if p.pricing:
         return MultiplyMade(None, None, None)
     v = first_v if p.role is CLIENT else second_v

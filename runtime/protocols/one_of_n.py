@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _ring
-from ..base.ring import Ring, known, packed_size
-from ..base.wire import as_bytes
-from ..party.party import Party
+from ..base.ring import Ring, known
+from ..base.wire import Buffer, as_bytes
+from ..party.party import Message, Part, Party
 from ..party.role import Role
 from .random_ot import keyed_ot
 
@@ -78,21 +78,22 @@ def one_of_n_offline(p: Party, sender: Role, count: int, index_bits: int, width:
     return OneOfNMade(sender, count, index_bits, width, r=r, pad=pad)
 
 
-def one_of_n_choose(p: Party, made: OneOfNMade, index: Callable[[], Bytes]) -> Ring | None:
+def one_of_n_choice(made: OneOfNMade, index: Callable[[], Bytes]) -> tuple[Role, Part]:
     """First message: the receiver's masked index, (count,)."""
-    return p.tell(
-        made.sender.other,
+    return made.sender.other, (
         made.index_bits,
         (made.count,),
         lambda: (index() ^ known(made.r)).astype(np.uint64),
     )
 
 
-def one_of_n_send(p: Party, made: OneOfNMade, turn: Ring | None, seal: Seal) -> Ring | None:
-    """Second message, the tables as ``seal`` makes them; gives the receiver its entry, (count,)."""
-    size = packed_size(made.count << made.index_bits, made.width)
-    said = p.tell_bytes(made.sender, size, lambda: seal(known(made.pads), known(turn)).data)
-    if said is None or p.role is made.sender:
-        return None
+def one_of_n_tables(made: OneOfNMade, turn: Ring | None, seal: Seal) -> Message:
+    """Second message, as ``seal`` makes it."""
+    count = made.count << made.index_bits
+    return made.sender, made.width, count, lambda: seal(known(made.pads), known(turn)).data
+
+
+def one_of_n_entry(made: OneOfNMade, turn: Ring | None, said: Buffer) -> Ring:
+    """What the receiver finds in the tables that were said, (count,)."""
     index = known(turn).astype(np.uint8) ^ known(made.r)
     return _ring.one_of_n_open(as_bytes(said), index, known(made.pad), made.index_bits, made.width)

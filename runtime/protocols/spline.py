@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial, reduce
+from math import prod
 from typing import ClassVar
 
 import numpy as np
@@ -26,7 +27,8 @@ from ..party.party import Party
 from ..party.role import SERVER
 from .booleans import Selected, SelectMade, select_all, select_offline
 from .compare import CompareMade, Layout, Thresholds, compare_all, compare_offline
-from .multiply import SquareMade, square, square_offline
+from .halves import parts
+from .multiply import SquareMade, Squaring, square_offline
 from .truncate import TruncateMade, rescaling, truncate_all, truncate_offline
 
 GUARD = 3
@@ -123,8 +125,10 @@ def centred(spec: SplineSpec) -> tuple[Piece, ...]:
 
 
 @dataclass(frozen=True, repr=False)
-class SplineMade:
-    TAG: ClassVar[str] = "spline"
+class SplinePartMade:
+    """Of a run of elements."""
+
+    TAG: ClassVar[str] = "spline-part"
 
     compare: CompareMade
     square: SquareMade | None
@@ -134,50 +138,81 @@ class SplineMade:
     gated: TruncateMade | None
 
 
+@dataclass(frozen=True, repr=False)
+class SplineMade:
+    TAG: ClassVar[str] = "spline"
+
+    parts: list[SplinePartMade]
+
+
 def spline_offline(p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpec) -> SplineMade:
     spec.check(num)
-    return SplineMade(
-        compare=compare_offline(p, Fixed(spec.compare_bits), shape, spec.thresholds),
-        square=square_offline(p, Fixed(spec.quad.bits), shape) if spec.curved else None,
-        jumps=select_offline(p, spec.narrow, (*shape, len(spec.jumps))) if spec.jumps else None,
-        gates=select_offline(p, num, (*shape, len(spec.gates))) if spec.gates else None,
-        quad=truncate_offline(p, spec.narrow, spec.out, shape) if spec.jumps else None,
-        gated=truncate_offline(p, num, spec.out, shape) if spec.gates else None,
-    )
+    n = prod(shape)
+    squares = square_offline(p, Fixed(spec.quad.bits), (n,)) if spec.curved else None
+
+    def part_offline(at: slice) -> SplinePartMade:
+        count = at.stop - at.start
+        return SplinePartMade(
+            compare=compare_offline(p, Fixed(spec.compare_bits), (count,), spec.thresholds),
+            square=None if squares is None else squares.some(at),
+            jumps=select_offline(p, spec.narrow, (count, len(spec.jumps))) if spec.jumps else None,
+            gates=select_offline(p, num, (count, len(spec.gates))) if spec.gates else None,
+            quad=truncate_offline(p, spec.narrow, spec.out, (count,)) if spec.jumps else None,
+            gated=truncate_offline(p, num, spec.out, (count,)) if spec.gates else None,
+        )
+
+    return SplineMade([part_offline(at) for at in _parts(n, num, spec)])
+
+
+def _parts(n: int, num: Fixed, spec: SplineSpec) -> list[slice]:
+    """Which elements take turns."""
+    compared = Layout.of(spec.compare_bits, spec.thresholds, n).bits(len(spec.thresholds.values))
+    squared = 2 * spec.quad.bits if spec.curved else 0
+    jumps = len(spec.jumps) * (1 + spec.narrow.bits) if spec.jumps else 0
+    gates = len(spec.gates) * (1 + num.bits)
+    return parts(n, compared + squared + 2 * (jumps + gates))
 
 
 def spline(p: Party, x: Share, spec: SplineSpec, made: SplineMade) -> Share:
     """[y] in ``spec.out``; within ``spec.units`` of the integer spline (`spline_clear`).
 
     The square is opened while knots are compared, and quadratics and gates are selected in the same flights,
-    and so truncated.
+    and so truncated. Parts of many elements take turns.
     """
     spec.check(x.num)
+
+    def part(at: slice, each: SplinePartMade) -> Share:
+        some = Share(x.num, (at.stop - at.start,), p.both(lambda: x.ring.reshape(-1)[at]))
+        return _spline(p, some, spec, each)
+
+    cuts = zip(_parts(x.size, x.num, spec), made.parts, strict=True)
+    done = p.turns.beside([partial(part, *each) for each in cuts])
+    joined = p.both(lambda: np.concatenate([each.ring for each in done]).reshape(x.shape))
+    return Share(spec.out, x.shape, joined)
+
+
+def _spline(p: Party, x: Share, spec: SplineSpec, made: SplinePartMade) -> Share:
     small, plain = Fixed(spec.compare_bits), Fixed(spec.quad.bits)
     reduced = x.like(p.both(lambda: plain.wrap(x.ring)), plain)
-    squared: list[Share] = []
-
-    def meanwhile() -> None:
-        if made.square is not None:
-            squared.append(square(p, reduced, made.square))
-
+    squaring = [] if made.square is None else [Squaring(p, reduced, made.square)]
     narrowed = x.like(p.both(lambda: small.wrap(x.ring)), small)
-    (bits,) = compare_all(p, [(narrowed, spec.thresholds, made.compare)], meanwhile)
-    parts: list[_Part] = []
+    (bits,) = compare_all(p, [(narrowed, spec.thresholds, made.compare)], squaring)
+    squared = [each.squared() for each in squaring]
+    terms: list[_Term] = []
     if made.jumps is not None and made.quad is not None:
-        parts.append(_quadratics(p, reduced, squared, bits, spec, made.jumps, made.quad))
+        terms.append(_quadratics(p, reduced, squared, bits, spec, made.jumps, made.quad))
     if made.gates is not None and made.gated is not None:
-        parts.append(_gates(p, x, bits, spec, made.gates, made.gated))
-    chosen = select_all(p, [part.selected for part in parts])
-    summed = [_plus_all(p, *both) for both in zip(parts, chosen, strict=True)]
-    cut = truncate_all(p, [(y, spec.out, part.made) for y, part in zip(summed, parts, strict=True)])
+        terms.append(_gates(p, x, bits, spec, made.gates, made.gated))
+    chosen = select_all(p, [each.selected for each in terms])
+    summed = [_plus_all(p, *both) for both in zip(terms, chosen, strict=True)]
+    cut = truncate_all(p, [(y, spec.out, each.made) for y, each in zip(summed, terms, strict=True)])
     zero = Share(spec.out, x.shape, p.both(lambda: np.zeros(x.shape, np.uint64)))
     return reduce(partial(_plus, p), cut, zero)
 
 
 @dataclass(frozen=True, repr=False)
-class _Part:
-    """What a part of a spline selects along a last axis, to be summed with ``rest`` and truncated."""
+class _Term:
+    """What a term of a spline selects along a last axis, to be summed with ``rest`` and truncated."""
 
     selected: Selected
     rest: Ring | None
@@ -192,7 +227,7 @@ def _quadratics(
     spec: SplineSpec,
     select_made: SelectMade,
     made: TruncateMade,
-) -> _Part:
+) -> _Term:
     """Of x in the ring of quadratics, and its square where they are curved."""
     quad, narrow = spec.quad, spec.narrow
     drop = np.uint64(quad.scale - narrow.scale)
@@ -215,25 +250,25 @@ def _quadratics(
     where = Share(BIT, shape, p.both(lambda: np.ascontiguousarray(bits.ring[..., jumps])))
     differences = Share(narrow, shape, p.both(lambda: combine(steps)))
     first = p.both(lambda: combine(table[:1])[..., 0])
-    return _Part((where, differences, select_made), first, made)
+    return _Term((where, differences, select_made), first, made)
 
 
 def _gates(
     p: Party, x: Share, bits: Share, spec: SplineSpec, select_made: SelectMade, made: TruncateMade
-) -> _Part:
+) -> _Term:
     at = [g for g, _ in spec.gates]
     slopes = np.array([s for _, s in spec.gates], np.int64).view(np.uint64)
     shape = (*x.shape, len(at))
     where = Share(BIT, shape, p.both(lambda: np.ascontiguousarray(bits.ring[..., at])))
     lines = Share(x.num, shape, p.both(lambda: x.num.wrap(x.ring[..., None] * slopes)))
-    return _Part((where, lines, select_made), p.both(lambda: np.zeros(x.shape, np.uint64)), made)
+    return _Term((where, lines, select_made), p.both(lambda: np.zeros(x.shape, np.uint64)), made)
 
 
-def _plus_all(p: Party, part: _Part, chosen: Share) -> Share:
+def _plus_all(p: Party, term: _Term, chosen: Share) -> Share:
     """The sum over the last axis and what is added whatever is chosen."""
 
     def summed() -> Ring:
-        return chosen.num.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64) + known(part.rest))
+        return chosen.num.wrap(chosen.ring.sum(axis=-1, dtype=np.uint64) + known(term.rest))
 
     return Share(chosen.num, chosen.shape[:-1], p.both(summed))
 

@@ -6,7 +6,7 @@ msb0 + msb1 - msb0·msb1: a product of a bit of each side. Offline that of two r
 of one ring element; online both bits are opened against them (Beaver, CRYPTO 1991). Where l' <= l - s that
 multiple vanishes and nothing is sent.
 
-    offline  server -> client   t0 - t1 + r              l' - (l - s) bits
+    offline  sender -> other    t0 - t1 + r              l' - (l - s) bits
     online   both -> both       msb xor a random bit     1 bit
 
 The result is x / 2^s rounded down or up at random, without bias: to the one with the chance that the
@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from ..base.ring import Fixed, Ring, known
 from ..base.share import Share
-from ..party.party import Party
-from ..party.role import SERVER
+from ..party.party import Part, Party
+from ..party.role import SERVER, Role
+from .halves import Half, halves
 from .random_ot import random_ot
 
 
@@ -51,14 +53,35 @@ def truncate_offline(p: Party, old: Fixed, new: Fixed, shape: tuple[int, ...]) -
     if not carry_bits:
         return TruncateMade(None, None)
     carry = Fixed(carry_bits)
-    ot = random_ot(p, SERVER, carry_bits, shape)
-    r = p.each(server=lambda: p.prg.ring(1, shape), client=lambda: known(ot.choice))
-    tau = p.tell(SERVER, carry_bits, shape, lambda: carry.wrap(known(ot.t0) - known(ot.t1) + known(r)))
-    rr = p.each(
-        server=lambda: carry.wrap(-known(ot.t0)),
-        client=lambda: carry.wrap(known(ot.t) + known(r) * known(tau)),
-    )
-    return TruncateMade(r, rr)
+    products = [_BitProducts(p, carry, half) for half in halves(prod(shape), carry_bits)]
+    said = p.tell_all([each.told() for each in products])
+    if p.pricing:
+        return TruncateMade(None, None)
+    r = np.concatenate([known(each.r) for each in products])
+    rr = np.concatenate([each.share(known(tau)) for each, tau in zip(products, said, strict=True)])
+    return TruncateMade(r.reshape(shape), rr.reshape(shape))
+
+
+class _BitProducts:
+    """Of random bits, one of each side, on their way through the sender's message.
+
+    Attributes:
+        r: this party's bits.
+    """
+
+    def __init__(self, p: Party, num: Fixed, half: Half) -> None:
+        self._num, self._half, self._sends = num, half, p.role is half.sender
+        self._ot = random_ot(p, half.sender, num.bits, (half.count,))
+        self.r = p.random(1, (half.count,)) if self._sends else self._ot.choice
+
+    def told(self) -> tuple[Role, Part]:
+        ot, num = self._ot, self._num
+        tau = lambda: num.wrap(known(ot.t0) - known(ot.t1) + known(self.r))  # noqa: E731
+        return self._half.sender, (num.bits, (self._half.count,), tau)
+
+    def share(self, tau: Ring) -> Ring:
+        ot = self._ot
+        return self._num.wrap(-known(ot.t0) if self._sends else known(ot.t) + known(self.r) * tau)
 
 
 def truncate(p: Party, x: Share, new: Fixed, made: TruncateMade) -> Share:

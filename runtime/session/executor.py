@@ -5,8 +5,10 @@ The same walk by a party without a role is a *dry run*: no data, and every messa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import inf
 from typing import Generic, TypeVar
 
@@ -44,7 +46,7 @@ class Values(Generic[Value]):
 
     def __init__(self, plan: Plan) -> None:
         self._steps = plan.steps
-        self._last = {j: i for i, step in enumerate(plan.steps) for j in step.reads()}
+        self._readers = Counter(j for step in plan.steps for j in set(step.reads()))
         self._values: dict[int, Value] = {}
 
     def __repr__(self) -> str:
@@ -55,10 +57,11 @@ class Values(Generic[Value]):
         return [self._values[j] for j in self._steps[index].reads()]
 
     def put(self, index: int, value: Value) -> None:
-        if index in self._last:
+        if self._readers[index]:
             self._values[index] = value
-        for j in self._steps[index].reads():
-            if self._last[j] == index:
+        for j in set(self._steps[index].reads()):
+            self._readers[j] -= 1
+            if not self._readers[j]:
                 self._values.pop(j, None)
 
 
@@ -116,7 +119,7 @@ def online(
     values: Values[Share] | None = None,
     cache: Cache | None = None,
 ) -> Answer | None:
-    """The answer, at the client. ``made`` is used up.
+    """The answer, at the client. Steps that do not read one another share flights. ``made`` is used up.
 
     ``weights`` are the server's, ``encoded`` the client's own values by the step at which they enter;
     ``values`` is for who wants to see what is put there. ``cache`` has what earlier programs kept, and gets
@@ -126,18 +129,22 @@ def online(
     steps: Sequence[Step] = plan.steps
     values = Values(plan) if values is None else values
     revealed: dict[int, Floats] = {}
-    for i, step in enumerate(steps):
-        with p.ledger.at(plan.place("online", i)):
-            own = [None if encoded is None else encoded[i] for _ in step.locals()]
-            opened = [cache.rows, cache.opened((plan.hash, i))] if step.opens() else []
-            operands = (*values.read(i), *_tensors(step, weights), *own, *cache.recalled(step), *opened)
-            value = step.online(p, plan.forms[i], made.take(i), *operands)
-            values.put(i, value)
-            cache.keep(step, value.data)
-            if step.reveals() and p.role is CLIENT:
-                revealed[i] = value.num.decode(value.ring)
+    done = count(1)
+
+    def walk(i: int) -> None:
+        step = steps[i]
+        own = [None if encoded is None else encoded[i] for _ in step.locals()]
+        opened = [cache.rows, cache.opened((plan.hash, i))] if step.opens() else []
+        operands = (*values.read(i), *_tensors(step, weights), *own, *cache.recalled(step), *opened)
+        value = step.online(p, plan.forms[i], made.take(i), *operands)
+        values.put(i, value)
+        cache.keep(step, value.data)
+        if step.reveals() and p.role is CLIENT:
+            revealed[i] = value.num.decode(value.ring)
         if progress:
-            progress("online", i + 1, len(steps))
+            progress("online", next(done), len(steps))
+
+    p.turns.walk([step.reads() for step in steps], walk, lambda i: p.ledger.at(plan.place("online", i)))
     if p.role is not CLIENT:
         return None
     return Answer(plan.named(revealed), () if plan.guard is None else plan.left(revealed[plan.guard]))

@@ -21,13 +21,13 @@ from ..party.role import Role
 from ..protocols.all_zero import AllZeroMade
 from ..protocols.booleans import AndMade, SelectMade
 from ..protocols.cached import CachedMade
-from ..protocols.compare import CompareMade
+from ..protocols.compare import ComparedMade, CompareMade
 from ..protocols.matmul import LinearMade, MatmulMade
 from ..protocols.maximum import LastMade, MaximumMade
 from ..protocols.multiply import MultiplyMade, ScaledMade, SquareMade, SquareSumMade
 from ..protocols.one_of_n import OneOfNMade
 from ..protocols.random_ot import RandomOt
-from ..protocols.spline import SplineMade
+from ..protocols.spline import SplineMade, SplinePartMade
 from ..protocols.truncate import TruncateMade
 from ..protocols.within import WithinMade
 
@@ -44,9 +44,9 @@ class Material(Protocol):
 KNOWN: dict[str, type[Material]] = {
     kind.TAG: kind
     for kind in (
-        AllZeroMade, AndMade, CachedMade, CompareMade, OneOfNMade, LastMade, LinearMade, MatmulMade,
-        MaximumMade, MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SquareMade, SquareSumMade,
-        TruncateMade, WithinMade,
+        AllZeroMade, AndMade, CachedMade, CompareMade, ComparedMade, OneOfNMade, LastMade, LinearMade,
+        MatmulMade, MaximumMade, MultiplyMade, RandomOt, ScaledMade, SelectMade, SplineMade, SplinePartMade,
+        SquareMade, SquareSumMade, TruncateMade, WithinMade,
     )
 }  # fmt: skip
 """Every record that an offline half may leave for the online half, by the tag that its protocol gave it."""

@@ -155,9 +155,9 @@ def shake(
 
     Raises PeerMismatch, at both sides, for another protocol, version, plan, parameters, check or purpose.
     """
-    p.ledger.message(CLIENT, 2 * HEADER.size + HELLO.size + ASK.size + GO_ON.size)
-    p.ledger.message(SERVER, 2 * HEADER.size + HELLO.size + PICK.size + GO_ON.size)
-    p.ledger.message(CLIENT, HEADER.size + ACCEPT.size)
+    p.ledger.passed({CLIENT: 2 * HEADER.size + HELLO.size + ASK.size + GO_ON.size})
+    p.ledger.passed({SERVER: 2 * HEADER.size + HELLO.size + PICK.size + GO_ON.size})
+    p.ledger.passed({CLIENT: HEADER.size + ACCEPT.size})
     if p.channel is None:
         return Agreed(plan, ticket)
     if p.role is CLIENT:

@@ -43,10 +43,10 @@ MUTATIONS = (
     ),
     Mutation(
         "truncation-bit-zero",
-        "what a truncation opens is masked by the server too; with zeros the result is right",
+        "what a truncation opens is masked by the sender of its OT too; with zeros the result is right",
         "runtime/protocols/truncate.py",
-        "r = p.each(server=lambda: p.prg.ring(1, shape), client",
-        "r = p.each(server=lambda: np.zeros(shape, np.uint64), client",
+        "self.r = p.random(1, (half.count,)) if self._sends else",
+        "self.r = np.zeros(half.count, np.uint64) if self._sends else",
         (
             f"{UNIFORM}::test_messages_of_a_truncation_are_uniform",
             f"{MASKED}::test_messages_hide_fixed_shares",
@@ -101,6 +101,14 @@ MUTATIONS = (
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(
+        "comparison-masks-zero",
+        "the entries of a comparison's tables are shares; with zeros the result is right, and the chooser's",
+        "runtime/protocols/compare.py",
+        "            masks = self._p.random(leaf.width, (self._n,)) if self._sends else None\n",
+        "            masks = np.zeros(self._n, np.uint64) if self._sends else None\n",
+        (f"{UNIFORM}::test_shares_and_messages_are_uniform",),
+    ),
+    Mutation(
         "look-up-index-bare",
         "a look-up in the peer's table hides the place",
         "runtime/protocols/one_of_n.py",
@@ -118,10 +126,10 @@ MUTATIONS = (
     ),
     Mutation(
         "square-mask-zero",
-        "the server's mask of a square is random; with zeros the result is right",
+        "the sender's mask of a square is random; with zeros the result is right",
         "runtime/protocols/multiply.py",
-        "    r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))\n",
-        "    r = p.each(server=lambda: np.zeros(n, np.uint64))\n",
+        "    r = p.random(num.bits, (n,))\n",
+        "    r = p.both(lambda: np.zeros(n, np.uint64))\n",
         (f"{UNIFORM}::test_shares_and_messages_are_uniform", f"{MASKED}::test_messages_hide_fixed_shares"),
     ),
     Mutation(

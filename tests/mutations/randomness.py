@@ -18,8 +18,8 @@ MUTATIONS = (
         "mask-from-numpy",
         "no mask comes from a generator that can be guessed",
         "runtime/protocols/multiply.py",
-        "    r = p.each(server=lambda: p.prg.ring(num.bits, (n,)))\n",
-        "    r = p.each(server=lambda: np.random.randint(0, 1 << num.bits, (n,), np.uint64))\n",
+        "    r = p.random(num.bits, (n,))\n",
+        "    r = p.both(lambda: np.random.randint(0, 1 << num.bits, (n,), np.uint64))\n",
         ("tests/security/test_source_rules.py::test_the_runtime_draws_from_no_weak_generator",),
     ),
     Mutation(

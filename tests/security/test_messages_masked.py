@@ -47,7 +47,7 @@ from ppc.runtime.protocols.multiply import (
     square_sum_begin,
     square_sum_offline,
 )
-from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
+from ppc.runtime.protocols.one_of_n import one_of_n_choice, one_of_n_offline, one_of_n_tables
 from ppc.runtime.protocols.row_products import numbers_at_client, numbers_at_server, rows_at_both
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 from ppc.runtime.protocols.within import Limits, within, within_offline
@@ -89,12 +89,14 @@ def comparison(p: Party) -> None:
 
 def look_up(p: Party) -> None:
     made = one_of_n_offline(p, SERVER, N, 4, 6)
-    turn = one_of_n_choose(p, made, lambda: (np.arange(N) % 16).astype(np.uint8))
+    (turn,) = p.tell_all([one_of_n_choice(made, lambda: (np.arange(N) % 16).astype(np.uint8))])
     shares = np.tile(np.arange(6, dtype=np.uint64), (N, 1))
     masks = np.zeros(N, np.uint64)
-    one_of_n_send(
-        p, made, turn, lambda pads, turn: _ring.comparison_seal(pads, turn, shares, masks, 15, 0, 0, 6, False)
-    )
+
+    def seal(pads: np.ndarray, turn: np.ndarray) -> np.ndarray:
+        return _ring.comparison_seal(pads, turn, shares, masks, 15, 0, 0, 6, False)
+
+    p.exchange([one_of_n_tables(made, turn, seal)])
 
 
 def truncation(p: Party) -> None:

@@ -275,7 +275,7 @@ STRUCTURED = [
     "engine.finish by the server",
     "extension.extend by the client",
     "matmul.linear by the client",
-    "one_of_n.one_of_n_send by the server",
+    "compare.compare_all by the server",
 ]
 """Messages whose bytes mean more than ring elements, and two of those."""
 

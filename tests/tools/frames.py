@@ -131,7 +131,7 @@ def _frame(payload: bytes, here: FrameType) -> Frame:
     while at is not None and (
         at.f_globals["__name__"] == "ppc.runtime.party.party" or at.f_code.co_name[0] == "<"
     ):
-        packing |= {k: v for k, v in at.f_locals.items() if k in ("bits", "count")}
+        packing = {k: v for k, v in at.f_locals.items() if k in ("bits", "count")} | packing
         here, at = at, at.f_back
     assert at is not None
     party = next(v for f in (here, at) for v in f.f_locals.values() if isinstance(v, Party))

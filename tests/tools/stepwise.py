@@ -31,12 +31,17 @@ class Keeping(Values[Share]):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
-        self.kept: list[Share] = []
+        self._all: dict[int, Share] = {}
 
     def put(self, index: int, value: Share) -> None:
-        assert index == len(self.kept)
-        self.kept.append(value)
+        assert index not in self._all
+        self._all[index] = value
         super().put(index, value)
+
+    @property
+    def kept(self) -> list[Share]:
+        """Step by step."""
+        return [self._all[i] for i in range(len(self._all))]
 
 
 @dataclass(frozen=True)

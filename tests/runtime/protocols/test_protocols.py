@@ -27,7 +27,7 @@ from ppc.runtime.protocols.multiply import (
     square,
     square_offline,
 )
-from ppc.runtime.protocols.one_of_n import one_of_n_choose, one_of_n_offline, one_of_n_send
+from ppc.runtime.protocols.one_of_n import one_of_n_choice, one_of_n_entry, one_of_n_offline, one_of_n_tables
 from ppc.runtime.protocols.spline import SplineSpec, spline, spline_clear, spline_offline
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
 from ppc.runtime.session.engines import CountingSource
@@ -60,7 +60,7 @@ def integers(bits: int, shape: tuple[int, ...]) -> np.ndarray:
 def test_cross_random(two, bits, groups, length):
     d = Prg().ring(bits, (groups, length))
     for chooser in (SERVER, CLIENT):
-        r = two(lambda p, c=chooser: gilboa_random(p, c, bits, groups, length, lambda: d))
+        r = two(lambda p, c=chooser: gilboa_random(p, bits, length, [(c, groups, lambda: d)])[0])
         c = (r.server if chooser is SERVER else r.client)[0]
         assert (r.server if chooser is CLIENT else r.client)[0] is None
         num = Fixed(bits)
@@ -88,7 +88,9 @@ def test_one_of_n_opens_one_entry(two, bits, rows, equal):
 
     def program(p: Party):
         made = one_of_n_offline(p, SERVER, n, bits, width)
-        return one_of_n_send(p, made, one_of_n_choose(p, made, lambda: index), seal)
+        (turn,) = p.tell_all([one_of_n_choice(made, lambda: index)])
+        (said,) = p.exchange([one_of_n_tables(made, turn, seal)])
+        return one_of_n_entry(made, turn, said) if p.role is CLIENT else None
 
     r = two(program)
     assert r.server is None
@@ -353,6 +355,34 @@ def test_relu_is_exact_and_squares_nothing(two):
     x = Secret(num, rng.integers(-8000, 8000, 500))
     r = two(lambda p: spline(p, x.at(p), spec, spline_offline(p, num, (500,), spec)))
     assert np.array_equal(opened(r, num), np.maximum(x.value, 0))
+
+
+def test_both_sides_send_for_half_of_many_elements(two):
+    num, many = Fixed(24, 4), 40_000
+    x, thresholds = Secret(num, integers(11, (many,))), Thresholds((-32, 0, 32))
+
+    def squared(p: Party) -> Share:
+        return square(p, x.at(p), square_offline(p, num, (many,)))
+
+    def compared(p: Party) -> Share:
+        return compare(p, x.at(p), thresholds, compare_offline(p, num, (many,), thresholds))
+
+    found = two(squared)
+    assert np.array_equal(opened(found, num), x.value**2)
+    bits = two(compared)
+    assert np.array_equal(
+        bits.server.ring ^ bits.client.ring, x.value[:, None] >= np.array(thresholds.values)
+    )
+    for r in (found, bits):
+        assert abs(r.cost.server - r.cost.client) < 0.05 * r.cost.bytes
+
+
+def test_parts_of_many_elements_take_turns(two):
+    num, spec, many = Fixed(16, 4), bump(), 450_000
+    x = Secret(num, rng.integers(-900, 900, many))
+    made = lambda p: spline_offline(p, num, (many,), spec)  # noqa: E731
+    whole = two(lambda p: spline(p, x.at(p), spec, made(p)))
+    assert np.abs(opened(whole, spec.out) - spline_clear(x.value, num, spec)).max() <= spec.units
 
 
 def test_a_spline_needs_its_ring():

@@ -93,12 +93,16 @@ class Said:
     messages: list[tuple[str, int, np.ndarray]] = field(default_factory=list)
 
     def telling(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        """`Party.tell`."""
+        """`Party.tell_all`."""
 
-        def tell(p: Party, speaker: Role, bits: int, shape: tuple[int, ...], make: Callable[[], Any]) -> Any:
-            return real(p, speaker, bits, shape, self.noted(f"{p.role} tells", bits, make))
+        def tell_all(p: Party, parts: Sequence[tuple[Role, Part]]) -> Any:
+            who = f"{p.role} tells"
+            noted = [
+                (role, (bits, shape, self.noted(who, bits, make))) for role, (bits, shape, make) in parts
+            ]
+            return real(p, noted)
 
-        return tell
+        return tell_all
 
     def swapping(self, real: Callable[..., Any]) -> Callable[..., Any]:
         """`Party.swap_all`."""
@@ -126,7 +130,7 @@ class Said:
 @pytest.fixture
 def said(monkeypatch) -> Said:
     record = Said()
-    monkeypatch.setattr(Party, "tell", record.telling(Party.tell))
+    monkeypatch.setattr(Party, "tell_all", record.telling(Party.tell_all))
     monkeypatch.setattr(Party, "swap_all", record.swapping(Party.swap_all))
     return record
 

@@ -1,0 +1,51 @@
+"""What is done with many elements: each side sends for half of them, and parts of them take turns.
+
+A message of OTs goes from their sender alone. Where it is long, both directions carry half of it at once,
+and both sides compute at once. Where it is short that would be a second message, and a wait for it: a side
+that only sends goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..party.role import CLIENT, SERVER, Role
+
+FLIGHT = 1 << 16
+"""Bytes that a flight is worth: some that travel in the time of one, whether on a loopback or far away."""
+
+LONG = 16 * FLIGHT
+"""From how many bytes on it is worth while."""
+
+
+@dataclass(frozen=True)
+class Half:
+    """``sender`` sends for the elements ``at``."""
+
+    sender: Role
+    at: slice
+
+    @property
+    def count(self) -> int:
+        found: int = self.at.stop - self.at.start
+        return found
+
+
+def halves(count: int, bits: int) -> list[Half]:
+    """Of ``count`` elements, for each of which a sender says so many ``bits``."""
+    if count * bits // 8 < LONG:
+        return [Half(SERVER, slice(0, count))]
+    middle = count // 2
+    return [Half(SERVER, slice(0, middle)), Half(CLIENT, slice(middle, count))]
+
+
+MOST_PARTS = 4
+
+
+def parts(count: int, bits: int) -> list[slice]:
+    """Of ``count`` elements, of each of which so many ``bits`` are said: long enough for one to be
+    computed while another travels."""
+    many = max(1, min(MOST_PARTS, count * bits // 8 // (2 * LONG)))
+    cuts = [i * count // many for i in range(many + 1)]
+    return [slice(a, b) for a, b in pairwise(cuts)]
