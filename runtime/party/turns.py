@@ -62,8 +62,7 @@ class Turns:
             while ready or self._waiting:
                 if ready:
                     number = heappop(ready)
-                    job = _Job(number, partial(work, number), partial(ended, number))
-                    self._alive.add(job)
+                    job = self._new(number, partial(work, number), partial(ended, number))
                 else:
                     job = self._waiting.popleft()
                 with within(job.number):
@@ -89,16 +88,17 @@ class Turns:
             if len(results) == len(works) and job.parked:
                 self._waiting.appendleft(job)
 
-        hub = job.hub
         for i in range(len(works)):
-            each = _Job(job.number, partial(part, i), ended)
-            self._alive.add(each)
-            self._go_on(each)
-            each.hub = hub
+            self._go_on(self._new(job.number, partial(part, i), ended))
         self._job = job
         if len(results) < len(works):
             job.park()
         return [results[i] for i in range(len(works))]
+
+    def _new(self, number: int, work: Callable[[], None], ended: Callable[[], None]) -> _Job:
+        job = _Job(number, work, ended)
+        self._alive.add(job)
+        return job
 
     def _go_on(self, job: _Job) -> None:
         self._job = job
@@ -120,31 +120,23 @@ class _Job:
     def __init__(self, number: int, work: Callable[[], None], ended: Callable[[], None]) -> None:
         self.number, self.ended = number, ended
         self.parked = False
-        self._greenlet = greenlet(work, getcurrent())
+        self._greenlet = greenlet(work)
 
     def go_on(self) -> None:
         """Until it waits or is done; raises what it raises."""
         self.parked = False
+        self._greenlet.parent = getcurrent()  # where it leads back to
         self._greenlet.switch()
 
     def park(self) -> None:
         self.parked = True
-        self.hub.switch()
+        self._greenlet.parent.switch()
 
     def drop(self) -> None:
         """It does not go on, and lets go of what it holds."""
-        self._greenlet.throw(GreenletExit)
-
-    @property
-    def hub(self) -> greenlet:
-        """Who goes on when it waits."""
-        found: greenlet = self._greenlet.parent
-        return found
-
-    @hub.setter
-    def hub(self, other: greenlet) -> None:
         if not self.done:
-            self._greenlet.parent = other
+            self._greenlet.parent = getcurrent()
+            self._greenlet.throw(GreenletExit)
 
     @property
     def done(self) -> bool:

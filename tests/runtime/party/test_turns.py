@@ -85,6 +85,42 @@ def test_parts_of_a_job_take_turns(lengths):
     assert ledger._depth == max(lengths) + 1
 
 
+def test_parts_have_parts():
+    def program(p: Party) -> list[int | None]:
+        found: list[int | None] = []
+
+        def inner(length: int) -> int | None:
+            each = p.turns.beside([chain(p, length, 1), chain(p, length + 1, 1)])
+            chain(p, 1, 1)()
+            return p.both(lambda: sum(known(x) for x in each))
+
+        def work(i: int) -> None:
+            found.extend(p.turns.beside([partial(inner, 1), partial(inner, 2), chain(p, 1, i)]))
+
+        p.turns.walk([[], []], work, lambda i: nullcontext())
+        return found
+
+    server, client, ledger = together(program)
+    assert server == client == [6, 12, 0, 6, 12, 2]
+    assert ledger._depth == 4
+
+
+def test_a_fault_in_a_part_of_a_job_is_raised():
+    def program(p: Party) -> None:
+        def faulty() -> int | None:
+            chain(p, 1, 1)()
+            raise ValueError("part")
+
+        def work(i: int) -> None:
+            p.turns.beside([chain(p, 3, 1), faulty])
+
+        with pytest.raises(ValueError, match="part"):
+            p.turns.walk([[], []], work, lambda i: nullcontext())
+        assert p.turns.beside([lambda: 1, lambda: 2]) == [1, 2], "nobody is left"
+
+    together(program)
+
+
 def test_outside_of_a_job_parts_follow_one_another():
     assert flights(lambda p: p.turns.beside([chain(p, 2, 1), chain(p, 3, 1)])) == 5
 
