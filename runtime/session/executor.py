@@ -1,4 +1,4 @@
-"""Walks a plan: setup, offline, online. It alone resolves what a step reads.
+"""Walks a plan: setup, offline, online, where steps take turns. It alone resolves what a step reads.
 
 The same walk by a party without a role is a *dry run*: no data, and every message booked.
 """
