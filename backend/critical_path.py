@@ -11,7 +11,8 @@ from ppc.runtime.plan.file import Plan
 def critical_path(plan: Plan, rows: Mapping[Place, Cost]) -> tuple[int, list[int]]:
     """(online flights, steps) of the longest chain of steps that read one another.
 
-    A run walks the steps in order; its flights are those of the chain where all else fits beside it.
+    Steps take turns (`ppc.runtime.party.turns`): a run's flights are those of the chain where all else fits
+    beside it, and a flight that several share stands at one of them.
     """
     flights: list[int] = []  # of the longest chain that ends with each step,
     before: list[int | None] = []  # and the step before it there
