@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from frames import unpacked
 
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
 from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.product import uniform_norm_bits
 from ppc.runtime.he.tiling import plan_product
-from ppc.runtime.party.party import Part, Party, together
+from ppc.runtime.party.party import Message, Part, Party, together
 from ppc.runtime.party.role import Role
 from ppc.runtime.protocols import matmul as products
 from ppc.runtime.protocols.booleans import select, select_offline
@@ -113,6 +115,25 @@ class Said:
 
         return swap_all
 
+    def exchanging(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """`Party.exchange`, of what is packed in more than a bit each."""
+
+        def exchange(p: Party, messages: Sequence[Message]) -> Any:
+            def packed(bits: int, count: int, make: Callable[[], Any]) -> Any:
+                data = make()
+                self.messages.append((f"{p.role} exchanges", bits, unpacked(bytes(data), bits, count)))
+                return data
+
+            return real(
+                p,
+                [
+                    (role, bits, count, make if bits == 1 else partial(packed, bits, count, make))
+                    for role, bits, count, make in messages
+                ],
+            )
+
+        return exchange
+
     def noted(self, who: str, bits: int, make: Callable[[], Any]) -> Callable[[], Any]:
         def noted() -> np.ndarray:
             value = make()
@@ -132,6 +153,7 @@ def said(monkeypatch) -> Said:
     record = Said()
     monkeypatch.setattr(Party, "tell_all", record.telling(Party.tell_all))
     monkeypatch.setattr(Party, "swap_all", record.swapping(Party.swap_all))
+    monkeypatch.setattr(Party, "exchange", record.exchanging(Party.exchange))
     return record
 
 
