@@ -39,6 +39,9 @@ from .rates import Rates
 Units = dict[str, float]
 """Counts of work, by its name in `Rates`."""
 
+_SPREAD: ContextVar[Mapping[Role, Units] | None] = ContextVar("spread", default=None)
+"""The work that messages stand for now (`Meter.spread`); each job that takes turns has its own."""
+
 WORKERS = tuple(f"worker {i}" for i in range(MOST_WORKERS))
 """The threads in which the server answers uploads; `he.engine`."""
 
@@ -108,8 +111,6 @@ class Meter(Party):
         self._rates = rates
         self._here = Place("", "")
         self._walked: set[Place] = set()
-        # Each job that takes turns has its own.
-        self._spread: ContextVar[Mapping[Role, Units] | None] = ContextVar("spread", default=None)
         super().__init__(None, engines=lambda p: _engines(self, ready, check_ot))
         self.begin()
 
@@ -140,12 +141,14 @@ class Meter(Party):
     def spread(self, size: int = 0, work: Mapping[Role, Units] | None = None) -> Iterator[None]:
         """Messages of ``size`` bytes in all, with which the roles do their ``work`` by and by."""
         each = {role: _times((work or {}).get(role, {}), 1 / max(1, size)) for role in Role}
-        outside = self._spread.set(each)
-        yield
-        self._spread.reset(outside)
+        outside = _SPREAD.set(each)
+        try:
+            yield
+        finally:
+            _SPREAD.reset(outside)
 
     def exchange(self, messages: Sequence[Message]) -> list[Buffer | None]:
-        work = self._spread.get() or {role: {"byte": 1.0} for role in Role}
+        work = _SPREAD.get() or {role: {"byte": 1.0} for role in Role}
         sizes = [(speaker, packed_size(count, bits)) for speaker, bits, count, _ in messages]
         for speaker, size in sizes:
             self.does(speaker, _times(work[speaker], size))

@@ -41,6 +41,7 @@ def halves(count: int, bits: int) -> list[Half]:
 
 
 MOST_PARTS = 4
+"""More are more messages, and hide no more of the waiting."""
 
 
 def parts(count: int, bits: int) -> list[slice]:
