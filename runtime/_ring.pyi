@@ -41,15 +41,14 @@ def and_close(
 def select_open(
     t0: NDArray[uint64],
     t1: NDArray[uint64],
-    flip: NDArray[uint64],
+    choice: NDArray[uint64],
     bit: NDArray[uint64],
     x: NDArray[uint64],
     bits: int,
 ) -> NDArray[uint8]: ...
 def select_close(
     t0: NDArray[uint64],
-    t1: NDArray[uint64],
-    flip: NDArray[uint64],
+    choice: NDArray[uint64],
     got: NDArray[uint64],
     bit: NDArray[uint64],
     x: NDArray[uint64],

@@ -77,44 +77,47 @@ static auto and_close(Bytes mine, Bytes theirs, std::vector<Bytes> u, std::vecto
     return owned<1>(std::move(out), {count});
 }
 
-// t0 - t1 + (1 - 2·bit)·x where nothing is flipped, and with t0 and t1 exchanged where it is; packed.
-static auto select_open(Elements t0, Elements t1, Elements flip, Elements bit, Elements x, int bits) {
+// bit xor choice and (1 - 2·bit)·x - (t1 - t0), those of an element beside each other.
+static auto select_open(Elements t0, Elements t1, Elements choice, Elements bit, Elements x, int bits) {
     const size_t n = x.shape(0);
     need(bits >= 1 && bits <= 64, "bits must be 1 to 64");
-    for (const Elements* each : {&t0, &t1, &flip, &bit}) need(each->shape(0) == n, "shapes differ");
-    const size_t bytes = packed(n, bits);
+    for (const Elements* each : {&t0, &t1, &choice, &bit}) need(each->shape(0) == n, "shapes differ");
+    const size_t bytes = packed(n, 1 + bits);
     auto out = std::make_unique<uint8_t[]>(bytes + 8);
     {
         nb::gil_scoped_release release;
         const uint64_t m = mask_of(bits);
         BitWriter writer(out.get());
         for (size_t i = 0; i < n; ++i) {
-            const uint64_t turn = 0 - (flip.data()[i] & 1), sign = 0 - (bit.data()[i] & 1);
-            const uint64_t apart = ((t0.data()[i] - t1.data()[i]) ^ turn) - turn;
-            writer.put((apart + ((x.data()[i] ^ sign) - sign)) & m, bits);
+            const uint64_t own = bit.data()[i] & 1, sign = 0 - own;
+            const uint64_t value = ((x.data()[i] ^ sign) - sign) - (t1.data()[i] - t0.data()[i]);
+            writer.put(own ^ (choice.data()[i] & 1), 1);
+            writer.put(value & m, bits);
         }
         writer.finish();
     }
     return owned<1>(std::move(out), {bytes});
 }
 
-// bit·x less the key that was not flipped away, and the other direction's: its key and bit·(what came).
-static auto select_close(Elements t0, Elements t1, Elements flip, Elements got, Elements bit, Elements x, Bytes came,
-                         int bits) {
+// With f and e opened in each direction: bit·x, f·(1 - 2·bit)·x - (1 - 2f)·t0 of the other's f, and
+// (1 - 2f)·(got + choice·e) of one's own f and the other's e.
+static auto select_close(Elements t0, Elements choice, Elements got, Elements bit, Elements x, Bytes came, int bits) {
     const size_t n = x.shape(0);
     need(bits >= 1 && bits <= 64, "bits must be 1 to 64");
-    for (const Elements* each : {&t0, &t1, &flip, &got, &bit}) need(each->shape(0) == n, "shapes differ");
-    need(came.shape(0) == packed(n, bits), "packed data has the wrong length");
+    for (const Elements* each : {&t0, &choice, &got, &bit}) need(each->shape(0) == n, "shapes differ");
+    need(came.shape(0) == packed(n, 1 + bits), "packed data has the wrong length");
     auto out = std::make_unique<uint64_t[]>(n ? n : 1);
     {
         nb::gil_scoped_release release;
         const uint64_t m = mask_of(bits);
         const uint8_t *data = came.data(), *end = data + came.shape(0);
         size_t at = 0;
-        for (size_t i = 0; i < n; ++i, at += size_t(bits)) {
-            const uint64_t taken = 0 - (bit.data()[i] & 1), tau = element_at(data, end, at, bits);
-            const uint64_t key = flip.data()[i] & 1 ? t1.data()[i] : t0.data()[i];
-            out[i] = ((taken & (x.data()[i] + tau)) - key + got.data()[i]) & m;
+        for (size_t i = 0; i < n; ++i, at += size_t(1 + bits)) {
+            const uint64_t own = bit.data()[i] & 1, e = element_at(data, end, at + 1, bits);
+            const uint64_t u = choice.data()[i] & 1, theirs = 0 - element_at(data, end, at, 1), mine = 0 - (own ^ u);
+            const uint64_t sign = 0 - own, value = x.data()[i], turned = (value ^ sign) - sign;
+            const uint64_t key = (t0.data()[i] ^ theirs) - theirs, heard = got.data()[i] + ((0 - u) & e);
+            out[i] = ((sign & value) + (theirs & turned) - key + ((heard ^ mine) - mine)) & m;
         }
     }
     return owned<1>(std::move(out), {n});
@@ -160,9 +163,9 @@ void bind_booleans(nb::module_& m) {
     m.def("and_open", &and_open, nb::arg("x"), nb::arg("y"), nb::arg("u"), nb::arg("v"), nb::arg("widths"));
     m.def("and_close", &and_close, nb::arg("mine"), nb::arg("theirs"), nb::arg("u"), nb::arg("v"), nb::arg("uv"),
           nb::arg("widths"), nb::arg("first"));
-    m.def("select_open", &select_open, nb::arg("t0"), nb::arg("t1"), nb::arg("flip"), nb::arg("bit"), nb::arg("x"),
+    m.def("select_open", &select_open, nb::arg("t0"), nb::arg("t1"), nb::arg("choice"), nb::arg("bit"), nb::arg("x"),
           nb::arg("bits"));
-    m.def("select_close", &select_close, nb::arg("t0"), nb::arg("t1"), nb::arg("flip"), nb::arg("got"), nb::arg("bit"),
+    m.def("select_close", &select_close, nb::arg("t0"), nb::arg("choice"), nb::arg("got"), nb::arg("bit"),
           nb::arg("x"), nb::arg("came"), nb::arg("bits"));
     m.def("signs", &signs, nb::arg("carry"), nb::arg("shares"), nb::arg("top"), nb::arg("s"), nb::arg("flip"));
     m.def("split_bits", &split_bits, nb::arg("x"), nb::arg("first"), nb::arg("rows"));

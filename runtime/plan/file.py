@@ -30,7 +30,7 @@ from .state import States
 from .steps import AnyStep, Form, Guard, MatMul, Maximum, Step, TimesRow, UnderHE, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 12
+VERSION = 13
 DIGEST = 32
 RELEASES = {VERSION: "0.1.0"}
 """Which release is of a version; of several the first."""

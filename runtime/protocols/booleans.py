@@ -19,7 +19,7 @@ from .. import _ring
 from ..base.ring import Fixed, Ring, known
 from ..base.share import Share
 from ..base.wire import Buffer, as_bytes
-from ..party.party import Part, Party
+from ..party.party import Party
 from ..party.role import CLIENT, SERVER
 from .random_ot import RandomOt, keyed_ot, random_ot
 
@@ -96,42 +96,35 @@ Selected = tuple[Share, Share, SelectMade]
 def select(p: Party, bit: Share, x: Share, made: SelectMade) -> Share:
     """[bit·x] <- [bit] in Z/2, [x] in Z/2^l, of one shape.
 
-    With b = b0 xor b1: b·x0 = b0·x0 + b1·(1 - 2·b0)·x0, the last term by a correlated OT chosen with b1.
+    With b = b0 xor b1 and y0 = (1 - 2·b0)·x0: b·x0 = b0·x0 + b1·y0. Of the random OT whose receiver has b1,
+    with choice u and key t0 + u·(t1 - t0), u·(t1 - t0) is shared already; so b1·y0 is opened against u and
+    t1 - t0 as a product is (Beaver, CRYPTO 1991), the other way round at the same time.
 
-    both -> both    choice bits, corrected
-    both -> both    t0 - t1 + (1 - 2b)·x, l bits an element
+    both -> both    b xor u, y - (t1 - t0): 1 + l bits an element
     """
     return select_all(p, [(bit, x, made)])[0]
 
 
 def select_all(p: Party, asked: Sequence[Selected]) -> list[Share]:
-    """Several selections, in the flights of one."""
+    """Several selections, in one flight."""
 
-    def corrected(bit: Share, x: Share, made: SelectMade) -> Part:
-        return 1, x.shape, lambda: bit.ring ^ known(made.got.choice)
-
-    flips = [flip for _, flip in p.swap_all([corrected(*each) for each in asked])]
-
-    def chosen(
-        bit: Share, x: Share, made: SelectMade, flip: Ring | None
-    ) -> tuple[int, int, Callable[[], Buffer]]:
+    def opening(bit: Share, x: Share, made: SelectMade) -> tuple[int, int, Callable[[], Buffer]]:
         def message() -> Buffer:
-            t0, t1 = _flat(made.sent.t0), _flat(made.sent.t1)
-            return _ring.select_open(t0, t1, _flat(flip), _flat(bit.ring), _flat(x.ring), x.num.bits).data
+            t0, t1, choice = _flat(made.sent.t0), _flat(made.sent.t1), _flat(made.got.choice)
+            return _ring.select_open(t0, t1, choice, _flat(bit.ring), _flat(x.ring), x.num.bits).data
 
-        return x.num.bits, x.size, message
+        return 1 + x.num.bits, x.size, message
 
-    taus = p.swap_packed([chosen(*each, flip) for each, flip in zip(asked, flips, strict=True)])
-
-    def mine(bit: Share, x: Share, made: SelectMade, flip: Ring | None, tau: Buffer | None) -> Ring:
-        assert tau is not None
+    def chosen(bit: Share, x: Share, made: SelectMade, came: Buffer | None) -> Ring:
+        assert came is not None
         return _ring.select_close(
-            _flat(made.sent.t0), _flat(made.sent.t1), _flat(flip), _flat(made.got.t),
-            _flat(bit.ring), _flat(x.ring), as_bytes(tau), x.num.bits,
+            _flat(made.sent.t0), _flat(made.got.choice), _flat(made.got.t),
+            _flat(bit.ring), _flat(x.ring), as_bytes(came), x.num.bits,
         ).reshape(x.shape)  # fmt: skip
 
-    both = zip(asked, flips, taus, strict=True)
-    return [each[1].like(p.both(partial(mine, *each, flip, tau))) for each, flip, (_, tau) in both]
+    opened = p.swap_packed([opening(*each) for each in asked])
+    both = zip(asked, opened, strict=True)
+    return [each[1].like(p.both(partial(chosen, *each, came))) for each, (_, came) in both]
 
 
 def _flat(x: Ring | None) -> Ring:

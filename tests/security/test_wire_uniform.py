@@ -43,7 +43,7 @@ MESSAGES = {
     "multiply.multiply": "a - u and b - v",
     "multiply.scaled": "x - r",
     "booleans.and_rows": "x xor u and y xor v",
-    "booleans.select_all": "corrected choices, tau",
+    "booleans.select_all": "b xor a random bit and y - a random element",
     "truncate.truncate_offline": "tau",
     "truncate.truncate_all": "msb xor a random bit",
     "compare.compare_all": "digits xor random digits; tables xor pads; x - r of a square beside them",
