@@ -25,7 +25,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, IntType, IRError, Op, Owner, walk
 from ppc.passes.errors import REMEDY, RangeError, place
 from ppc.passes.legal import LAYOUT, PRODUCTS, SUMS
-from ppc.passes.octaves import is_octave, scaled_by_octave
+from ppc.passes.octaves import BY_OCTAVES, is_octave, is_reduced, scaled_by_octave
 from ppc.passes.owners import owners
 from ppc.passes.quantise import RELATIVE, Quantised, quantise
 from ppc.passes.ranges import SLACK, Range, Ranges, rounded
@@ -112,6 +112,8 @@ class Formats:
         for op in reversed(self.shared):
             self._level(op)
             self._ring(op)
+        for op in self.shared:
+            self._keep_ring(op)
 
     # ---- scales
 
@@ -168,7 +170,7 @@ class Formats:
 
     def entry(self, op: ops.Spline) -> int:
         """The scale at which x enters."""
-        if op.spline.function in RELATIVE:
+        if op.spline.function in RELATIVE | BY_OCTAVES:
             return self.precision.value + 1 - math.floor(math.log2(op.spline.domain[0]))
         if all(c2 == 0.0 for _, _, c2 in op.spline.pieces):
             return max(self.wanted[op], self.natural(op))
@@ -253,6 +255,13 @@ class Formats:
             raise _too_wide(op, max(ring, home), self.ranges[op])
         self.ring[op], self.home_ring[op] = ring, home
 
+    def _keep_ring(self, op: Op) -> None:
+        """What comes in the larger ring already is not cut, only to be moved there again."""
+        if _shrinks(op) and self.home[op] == self.raw[op]:
+            (x,) = op.operands
+            if self.home_ring.get(x, 0) >= self.home_ring[op]:
+                self.ring[op] = self.home_ring[op]
+
     def _level(self, op: Op) -> None:
         """Products of one value with several weights share a ring, and so the value's encryption."""
         group = [u for u in self.users[op] if isinstance(u, ops.MatMul) and isinstance(u.b, ops.Const)]
@@ -286,8 +295,10 @@ class Formats:
     def quad(self, op: ops.Spline) -> Fixed:
         """The ring and scale of the quadratics."""
         scale = 2 * self.spline_entry(op) + self.splines[op].bits
-        lo, hi = self.splines[op].values(self.argument(op))
-        bits = max(2, integer_bits(ROUNDING * max(abs(lo), abs(hi))) + scale + 2)
+        far = max(map(abs, self.splines[op].values(self.argument(op))))
+        if not is_reduced(op):  # which ends where its argument's ring does
+            far *= ROUNDING
+        bits = max(2, integer_bits(far) + scale + 2)
         if bits > MAX_BITS:
             raise _too_wide(op, bits, self.argument(op))
         return Fixed(bits, scale)

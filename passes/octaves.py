@@ -1,14 +1,16 @@
 """1/√x for x that spans many octaves: sums of squares where single channels are thousands of times the rest.
 
-    1/√x = p·f(p²·x),    p = 2^-k for x in [4^k, 4^(k+1)),    f = 1/√ on [1, 4)
+    1/√x = p·f(p²·x),    p = 2^-k for x in [b·4^k, b·4^(k+1)),    f = 1/√ on [b, 4·b),    b = 1 or 1/2
 
 One fit over all octaves takes two knots for each and coefficients whose sizes differ by the square of the
-range; here comparisons alone know the octaves, p is a power of two and exact, and f is one short fit.
+range; here comparisons alone know the octaves, p and p²·x have a power of two on each of them and are exact,
+and f is one short fit. Both compare one x, in which no bit is dropped: they must mean the same octave.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Op
@@ -17,42 +19,58 @@ from ppc.frontend.ir.spline import SplineSpec
 OCTAVES = "octaves"
 """The function's name in splines that choose p."""
 
+REDUCED = "x by octaves"
+"""The same of p²·x."""
+
+BY_OCTAVES = frozenset({OCTAVES, REDUCED})
+
 WIDE = 2.0**9
 """From this ratio of ends on. Below, one fit costs less than the products that come with p."""
 
 SLACK = 2.0**-5
-"""How far p²·x may leave [1, 4) by the rounding of two products."""
+"""How far p²·x may leave [b, 4·b) by its rounding, and x's."""
 
 
-def octaves(lo: float, hi: float) -> SplineSpec:
-    """p of x in [lo, hi]: constant between powers of four."""
-    first, last = (math.floor(math.log2(end) / 2) for end in (lo, hi))
-    steps = range(first, last + 1)
-    return SplineSpec(
-        knots=tuple(4.0**k for k in steps[1:]),
+def octaves(lo: float, hi: float) -> tuple[SplineSpec, SplineSpec]:
+    """p and p²·x of x in [lo, hi]: constant on each octave, and lines through zero.
+
+    The last octave ends at the power of two that x's ring ends at, which so holds p²·x, too.
+    """
+    top = math.ceil(math.log2(hi * (1 + SLACK)))
+    count = math.ceil((top - math.log2(lo)) / 2)
+    ends = [2.0 ** (top - 2 * k) for k in range(count, -1, -1)]
+    last = (top - 1) // 2
+    steps = range(last - count + 1, last + 1)
+    chosen = SplineSpec(
+        knots=tuple(ends[1:-1]),
         pieces=tuple((2.0**-k, 0.0, 0.0) for k in steps),
         gates=(),
-        domain=(4.0**first, 4.0 ** (last + 1)),
+        domain=(ends[0], ends[-1]),
         max_error=0.0,
         function=OCTAVES,
     )
+    return chosen, replace(chosen, pieces=tuple((0.0, 4.0**-k, 0.0) for k in steps), function=REDUCED)
+
+
+def reduced_range(reduced: SplineSpec) -> tuple[float, float]:
+    """Where p²·x lies: of four or of two times a number from 1/4 to 1, and a little more."""
+    _, slope, _ = reduced.pieces[0]
+    return slope * reduced.domain[0] * (1 - SLACK), 4 * slope * reduced.domain[0] * (1 + SLACK)
 
 
 def is_octave(op: Op) -> bool:
+    """p."""
     return isinstance(op, ops.Spline) and op.spline.function == OCTAVES
-
-
-def scaled_by_octave(op: Op) -> bool:
-    """A product with such a p: it spans octaves itself, or is what becomes of them."""
-    return isinstance(op, ops.Mul) and (is_octave(op.a) or is_octave(op.b))
 
 
 def is_reduced(op: Op) -> bool:
     """p²·x."""
-    match op:
-        case ops.Mul(a=ops.Mul(a=x, b=p), b=again) if p is again and is_octave(p):
-            return p.operands[0] is x
-    return False
+    return isinstance(op, ops.Spline) and op.spline.function == REDUCED
+
+
+def scaled_by_octave(op: Op) -> bool:
+    """A product with such a p: it is what becomes of octaves, and spans them."""
+    return isinstance(op, ops.Mul) and (is_octave(op.a) or is_octave(op.b))
 
 
 def under_root(op: Op) -> Op | None:
@@ -62,6 +80,6 @@ def under_root(op: Op) -> Op | None:
             return x
         case ops.Spline(x=x, spline=spline) if spline.function == "rsqrt":
             return x
-        case ops.Mul(a=ops.Spline(x=reduced), b=ops.Spline(x=x) as p) if is_octave(p) and is_reduced(reduced):
-            return x
+        case ops.Mul(a=ops.Spline(x=ops.Spline(x=x) as reduced), b=ops.Spline(x=same) as p) if x is same:
+            return x if is_octave(p) and is_reduced(reduced) else None
     return None

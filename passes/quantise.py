@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from ppc.frontend.ir.spline import SplineSpec
-from ppc.passes.octaves import OCTAVES
+from ppc.passes.octaves import BY_OCTAVES
 from ppc.passes.ranges import Range
 
 _MOST = 60
@@ -61,7 +61,7 @@ def quantise(spline: SplineSpec, scale: int, x: Range) -> Quantised:
         for (a, b), piece in zip(pairwise(edges), spline.pieces, strict=True):
             allowed = tolerance * _size(spline, piece, a, b)
             found = _rounded(piece, a, b, bits, scale)
-            if spline.function == OCTAVES and found != piece:  # a power of two is exact or nothing
+            if spline.function in BY_OCTAVES and found != piece:  # a power of two is exact or nothing
                 break
             if abs(found[2] - piece[2]) * (b - a) ** 2 / 8 > allowed:
                 break

@@ -105,8 +105,8 @@ def is_mean(op: Op, known: Ranges) -> bool:
 def bounds(op: Op, known: Ranges) -> tuple[float, float]:
     """What holds for any input, given the ranges of the operands; (−∞, ∞) where nothing is known."""
     match op:
-        case ops.Mul() if octaves.is_reduced(op):
-            return 1 - octaves.SLACK, 4 * (1 + octaves.SLACK)
+        case ops.Spline(spline=spline) if octaves.is_reduced(op):
+            return octaves.reduced_range(spline)
         case ops.Softmax() | ops.Sigmoid() | ops.OneHot():
             return 0.0, 1.0
         case ops.MatMul(a=ops.OneHot(), b=ops.Const(value=table)):

@@ -139,9 +139,12 @@ def _rsqrt(x: Op, lo: float, hi: float, name: str) -> Op:
     """1/√x, relative error: one fit, or where x spans too many octaves p·f(p²·x) (`octaves`)."""
     if hi < lo * octaves.WIDE:
         return ops.Spline(x, functions.rsqrt(lo, hi), name=name)
-    p = ops.Spline(x, octaves.octaves(lo, hi), name=f"{name} octave" if name else "")
-    fit = functions.rsqrt(1 - octaves.SLACK, 4 * (1 + octaves.SLACK))
-    return ops.Mul(ops.Spline(ops.Mul(ops.Mul(x, p), p), fit), p, name=name)
+    p, reduced = (
+        ops.Spline(x, spline, name=f"{name} {spline.function}" if name else "")
+        for spline in octaves.octaves(lo, hi)
+    )
+    fit = functions.rsqrt(*octaves.reduced_range(reduced.spline))
+    return ops.Mul(ops.Spline(reduced, fit), p, name=name)
 
 
 def _spline(x: Op, spline: SplineSpec, name: str) -> Op:

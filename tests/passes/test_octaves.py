@@ -17,7 +17,7 @@ from ppc.frontend.ir.graph import FLOAT, Graph, Input, walk
 from ppc.frontend.ir.reference import evaluate
 from ppc.passes import functions, octaves
 from ppc.passes.substitute import _rsqrt
-from ppc.runtime.plan.steps import Spline
+from ppc.runtime.plan.steps import Rescale, Spline
 
 RANGES = [(1e-3, 1e3), (7069.0, 1.1e9), (0.5, 2.0**30), (3e-7, 3e-2)]
 
@@ -29,8 +29,8 @@ def test_the_error_is_that_of_one_short_fit(lo, hi):
     at = np.exp(np.random.default_rng(1).uniform(math.log(lo), math.log(hi), 4000))
     found = evaluate(Graph((x,), {"y": y}), {"x": at})["y"]
     assert np.max(np.abs(found * np.sqrt(at) - 1)) <= functions.RELATIVE_ERROR * 1.01
-    splines = [op.spline for op in walk(Graph((x,), {"y": y})) if isinstance(op, ops.Spline)]
-    assert sum(len(spline.knots) for spline in splines) < 24
+    knots = {op.spline.knots for op in walk(Graph((x,), {"y": y})) if isinstance(op, ops.Spline)}
+    assert sum(len(each) for each in knots) < 24
 
 
 def test_a_short_range_is_one_fit():
@@ -40,11 +40,14 @@ def test_a_short_range_is_one_fit():
 
 @pytest.mark.parametrize(("lo", "hi"), RANGES)
 def test_powers_bring_every_argument_near_1(lo, hi):
-    spec = octaves.octaves(lo, hi)
-    at = np.array([lo, hi, *spec.knots, *np.nextafter(spec.knots, 0)])
-    p = spec.evaluate(at)
+    chosen, reduced = octaves.octaves(lo, hi)
+    at = np.array([lo, hi, *chosen.knots, *np.nextafter(chosen.knots, 0)])
+    p = chosen.evaluate(at)
     assert np.array_equal(np.log2(p), np.rint(np.log2(p)))
-    assert np.all((p**2 * at >= 1) & (p**2 * at < 4 + 1e-9))
+    b = 1.0 if math.ceil(math.log2(hi * (1 + octaves.SLACK))) % 2 == 0 else 0.5
+    assert np.all((p**2 * at >= b) & (p**2 * at < 4 * b))
+    assert octaves.reduced_range(reduced) == (b * (1 - octaves.SLACK), 4 * b * (1 + octaves.SLACK))
+    assert np.array_equal(reduced.evaluate(at), p**2 * at)
 
 
 def residual(rms: bool, massive: float) -> onnx.ModelProto:
@@ -105,6 +108,32 @@ def test_rows_that_differ_by_thousands_keep_their_digits(rms, massive, tmp_path)
         got = ppc.simulate(compiled.plan, compiled.weights, feed)["out"]
         for row in range(8):
             assert np.abs(got[0, row] - want[0, row]).max() < 0.02 * np.abs(want[0, row]).max()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rms", [True, False], ids=["rms norm", "layer norm"])
+def test_the_power_and_what_it_multiplies_are_of_one_octave(rms, tmp_path):
+    """Two comparisons of one x say the same however its shares lie: no bit is dropped before either."""
+    path = tmp_path / "residual.onnx"
+    onnx.save(residual(rms, 5000.0), path)
+    rng = np.random.default_rng(3)
+    samples = [{"x": rng.standard_normal((1, 8, 8)).astype(np.float32)} for _ in range(8)]
+    plan = ppc.compile(path, calibrate=samples).plan
+    found = [
+        [step for step in plan.steps if isinstance(step, Spline) and step.function == function]
+        for function in (octaves.OCTAVES, octaves.REDUCED)
+    ]
+    assert found[0]
+    for chosen, reduced in zip(*found, strict=True):
+        assert chosen.spec.thresholds == reduced.spec.thresholds
+        assert chosen.spec.thresholds.drop == 0
+        nums = [plan.forms[each.x].num for each in (chosen, reduced)]
+        assert nums[0].scale == nums[1].scale
+        sources = {
+            plan.steps[each.x].x if isinstance(plan.steps[each.x], Rescale) else each.x
+            for each in (chosen, reduced)
+        }
+        assert len(sources) == 1
 
 
 @pytest.mark.long
