@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ppc.backend.choose import choose_products
+from ppc.backend.choose_senders import choose_senders
 from ppc.backend.guard import watch_argument, watch_maximum
 from ppc.backend.lower_counted import by_rows
 from ppc.backend.lower_local import cuts
@@ -102,7 +103,7 @@ def lower(
         steps=choose_products(state.program, options.byte_price),  # type: ignore[arg-type]
         guard=guard,
     )
-    return plan, state.weights
+    return choose_senders(plan), state.weights
 
 
 def _guard(state: Lowering, watched: Mapping[Op, float], locate: bool) -> int | None:

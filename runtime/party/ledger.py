@@ -107,6 +107,11 @@ class Ledger:
         self.heard(self.said(sizes))
 
     @property
+    def later(self) -> Role:
+        """Who waits for more flights until it is here; the server of two that come at once."""
+        return max((SERVER, CLIENT), key=self._clock.__getitem__)
+
+    @property
     def _depth(self) -> int:
         return max(self._clock.values())
 

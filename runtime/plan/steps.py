@@ -19,7 +19,7 @@ from ..base.share import Share
 from ..he.product import Product
 from ..party.party import Party
 from ..party.ports import PendingProduct
-from ..party.role import SERVER
+from ..party.role import SERVER, Role
 from ..protocols.cached import Along, CachedMade, Opened, cached, cached_apart
 from ..protocols.matmul import (
     LinearMade,
@@ -414,13 +414,14 @@ class Spline(Unary, frozen=True, kw_only=True, tag=True):
 
     spec: SplineSpec
     function: str = ""
+    sender: Role = SERVER
 
     def infer(self, x: Form) -> Form:
         self.spec.check(x.num)
         return Form(self.spec.out, x.shape)
 
     def offline(self, p: Party, begun: None, x: Form) -> SplineMade:
-        return spline_offline(p, x.num, x.shape, self.spec)
+        return spline_offline(p, x.num, x.shape, self.spec, self.sender)
 
     def online(self, p: Party, out: Form, made: SplineMade, x: Share) -> Share:
         return spline(p, x, self.spec, made)
@@ -440,6 +441,7 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
     wraps = False
     drop: int = 0
     argmax: bool = False
+    sender: Role = SERVER
 
     def infer(self, x: Form) -> Form:
         if not 0 <= self.drop < x.num.bits - 2:
@@ -454,8 +456,8 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
 
     def offline(self, p: Party, begun: None, x: Form) -> MaximumMade:
         if self.argmax:
-            return argmax_offline(p, x.num, x.shape)
-        return maximum_offline(p, x.num, x.shape, self.drop)
+            return argmax_offline(p, x.num, x.shape, self.sender)
+        return maximum_offline(p, x.num, x.shape, self.drop, self.sender)
 
     def online(self, p: Party, out: Form, made: MaximumMade, x: Share) -> Share:
         return argmax(p, x, made) if self.argmax else maximum(p, x, self.drop, made)

@@ -5,7 +5,8 @@ the carry is a millionaires' comparison of what each side knows. After Rathee et
 CCS 2020): digits of up to four bits by 1-of-16 OT, a tree of ANDs above; of few elements digits are of up to
 eight, whose tables cost less than the levels that they save. The chooser's digits do not depend
 on the threshold, so one OT serves all of them; and where the thresholds are multiples of 2^g, neither
-do the sender's digits below bit g, which are compared once. Of many elements each side sends for half.
+do the sender's digits below bit g, which are compared once. Of many elements each side sends for half,
+of few one for all, who is given.
 
     chooser -> sender   digits xor random digits              1 bit for each bit of x
     sender -> chooser   (greater, equal) for all 2^k digits   2s·2^k bits a digit of k bits above the grid
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 from math import prod
 from typing import ClassVar, Protocol
@@ -28,7 +29,7 @@ from ..base.ring import BIT, MAX_BITS, Fixed, Int64, Ring, known
 from ..base.share import Share
 from ..base.wire import Buffer
 from ..party.party import Message, Part, Party
-from ..party.role import Role
+from ..party.role import SERVER, Role
 from .booleans import AndMade, Bits, and_offline, and_rows
 from .halves import FLIGHT, Half, halves
 from .one_of_n import OneOfNMade, one_of_n_choice, one_of_n_entry, one_of_n_offline, one_of_n_tables
@@ -80,6 +81,7 @@ class Layout:
     digits: tuple[tuple[int, int, bool], ...]
 
     @staticmethod
+    @lru_cache(maxsize=4096)
     def of(bits: int, thresholds: Thresholds, count: int) -> Layout:
         """That of the least price for ``count`` elements."""
         top = bits - thresholds.drop - 1
@@ -94,7 +96,7 @@ class Layout:
         layouts = (cut(widest) for widest in range(DIGIT, WIDEST + 1))
         return min(layouts, key=lambda each: each._price(count, len(thresholds.values)))
 
-    @property
+    @cached_property
     def levels(self) -> list[list[tuple[bool, int]]]:
         """For each level of ANDs those that it holds: (shared by all thresholds, payload bits)."""
         out: list[list[tuple[bool, int]]] = []
@@ -137,8 +139,16 @@ class CompareMade:
 
     halves: list[ComparedMade]
 
+    @property
+    def sender(self) -> Role:
+        """Who sends for the first elements, or for all."""
+        return self.halves[0].leaves[0][0].sender
 
-def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Thresholds) -> CompareMade:
+
+def compare_offline(
+    p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Thresholds, sender: Role = SERVER
+) -> CompareMade:
+    """Of few elements ``sender`` has the tables, and the other side speaks first."""
     n, s = prod(shape), len(thresholds.values)
     layout = Layout.of(num.bits, thresholds, n)
 
@@ -154,7 +164,7 @@ def compare_offline(p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Th
         ]
         return ComparedMade(leaves, ands)
 
-    return CompareMade([half_offline(half) for half in halves(n, layout.table_bits(s))])
+    return CompareMade([half_offline(half) for half in halves(n, layout.table_bits(s), sender)])
 
 
 class Running(Protocol):
@@ -202,7 +212,7 @@ def compare_all(
 def _compared(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> list[_Comparison]:
     """The halves of one comparison."""
     layout = Layout.of(x.num.bits, thresholds, x.size)
-    parts = halves(x.size, layout.table_bits(len(thresholds.values)))
+    parts = halves(x.size, layout.table_bits(len(thresholds.values)), made.sender)
     return [
         _Comparison(p, x, thresholds, layout, half, each)
         for half, each in zip(parts, made.halves, strict=True)

@@ -32,10 +32,10 @@ class Half:
         return found
 
 
-def halves(count: int, bits: int) -> list[Half]:
-    """Of ``count`` elements, for each of which a sender says so many ``bits``."""
+def halves(count: int, bits: int, sender: Role = SERVER) -> list[Half]:
+    """Of ``count`` elements, for each of which a sender says so many ``bits``. ``sender`` sends for few."""
     if count * bits // 8 < LONG:
-        return [Half(SERVER, slice(0, count))]
+        return [Half(sender, slice(0, count))]
     middle = count // 2
     return [Half(SERVER, slice(0, middle)), Half(CLIENT, slice(middle, count))]
 

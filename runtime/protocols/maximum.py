@@ -27,7 +27,7 @@ import numpy as np
 from ..base.ring import BIT, Fixed, Ring, known
 from ..base.share import Share
 from ..party.party import Party
-from ..party.role import SERVER
+from ..party.role import SERVER, Role
 from .booleans import AndMade, Bits, SelectMade, and_offline, and_rows, select, select_offline
 from .compare import CompareMade, Layout, Thresholds, compare, compare_offline
 from .halves import FLIGHT
@@ -54,11 +54,17 @@ class LastMade:
     select: SelectMade
 
 
-def maximum_offline(p: Party, num: Fixed, shape: tuple[int, ...], drop: int) -> MaximumMade:
+def maximum_offline(
+    p: Party, num: Fixed, shape: tuple[int, ...], drop: int, sender: Role = SERVER
+) -> MaximumMade:
+    """``sender`` as for a comparison, of the first round."""
     rows, num = prod(shape[:-1]), _coarse(num, drop)
     *paired, last = _schedule(rows, shape[-1], num)
-    made = [_round_offline(p, num, (*shape[:-1], n)) for n in paired]
-    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], last)) if last > 1 else None)
+    made = []
+    for n in paired:
+        made.append(_round_offline(p, num, (*shape[:-1], n), sender))
+        sender = _next_sender(made[-1], sender)
+    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], last), sender) if last > 1 else None)
 
 
 def maximum(p: Party, x: Share, drop: int, made: MaximumMade) -> Share:
@@ -98,7 +104,7 @@ def _schedule(rows: int, n: int, num: Fixed) -> list[int]:
 def _price(matches: int, num: Fixed, levels: int) -> int:
     """Bytes of a round and what its flights are worth: a comparison, ``levels`` of ANDs and a selection."""
     layout = Layout.of(num.bits, SIGN, matches)
-    return matches * layout.bits(1) // 8 + FLIGHT * (2 + len(layout.levels) + levels + 2)
+    return matches * layout.bits(1) // 8 + FLIGHT * (2 + len(layout.levels) + levels + 1)
 
 
 def _matches(n: int) -> tuple[list[int], list[int]]:
@@ -116,11 +122,11 @@ def _counts(n: int) -> list[int]:
     return found
 
 
-def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> LastMade:
+def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...], sender: Role) -> LastMade:
     *outer, n = shape
     rows, others = prod(outer), n - 1  # who wins where none of the others does is the last
     return LastMade(
-        compare_offline(p, num, (*outer, n * others // 2), SIGN),
+        compare_offline(p, num, (*outer, n * others // 2), SIGN, sender),
         [and_offline(p, rows * others * count, 1) for count in _counts(n)],
         select_offline(p, num, (*outer, others)),
     )
@@ -175,11 +181,12 @@ def argmax_num(n: int) -> Fixed:
     return Fixed(len(list(_rounds(n))) + 1)
 
 
-def argmax_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> MaximumMade:
+def argmax_offline(p: Party, num: Fixed, shape: tuple[int, ...], sender: Role = SERVER) -> MaximumMade:
     made = []
     for n in _rounds(shape[-1]):
         num = _finer(num)
-        made.append(_round_offline(p, _finer(num), (*shape[:-1], n)))
+        made.append(_round_offline(p, _finer(num), (*shape[:-1], n), sender))
+        sender = _next_sender(made[-1], sender)
     return MaximumMade(made)
 
 
@@ -206,9 +213,20 @@ def _rounds(n: int) -> Iterator[int]:
         n = _half(n)
 
 
-def _round_offline(p: Party, num: Fixed, shape: tuple[int, ...]) -> tuple[CompareMade, SelectMade]:
+def _round_offline(
+    p: Party, num: Fixed, shape: tuple[int, ...], sender: Role
+) -> tuple[CompareMade, SelectMade]:
     pairs = (*shape[:-1], shape[-1] - _half(shape[-1]))
-    return compare_offline(p, num, pairs, SIGN), select_offline(p, num, pairs)
+    return compare_offline(p, num, pairs, SIGN, sender), select_offline(p, num, pairs)
+
+
+def _next_sender(made: tuple[CompareMade, SelectMade], sender: Role) -> Role:
+    """That of the next round, which the side begins that is done with this one first.
+
+    The sender says its first opening with the tables, and so the two answer one another: of an odd number of
+    openings, the selection's among them, the other side hears the last one first, of an even one the sender.
+    """
+    return sender.other if len(made[0].halves[0].ands) % 2 else sender
 
 
 def _round(p: Party, x: Share, made: tuple[CompareMade, SelectMade]) -> Share:

@@ -24,7 +24,7 @@ from ..base import integers
 from ..base.ring import BIT, Fixed, Int64, Ring, known
 from ..base.share import Share
 from ..party.party import Party
-from ..party.role import SERVER
+from ..party.role import SERVER, Role
 from .booleans import Selected, SelectMade, select_all, select_offline
 from .compare import CompareMade, Layout, Thresholds, compare_all, compare_offline
 from .halves import parts
@@ -145,7 +145,10 @@ class SplineMade:
     parts: list[SplinePartMade]
 
 
-def spline_offline(p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpec) -> SplineMade:
+def spline_offline(
+    p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpec, sender: Role = SERVER
+) -> SplineMade:
+    """``sender`` as for a comparison."""
     spec.check(num)
     n = prod(shape)
     squares = square_offline(p, Fixed(spec.quad.bits), (n,)) if spec.curved else None
@@ -153,7 +156,7 @@ def spline_offline(p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpe
     def part_offline(at: slice) -> SplinePartMade:
         count = at.stop - at.start
         return SplinePartMade(
-            compare=compare_offline(p, Fixed(spec.compare_bits), (count,), spec.thresholds),
+            compare=compare_offline(p, Fixed(spec.compare_bits), (count,), spec.thresholds, sender),
             square=None if squares is None else squares.some(at),
             jumps=select_offline(p, spec.narrow, (count, len(spec.jumps))) if spec.jumps else None,
             gates=select_offline(p, num, (count, len(spec.gates))) if spec.gates else None,
