@@ -18,7 +18,7 @@ from ..he.product import Product
 from ..net.network import LOOPBACK, Network
 from ..party.role import Role
 
-VERSION = 3
+VERSION = 4
 """Of what is counted: one more whenever a count has another name or meaning."""
 
 REFERENCE = Path(__file__).with_name("reference_rates.json")
