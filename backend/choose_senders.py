@@ -20,7 +20,7 @@ from ppc.runtime.session.held import Held
 
 
 def choose_senders(plan: Plan) -> Plan:
-    """The plan with the senders of its splines and maxima; its bytes are the same, its flights fewer."""
+    """The plan with the senders of its splines and maxima: fewer flights for as many bytes online."""
     p = Party(None, engines=lambda p: Engines({role: CountingSource(role) for role in Role}, HeEngine(p)))
     made = offline(p, plan)
     if plan.options.together > 1:  # of those that are made together, any but the first
