@@ -17,6 +17,7 @@ import numpy as np
 
 from ..base.errors import BadInput
 from ..plan.file import InputSpec, Outputs, Plan
+from .sampling import Sampler
 from .tokens import Feeds, meaning
 
 
@@ -94,10 +95,13 @@ def decode(
     """Up to ``most`` tokens after ``ids``, to one of ``stop`` and with it; each with its answer.
 
     ``answer`` runs a program of the plan, one after the other. Raises BadInput, before the first, for a
-    prompt that is too long for the plan, by itself or with ``most`` tokens behind it.
+    prompt that is too long for the plan, by itself or with ``most`` tokens behind it, and for a plan that
+    leaves a sampler nothing to draw from.
     """
     if not ids:
         raise BadInput("the prompt has no token")
+    if isinstance(pick, Sampler):
+        pick.check(plan)
     return _decoded(plan, programs(plan, len(ids), most), ids, answer, pick, stop)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..base.errors import BadInput
 from ..base.prg import SEED_BYTES, Prg
-from ..plan.file import Outputs
+from ..plan.file import Outputs, Plan
 
 _BITS = 53
 """Of a number that is drawn."""
@@ -41,14 +41,17 @@ class Sampler:
         seed = None if self.seed is None else hashlib.sha256(str(self.seed).encode()).digest()[:SEED_BYTES]
         self._prg = Prg(seed)
 
+    def check(self, plan: Plan) -> None:
+        """Raises BadInput for a plan whose outputs it cannot draw from."""
+        if self.temperature and any(plan.choices(out) is not None for out in plan.outputs):
+            raise BadInput(
+                "the plan reveals the likeliest token alone, so that there is nothing to draw from"
+            )
+
     def __call__(self, outputs: Outputs) -> int:
         """The token, of the one output: numbers of all of them, or the place of the largest."""
         (told,) = outputs.values()
         if told.dtype.kind == "i" and told.size == 1:
-            if self.temperature:
-                raise BadInput(
-                    "the plan reveals the likeliest token alone, so that there is nothing to draw from"
-                )
             return int(told.reshape(()))
         numbers = told.reshape(-1)
         if not self.temperature:

@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.base.ring import Fixed
+from ppc.runtime.plan import steps
+from ppc.runtime.plan.file import InputSpec, Options, OutputSpec, Plan
+from ppc.runtime.plan.local import Input
+from ppc.runtime.service.decoding import decode
 from ppc.runtime.service.sampling import Sampler
 
 LOGITS = {"logits": np.log(np.array([[[0.1, 0.5, 0.05, 0.35]]]))}
@@ -49,11 +54,34 @@ def test_a_seed_draws_the_same_again():
     assert [first(LOGITS) for _ in range(50)] == [second(LOGITS) for _ in range(50)]
 
 
-def test_a_place_alone_is_the_token_and_nothing_is_drawn():
-    place = {"logits": np.array([[7]])}
-    assert Sampler()(place) == 7
+def told(argmax: bool) -> Plan:
+    """A plan that reveals the place of the largest of four numbers, or the largest."""
+    num = Fixed(20, 8)
+    return Plan(
+        model="told",
+        profile="exact",
+        options=Options(byte_price=1e-7),
+        inputs=(InputSpec("x", (1, 4), "float"),),
+        outputs=(OutputSpec("logits", 2, (1,)),),
+        weights=(),
+        local=(Input("x"),),
+        steps=(
+            steps.Encode(local=0, num=num, shape=(1, 4)),
+            steps.Maximum(x=0, argmax=argmax),
+            steps.Output(x=1),
+        ),
+    )
+
+
+def test_a_place_alone_is_the_token():
+    assert Sampler()({"logits": np.array([[7]])}) == 7
+
+
+def test_of_a_place_alone_nothing_is_drawn_which_is_said_before_anything_is_computed():
     with pytest.raises(BadInput, match="reveals the likeliest token alone"):
-        Sampler(0.7)(place)
+        decode(told(argmax=True), [1], 1, lambda length, feeds: pytest.fail("ran"), Sampler(0.7))
+    Sampler(0.7).check(told(argmax=False))
+    Sampler().check(told(argmax=True))
 
 
 @pytest.mark.parametrize("bad", [{"temperature": -1}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
