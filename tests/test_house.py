@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -149,6 +150,12 @@ def readers_of_pytorch(house: Imports) -> set[str]:
         for file, names in house.items()
         if not file.startswith("passes/train/") and any(within(name, ("torch",)) for name in names)
     }
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """Pytest imports them by it, and takes the second for the first."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 def test_pytorch_comes_in_from_outside() -> None:
