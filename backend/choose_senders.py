@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import msgspec
 
-from ppc.runtime.he.engine import HeEngine
 from ppc.runtime.party.party import Party
-from ppc.runtime.party.ports import Engines
-from ppc.runtime.party.role import Role
 from ppc.runtime.plan.file import Plan
 from ppc.runtime.plan.steps import AnyStep, Maximum, Spline
-from ppc.runtime.session.engines import CountingSource
-from ppc.runtime.session.executor import offline, online
+from ppc.runtime.session.engines import counting
+from ppc.runtime.session.executor import online
+from ppc.runtime.session.facts import Facts
 from ppc.runtime.session.held import Held
 
 
 def choose_senders(plan: Plan) -> Plan:
     """The plan with the senders of its splines and maxima: fewer flights for as many bytes online."""
-    p = Party(None, engines=lambda p: Engines({role: CountingSource(role) for role in Role}, HeEngine(p)))
-    made = offline(p, plan)
-    if plan.options.together > 1:  # of those that are made together, any but the first
-        made = offline(p, plan)
-    chosen = _Chosen(p, plan, made)
+    p = Party(None, engines=counting)
+    chosen = _Chosen(p, plan, Facts(plan).dry_material(1))  # of those that are made together, not the first
     online(p, plan, chosen)
     return msgspec.structs.replace(plan, steps=tuple(chosen.steps))
 

@@ -81,3 +81,8 @@ class CountingSource:
     def take(self, count: int) -> tuple[int, Ring | None]:
         self.taken += count
         return 0, None
+
+
+def counting(p: Party) -> Engines:
+    """For a dry run of which correlated OTs are no part."""
+    return Engines({role: CountingSource(role) for role in Role}, HeEngine(p))

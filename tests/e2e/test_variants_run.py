@@ -15,11 +15,8 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import FLOAT, Graph, Input
 from ppc.frontend.read import run
 from ppc.passes.friendly import SUBSTITUTIONS
-from ppc.runtime.he.engine import HeEngine
 from ppc.runtime.party.party import Party, together
-from ppc.runtime.party.ports import Engines
-from ppc.runtime.party.role import Role
-from ppc.runtime.session.engines import CountingSource, standard
+from ppc.runtime.session.engines import counting, standard
 from ppc.runtime.session.executor import offline, online
 from ppc.runtime.session.inputs import ClientInput
 
@@ -85,7 +82,7 @@ def compiled(tmp_path_factory):
 
 def price(compiled):
     """Bytes, but for those that make OTs, whose numbers go up in steps."""
-    party = Party(None, engines=lambda p: Engines({role: CountingSource(role) for role in Role}, HeEngine(p)))
+    party = Party(None, engines=counting)
     online(party, compiled.plan, offline(party, compiled.plan))
     return sum(cost.bytes for cost in party.ledger.rows.values())
 

@@ -110,15 +110,19 @@ def test_rows_that_differ_by_thousands_keep_their_digits(rms, massive, tmp_path)
             assert np.abs(got[0, row] - want[0, row]).max() < 0.02 * np.abs(want[0, row]).max()
 
 
+def norm_plan(rms, size, path):
+    """The plan of such a norm, calibrated on samples of that size."""
+    onnx.save(residual(rms, 5000.0), path)
+    rng = np.random.default_rng(3)
+    samples = [{"x": size * rng.standard_normal((1, 8, 8)).astype(np.float32)} for _ in range(8)]
+    return ppc.compile(path, calibrate=samples).plan
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("rms", [True, False], ids=["rms norm", "layer norm"])
 def test_the_power_and_what_it_multiplies_are_of_one_octave(rms, tmp_path):
     """Two comparisons of one x say the same however its shares lie: no bit is dropped before either."""
-    path = tmp_path / "residual.onnx"
-    onnx.save(residual(rms, 5000.0), path)
-    rng = np.random.default_rng(3)
-    samples = [{"x": rng.standard_normal((1, 8, 8)).astype(np.float32)} for _ in range(8)]
-    plan = ppc.compile(path, calibrate=samples).plan
+    plan = norm_plan(rms, 1, tmp_path / "residual.onnx")
     found = [
         [step for step in plan.steps if isinstance(step, Spline) and step.function == function]
         for function in (octaves.OCTAVES, octaves.REDUCED)
@@ -140,11 +144,7 @@ def test_the_power_and_what_it_multiplies_are_of_one_octave(rms, tmp_path):
 @pytest.mark.parametrize("rms", [True, False], ids=["rms norm", "layer norm"])
 def test_the_ring_of_powers_has_its_spare_bit_for_the_largest_too(rms, tmp_path):
     """They are made wider as they are, which goes wrong at times for what reaches the spare bit."""
-    path = tmp_path / "residual.onnx"
-    onnx.save(residual(rms, 5000.0), path)
-    rng = np.random.default_rng(3)
-    samples = [{"x": 30 * rng.standard_normal((1, 8, 8))} for _ in range(8)]
-    steps = ppc.compile(path, calibrate=samples).plan.steps
+    steps = norm_plan(rms, 30, tmp_path / "residual.onnx").steps
     specs = [step.spec for step in steps if isinstance(step, Spline) and step.function == octaves.OCTAVES]
     assert specs
     for spec in specs:

@@ -9,11 +9,9 @@ from ppc.runtime import _ring
 from ppc.runtime.base.prg import Prg
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
-from ppc.runtime.he.engine import HeEngine
 from ppc.runtime.net.frame import HEADER
 from ppc.runtime.party.ledger import Place
 from ppc.runtime.party.party import Party, priced, reveal
-from ppc.runtime.party.ports import Engines
 from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Layout, Thresholds, compare, compare_offline
@@ -31,7 +29,7 @@ from ppc.runtime.protocols.multiply import (
 from ppc.runtime.protocols.one_of_n import one_of_n_choice, one_of_n_entry, one_of_n_offline, one_of_n_tables
 from ppc.runtime.protocols.spline import SplineSpec, spline, spline_clear, spline_offline
 from ppc.runtime.protocols.truncate import truncate, truncate_offline
-from ppc.runtime.session.engines import CountingSource
+from ppc.runtime.session.engines import counting
 
 rng = np.random.default_rng(7)
 
@@ -47,11 +45,6 @@ class Secret:
     def at(self, p: Party) -> Share:
         data = None if p.pricing else self._shares[p.role]
         return Share(self.num, self.value.shape, data)
-
-
-def counting(p: Party) -> Engines:
-    """For the price of an online phase alone."""
-    return Engines({role: CountingSource(role) for role in Role}, HeEngine(p))
 
 
 def opened(result, num: Fixed) -> np.ndarray:
