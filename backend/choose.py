@@ -19,14 +19,18 @@ from ppc.runtime.cost.rates import he_seconds
 from ppc.runtime.he.params import DEEP_SETS, PACKING_SETS, PARAMETER_SETS, HeParams
 from ppc.runtime.he.product import Product, answer_bytes, public_key_bytes, upload_bytes
 from ppc.runtime.he.tiling import TOSS, plan_product
+from ppc.runtime.net.network import Network
 from ppc.runtime.plan.steps import AnyStep
+from ppc.runtime.protocols.halves import FLIGHT
 
 Sets = tuple[HeParams, ...]
 
 SHALLOW: Sets = (*PARAMETER_SETS, *PACKING_SETS)
 
-BYTE_PRICE = 1.6e-7
-"""Seconds that a byte costs on the network that plans are made for by default: 50 Mbit/s."""
+
+def worth(network: Network) -> int:
+    """Bytes that a flight is worth over ``network``."""
+    return min(FLIGHT, network.flight)
 
 
 def choose_products(steps: Sequence[AnyStep], byte_price: float) -> tuple[AnyStep, ...]:

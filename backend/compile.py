@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from ppc import passes
 from ppc.backend.anonymous import anonymous
 from ppc.backend.check import Checked, check_model
-from ppc.backend.choose import BYTE_PRICE
+from ppc.backend.choose import worth
 from ppc.backend.lower import lower
 from ppc.backend.merge_lengths import merge_lengths
 from ppc.backend.reveal import VALUE, argmaxes
@@ -32,6 +32,7 @@ from ppc.passes.draw_inputs import looked_up, random_feeds
 from ppc.passes.feasible import feasible
 from ppc.passes.profile import SUFFIX
 from ppc.runtime.base.errors import BadInput, Error
+from ppc.runtime.net.network import USUAL, Network
 from ppc.runtime.plan.file import Options, Plan, Weights, save, save_weights
 from ppc.runtime.plan.local import by_onnx_runtime
 from ppc.runtime.session.executor import Progress
@@ -80,7 +81,7 @@ def compile_model(
     max_error: float | None = None,
     margin: float | None = None,
     guard: Guard = "one",
-    byte_price: float = BYTE_PRICE,
+    network: Network = USUAL,
     nameless: bool = False,
     emit_onnx: str | Path | None = None,
     progress: Progress | None = None,
@@ -98,13 +99,13 @@ def compile_model(
             variants for one, the first.
         calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts;
             seeded random ones by default.
-        max_error: raise the precision until every output is within this part of its standard deviation,
-            as measured on ``calibrate``; at the greatest length, and then the same for all. By default 0.0125
-            where there are samples and some precision does it, and the usual precision otherwise.
+        max_error: the precision that keeps every output within this part of its standard deviation, as
+            measured on ``calibrate``; at the greatest length, and then the same for all. By default 0.0125
+            where there are samples and some precision does it, and no less than the usual precision.
         margin: inner values may go so many times as far as in ``calibrate``; by default 2, and 3 without it.
         guard: whether values are watched while two parties compute, so that the client hears of an answer
             that is not to be trusted: ``one`` bit for all of them, ``locate`` for one each, or ``off``.
-        byte_price: seconds that a byte costs on the network that choices are made for.
+        network: what choices are made for.
         nameless: leave names of tensors, and the model's, out of the plan.
         emit_onnx: where to write the model as the profile makes it, at the greatest length, as ONNX.
         progress: called with what is going on, how many of its parts are done, and of how many.
@@ -130,7 +131,12 @@ def compile_model(
             told = load_told(model, seq_len=length, dims=dict(dims or {}), outputs=chosen)
             feasible(told.graph)
         part.done(0)
-        options = Options(seq_len=length, dims=dict(sorted((dims or {}).items())), byte_price=byte_price)
+        options = Options(
+            seq_len=length,
+            dims=dict(sorted((dims or {}).items())),
+            byte_price=network.byte_price,
+            flight=worth(network),
+        )
         samples, chosen_alone = cut(told.graph, calibrate), argmaxes(told.graph, reveal)
         found.add(told, options, samples, again, argmaxes=chosen_alone, part=part)
     return found.merged(found.compiled[::-1], nameless=nameless)

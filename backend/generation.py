@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppc.backend.check import check_model
-from ppc.backend.choose import BYTE_PRICE
+from ppc.backend.choose import worth
 from ppc.backend.compile import Compiled, Guard, Lengths, Samples, asked, cut, refusing
 from ppc.backend.reveal import VALUE, argmaxes
 from ppc.frontend.errors import UsageError
@@ -29,6 +29,7 @@ from ppc.passes.calibrate import BLIND_MARGIN
 from ppc.passes.draw_inputs import ENOUGH, random_feeds, warnings
 from ppc.passes.feasible import feasible
 from ppc.runtime.base.errors import BadInput
+from ppc.runtime.net.network import USUAL, Network
 from ppc.runtime.plan.file import InputSpec, Options
 from ppc.runtime.service.decoding import Rows
 from ppc.runtime.service.tokens import meaning
@@ -40,9 +41,9 @@ Feeds = dict[str, NDArray[Any]]
 SMALLEST = 32
 """Rows that a step of the smallest cache reads, its own among them."""
 
-TOGETHER = 8
+TOGETHER = 16
 """Tokens whose products under HE are made with the first of them: most of a ciphertext would be empty else.
-Who stops early has paid for up to seven that do not come."""
+Who stops early has paid for those that do not come."""
 
 PLACES = 8
 """In a text at which a step is calibrated."""
@@ -67,7 +68,7 @@ def compile_generation(
     max_error: float | None = None,
     margin: float | None = None,
     guard: Guard = "one",
-    byte_price: float = BYTE_PRICE,
+    network: Network = USUAL,
     nameless: bool = False,
 ) -> Compiled:
     """Compile a decoder to generate up to ``most`` tokens after a prompt of ``prompts`` tokens.
@@ -100,7 +101,8 @@ def compile_generation(
         options = Options(
             seq_len=new,
             dims=reader.sizes(new, past),
-            byte_price=byte_price,
+            byte_price=network.byte_price,
+            flight=worth(network),
             places=reader.places,
             together=together.get(past, 1),
         )

@@ -59,6 +59,7 @@ def lower(
         shared_operands(graph),
         summed(graph),
         options.byte_price,
+        options.flight,
         options.together,
         dict(carried or {}),
         by_rows(graph, owner, carried or {}),
@@ -84,7 +85,8 @@ def lower(
             state.put(steps.Keep(name=op.name, x=value, state=name, axis=carried[name]))
             continue
         if name in argmaxes:
-            value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]
+            best = steps.Maximum(x=value, argmax=True, flight=state.flight)
+            value, shape = state.put(best), shape[:-1]
         index = state.put(steps.Output(name=name, x=value))
         outputs.append(OutputSpec(name=name, value=index, shape=shape))
     mask_once(state)
@@ -190,7 +192,9 @@ def _spline(state: Lowering, op: ops.Spline) -> int:
         spec = integer_spline(op.spline, num, quad, width, out)
     except ValueError as error:
         raise LoweringError(f"{op!r}: {error}") from None
-    return state.put(steps.Spline(name=op.name, x=x, spec=spec, function=op.spline.function))
+    return state.put(
+        steps.Spline(name=op.name, x=x, spec=spec, function=op.spline.function, flight=state.flight)
+    )
 
 
 def _sum(state: Lowering, op: ops.ReduceSum) -> int:
@@ -207,9 +211,8 @@ def _max(state: Lowering, op: ops.ReduceMax) -> int:
     rank = op.x.type.rank
     if tuple(a % rank for a in op.axes) != (rank - 1,):
         raise LoweringError(f"{op!r}: a maximum over other axes than the last")
-    done = state.put(
-        steps.Maximum(name=op.name, x=state.value(op.x), drop=_max_drop(fixed(op.x)) if op.steadies else 0)
-    )
+    drop = _max_drop(fixed(op.x)) if op.steadies else 0
+    done = state.put(steps.Maximum(name=op.name, x=state.value(op.x), drop=drop, flight=state.flight))
     return reshape(state, done, op.type.shape)
 
 

@@ -34,6 +34,7 @@ class Lowering:
     merged: dict[Op, tuple[ops.MatMul, ...]]
     summed: frozenset[Op]
     byte_price: float
+    flight: int
     together: int
     carried: dict[str, int]
     tables: dict[Op, NDArray[np.int64]]

@@ -27,7 +27,7 @@ if not (Path(__file__).parent / "runtime").exists():
     __path__.append(str(Path(__file__).parent.parent))
 
 from ppc.runtime.base.errors import Error, RuntimeFault
-from ppc.runtime.net.network import parse_network
+from ppc.runtime.net.network import USUAL, parse_network
 from ppc.runtime.plan.file import Outputs, Plan, Weights, load_weights
 from ppc.runtime.plan.file import load as load_plan
 from ppc.runtime.service.client import Client
@@ -42,7 +42,7 @@ from ppc.runtime.service.tokens import tokenize, tokenize_all
 from ppc.runtime.session.cache import Cache
 from ppc.runtime.session.simulate import Simulated, Simulator, headroom
 
-DEFAULT_NETWORK = "50Mbit,40ms"
+DEFAULT_NETWORK = USUAL.name
 """What plans are made for by default."""
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def compile(
             variants for one, the first.
         calibrate: sample inputs that show the ranges of activations, at the greatest length, or texts
             (`TextSamples` of `ppc.backend.samples`); seeded random ones by default.
-        max_error: spend bits until every output is within this part of its standard deviation; by default
-            0.0125 where there are samples and it can be had.
+        max_error: spend as many bits as keep every output within this part of its standard deviation; by
+            default 0.0125 where there are samples and it can be had.
         margin: inner values may go so many times as far as in ``calibrate`` before they leave their rings; by
             default 2, and 3 without samples.
         network: what to choose for: ``lan``, ``wan`` or BANDWIDTH,RTT such as ``200Mbit,15ms``.
@@ -113,7 +113,7 @@ def compile(
         calibrate=calibrate,
         max_error=max_error,
         margin=margin,
-        byte_price=parse_network(network).byte_price,
+        network=parse_network(network),
         guard=guard,
         nameless=anonymous,
         emit_onnx=emit_onnx,
@@ -160,7 +160,7 @@ def compile_generation(
         calibrate=calibrate,
         max_error=max_error,
         margin=margin,
-        byte_price=parse_network(network).byte_price,
+        network=parse_network(network),
         guard=guard,
         nameless=anonymous,
     )

@@ -122,8 +122,8 @@ def compile_(
         typer.Option(
             min=1e-4,
             max=1.0,
-            help="Spend bits until every output is within this part of its standard deviation; "
-            "default 0.0125 with --calibrate, where it can be had.",
+            help="Spend as many bits as keep every output within this part of its standard deviation, and no "
+            "more; default 0.0125 with --calibrate, where it can be had, and no fewer than usual.",
         ),
     ] = None,
     margin: Annotated[

@@ -60,11 +60,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
 @pytest.fixture(scope="session")
 def decoder(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     import onnx
-    from decoder import MOST, PROMPTS, Decoder
+    from decoder import MOST, PROMPTS, TOGETHER, Decoder
 
     import ppc
     from models.llama import small
 
     model = tmp_path_factory.mktemp("decoder") / "decoder.onnx"
     onnx.save(small(), model)
-    return Decoder(model, ppc.compile_generation(model, prompts=PROMPTS, most=MOST))
+    with pytest.MonkeyPatch.context() as patch:  # so that a text takes more than one lot
+        patch.setattr("ppc.backend.generation.TOGETHER", TOGETHER)
+        return Decoder(model, ppc.compile_generation(model, prompts=PROMPTS, most=MOST))

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ppc import passes
+from ppc.backend.choose import worth
 from ppc.backend.cost import predict_seconds
 from ppc.backend.lower import lower
 from ppc.frontend.ir.graph import Graph
@@ -40,7 +41,7 @@ def planned(
     """The graph as it stands as a plan, calibrated on ``feeds``, or on random inputs where there are none;
     with ``max_error`` in as many bits as that asks for, if some do."""
     state = passes.run(graph, passes.Options(max_error=max_error, insist=False), feeds)
-    options = Options(byte_price=network.byte_price)
+    options = Options(byte_price=network.byte_price, flight=worth(network))
     return lower(
         state.graph,
         model=graph.name,

@@ -29,6 +29,11 @@ class Network:
         """Seconds that a byte takes."""
         return 1 / self.bandwidth
 
+    @property
+    def flight(self) -> int:
+        """Bytes that travel in the time of one flight."""
+        return round(self.bandwidth * self.rtt / 2)
+
 
 LOOPBACK = Network("loopback", 1.25e9, 1e-4, one_machine=True)
 """Two processes of one machine; `Rates.loopback` has what was measured."""
@@ -43,6 +48,10 @@ NETWORKS = {network.name: network for network in (LAN, WAN, LOOPBACK)}
 
 _BANDWIDTH = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(bit/s|bit|bps|B/s|B)?", re.ASCII)
 _RTT = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)", re.ASCII)
+
+
+USUAL = Network("50Mbit,40ms", 6.25e6, 40e-3)
+"""What plans are made for by default."""
 
 
 def parse_network(text: str) -> Network:

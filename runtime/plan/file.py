@@ -24,13 +24,14 @@ from ..base.files import whole
 from ..base.ring import MAX_BITS, Integers
 from ..he.product import Product
 from ..party.ledger import Place
+from ..protocols.halves import FLIGHT, check_flight
 from .kept import rows_axis
 from .local import LocalOp, infer_local
 from .state import States
 from .steps import AnyStep, Form, Guard, MatMul, Maximum, Step, TimesRow, UnderHE, fits
 
 MAGIC = b"PPCPLAN1"
-VERSION = 13
+VERSION = 14
 DIGEST = 32
 RELEASES = {VERSION: "0.1.0"}
 """Which release is of a version; of several the first."""
@@ -48,13 +49,14 @@ INPUT_KINDS = {"int": "iub", "bool": "iub", "float": "fiub"}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model was compiled for: lengths of its open axes, and seconds that a byte costs; of one that
-    generates, whether places count tokens or, where that makes no difference, rows with padding among them;
-    and how many inferences' products are made `together` (`party.ahead`)."""
+    """What the model was compiled for: lengths of its open axes, seconds that a byte costs, and bytes that a
+    ``flight`` is worth; of one that generates, whether places count tokens or, where that is the same, rows
+    with padding among them; and how many inferences' products are made `together` (`party.ahead`)."""
 
     seq_len: int | None = None
     dims: dict[str, int] = msgspec.field(default_factory=dict)
     byte_price: float
+    flight: int = FLIGHT
     places: Literal["tokens", "rows"] = "tokens"
     together: int = 1
 
@@ -66,6 +68,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(f"{self.together} inferences together")
         if not 0 < self.byte_price < inf:
             raise ValueError(f"a byte that costs {self.byte_price} s")
+        check_flight(self.flight)
 
 
 Bound = Literal["table", "samples", "assumed"]

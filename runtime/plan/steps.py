@@ -21,6 +21,7 @@ from ..party.party import Party
 from ..party.ports import PendingProduct
 from ..party.role import SERVER, Role
 from ..protocols.cached import Along, CachedMade, Opened, cached, cached_apart
+from ..protocols.halves import FLIGHT, check_flight
 from ..protocols.matmul import (
     LinearMade,
     MatmulBegun,
@@ -415,13 +416,15 @@ class Spline(Unary, frozen=True, kw_only=True, tag=True):
     spec: SplineSpec
     function: str = ""
     sender: Role = SERVER
+    flight: int = FLIGHT
 
     def infer(self, x: Form) -> Form:
         self.spec.check(x.num)
+        check_flight(self.flight)
         return Form(self.spec.out, x.shape)
 
     def offline(self, p: Party, begun: None, x: Form) -> SplineMade:
-        return spline_offline(p, x.num, x.shape, self.spec, self.sender)
+        return spline_offline(p, x.num, x.shape, self.spec, self.sender, self.flight)
 
     def online(self, p: Party, out: Form, made: SplineMade, x: Share) -> Share:
         return spline(p, x, self.spec, made)
@@ -442,10 +445,12 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
     drop: int = 0
     argmax: bool = False
     sender: Role = SERVER
+    flight: int = FLIGHT
 
     def infer(self, x: Form) -> Form:
         if not 0 <= self.drop < x.num.bits - 2:
             raise ValueError(f"cannot drop {self.drop} bits of {x.num}")
+        check_flight(self.flight)
         if not self.argmax:
             return Form(x.num, (*x.shape[:-1], 1))
         if self.drop or x.shape[-1] < 2:
@@ -456,8 +461,8 @@ class Maximum(Unary, frozen=True, kw_only=True, tag=True):
 
     def offline(self, p: Party, begun: None, x: Form) -> MaximumMade:
         if self.argmax:
-            return argmax_offline(p, x.num, x.shape, self.sender)
-        return maximum_offline(p, x.num, x.shape, self.drop, self.sender)
+            return argmax_offline(p, x.num, x.shape, self.sender, self.flight)
+        return maximum_offline(p, x.num, x.shape, self.drop, self.sender, self.flight)
 
     def online(self, p: Party, out: Form, made: MaximumMade, x: Share) -> Share:
         return argmax(p, x, made) if self.argmax else maximum(p, x, self.drop, made)

@@ -2,7 +2,7 @@
 
 x - t is negative when the top bits of the shares and the carry out of their low bits XOR to one, and
 the carry is a millionaires' comparison of what each side knows. After Rathee et al. (CrypTFlow2,
-CCS 2020): digits of up to four bits by 1-of-16 OT, a tree of ANDs above; of few elements digits are of up to
+CCS 2020): digits of a few bits by 1-of-2^k OT, a tree of ANDs above; of few elements digits are of up to
 eight, whose tables cost less than the levels that they save. The chooser's digits do not depend
 on the threshold, so one OT serves all of them; and where the thresholds are multiples of 2^g, neither
 do the sender's digits below bit g, which are compared once. Of many elements each side sends for half,
@@ -34,8 +34,10 @@ from .booleans import AndMade, Bits, and_offline, and_rows
 from .halves import FLIGHT, Half, halves
 from .one_of_n import OneOfNMade, one_of_n_choice, one_of_n_entry, one_of_n_offline, one_of_n_tables
 
-DIGIT, WIDEST = 4, 8
-"""Bits of a digit at most, of many elements and of few."""
+WIDEST = 8
+"""Bits of a digit at most."""
+TRIPLE = 3
+"""Bits that the two correlated OTs of an AND take to make."""
 TABLE = 32
 """Thresholds that one table of a digit serves: two bits for each in an entry of 64."""
 MAX_THRESHOLDS = 256
@@ -82,19 +84,25 @@ class Layout:
 
     @staticmethod
     @lru_cache(maxsize=4096)
-    def of(bits: int, thresholds: Thresholds, count: int) -> Layout:
-        """That of the least price for ``count`` elements."""
-        top = bits - thresholds.drop - 1
-        if top < 1:
-            raise ValueError(f"no bits are left to compare: ring {bits}, dropped {thresholds.drop}")
-        grid = min(thresholds.grid, top)
+    def of(bits: int, thresholds: Thresholds, count: int, flight: int = FLIGHT) -> Layout:
+        """That of the least price for ``count`` elements, where a flight is worth ``flight`` bytes."""
+        top, grid = _heights(bits, thresholds)
 
-        def cut(widest: int) -> Layout:
-            cuts = [*_even(0, grid, widest), *_even(grid, top, widest), top]
+        def cut(below: int, above: int) -> Layout:
+            """Digits of so many bits at most below the grid and above it."""
+            cuts = [*_even(0, grid, below), *_even(grid, top, above), top]
             return Layout(tuple((a, b - a, b <= grid) for a, b in pairwise(cuts)))
 
-        layouts = (cut(widest) for widest in range(DIGIT, WIDEST + 1))
-        return min(layouts, key=lambda each: each._price(count, len(thresholds.values)))
+        every = range(1, WIDEST + 1)
+        layouts = (cut(below, above) for below in every for above in every)
+        return min(layouts, key=lambda each: each._price(count, len(thresholds.values), flight))
+
+    @staticmethod
+    def as_made(bits: int, thresholds: Thresholds, made: ComparedMade) -> Layout:
+        """That which material is for."""
+        _, grid = _heights(bits, thresholds)
+        ends = np.cumsum([leaves[0].index_bits for leaves in made.leaves]).tolist()
+        return Layout(tuple((a, b - a, b <= grid) for a, b in pairwise([0, *ends])))
 
     @cached_property
     def levels(self) -> list[list[tuple[bool, int]]]:
@@ -118,9 +126,18 @@ class Layout:
             found += sum(2 * (1 + width) * (1 if common else rows) for common, width in level)
         return found
 
-    def _price(self, count: int, rows: int) -> int:
+    def _price(self, count: int, rows: int, flight: int) -> int:
         """Bytes, those that flights are worth among them."""
-        return count * self.bits(rows) // 8 + FLIGHT * len(self.levels)
+        triples = sum(1 if common else rows for level in self.levels for common, _ in level)
+        return count * (self.bits(rows) + TRIPLE * triples) // 8 + flight * len(self.levels)
+
+
+def _heights(bits: int, thresholds: Thresholds) -> tuple[int, int]:
+    """Bits that are compared, and of these those below the grid."""
+    top = bits - thresholds.drop - 1
+    if top < 1:
+        raise ValueError(f"no bits are left to compare: ring {bits}, dropped {thresholds.drop}")
+    return top, min(thresholds.grid, top)
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,11 +163,17 @@ class CompareMade:
 
 
 def compare_offline(
-    p: Party, num: Fixed, shape: tuple[int, ...], thresholds: Thresholds, sender: Role = SERVER
+    p: Party,
+    num: Fixed,
+    shape: tuple[int, ...],
+    thresholds: Thresholds,
+    sender: Role = SERVER,
+    flight: int = FLIGHT,
 ) -> CompareMade:
-    """Of few elements ``sender`` has the tables, and the other side speaks first."""
+    """Of few elements ``sender`` has the tables, and the other side speaks first. A flight is worth so many
+    bytes as ``flight`` has: the fewer, the narrower the digits."""
     n, s = prod(shape), len(thresholds.values)
-    layout = Layout.of(num.bits, thresholds, n)
+    layout = Layout.of(num.bits, thresholds, n, flight)
 
     def half_offline(half: Half) -> ComparedMade:
         leaves = []
@@ -211,7 +234,7 @@ def compare_all(
 
 def _compared(p: Party, x: Share, thresholds: Thresholds, made: CompareMade) -> list[_Comparison]:
     """The halves of one comparison."""
-    layout = Layout.of(x.num.bits, thresholds, x.size)
+    layout = Layout.as_made(x.num.bits, thresholds, made.halves[0])
     parts = halves(x.size, layout.table_bits(len(thresholds.values)), made.sender)
     return [
         _Comparison(p, x, thresholds, layout, half, each)

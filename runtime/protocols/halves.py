@@ -13,10 +13,17 @@ from itertools import pairwise
 from ..party.role import CLIENT, SERVER, Role
 
 FLIGHT = 1 << 16
-"""Bytes that a flight is worth: some that travel in the time of one, whether on a loopback or far away."""
+"""Bytes that a flight is worth, at most: what travels in the time of one over fast links. A plan for a
+network that carries fewer says so."""
 
 LONG = 16 * FLIGHT
 """From how many bytes on it is worth while."""
+
+
+def check_flight(flight: int) -> None:
+    """ValueError for what no flight is worth."""
+    if not 0 <= flight <= FLIGHT:
+        raise ValueError(f"a flight that is worth {flight} bytes, where it is 0 to {FLIGHT}")
 
 
 @dataclass(frozen=True)

@@ -55,16 +55,18 @@ class LastMade:
 
 
 def maximum_offline(
-    p: Party, num: Fixed, shape: tuple[int, ...], drop: int, sender: Role = SERVER
+    p: Party, num: Fixed, shape: tuple[int, ...], drop: int, sender: Role = SERVER, flight: int = FLIGHT
 ) -> MaximumMade:
-    """``sender`` as for a comparison, of the first round."""
+    """``flight`` as for a comparison, and ``sender`` of the first round."""
     rows, num = prod(shape[:-1]), _coarse(num, drop)
-    *paired, last = _schedule(rows, shape[-1], num)
+    *paired, last = _schedule(rows, shape[-1], num, flight)
     made = []
     for n in paired:
-        made.append(_round_offline(p, num, (*shape[:-1], n), sender))
+        made.append(_round_offline(p, num, (*shape[:-1], n), sender, flight))
         sender = _next_sender(made[-1], sender)
-    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], last), sender) if last > 1 else None)
+    if last == 1:
+        return MaximumMade(made)
+    return MaximumMade(made, _last_offline(p, num, (*shape[:-1], last), sender, flight))
 
 
 def maximum(p: Party, x: Share, drop: int, made: MaximumMade) -> Share:
@@ -89,22 +91,24 @@ def _coarse(num: Fixed, drop: int) -> Fixed:
     return Fixed(num.bits - drop)
 
 
-def _schedule(rows: int, n: int, num: Fixed) -> list[int]:
+def _schedule(rows: int, n: int, num: Fixed, flight: int) -> list[int]:
     """How many are left before each round of pairs, and before all play against all, of the least price."""
     every = [*_rounds(n), 1]
 
     def price(pairs: int) -> int:
-        first = sum(_price(rows * (k - _half(k)), num, 0) for k in every[:pairs])
+        first = sum(_price(rows * (k - _half(k)), num, 0, flight) for k in every[:pairs])
         left = every[pairs]
-        return first + (_price(rows * left * (left - 1) // 2, num, len(_counts(left))) if left > 1 else 0)
+        if left == 1:
+            return first
+        return first + _price(rows * left * (left - 1) // 2, num, len(_counts(left)), flight)
 
     return every[: min(range(len(every)), key=price) + 1]
 
 
-def _price(matches: int, num: Fixed, levels: int) -> int:
+def _price(matches: int, num: Fixed, levels: int, flight: int) -> int:
     """Bytes of a round and what its flights are worth: a comparison, ``levels`` of ANDs and a selection."""
-    layout = Layout.of(num.bits, SIGN, matches)
-    return matches * layout.bits(1) // 8 + FLIGHT * (2 + len(layout.levels) + levels + 1)
+    layout = Layout.of(num.bits, SIGN, matches, flight)
+    return matches * layout.bits(1) // 8 + flight * (2 + len(layout.levels) + levels + 1)
 
 
 def _matches(n: int) -> tuple[list[int], list[int]]:
@@ -122,11 +126,11 @@ def _counts(n: int) -> list[int]:
     return found
 
 
-def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...], sender: Role) -> LastMade:
+def _last_offline(p: Party, num: Fixed, shape: tuple[int, ...], sender: Role, flight: int) -> LastMade:
     *outer, n = shape
     rows, others = prod(outer), n - 1  # who wins where none of the others does is the last
     return LastMade(
-        compare_offline(p, num, (*outer, n * others // 2), SIGN, sender),
+        compare_offline(p, num, (*outer, n * others // 2), SIGN, sender, flight),
         [and_offline(p, rows * others * count, 1) for count in _counts(n)],
         select_offline(p, num, (*outer, others)),
     )
@@ -181,11 +185,13 @@ def argmax_num(n: int) -> Fixed:
     return Fixed(len(list(_rounds(n))) + 1)
 
 
-def argmax_offline(p: Party, num: Fixed, shape: tuple[int, ...], sender: Role = SERVER) -> MaximumMade:
+def argmax_offline(
+    p: Party, num: Fixed, shape: tuple[int, ...], sender: Role = SERVER, flight: int = FLIGHT
+) -> MaximumMade:
     made = []
     for n in _rounds(shape[-1]):
         num = _finer(num)
-        made.append(_round_offline(p, _finer(num), (*shape[:-1], n), sender))
+        made.append(_round_offline(p, _finer(num), (*shape[:-1], n), sender, flight))
         sender = _next_sender(made[-1], sender)
     return MaximumMade(made)
 
@@ -214,10 +220,10 @@ def _rounds(n: int) -> Iterator[int]:
 
 
 def _round_offline(
-    p: Party, num: Fixed, shape: tuple[int, ...], sender: Role
+    p: Party, num: Fixed, shape: tuple[int, ...], sender: Role, flight: int
 ) -> tuple[CompareMade, SelectMade]:
     pairs = (*shape[:-1], shape[-1] - _half(shape[-1]))
-    return compare_offline(p, num, pairs, SIGN, sender), select_offline(p, num, pairs)
+    return compare_offline(p, num, pairs, SIGN, sender, flight), select_offline(p, num, pairs)
 
 
 def _next_sender(made: tuple[CompareMade, SelectMade], sender: Role) -> Role:

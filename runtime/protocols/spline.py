@@ -27,7 +27,7 @@ from ..party.party import Party
 from ..party.role import SERVER, Role
 from .booleans import Selected, SelectMade, select_all, select_offline
 from .compare import CompareMade, Layout, Thresholds, compare_all, compare_offline
-from .halves import parts
+from .halves import FLIGHT, parts
 from .multiply import SquareMade, Squaring, square_offline
 from .truncate import TruncateMade, rescaling, truncate_all, truncate_offline
 
@@ -146,9 +146,14 @@ class SplineMade:
 
 
 def spline_offline(
-    p: Party, num: Fixed, shape: tuple[int, ...], spec: SplineSpec, sender: Role = SERVER
+    p: Party,
+    num: Fixed,
+    shape: tuple[int, ...],
+    spec: SplineSpec,
+    sender: Role = SERVER,
+    flight: int = FLIGHT,
 ) -> SplineMade:
-    """``sender`` as for a comparison."""
+    """``sender`` and ``flight`` as for a comparison."""
     spec.check(num)
     n = prod(shape)
     squares = square_offline(p, Fixed(spec.quad.bits), (n,)) if spec.curved else None
@@ -156,7 +161,7 @@ def spline_offline(
     def part_offline(at: slice) -> SplinePartMade:
         count = at.stop - at.start
         return SplinePartMade(
-            compare=compare_offline(p, Fixed(spec.compare_bits), (count,), spec.thresholds, sender),
+            compare=compare_offline(p, Fixed(spec.compare_bits), (count,), spec.thresholds, sender, flight),
             square=None if squares is None else squares.some(at),
             jumps=select_offline(p, spec.narrow, (count, len(spec.jumps))) if spec.jumps else None,
             gates=select_offline(p, num, (count, len(spec.gates))) if spec.gates else None,

@@ -7,16 +7,20 @@ import pytest
 
 from models.tiny_bert import sample
 from ppc import passes
+from ppc.backend.choose import worth
 from ppc.backend.lower import RULES, LoweringError, lower
 from ppc.frontend.ir import fixed, ops
 from ppc.frontend.ir.graph import FLOAT, INT, Graph, Input, Op
 from ppc.frontend.read.load import load
+from ppc.passes import functions
 from ppc.passes.errors import RangeError
 from ppc.passes.legal import LEGAL
 from ppc.runtime.base.function import Plain
 from ppc.runtime.base.ring import Fixed
+from ppc.runtime.net.network import parse_network
 from ppc.runtime.plan import local, steps
 from ppc.runtime.plan.file import Options, decode
+from ppc.runtime.protocols.halves import FLIGHT
 from ppc.runtime.session.simulate import simulate
 
 F, G = Fixed(24, 8), Fixed(24, 6)
@@ -259,6 +263,23 @@ def test_rows_meet_numbers_under_he_where_bytes_are_dear(monkeypatch, byte_price
     feed = {"x": np.round(RNG.uniform(-0.1, 0.1, (256, 64)) * 256) / 256}
     (got,) = simulate(plan, weights, feed).values()
     assert np.array_equal(got, fixed.evaluate(Graph((x,), {"y": y}), feed)["y"])
+
+
+@pytest.mark.parametrize(("network", "flight"), [("20Mbit,2ms", 2500), ("wan", FLIGHT)])
+def test_comparisons_know_what_a_flight_is_worth(network, flight):
+    x, value = shared()
+    link = parse_network(network)
+    options = Options(byte_price=link.byte_price, flight=worth(link))
+    outputs = {
+        "most": ops.ReduceMax(value, axes=(1,), keepdims=True),
+        "best": value,
+        "relu": ops.Spline(value, functions.relu(), num=F, quad=F, width=24),
+    }
+    graph = Graph((x,), outputs)
+    plan, _ = lower(graph, model="m", profile="exact", options=options, argmaxes=("best",))
+    kinds = [step for step in plan.steps if isinstance(step, steps.Spline | steps.Maximum)]
+    assert [step.flight for step in kinds] == [flight] * len(kinds)
+    assert len(kinds) >= 3
 
 
 def test_squares_that_something_else_reads_are_kept():

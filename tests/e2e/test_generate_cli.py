@@ -13,6 +13,8 @@ import pytest
 from command import Running, called, ppc, serving
 from decoder import MOST, PROMPT, PROMPTS, tokenizer
 
+from ppc import compile_generation
+
 TEXT = " ".join(f"w{each}" for each in PROMPT)
 
 
@@ -32,19 +34,21 @@ def spelt(ids) -> str:
     return " ".join(f"w{each}" for each in ids)
 
 
-def test_compile_then_generate_with_two_processes(decoder, folder, tmp_path):
+def test_compile_then_generate_with_two_processes(decoder, tmp_path):
     plan = tmp_path / "plan.bin"
     made = ppc(
         "compile", decoder.model, "-o", plan, "--generate", "--max-tokens", MOST, "--prompt-len",
         ",".join(map(str, PROMPTS)),
     )  # fmt: skip
     assert made.status == 0, made.err
-    assert plan.read_bytes() == (folder / "plan.bin").read_bytes()
+    compile_generation(decoder.model, prompts=PROMPTS, most=MOST).save(tmp_path / "again.bin", tmp_path / "w")
+    assert plan.read_bytes() == (tmp_path / "again.bin").read_bytes()
     assert [line.split(":")[0] for line in made.out.splitlines()[2:]] == [
         "a prompt of up to 4", "a prompt of up to 8", "a token after up to 14",
     ]  # fmt: skip
+    tokenizer(tmp_path / "tokenizer.json")
     with serving(plan, "--once") as (server, address):
-        client = ppc(*asked(folder, "--role", "client", "--connect", address, "--max-tokens", 4, "--costs"))
+        client = ppc(*asked(tmp_path, "--role", "client", "--connect", address, "--max-tokens", 4, "--costs"))
         assert client.status == 0, client.err
         assert client.out == spelt(decoder.greedy(PROMPT, 4)) + "\n"
         assert client.err.count("token ") >= 4

@@ -136,10 +136,10 @@ MUTATIONS = (
         "label-with-its-numbers",
         "where a label is all that is told, its numbers are not",
         "backend/lower.py",
-        "            value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]\n",
+        "            value, shape = state.put(best), shape[:-1]\n",
         "            told = state.put(steps.Output(name=name, x=value))\n"
         "            outputs.append(OutputSpec(name=f'{name} in full', value=told, shape=shape))\n"
-        "            value, shape = state.put(steps.Maximum(x=value, argmax=True)), shape[:-1]\n",
+        "            value, shape = state.put(best), shape[:-1]\n",
         ("tests/backend/test_lower.py::test_of_a_label_its_place_is_all_that_is_revealed",),
     ),
 )

@@ -293,8 +293,9 @@ def test_a_mask_that_prunes_nothing_looks_like_any_other(tmp_path: Path) -> None
 STRUCTURE = {
     "step", "name", "x", "a", "b", "parts", "axes", "axis", "shape", "order", "cuts", "num", "local",
     "weight", "scale", "product", "left", "right", "weight_bits", "drop", "function", "together", "kept",
+    "flight",
 }  # fmt: skip
-"""Fields of steps that hold graph, shapes, formats and sizes of noise."""
+"""Fields of steps that hold graph, shapes, formats, sizes of noise and what the network is like."""
 
 
 def told_in_full(plan: Plan) -> None:

@@ -191,12 +191,13 @@ MAY_DIFFER = {
     "Linear": {"scale", "product"},
     "MatMul": {"left", "right"},
     "Scaled": {"scale", "weight_bits"},
-    "Spline": {"spec"},
+    "Maximum": {"sender"},
+    "Spline": {"spec", "sender"},
     "Weight": {"num"},
 }
 """What sizes of weights and activations decide: scales and rings; of products the ring, the bound on noise
 and what follows (primes, tile); of functions fitted on a calibrated range, knots and pieces; of what is
-watched, its limits."""
+watched, its limits; and as bits and knots decide how many flights a step takes, who begins the next."""
 
 FORMAT_ONLY = (steps.Rescale, steps.TimesInteger, steps.Public)
 """Steps that come and go with formats."""

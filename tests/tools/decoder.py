@@ -14,7 +14,7 @@ from models.llama import WORDS
 from ppc.backend.compile import Compiled
 from ppc.frontend.read.run import Runner
 
-PROMPTS, MOST = (4, 8), 8
+PROMPTS, MOST, TOGETHER = (4, 8), 8, 8
 PROMPT = (5, 17, 80, 3, 42, 9)
 """Of six tokens, so that two of padding stand in front."""
 

@@ -49,6 +49,7 @@ def test_a_network_is_read(text, bandwidth, rtt):
     network = parse_network(text)
     assert (network.bandwidth, network.rtt) == pytest.approx((bandwidth, rtt))
     assert network.byte_price == pytest.approx(1 / bandwidth)
+    assert network.flight == round(bandwidth * rtt / 2)
 
 
 @pytest.mark.parametrize(

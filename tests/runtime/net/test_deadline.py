@@ -351,7 +351,7 @@ def test_the_opening_is_short_and_a_timeout_may_be_shorter():
     ours, peer = tcp_pair()
     channel = Channel(TcpTransport(ours, 60))
     channel.within(SHORT)
-    with pytest.raises(PeerLeft, match=r"silent for 0\.2 seconds"):
+    with pytest.raises(PeerLeft, match=r"silent for 0\.(2|19\d) seconds"):
         channel.recv(4)
     channel.close()
     peer.close()

@@ -10,12 +10,13 @@ from ppc.runtime.base.prg import Prg
 from ppc.runtime.base.ring import BIT, Fixed
 from ppc.runtime.base.share import Share
 from ppc.runtime.net.frame import HEADER
-from ppc.runtime.party.ledger import Place
+from ppc.runtime.party.ledger import Cost, Place
 from ppc.runtime.party.party import Party, priced, reveal
 from ppc.runtime.party.role import CLIENT, SERVER, Role
 from ppc.runtime.protocols.booleans import and_offline, and_rows, select, select_offline
 from ppc.runtime.protocols.compare import Layout, Thresholds, compare, compare_offline
 from ppc.runtime.protocols.gilboa import gilboa_chosen, gilboa_random
+from ppc.runtime.protocols.halves import FLIGHT
 from ppc.runtime.protocols.maximum import argmax, argmax_num, argmax_offline, maximum, maximum_offline
 from ppc.runtime.protocols.multiply import (
     Rows,
@@ -195,7 +196,8 @@ def test_digits_of_few_elements_save_a_level(two, bits, few, wanted):
 
 def test_digits_below_the_grid_are_compared_once():
     layout = Layout.of(14, Thresholds((-64, 0, 128)), MANY)
-    assert [common for _, _, common in layout.digits] == [True, True, False, False]
+    assert [common for _, _, common in layout.digits] == [at < 6 for at, _, _ in layout.digits]
+    assert sum(k for at, k, _ in layout.digits if at < 6) == 6
     assert sum(k for _, k, _ in layout.digits) == 13
 
 
@@ -283,6 +285,35 @@ def test_maximum_with_dropped_bits_is_near(two, rows):
     assert not (opened(r, num) % 8).any()
 
 
+@pytest.mark.parametrize("flight", [0, 1000, FLIGHT])
+def test_what_a_flight_is_worth_changes_no_maximum(two, flight):
+    num, shape = Fixed(18, 8), (9, 48)
+    x = Secret(num, rng.integers(-(2**15), 2**15, shape))
+    r = two(lambda p: maximum(p, x.at(p), 0, maximum_offline(p, num, shape, 0, flight=flight)))
+    assert np.array_equal(opened(r, num)[:, 0], x.value.max(axis=-1))
+    r = two(lambda p: argmax(p, x.at(p), argmax_offline(p, num, shape, flight=flight)))
+    assert np.array_equal(opened(r, argmax_num(48))[:, 0], x.value.argmax(axis=-1))
+
+
+def test_the_less_a_flight_is_worth_the_fewer_bytes_and_the_more_flights():
+    num, spec = Fixed(16, 4), bump()
+
+    def cost(flight: int) -> list[Cost]:
+        def program(p: Party) -> None:
+            made = maximum_offline(p, num, (9, 48), 0, flight=flight)
+            wave = spline_offline(p, num, (400,), spec, flight=flight)
+            with p.ledger.at(Place("online", "maximum")):
+                maximum(p, Share(num, (9, 48), None), 0, made)
+            with p.ledger.at(Place("online", "spline")):
+                spline(p, Share(num, (400,), None), spec, wave)
+
+        return [priced(program, counting).rows[Place("online", kind)] for kind in ("maximum", "spline")]
+
+    for near, usual, far in zip(cost(0), cost(4096), cost(FLIGHT), strict=True):
+        assert near.bytes <= usual.bytes < far.bytes
+        assert near.flights >= usual.flights > far.flights
+
+
 def test_a_few_rows_play_all_against_all():
     """In fewer flights, for no more bytes than these are worth; many rows by rounds, but for the last."""
 
@@ -328,7 +359,7 @@ def test_the_argmax_of_a_vocabulary_costs_less_than_two_megabytes():
             argmax(p, Share(num, shape, None), made)
 
     cost = priced(program, counting).rows[online]
-    assert (cost.client, cost.server, cost.flights) == (916_112, 933_766, 80)
+    assert (cost.client, cost.server, cost.flights) == (876_446, 895_656, 81)
 
 
 def bump() -> SplineSpec:
@@ -404,7 +435,7 @@ def test_printing_a_share_shows_no_secret():
 
 
 @pytest.mark.parametrize(
-    ("bits", "grid", "wanted"), [(16, 7, [4, 3, 4, 4]), (14, 7, [4, 3, 3, 3]), (10, 0, [3, 3, 3])]
+    ("bits", "grid", "wanted"), [(16, 7, [4, 3, 3, 3, 2]), (14, 7, [4, 3, 2, 2, 2]), (10, 0, [3, 3, 3])]
 )
 def test_digits_are_as_few_and_as_alike_as_can_be(bits, grid, wanted):
     thresholds = Thresholds((0, 1 << grid))
