@@ -50,11 +50,12 @@ from ppc.runtime.base.ring import Fixed
 @dataclass(frozen=True)
 class Options:
     """``profile``: the name of one, or a TOML file; ``precision`` in bits, and ``margin`` on calibrated
-    ranges (by default more where no data is given). With ``max_error`` the precision is raised until every
-    output is within that part of its standard deviation; without ``insist`` only a note is left where no
-    precision does that. ``guard``: rings have room for one. ``carried``: outputs that one run hands to
-    the next, in the formats that another graph has settled, or None where this one does; nobody sees them, so
-    that precision is not measured on them."""
+    ranges (by default more where no data is given). With ``max_error`` the precision is raised until
+    every output is within that part of its standard deviation, or lowered as long as it is; without
+    ``insist`` it is never lowered, and only a note is left where no precision does that. ``guard``: rings
+    have room for one. ``carried``: outputs that one run hands to the next, in the formats that another
+    graph has settled, or None where this one does; nobody sees them, so that precision is not measured on
+    them."""
 
     profile: str = "exact"
     precision: Precision = field(default_factory=Precision)
@@ -357,12 +358,16 @@ def _accurate(reals: _Reals, options: Options) -> tuple[Precision, tuple[str, ..
             options.precision,
             lambda precision: reals.splined(precision.fit).graph,
             lambda precision: _staged(_with(reals.ranged(precision.fit), precision), _REAL[-1]).graph,
+            spare=options.insist,
         )
     except AccuracyError as fault:
         if options.insist:
             raise
         return fault.best or options.precision, (str(fault),)
-    return found, ()
+    spared = options.precision.fit - found.fit
+    if spared <= 0:
+        return found, ()
+    return found, (f"an error of {options.max_error:g} allows splines {2**spared} times as coarse as usual",)
 
 
 __all__ = [

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ is for inputs that are not among it."""
 
 MOST = 8
 """Bits and halvings beyond the defaults; then something else is wrong."""
+
+COARSEST = 3
+"""How often functions' errors are doubled at most."""
 
 USUAL_ERROR = 0.0125
 """What is allowed where nobody asks: at most 1 % of an output's spread was then found on other data."""
@@ -59,9 +63,11 @@ def accurate(
     precision: Precision,
     approximated: Callable[[Precision], Graph],
     integers: Callable[[Precision], Graph],
+    *,
+    spare: bool = False,
 ) -> Precision:
     """The least precision, from ``precision`` on, that keeps every output within ``allowed`` of its own
-    standard deviation on ``feeds``.
+    standard deviation on ``feeds``; with ``spare`` a coarser one where that does.
 
     ``approximated`` and ``integers`` are the pipeline up to the splines and up to fixed point. Raises
     AccuracyError where ``MOST`` more bits do not suffice.
@@ -73,6 +79,10 @@ def accurate(
         return worst(exact, of(made, feeds))
 
     splines = cache(lambda fit: error(reference.evaluate_each, approximated(replace(precision, fit=fit))))
+
+    def holds(tried: Precision) -> bool:
+        return error(fixed.evaluate_each, integers(tried)) <= ALL * allowed
+
     fit, bits = precision.fit, 0
     held: Precision | None = None
     while True:
@@ -80,7 +90,7 @@ def accurate(
         found = error(fixed.evaluate_each, _within(integers, tried, precision, allowed, held))
         held = tried
         if found <= ALL * allowed:
-            return tried
+            return _spared(precision, holds) if spare and tried == precision else tried
         while splines(fit) > FITS * allowed:
             fit += _steps(splines(fit), FITS * allowed)
             if fit - precision.fit > MOST:
@@ -122,11 +132,28 @@ def _within(
 def finer(precision: Precision, bits: int) -> Precision:
     """``bits`` more of what products read and squares sum, and one less of all else that is rounded, which
     counts for little until then."""
-    first = {name: getattr(precision, name) + bits for name in ("value", "square")}
+    first = {name: getattr(precision, name) + bits for name in ("value", "gated", "square")}
     names = ("weight", "channel", "scalar", "spline")
     return replace(
         precision, **first, **{name: getattr(precision, name) + max(0, bits - 1) for name in names}
     )
+
+
+def coarser(precision: Precision, times: int) -> Precision:
+    """Less where bits cost most, which is where numbers meet one by one: in splines, and in products of two
+    activations."""
+    return replace(
+        precision,
+        fit=precision.fit - times,
+        gated=precision.gated - 1 - times,
+        spline=precision.spline - (times + 1) // 2,
+    )
+
+
+def _spared(precision: Precision, holds: Callable[[Precision], bool]) -> Precision:
+    """The coarsest that holds, ``precision`` itself if no coarser does."""
+    tried = (coarser(precision, times) for times in range(1, COARSEST + 1))
+    return ([precision, *takewhile(holds, tried)])[-1]
 
 
 def worst(exact: Outputs, found: Outputs) -> float:

@@ -49,12 +49,14 @@ and a ring that ends at 1 would be left."""
 
 @dataclass(frozen=True)
 class Precision:
-    """Bits kept below the leading one of a typical value: of ``value``s that a product reads, of a ``weight``
-    matrix, of ``channel`` factors (a norm's γ), of public ``scalar`` factors, and of what is ``square``d only
-    to be summed, if it were summed alone: errors of n squares average out to 1/√n. ``spline`` is the scale at
-    which x enters a spline of absolute error; ``fit``, how often a spline's error is halved."""
+    """Bits kept below the leading one of a typical value: of ``value``s that a product reads, of both factors
+    of a ``gated`` one (of two activations, number by number), of a ``weight`` matrix, of ``channel`` factors
+    (a norm's γ), of public ``scalar`` factors, and of what is ``square``d only to be summed, if it were
+    summed alone: errors of n squares average out to 1/√n. ``spline`` is the scale at which x enters a spline
+    of absolute error; ``fit``, how often a spline's error is halved, or doubled where it is negative."""
 
     value: int = 10
+    gated: int = 10
     weight: int = 12
     channel: int = 11
     scalar: int = 12
@@ -166,7 +168,14 @@ class Formats:
         ):
             averaged = min(user.type.size // each.type.size for each in summed)
             return max(1, self.precision.square - math.ceil(math.log2(averaged) / 2))
+        if isinstance(user, ops.Mul) and self.gates(user):
+            return self.precision.gated
         return self.precision.value
+
+    def gates(self, op: ops.Mul) -> bool:
+        """Whether it multiplies two activations, number by number, and not a row by a number."""
+        shape, shared = op.type.shape, all(self.owner[each] is Owner.SHARED for each in op.operands)
+        return shared and op.a.type.shape == op.b.type.shape == shape and shape[-1:] != (1,)
 
     def entry(self, op: ops.Spline) -> int:
         """The scale at which x enters."""
@@ -245,7 +254,7 @@ class Formats:
         if isinstance(op, ops.ReduceMax):
             ring = self.compared(op)
             home = ring if asked <= ring else home
-        elif self.home[op] < self.raw[op] or _shrinks(op):
+        elif self.home[op] < self.raw[op] or _shrinks(op) or _looks_up(op):
             ring = self.need(op, self.raw[op])
             if self.results.get(op) in self.carried:
                 home = max(home, WIDEST)
@@ -355,3 +364,8 @@ def _is_whole(value: NDArray[np.generic], scale: int) -> bool:
 def _shrinks(op: Op) -> bool:
     """A sum or a slice is moved to a larger ring after it, when there is less to move."""
     return isinstance(op, ops.ReduceSum | ops.Slice)
+
+
+def _looks_up(op: Op) -> bool:
+    """So are the rows of a table, of which a number for each row that there is was opened."""
+    return isinstance(op, ops.MatMul) and isinstance(op.a, ops.OneHot) and op.a.type.size > op.type.size

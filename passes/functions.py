@@ -10,7 +10,7 @@ the error from which a model's output no longer changes visibly, and those on on
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Literal
 
@@ -45,6 +45,10 @@ def exact(of: function.Function) -> Function:
     return partial(MEANING[of.key], NUMPY, of)
 
 
+NEAR = 2.0**-5
+"""How far beyond 0 a ReLU may be wrong that has an even function beside it: of that one's first piece a part
+over which its error at most doubles."""
+
 _ALL = (-math.inf, math.inf)
 
 
@@ -53,6 +57,15 @@ def relu() -> SplineSpec:
     return SplineSpec(
         knots=(0.0,), pieces=(ZERO, ZERO), gates=((0, 1.0),), domain=_ALL, max_error=0.0, function="relu"
     )
+
+
+def relu_beside() -> SplineSpec:
+    """The max(x, 0) in f(x) = max(x, 0) + h(|x|), where h is even and |x| = 2·max(x, 0) − x.
+
+    Where a small x > 0 is taken for 0, |x| is −x, and what is left is h(−x): the first piece of h, continued,
+    which still is f(x). So the comparison may be coarse.
+    """
+    return replace(relu(), max_error=2 * NEAR)
 
 
 def clip(lo: float | None, hi: float | None) -> SplineSpec:

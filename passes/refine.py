@@ -13,6 +13,7 @@ from ppc.frontend.ir import ops
 from ppc.frontend.ir.graph import Graph, Op, rebuild
 from ppc.frontend.ir.spline import SplineSpec
 from ppc.passes import functions
+from ppc.passes.quantise import RELATIVE
 from ppc.passes.spline_fit import FitError
 
 Refit = Callable[[SplineSpec, float], SplineSpec]
@@ -31,9 +32,13 @@ REFITS: dict[str, tuple[float, Refit]] = {
 }
 """Of each fitted function its usual error, and how it is fitted to another. ReLU and clip are exact."""
 
+WIDE = frozenset(REFITS) - RELATIVE
+"""Those of large tensors, of which a knot is worth saving."""
+
 
 def refine(graph: Graph, halvings: int) -> Graph:
-    """The graph with every fit's error halved that often, or as often as its knots' grid allows."""
+    """The graph with every fit's error halved that often, or as often as its knots' grid allows, or doubled
+    as often where ``halvings`` is negative."""
     if not halvings:
         return graph
 
@@ -48,6 +53,8 @@ def refine(graph: Graph, halvings: int) -> Graph:
 def finer(spec: SplineSpec, halvings: int) -> SplineSpec:
     """``spec``'s function with its usual error halved that often, or as often as can be."""
     usual, refit = REFITS[spec.function]
+    if halvings < 0:
+        return refit(spec, usual * 2.0**-halvings) if spec.function in WIDE else spec
     for times in range(halvings, 0, -1):
         try:
             return refit(spec, usual * 2.0**-times)

@@ -153,7 +153,7 @@ def _spline(x: Op, spline: SplineSpec, name: str) -> Op:
 
 def _beside_relu(x: Op, rest: SplineSpec, name: str) -> Op:
     """max(x, 0) + rest(|x|): what GELU and SiLU have beside a ReLU is even, and half the knots do."""
-    relu = ops.Spline(x, functions.relu(), name=f"{name} ReLU" if name else "")
+    relu = ops.Spline(x, functions.relu_beside(), name=f"{name} ReLU" if name else "")
     size = ops.Sub(ops.Mul(relu, scalar(2.0)), x)
     return ops.Add(relu, ops.Spline(size, rest, name=f"{name} rest" if name else ""), name=name)
 

@@ -9,7 +9,7 @@ import tiny_bert
 from ppc import passes
 from ppc.frontend.ir import fixed, reference
 from ppc.frontend.ir.reference import evaluate
-from ppc.passes.accurate import AccuracyError, accurate, finer, worst
+from ppc.passes.accurate import ALL, COARSEST, AccuracyError, accurate, coarser, finer, worst
 from ppc.passes.errors import RangeError
 
 pytestmark = pytest.mark.long
@@ -31,11 +31,21 @@ def test_what_is_allowed_is_kept_on_other_inputs():
     assert error(0.003) < 0.003
 
 
-def test_nothing_is_spent_where_the_defaults_do():
-    plain = passes.run(GRAPH, feeds=FEEDS)
-    assert (
-        passes.run(GRAPH, passes.Options(max_error=1.0), FEEDS).options.precision == plain.options.precision
-    )
+def test_where_the_usual_precision_does_better_less_is_spent():
+    usual = passes.run(GRAPH, feeds=FEEDS).options.precision
+    allowed = 0.03
+    assert error(None) < ALL * allowed
+    coarse = passes.run(GRAPH, passes.Options(max_error=allowed), FEEDS).options.precision
+    assert coarse in [coarser(usual, times) for times in range(1, COARSEST + 1)]
+    assert error(None) < error(allowed) < allowed
+    done = passes.run(GRAPH, passes.Options(max_error=1.0), FEEDS)
+    assert done.options.precision == coarser(usual, COARSEST)
+    assert "an error of 1 allows splines 8 times as coarse as usual" in done.notes
+
+
+def test_nobody_who_does_not_ask_for_an_error_is_given_less():
+    asked = passes.Options(max_error=1.0, insist=False)
+    assert passes.run(GRAPH, asked, FEEDS).options.precision == passes.Precision()
 
 
 def test_splines_and_bits_are_raised_apart():
@@ -151,5 +161,10 @@ def test_errors_are_in_units_of_the_spread():
 
 def test_finer_touches_bits_alone():
     assert finer(passes.Precision(), 0) == passes.Precision()
-    assert finer(passes.Precision(), 1) == passes.Precision(11, 12, 11, 12, 12, 9, 0)
-    assert finer(passes.Precision(), 2) == passes.Precision(12, 13, 12, 13, 13, 10, 0)
+    assert finer(passes.Precision(), 1) == passes.Precision(11, 11, 12, 11, 12, 12, 9, 0)
+    assert finer(passes.Precision(), 2) == passes.Precision(12, 12, 13, 12, 13, 13, 10, 0)
+
+
+def test_coarser_touches_what_meets_number_by_number():
+    assert coarser(passes.Precision(), 1) == passes.Precision(gated=8, spline=8, fit=-1)
+    assert coarser(passes.Precision(), 3) == passes.Precision(gated=6, spline=7, fit=-3)

@@ -218,6 +218,24 @@ def test_squares_keep_less_the_more_of_them_are_summed(summed, bits):
     assert square.x.type.num.scale == bits
 
 
+def test_what_two_activations_are_multiplied_with_number_by_number_has_bits_of_its_own():
+    gate, up, row = (ops.MatMul(X, weight(8, n)) for n in (6, 6, 1))
+    graph = Graph((X,), {"gated": ops.Mul(gate, up), "scaled": ops.Mul(gate, row), "row": ops.Mul(row, row)})
+    ranges = {op: Range(-1.0, 1.0, 1.0) for op in walk(graph)}
+    done = assign_scale(graph, ranges, Precision(value=10, gated=7)).graph.outputs
+    assert {name: op.x.type.num.scale for name, op in done.items()} == {"gated": 14, "scaled": 20, "row": 20}
+
+
+def test_a_table_is_looked_up_in_as_small_a_ring_as_holds_it():
+    """Of the client's choice there is a number to open for each row."""
+    ids = Input((4,), ops.INT, name="ids")
+    rows = ops.MatMul(ops.OneHot(ids, 64), weight(64, 8))
+    graph = Graph((ids,), {"y": ops.MatMul(rows, weight(8, 512))})
+    ranges = {op: Range(-1.0, 1.0, 1.0) for op in walk(graph)} | {graph.outputs["y"]: Range(-1e4, 1e4, 1e4)}
+    (looked, product) = steps(assign_scale(graph, ranges), ops.MatMul)
+    assert looked.type.num.bits < 15 < product.type.num.bits
+
+
 PAST = Input((1, 5, 8), FLOAT, name="k", carried=True)
 
 

@@ -6,6 +6,7 @@ import pytest
 import scipy
 
 from ppc.passes import friendly, functions
+from ppc.passes.refine import REFITS
 
 DOC = Path(__file__).parents[2] / "docs" / "functions.md"
 
@@ -59,6 +60,19 @@ def test_beside_a_relu_what_is_left_is_small_and_even(name):
     assert np.max(np.abs(rest)) < 0.3
     assert not np.any(rest[np.abs(x) > spec.knots[-1]])
     assert spec.knots[-1] < 11
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BESIDE_RELU)
+@pytest.mark.parametrize("halvings", range(-3, 7))
+def test_a_small_number_may_be_taken_for_zero_by_a_relu_that_has_another_beside_it(name, halvings):
+    """|x| is −x then."""
+    usual, refit = REFITS[name]
+    spec = refit(functions.relu(), usual * 2.0**-halvings)
+    x = np.linspace(0, functions.NEAR, 65)
+    off = spec.evaluate(-x) - BESIDE_RELU[name](x)
+    assert np.abs(off).max() <= 2 * spec.max_error
+    assert functions.relu_beside().max_error == 2 * functions.NEAR
 
 
 def test_exp_is_zero_far_below():

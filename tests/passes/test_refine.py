@@ -34,6 +34,18 @@ def test_the_same_function_with_less_error(name):
         assert fine.domain == spec.domain
 
 
+@pytest.mark.parametrize("name", sorted(REFITS))
+def test_the_same_function_with_more_error(name):
+    spec = SPECS[name]()
+    coarse = finer(spec, -2)
+    if name in ("reciprocal", "rsqrt", "sqrt"):  # of one number a row, to which all the row is held
+        assert coarse == spec
+    else:
+        assert coarse.function == name
+        assert len(coarse.knots) < len(spec.knots)
+        assert spec.error < coarse.error <= REFITS[name][0] * 4
+
+
 def test_every_fitted_function_can_be_refitted():
     assert {row.spec.function for row in functions.table()} - set(REFITS) == {"relu"}
 
