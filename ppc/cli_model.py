@@ -135,7 +135,7 @@ def compile_(
     ] = None,
     network: Annotated[
         str, typer.Option(help="What to choose for: lan, wan or BANDWIDTH,RTT such as 200Mbit,15ms.")
-    ] = "50Mbit,40ms",
+    ] = ppc.DEFAULT_NETWORK,
     guard: Annotated[
         str,
         typer.Option(

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ppc.backend.tune.price import Price
-from ppc.runtime.net.network import Network, parse_network
-
-NETWORK = "50Mbit,40ms"
+from ppc.runtime.net.network import USUAL, Network
 
 
 @dataclass(frozen=True)
@@ -54,4 +52,4 @@ class Settings:
     seed: int = 0
     half: bool = False
     mix: float = 0.0
-    network: Network = field(default_factory=lambda: parse_network(NETWORK))
+    network: Network = USUAL

@@ -44,14 +44,13 @@ LAN = Network("lan", 1.25e9, 1e-4)
 WAN = Network("wan", 12.5e6, 40e-3)
 """100 Mbit/s and 40 ms: two sites of one continent."""
 
+USUAL = Network("50Mbit,40ms", 6.25e6, 40e-3)
+"""What plans are made for by default."""
+
 NETWORKS = {network.name: network for network in (LAN, WAN, LOOPBACK)}
 
 _BANDWIDTH = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(bit/s|bit|bps|B/s|B)?", re.ASCII)
 _RTT = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)", re.ASCII)
-
-
-USUAL = Network("50Mbit,40ms", 6.25e6, 40e-3)
-"""What plans are made for by default."""
 
 
 def parse_network(text: str) -> Network:
